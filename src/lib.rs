@@ -1,0 +1,4 @@
+//! Headwater, a configuration server. The rooms, in reading order.
+
+pub mod format;
+pub mod model;

@@ -1,0 +1,68 @@
+//! Where configuration comes from: a versioned tree of files. Sources do I/O; right of the snapshot there is none.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::model::{Label, Revision};
+use crate::tree::{Snapshot, TreeError};
+
+/// A boxed future, so that a source can stand behind `dyn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a source gives no snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The source is there and has no such label.
+    #[error("unknown label {0}")]
+    UnknownLabel(Label),
+    /// The source cannot be read just now. The message holds no path and no credential.
+    #[error("source {name} is unavailable: {message}")]
+    Unavailable {
+        /// The stable name of the source.
+        name: String,
+        /// What the operator should read.
+        message: String,
+    },
+}
+
+impl SourceError {
+    /// A tree that cannot be read makes its source unavailable.
+    pub fn from_tree(name: &str, error: &TreeError) -> Self {
+        Self::Unavailable {
+            name: name.to_owned(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// One place that configuration comes from; a composite of sources is a source.
+///
+/// `load` may be called for the same label at the same time from several tasks. `changed` is level-triggered: it
+/// returns at once if the label has already moved past `seen`, may return early or twice for one change, and never
+/// misses one. Dropping its future ends all that it started.
+pub trait Source: Send + Sync + 'static {
+    /// The stable base of this source's names in answers: the configured URI without credentials, or its name.
+    fn name(&self) -> &str;
+
+    /// Loads what the label stands for now. Content that `previous` already holds is shared, not read again.
+    ///
+    /// # Errors
+    /// [`SourceError::UnknownLabel`] for a label that the source does not have (whatever its syntax),
+    /// [`SourceError::Unavailable`] when the source itself cannot be read.
+    fn load<'a>(
+        &'a self,
+        label: &'a Label,
+        previous: Option<&'a Arc<Snapshot>>,
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>>;
+
+    /// Waits until the label may stand for something other than `seen`.
+    ///
+    /// # Errors
+    /// As for [`Source::load`]; the caller backs off and asks again.
+    fn changed<'a>(
+        &'a self,
+        label: &'a Label,
+        seen: &'a Revision,
+    ) -> BoxFuture<'a, Result<(), SourceError>>;
+}
