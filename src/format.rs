@@ -18,6 +18,19 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// The format that a file's name says it has.
+    pub fn of(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1 {
+            "properties" => Some(Self::Properties),
+            "yml" | "yaml" => Some(Self::Yaml),
+            "toml" => Some(Self::Toml),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
 /// Why a file cannot be read as its format says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -26,6 +39,16 @@ pub struct ParseError {
     pub position: Option<Position>,
     /// Lower case, no full stop, no text of the file.
     pub message: String,
+}
+
+impl ParseError {
+    /// The file has more bytes than [`FILE_BYTES_MAX`].
+    pub fn too_large() -> Self {
+        Self {
+            position: None,
+            message: format!("file is larger than {FILE_BYTES_MAX} bytes"),
+        }
+    }
 }
 
 /// The largest configuration file that is parsed, in bytes.

@@ -2,3 +2,6 @@
 
 pub mod format;
 pub mod model;
+pub mod snapshot;
+pub mod source;
+pub mod tree;

@@ -176,7 +176,9 @@ pub struct Document {
 impl Document {
     /// The property with exactly this key.
     pub fn get(&self, key: &str) -> Option<&Property> {
-        self.properties.iter().find(|property| &*property.key == key)
+        self.properties
+            .iter()
+            .find(|property| &*property.key == key)
     }
 }
 

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::model::{Label, Revision};
-use crate::tree::{Snapshot, TreeError};
+use crate::snapshot::Snapshot;
+use crate::tree::TreeError;
 
 /// A boxed future, so that a source can stand behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
