@@ -223,3 +223,38 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// A named list of properties in an environment: one document of one file, or the overrides.
+#[derive(Debug, Clone)]
+pub struct PropertySource {
+    /// The name on the wire; part of the protocol (specification, 3.1).
+    pub name: Arc<str>,
+    /// The path of the file in its source; `None` for what comes from the server's own settings.
+    pub file: Option<Arc<str>>,
+    /// The documents of that file, shared with the snapshot.
+    pub documents: Arc<[Document]>,
+    /// Which of the documents this is.
+    pub index: usize,
+}
+
+impl PropertySource {
+    /// The properties, in file order.
+    pub fn properties(&self) -> &[Property] {
+        self.documents
+            .get(self.index)
+            .map_or(&[], |document| &document.properties)
+    }
+}
+
+/// Everything that one application is configured with: ordered property sources.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The application as it was asked for: a name, or a comma list of names.
+    pub application: Arc<str>,
+    /// The profiles as they were asked for: a comma list.
+    pub profiles: Arc<str>,
+    /// The label as it was asked for.
+    pub label: Label,
+    /// Highest precedence first.
+    pub sources: Vec<PropertySource>,
+}
