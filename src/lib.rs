@@ -1,7 +1,15 @@
 //! Headwater, a configuration server. The rooms, in reading order.
 
+pub mod access;
+pub mod catalog;
+pub mod change;
 pub mod format;
+pub mod http;
 pub mod model;
+pub mod render;
+pub mod resolve;
+pub mod reveal;
 pub mod snapshot;
 pub mod source;
+pub mod store;
 pub mod tree;

