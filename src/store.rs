@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::access::{self, Action, Caller, Policy, Target};
@@ -77,6 +78,8 @@ impl From<TreeError> for AnswerError {
 
 /// Live labels and their answers.
 pub struct Store {
+    /// Where loops and blocking work run, whichever worker's thread asks.
+    runtime: Handle,
     source: Arc<dyn Source>,
     additions: Arc<Additions>,
     policy: Policy,
@@ -151,12 +154,12 @@ fn reading(live: &Live, view: &View, answer: Arc<Answer>) -> Reading {
 
 /// A door that stays open: reads a cached answer again and again, without waiting and without keeping it alive.
 #[derive(Clone)]
-pub struct Handle {
+pub struct Door {
     live: std::sync::Weak<Live>,
     slot: std::sync::Weak<Slot>,
 }
 
-impl Handle {
+impl Door {
     /// The present answer, unless it was forgotten or its label is gone.
     pub fn current(&self) -> Option<Reading> {
         let (live, slot) = (self.live.upgrade()?, self.slot.upgrade()?);
@@ -207,8 +210,14 @@ pub struct HeldBack {
 
 impl Store {
     /// A store over a source. Loads nothing yet.
-    pub fn new(source: Arc<dyn Source>, additions: Additions, policy: Policy) -> Arc<Self> {
+    pub fn new(
+        source: Arc<dyn Source>,
+        additions: Additions,
+        policy: Policy,
+        runtime: Handle,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            runtime,
             source,
             additions: Arc::new(additions),
             policy,
@@ -257,11 +266,13 @@ impl Store {
     }
 
     /// A door to an answer that is already kept; for callers that read it over and over.
-    pub fn handle(reader: &Reader) -> Handle {
-        Handle {
-            live: Arc::downgrade(&reader.live),
-            slot: Arc::downgrade(&reader.slot),
-        }
+    pub fn door(&self, query: &Query) -> Option<Door> {
+        let live = lock(&self.labels).get(&query.label)?.get().cloned()?;
+        let slot = live.slot(query)?;
+        Some(Door {
+            live: Arc::downgrade(&live),
+            slot: Arc::downgrade(&slot),
+        })
     }
 
     async fn resolve(
@@ -292,7 +303,7 @@ impl Store {
         let permit = tokio::time::timeout(WAIT_MAX, self.resolving.acquire())
             .await
             .map_err(|_| AnswerError::Overloaded)?;
-        let result = tokio::task::spawn_blocking(work).await;
+        let result = self.runtime.spawn_blocking(work).await;
         drop(permit);
         result.unwrap_or_else(|_| Err(AnswerError::Unavailable("resolving failed".to_owned())))
     }
@@ -483,9 +494,17 @@ impl Store {
     }
 
     async fn load(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {
-        let snapshot: Snapshot = self.source.load(label, None).await?;
+        let (source, wanted) = (Arc::clone(&self.source), label.clone());
+        let loading = self
+            .runtime
+            .spawn(async move { source.load(&wanted, None).await });
+        let snapshot: Snapshot = loading
+            .await
+            .map_err(|_| AnswerError::Unavailable("loading failed".to_owned()))??;
         let live = Arc::new(Live::new(label.clone(), Arc::new(snapshot)));
-        let follower = tokio::spawn(refresh::follow(Arc::downgrade(self), Arc::downgrade(&live)));
+        let follower = self
+            .runtime
+            .spawn(refresh::follow(Arc::downgrade(self), Arc::downgrade(&live)));
         *lock(&live.follower) = Some(follower.abort_handle());
         Ok(live)
     }

@@ -86,6 +86,11 @@ pub struct Held {
 }
 
 impl Answer {
+    /// Grows with every answer that takes the place of another one in the same label.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// What is held back, by member.
     pub fn held(&self) -> impl Iterator<Item = &Held> {
         self.members
