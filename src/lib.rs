@@ -2,6 +2,7 @@
 
 pub mod format;
 pub mod model;
+pub mod placeholder;
 pub mod snapshot;
 pub mod source;
 pub mod tree;
