@@ -3,6 +3,7 @@
 pub mod format;
 pub mod model;
 pub mod placeholder;
+pub mod render;
 pub mod snapshot;
 pub mod source;
 pub mod tree;

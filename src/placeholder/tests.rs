@@ -182,15 +182,15 @@ fn depth_has_an_edge() {
     let nested = |depth: usize| "${nope:".repeat(depth) + "x" + &"}".repeat(depth);
     check(&nested(DEPTH_MAX), "x");
     check_refused(&nested(DEPTH_MAX + 1), &PlaceholderError::TooDeep);
-    check_refused(&nested(1_000_000), &PlaceholderError::TooDeep);
+    assert_eq!(text(&nested(1_000_000)), Err(PlaceholderError::TooDeep));
     let in_key = "${".repeat(1_000) + &"}".repeat(1_000);
     check_refused(&in_key, &PlaceholderError::TooDeep);
-    let unclosed = "${".repeat(1_000_000);
+    let unclosed = "${".repeat(100_000);
     check(&unclosed, &unclosed);
 }
 
 #[test]
-fn a_million_placeholders_in_a_row() {
+fn many_placeholders_in_a_row() {
     assert_eq!(
         text(&"${foo}".repeat(1_000_000)),
         Ok("bar".repeat(1_000_000))
