@@ -3,6 +3,12 @@
 //! The JSON forms (specification, section 3) are written by hand: an answer is made once and shared, and the place of
 //! the revision in it is kept, so that the revision can be spliced in when it is read.
 
+pub mod flat;
+mod json;
+mod nest;
+mod ordered;
+mod yaml;
+
 use std::ops::Range;
 
 use aws_lc_rs::digest::{Context, SHA256};
