@@ -9,6 +9,7 @@ mod events;
 mod flatten;
 mod merge;
 mod scalar;
+mod start;
 mod tagged;
 mod text;
 mod tree;

@@ -20,7 +20,9 @@ pub(super) struct Reader<'a> {
     /// Line ends read so far.
     lines: u32,
     /// Of the present character, from 0; -1 behind a line end.
-    column: i64,
+    column: i32,
+    /// How many characters the line had whose end was read last.
+    width: u32,
     /// The present character; `None` at the end of the file.
     unit: Option<u16>,
     escaped: bool,
@@ -28,7 +30,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, next: 0, lines: 0, column: -1, unit: None, escaped: false }
+        Self { bytes, next: 0, lines: 0, column: -1, width: 0, unit: None, escaped: false }
     }
 
     /// Goes to the next character; blanks at the start of a line are passed over. Whether there is one.
@@ -52,6 +54,7 @@ impl<'a> Reader<'a> {
             self.column = -1;
         }
         if self.is(b'\n') {
+            self.width = self.column.cast_unsigned();
             self.column = -1;
         }
         Ok(self.unit.is_some())
@@ -104,10 +107,13 @@ impl<'a> Reader<'a> {
         self.at_end_of_line() || matches!(end, End::LineOrComma) && !self.escaped && self.is(b',')
     }
 
-    /// Of the present character; an end of line stands before the first character of the next line.
+    /// Of the present character, from 1.
     pub(super) fn position(&self) -> Position {
-        let column = u32::try_from(self.column + 1).unwrap_or(u32::MAX);
-        Position { line: self.lines + 1, column: column.max(1) }
+        match self.column {
+            // Behind a line end; the value that is not there would stand before it.
+            -1 => Position { line: self.lines, column: self.width + 1 },
+            column => Position { line: self.lines + 1, column: column.cast_unsigned() + 1 },
+        }
     }
 
     /// One byte as its Latin-1 character; `\r` and `\r\n` are line ends too.

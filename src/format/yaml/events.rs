@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use granit_parser::{ErrorKind, Event as Raw, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
+use super::start::{self, Place};
 use crate::format::ParseError;
 use crate::model::Position;
 
@@ -35,12 +36,14 @@ pub(super) enum Tag {
 pub(super) struct Events<'a> {
     parser: Parser<'a, StrInput<'a>>,
     text: &'a str,
+    /// Where the event before ended.
+    end: Place,
 }
 
 impl<'a> Events<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let options = granit_parser::options! { emit_anchor_events: true, emit_comments: false };
-        Self { parser: Parser::new_from_str_with_options(text, options), text }
+        Self { parser: Parser::new_from_str_with_options(text, options), text, end: Place::default() }
     }
 
     /// The next event, `None` at the end of the stream.
@@ -48,6 +51,8 @@ impl<'a> Events<'a> {
         loop {
             let Some(next) = self.parser.next_event() else { return Ok(None) };
             let (raw, span) = next.map_err(|error| lowered(&error))?;
+            let start = self.start_of_node(&raw, &span)?;
+            self.end = place(&span.end);
             let event = match raw {
                 Raw::StreamEnd => return Ok(None),
                 Raw::DocumentStart(..) => Event::DocumentStart,
@@ -65,22 +70,33 @@ impl<'a> Events<'a> {
                 // The start of the stream, and anchors, which were looked at with their node.
                 _ => continue,
             };
-            let start = self.start_of_node(&event, &span)?;
             return Ok(Some((event, start)));
         }
     }
 
-    /// A node begins at its anchor or its tag, whichever comes first.
-    fn start_of_node(&mut self, event: &Event<'a>, span: &Span) -> Result<Position, ParseError> {
-        let mut start = span.tag_start().unwrap_or(span.start);
-        if let Event::Scalar { anchor: 1.., .. } | Event::ListStart { anchor: 1.., .. } | Event::MapStart { anchor: 1.., .. } = event
-            && let Some(next) = self.parser.peek()
-            && let (Raw::Anchor(..), anchor) = next.map_err(|error| lowered(&error))?
-            && anchor.start.index() < start.index()
-        {
-            start = anchor.start;
-        }
-        Ok(position(&start))
+    /// A node begins at its anchor or its tag, whichever comes first; otherwise where its own text does.
+    fn start_of_node(&mut self, event: &Raw<'a>, span: &Span) -> Result<Position, ParseError> {
+        let tag = span.tag_start();
+        let anchor = match event.anchor_id() {
+            None => None,
+            Some(_) => match self.parser.peek().transpose().map_err(|error| lowered(&error))? {
+                Some((Raw::Anchor(..), span)) => Some(span.start),
+                _ => None,
+            },
+        };
+        let own = place(&span.start);
+        let start = match (tag, anchor, event) {
+            (Some(tag), Some(anchor), _) => place(if anchor.index() < tag.index() { &anchor } else { &tag }),
+            (Some(first), None, _) | (None, Some(first), _) => place(&first),
+            (None, None, Raw::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..)) => {
+                start::of_block(self.text, self.end)
+            }
+            (None, None, Raw::Scalar(..)) if span.start.index() == span.end.index() => {
+                start::of_nothing(self.text, own)
+            }
+            _ => own,
+        };
+        Ok(start.position())
     }
 
     /// Undoes two courtesies of the parser: `~` for a value that is not there, and a last line break that is not there.
@@ -113,13 +129,13 @@ fn lower_tag(tag: Option<Cow<'_, granit_parser::Tag>>) -> Tag {
     }
 }
 
-fn position(marker: &Marker) -> Position {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Position { line: number(marker.line()), column: number(marker.col() + 1) }
+fn place(marker: &Marker) -> Place {
+    let offset = marker.byte_offset().unwrap_or_default();
+    Place { offset, line: marker.line(), column: marker.col() + 1 }
 }
 
 fn lowered(error: &ScanError) -> ParseError {
-    ParseError::at(position(error.marker()), sentence(error.kind()))
+    ParseError::at(place(error.marker()).position(), sentence(error.kind()))
 }
 
 /// The mistakes that are made often have a sentence of their own.

@@ -32,7 +32,7 @@ impl Leaf<'_> {
     }
 }
 
-/// Looks like a number and is none: `0x_`, `99999999999999999999:30`.
+/// Looks like a number and is none: `._`, `99999999999999999999:30`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadNumber;
 
@@ -77,10 +77,10 @@ fn number(text: &str) -> Result<Option<Leaf<'static>>, BadNumber> {
 
 fn looks_like_integer(text: &str) -> bool {
     match without_sign(text).as_bytes() {
-        [b'0', b'b', rest @ ..] => all(rest, |byte| matches!(byte, b'0' | b'1' | b'_')),
-        [b'0', b'x', rest @ ..] => all(rest, |byte| byte.is_ascii_hexdigit() || byte == b'_'),
+        [b'0', b'b', rest @ ..] => digits(rest, |byte| matches!(byte, b'0' | b'1')),
+        [b'0', b'x', rest @ ..] => digits(rest, |byte| byte.is_ascii_hexdigit()),
         [b'0'] => true,
-        [b'0', rest @ ..] => all(rest, |byte| matches!(byte, b'0'..=b'7' | b'_')),
+        [b'0', rest @ ..] => digits(rest, |byte| matches!(byte, b'0'..=b'7')),
         [b'1'..=b'9', rest @ ..] => {
             let rest = after_digits(rest);
             rest.is_empty() || after_sixtieths(rest).is_some_and(<[u8]>::is_empty)
@@ -92,7 +92,7 @@ fn looks_like_integer(text: &str) -> bool {
 fn looks_like_float(text: &str) -> bool {
     let unsigned = without_sign(text);
     match unsigned.as_bytes() {
-        [b'.', b'0'..=b'9', rest @ ..] => unsigned.len() == text.len() && is_exponent_or_end(after_digits(rest)),
+        [b'.', b'0'..=b'9' | b'_', rest @ ..] => is_exponent_or_end(after_digits(rest)),
         [b'.', ..] => match unsigned {
             ".inf" | ".Inf" | ".INF" => true,
             ".nan" | ".NaN" | ".NAN" => unsigned.len() == text.len(),
@@ -111,9 +111,10 @@ fn without_sign(text: &str) -> &str {
     text.strip_prefix(['-', '+']).unwrap_or(text)
 }
 
-/// Whether there is something, and all of it passes.
-fn all(bytes: &[u8], pass: impl Fn(u8) -> bool) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| pass(*byte))
+/// Digits with underscores between, before and behind them, at least one of them a digit.
+fn digits(bytes: &[u8], is_digit: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().any(|byte| is_digit(*byte))
+        && bytes.iter().all(|byte| is_digit(*byte) || *byte == b'_')
 }
 
 fn after_digits(bytes: &[u8]) -> &[u8] {
@@ -135,7 +136,9 @@ fn after_sixtieths(mut bytes: &[u8]) -> Option<&[u8]> {
 fn is_exponent_or_end(bytes: &[u8]) -> bool {
     match bytes {
         [] => true,
-        [b'e' | b'E', b'-' | b'+', digits @ ..] | [b'e' | b'E', digits @ ..] => all(digits, |byte| byte.is_ascii_digit()),
+        [b'e' | b'E', b'-' | b'+', rest @ ..] | [b'e' | b'E', rest @ ..] => {
+            !rest.is_empty() && rest.iter().all(u8::is_ascii_digit)
+        }
         _ => false,
     }
 }
