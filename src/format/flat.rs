@@ -25,6 +25,7 @@ pub(super) struct Flat {
     properties: Vec<Property>,
     /// Where each key stands, kept only once a key was seen that another path might give too.
     places: Option<HashMap<Arc<str>, usize>>,
+    keys_repeat: bool,
     path: String,
     /// Where the path begins in `path`: a blank path is dropped from what lies below it.
     start: usize,
@@ -40,6 +41,11 @@ pub(super) struct Mark {
 }
 
 impl Flat {
+    /// For a format in which any key may come twice.
+    pub(super) fn with_repeated_keys() -> Self {
+        Self { keys_repeat: true, places: Some(HashMap::new()), ..Self::default() }
+    }
+
     /// Goes down to a key of a map, which is taken as it is.
     pub(super) fn enter_key(&mut self, key: &str) -> Mark {
         if self.places.is_none() && may_repeat(key) {
@@ -111,7 +117,7 @@ impl Flat {
         if self.documents.len() == DOCUMENTS_MAX {
             return Err(ParseError::whole(format!("file has more than {DOCUMENTS_MAX} documents")));
         }
-        self.places = None;
+        self.places = self.keys_repeat.then(HashMap::new);
         self.documents.push(Document { properties: std::mem::take(&mut self.properties) });
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::model::{Document, Position, Scalar};
 
 /// Reads all documents of a file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
-    let mut loader = Loader { reader: Reader::new(bytes), flat: Flat::default(), line_before: None };
+    let mut loader = Loader { reader: Reader::new(bytes), flat: Flat::with_repeated_keys(), line_before: None };
     while loader.reader.advance()? {
         match loader.reader.comment_sign() {
             Some(sign) => loader.comment(sign)?,

@@ -92,7 +92,7 @@ impl<'a> Events<'a> {
                 start::of_block(self.text, self.end)
             }
             (None, None, Raw::Scalar(..)) if span.start.index() == span.end.index() => {
-                start::of_nothing(self.text, own)
+                start::of_nothing(self.text, own, self.end)
             }
             _ => own,
         };
@@ -169,6 +169,8 @@ fn sentence(kind: &ErrorKind) -> &'static str {
         }
         ErrorKind::MappingValueNotAllowed => "colon and blank within a value that is not quoted",
         ErrorKind::SimpleKeyExpected | ErrorKind::ExpectedBlockMappingKey => "key and colon expected",
+        ErrorKind::CommentNotSeparated | ErrorKind::CommentInterceptedScalar => "comment is not set off by a blank",
+        ErrorKind::BomInsideDocument => "byte order mark inside the text",
         ErrorKind::RecursionLimitExceeded => "nested too deeply",
         ErrorKind::DirectiveByteLimitExceeded { .. } => "directive is too long",
         _ => "not valid yaml",

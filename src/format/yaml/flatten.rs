@@ -8,10 +8,11 @@ use crate::format::ParseError;
 use crate::format::flat::{Flat, KEY_BYTES_MAX};
 use crate::model::Scalar;
 
-/// Adds one document. Nothing and an empty text are no document at all; an empty map is one without keys.
+/// Adds one document. Nothing, an empty text and an empty list are none at all; an empty map is one without keys.
 pub(super) fn document(tree: &Tree<'_>, flat: &mut Flat) -> Result<(), ParseError> {
     match &tree.nodes[tree.root as usize].content {
         Content::Leaf(leaf) if leaf.text().unwrap_or_default().is_empty() => return Ok(()),
+        Content::List(items) if items.is_empty() => return Ok(()),
         Content::Map(entries) => map(tree, entries, flat)?,
         Content::Leaf(_) | Content::List(_) => {
             let mark = flat.enter_key("document");

@@ -48,11 +48,24 @@ pub(super) fn of_block(text: &str, before: Place) -> Place {
     before
 }
 
-/// A value that is not there begins behind the sign that announces it.
-pub(super) fn of_nothing(text: &str, place: Place) -> Place {
-    if text.as_bytes().get(place.offset) == Some(&b':') {
-        return Place { offset: place.offset + 1, column: place.column + 1, ..place };
+/// A value that is not there begins behind the sign that announces it, or where the next sign stands if none does.
+pub(super) fn of_nothing(text: &str, place: Place, before: Place) -> Place {
+    let mut announced = place;
+    let mut walked = before;
+    let mut in_comment = false;
+    // The parser names the place of a colon, but the place behind a dash.
+    for c in text[before.offset..].chars() {
+        let next = walked.step(text, c);
+        match c {
+            '\n' | '\r' => in_comment = false,
+            '#' => in_comment = true,
+            '-' | ':' if !in_comment => announced = next,
+            _ => {}
+        }
+        if walked.offset >= place.offset {
+            break;
+        }
+        walked = next;
     }
-    let blanks = text[..place.offset].bytes().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    Place { offset: place.offset - blanks, column: place.column - blanks.min(place.column - 1), ..place }
+    announced
 }

@@ -31,9 +31,12 @@ fn boolean(text: &str) -> Leaf<'static> {
     }
 }
 
-/// Base64 without white space and with clean padding: what decoding and encoding again would give.
+/// Base64 without white space and with full padding: what decoding and encoding again would give.
 fn base64(text: &str) -> Option<String> {
     let mut clean: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    if !clean.ends_with(b"=") {
+        clean.resize(clean.len().next_multiple_of(4), b'=');
+    }
     if clean.len() % 4 != 0 {
         return None;
     }
