@@ -3,6 +3,14 @@
 //! A format's errors never carry text of the file: parser messages quote what they read, and what they read may be a
 //! secret. They are lowered to a [`ParseError`]: a place and a fixed sentence.
 
+mod flat;
+mod java;
+mod json;
+mod place;
+mod properties;
+mod toml;
+mod yaml;
+
 use crate::model::{Document, Position};
 
 /// The formats a configuration file may have, by its extension.
@@ -44,10 +52,17 @@ pub struct ParseError {
 impl ParseError {
     /// The file has more bytes than [`FILE_BYTES_MAX`].
     pub fn too_large() -> Self {
-        Self {
-            position: None,
-            message: format!("file is larger than {FILE_BYTES_MAX} bytes"),
-        }
+        Self::whole(format!("file is larger than {FILE_BYTES_MAX} bytes"))
+    }
+
+    /// A problem at a place.
+    fn at(position: Position, message: impl Into<String>) -> Self {
+        Self { position: Some(position), message: message.into() }
+    }
+
+    /// A problem of the file as a whole.
+    fn whole(message: impl Into<String>) -> Self {
+        Self { position: None, message: message.into() }
     }
 }
 
@@ -63,6 +78,13 @@ pub const KEYS_MAX: usize = 100_000;
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
-    let _ = (format, bytes);
-    Ok(Vec::new())
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(ParseError::whole(format!("file is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    match format {
+        Format::Properties => properties::parse(bytes),
+        Format::Yaml => yaml::parse(bytes),
+        Format::Toml => toml::parse(bytes),
+        Format::Json => json::parse(bytes),
+    }
 }

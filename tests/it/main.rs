@@ -1,2 +1,3 @@
-//! placeholder
-fn main() {}
+//! One test binary for everything that is seen from outside.
+
+mod differential;

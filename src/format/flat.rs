@@ -1,0 +1,167 @@
+//! From nested to flat: the path of the value being read, the properties so far, and the bounds on both.
+//!
+//! Every format walks its own tree and calls in here, so that all of them name keys alike (specification, 9).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::{DOCUMENTS_MAX, KEYS_MAX, ParseError};
+use crate::model::{Document, Position, Property, Scalar, Value};
+
+/// The longest flat key, in bytes.
+pub(super) const KEY_BYTES_MAX: usize = 8 * 1024;
+/// The most bytes that all flat keys and values of one file may have together: aliases repeat what they name.
+pub(super) const FLAT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What a value must begin with to be sealed.
+const CIPHER: &str = "{cipher}";
+
+/// Collects the documents of one file.
+#[derive(Default)]
+pub(super) struct Flat {
+    documents: Vec<Document>,
+    properties: Vec<Property>,
+    /// Where each key stands, kept only once a key was seen that another path might give too.
+    places: Option<HashMap<Arc<str>, usize>>,
+    keys_repeat: bool,
+    path: String,
+    /// Where the path begins in `path`: a blank path is dropped from what lies below it.
+    start: usize,
+    keys: usize,
+    bytes: usize,
+}
+
+/// How the path was before a segment was entered.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    start: usize,
+    end: usize,
+}
+
+impl Flat {
+    /// For a format in which any key may come twice.
+    pub(super) fn with_repeated_keys() -> Self {
+        Self { keys_repeat: true, places: Some(HashMap::new()), ..Self::default() }
+    }
+
+    /// Goes down to a key of a map, which is taken as it is.
+    pub(super) fn enter_key(&mut self, key: &str) -> Mark {
+        if self.places.is_none() && may_repeat(key) {
+            self.remember_places();
+        }
+        let mark = self.mark();
+        if self.path[self.start..].chars().all(is_blank) {
+            self.start = self.path.len();
+        } else if !key.starts_with('[') {
+            self.path.push('.');
+        }
+        self.path.push_str(key);
+        mark
+    }
+
+    /// Goes down to an item of a list.
+    pub(super) fn enter_item(&mut self, index: usize) -> Mark {
+        let mark = self.mark();
+        if self.path[self.start..].chars().all(is_blank) {
+            self.start = self.path.len();
+        }
+        write!(self.path, "[{index}]").expect("writing to a string does not fail");
+        mark
+    }
+
+    /// Goes back up.
+    pub(super) fn leave(&mut self, mark: Mark) {
+        self.path.truncate(mark.end);
+        self.start = mark.start;
+    }
+
+    /// Gives the present path a value; a path that has one keeps its place and takes the new value.
+    pub(super) fn put(&mut self, value: Scalar, position: Position) -> Result<(), ParseError> {
+        let key = &self.path[self.start..];
+        if key.len() > KEY_BYTES_MAX {
+            return Err(ParseError::at(position, format!("flat key is longer than {KEY_BYTES_MAX} bytes")));
+        }
+        self.bytes += key.len() + value.text().len();
+        if self.bytes > FLAT_BYTES_MAX {
+            return Err(ParseError::at(position, format!("flat keys and values exceed {FLAT_BYTES_MAX} bytes")));
+        }
+        let property = Property { key: Arc::from(key), value: sealed_or_plain(value), position };
+        if let Some(places) = &mut self.places {
+            match places.entry(Arc::clone(&property.key)) {
+                Entry::Occupied(place) => {
+                    self.properties[*place.get()] = property;
+                    return Ok(());
+                }
+                Entry::Vacant(place) => {
+                    place.insert(self.properties.len());
+                }
+            }
+        }
+        self.keys += 1;
+        if self.keys > KEYS_MAX {
+            return Err(ParseError::at(position, format!("file has more than {KEYS_MAX} flat keys")));
+        }
+        self.properties.push(property);
+        Ok(())
+    }
+
+    /// Whether the present document has no key yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    /// Closes the present document, with or without keys, and counts it.
+    pub(super) fn end_document(&mut self) -> Result<(), ParseError> {
+        if self.documents.len() == DOCUMENTS_MAX {
+            return Err(ParseError::whole(format!("file has more than {DOCUMENTS_MAX} documents")));
+        }
+        self.places = self.keys_repeat.then(HashMap::new);
+        self.documents.push(Document { properties: std::mem::take(&mut self.properties) });
+        Ok(())
+    }
+
+    /// Opens the last document again, if there is one.
+    pub(super) fn reopen_document(&mut self) {
+        if let Some(last) = self.documents.pop() {
+            self.properties = last.properties;
+            self.remember_places();
+        }
+    }
+
+    /// The documents that were closed.
+    pub(super) fn finish(self) -> Vec<Document> {
+        self.documents
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { start: self.start, end: self.path.len() }
+    }
+
+    fn remember_places(&mut self) {
+        let keys = self.properties.iter().map(|property| Arc::clone(&property.key));
+        self.places = Some(keys.zip(0..).collect());
+    }
+}
+
+/// Whether a key could spell the path that nesting gives another value. All other keys are unique where they stand.
+fn may_repeat(key: &str) -> bool {
+    key.bytes().any(|byte| matches!(byte, b'.' | b'[')) || key.chars().all(is_blank)
+}
+
+/// Blank as Java's `Character.isWhitespace` sees it: not the spaces that forbid a line break.
+fn is_blank(c: char) -> bool {
+    match c {
+        '\u{a0}' | '\u{2007}' | '\u{202f}' | '\u{85}' => false,
+        '\u{1c}'..='\u{1f}' => true,
+        _ => c.is_whitespace(),
+    }
+}
+
+fn sealed_or_plain(value: Scalar) -> Value {
+    match value {
+        Scalar::String(text) if text.starts_with(CIPHER) => Value::Sealed(text),
+        value => Value::Plain(value),
+    }
+}

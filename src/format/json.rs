@@ -1,0 +1,170 @@
+//! JSON, flattened as YAML is: duplicate keys refused, numbers exact.
+//!
+//! serde_json tells no places, but it can hand out the slice a value was written in: the place is where that slice
+//! lies in the file. Each level of nesting is read once more than the one above it, which the bound on depth keeps cheap.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::ParseError;
+use super::flat::Flat;
+use super::java;
+use super::place::Places;
+use crate::model::{Document, Position, Scalar};
+
+/// The deepest value, where the whole file has depth 0.
+const DEPTH_MAX: usize = 128;
+
+/// Reads the one document of a file; `null` is none.
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        ParseError::at(Places::new(&valid).of(valid.len()), "byte is not part of utf-8 text")
+    })?;
+    let mut flattener = Flattener { text, places: Places::new(text), flat: Flat::default() };
+    let root: &RawValue = serde_json::from_str(text).map_err(|error| flattener.lowered(&error, text))?;
+    flattener.document(root.get())?;
+    Ok(flattener.flat.finish())
+}
+
+struct Flattener<'a> {
+    text: &'a str,
+    places: Places<'a>,
+    flat: Flat,
+}
+
+impl<'a> Flattener<'a> {
+    fn document(&mut self, root: &'a str) -> Result<(), ParseError> {
+        match root.as_bytes() {
+            b"null" | b"\"\"" => return Ok(()),
+            [b'{', ..] => self.value(root, 0)?,
+            _ => {
+                let mark = self.flat.enter_key("document");
+                self.value(root, 0)?;
+                self.flat.leave(mark);
+            }
+        }
+        self.flat.end_document()
+    }
+
+    fn value(&mut self, raw: &'a str, depth: usize) -> Result<(), ParseError> {
+        let position = self.position(raw);
+        if depth > DEPTH_MAX {
+            return Err(ParseError::at(position, format!("nested deeper than {DEPTH_MAX}")));
+        }
+        let scalar = match raw.as_bytes() {
+            [b'{', ..] => return self.map(raw, depth),
+            [b'[', ..] => {
+                let items: Vec<&RawValue> = self.read(raw)?;
+                if !items.is_empty() {
+                    return self.list(&items, depth);
+                }
+                Scalar::String("".into())
+            }
+            [b'"', ..] => Scalar::String(self.read::<Box<str>>(raw)?),
+            b"true" => Scalar::Bool(true),
+            b"false" => Scalar::Bool(false),
+            b"null" => Scalar::String("".into()),
+            _ => number(raw),
+        };
+        self.flat.put(scalar, position)
+    }
+
+    fn list(&mut self, items: &[&'a RawValue], depth: usize) -> Result<(), ParseError> {
+        items.iter().enumerate().try_for_each(|(index, item)| {
+            let mark = self.flat.enter_item(index);
+            self.value(item.get(), depth + 1)?;
+            self.flat.leave(mark);
+            Ok(())
+        })
+    }
+
+    fn map(&mut self, raw: &'a str, depth: usize) -> Result<(), ParseError> {
+        let Entries(entries) = self.read(raw)?;
+        self.check_duplicates(&entries)?;
+        entries.iter().try_for_each(|(key, value)| {
+            let mark = self.flat.enter_key(key);
+            self.value(value.get(), depth + 1)?;
+            self.flat.leave(mark);
+            Ok(())
+        })
+    }
+
+    /// The places of the values tell the two apart: those of keys are not known.
+    fn check_duplicates(&self, entries: &[(String, &'a RawValue)]) -> Result<(), ParseError> {
+        let mut seen = HashMap::with_capacity(entries.len());
+        for (key, value) in entries {
+            let Some(first) = seen.insert(key, value) else { continue };
+            let Position { line, column } = self.position(first.get());
+            let message = format!("duplicate key, first value at line {line}, column {column}");
+            return Err(ParseError::at(self.position(value.get()), message));
+        }
+        Ok(())
+    }
+
+    fn read<T: Deserialize<'a>>(&self, raw: &'a str) -> Result<T, ParseError> {
+        serde_json::from_str(raw).map_err(|error| self.lowered(&error, raw))
+    }
+
+    fn position(&self, raw: &str) -> Position {
+        self.places.of(self.offset(raw))
+    }
+
+    /// Where a slice of the text begins in it.
+    fn offset(&self, raw: &str) -> usize {
+        raw.as_ptr().addr().saturating_sub(self.text.as_ptr().addr())
+    }
+
+    /// Keeps the place of an error and drops its text, which quotes the file.
+    fn lowered(&self, error: &serde_json::Error, raw: &str) -> ParseError {
+        let lines_before = raw.split_inclusive('\n').take(error.line().saturating_sub(1));
+        let offset = self.offset(raw) + lines_before.map(str::len).sum::<usize>();
+        let message = match error.classify() {
+            serde_json::error::Category::Eof => "file ends within a value",
+            _ => "not valid json",
+        };
+        ParseError::at(self.places.of(offset + error.column().saturating_sub(1)), message)
+    }
+}
+
+/// The entries of an object in file order, duplicates included.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Integers stay as they are written, the others become what Java prints for them.
+fn number(raw: &str) -> Scalar {
+    if raw == "-0" {
+        return Scalar::Integer("0".into());
+    }
+    if raw.bytes().all(|byte| matches!(byte, b'-' | b'0'..=b'9')) {
+        return Scalar::Integer(raw.into());
+    }
+    Scalar::Float(java::double(raw.parse().unwrap_or(f64::NAN)))
+}
