@@ -1,2 +1,3 @@
-//! placeholder
-fn main() {}
+//! The tests that go through the doors of the library, in one binary.
+
+mod sources;
