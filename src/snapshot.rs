@@ -102,3 +102,93 @@ pub enum Style {
     /// Native: multi-document names hold the location as configured (specification, 3.1 and 13).
     Native,
 }
+
+/// What configured patterns stand for: an item without `/` means all profiles, one that does not end in `*` is also
+/// meant for a list of profiles that begins with its own (specification, 12).
+pub fn expand_patterns(configured: &[String]) -> Vec<String> {
+    let mut patterns: Vec<String> = configured
+        .iter()
+        .map(|item| match item.contains('/') {
+            true => item.clone(),
+            false => format!("{item}/*"),
+        })
+        .collect();
+    let lists: Vec<String> = patterns
+        .iter()
+        .filter(|pattern| !pattern.ends_with('*'))
+        .map(|pattern| format!("{pattern},*"))
+        .collect();
+    patterns.extend(lists);
+    patterns
+}
+
+/// Whether a member with these patterns, already expanded, answers for a comma list of profiles: some profile by itself
+/// has to match, and the whole list too (specification, 12). Without patterns it answers for all.
+pub fn matches(patterns: &[String], application: &str, profiles: &str) -> bool {
+    if patterns.is_empty() {
+        return true;
+    }
+    let any = |text: &str| patterns.iter().any(|pattern| glob(pattern, text));
+    profiles
+        .split(',')
+        .any(|profile| any(&format!("{application}/{profile}")))
+        && any(&format!("{application}/{profiles}"))
+}
+
+/// `*` stands for any text, all else for itself.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some((middle, last)) = rest.rsplit_once('*') else {
+        return text.ends_with(rest);
+    };
+    for part in middle.split('*') {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(patterns: &[&str], application: &str, profiles: &str, expected: bool) {
+        let configured: Vec<String> = patterns.iter().map(|item| (*item).to_owned()).collect();
+        let found = matches(&expand_patterns(&configured), application, profiles);
+        assert_eq!(found, expected, "{patterns:?} {application}/{profiles}");
+    }
+
+    #[test]
+    fn patterns_choose_by_application_and_by_the_whole_list_of_profiles() {
+        check(&[], "orders", "prod", true);
+        check(&["orders"], "orders", "prod", true);
+        check(&["orders"], "orders", "dev,prod", true);
+        check(&["orders"], "orders2", "prod", false);
+        check(&["ord*"], "orders", "prod", true);
+        check(&["*/dev"], "orders", "dev,prod", true);
+        check(&["*/prod"], "orders", "dev,prod", false);
+        check(&["*/prod"], "orders", "prod", true);
+        check(&["*/dev*"], "orders", "development", true);
+        check(&["a*c*e/*"], "abcde", "prod", true);
+        check(&["a*c*e/*"], "aed", "prod", false);
+        check(&["pay", "orders/prod"], "orders", "prod", true);
+        check(&["pay", "orders/prod"], "orders", "dev", false);
+    }
+
+    #[test]
+    fn a_glob_does_not_use_the_same_text_twice() {
+        assert!(!glob("ab*ba", "aba"));
+        assert!(glob("ab*ba", "abba"));
+        assert!(glob("**", ""));
+        assert!(glob("*a*a", "aa"));
+        assert!(!glob("*a*a", "a"));
+    }
+}

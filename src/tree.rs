@@ -5,6 +5,7 @@
 //! descends only where ids differ. What a tree reads from is behind [`Objects`], which a source implements. Paths are
 //! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +49,9 @@ pub struct RawEntry {
     /// The id of its content.
     pub id: ContentId,
 }
+
+/// The names in a directory, sorted, and what they lead to.
+pub type Listing = Vec<(Box<str>, EntryKind)>;
 
 /// The object store that a tree reads from. Called on blocking threads only, by several at a time.
 pub trait Objects: Send + Sync + 'static {
@@ -94,6 +98,19 @@ impl Shelf {
         Tree {
             root: self.directory(root),
             shelf: Arc::clone(self),
+            keep: None,
+        }
+    }
+
+    /// The same, for a source whose content lives in memory: the tree and its clones hold `keep`.
+    pub fn tree_keeping(
+        self: &Arc<Self>,
+        root: ContentId,
+        keep: Arc<dyn Any + Send + Sync>,
+    ) -> Tree {
+        Tree {
+            keep: Some(keep),
+            ..self.tree(root)
         }
     }
 
@@ -237,6 +254,11 @@ impl File {
 pub struct Tree {
     shelf: Arc<Shelf>,
     root: Arc<Directory>,
+    #[expect(
+        dead_code,
+        reason = "held for as long as the tree is, and never looked at"
+    )]
+    keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What differs between two trees.
@@ -334,7 +356,7 @@ impl Tree {
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn list(&self, path: &str) -> Result<Option<Vec<(Box<str>, EntryKind)>>, TreeError> {
+    pub fn list(&self, path: &str) -> Result<Option<Listing>, TreeError> {
         let Some(directory) = self.directory(path)? else {
             return Ok(None);
         };
