@@ -26,9 +26,8 @@ pub struct Catalog {
 impl Catalog {
     /// Every known environment: each application for `default` and for each profile.
     pub fn queries(&self, label: &Label) -> Vec<Query> {
-        let profiles: Vec<&str> = std::iter::once("default")
-            .chain(self.profiles.iter().map(String::as_str))
-            .collect();
+        let profiles: Vec<&str> =
+            std::iter::once("default").chain(self.profiles.iter().map(String::as_str)).collect();
         let application = "application".to_owned();
         std::iter::once(&application)
             .chain(&self.applications)
@@ -85,12 +84,7 @@ fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
         if !mentions_activation(&member.tree.bytes(&file)?) {
             continue;
         }
-        for document in member
-            .tree
-            .documents(&file)?
-            .unwrap_or_else(|_| [].into())
-            .iter()
-        {
+        for document in member.tree.documents(&file)?.unwrap_or_else(|_| [].into()).iter() {
             catalog.profiles.extend(resolve::named_profiles(document));
         }
     }
@@ -103,11 +97,7 @@ fn search_directories(
     member: &Member,
     catalog: &mut Catalog,
 ) -> Result<BTreeSet<String>, TreeError> {
-    let anyone = Query {
-        application: "*".into(),
-        profiles: "*".into(),
-        label: Label::Default,
-    };
+    let anyone = Query { application: "*".into(), profiles: "*".into(), label: Label::Default };
     let directories = resolve::directories(member, &member.tree, &anyone, &mut Asked::default())?;
     for path in &member.layout.search_paths {
         let Some((before, after)) = path.split_once("{application}") else {
@@ -126,10 +116,7 @@ fn search_directories(
             }
         }
     }
-    Ok(directories
-        .iter()
-        .map(|directory| directory.to_string())
-        .collect())
+    Ok(directories.iter().map(|directory| directory.to_string()).collect())
 }
 
 fn directory_of(path: &str) -> &str {
@@ -143,14 +130,11 @@ fn stem_of(path: &str) -> &str {
 
 /// Every way to cut a stem at a dash, the longest head first.
 fn cuts(stem: &str) -> impl Iterator<Item = (&str, &str)> {
-    stem.rmatch_indices('-')
-        .map(|(at, _)| (&stem[..at], &stem[at + 1..]))
+    stem.rmatch_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]))
 }
 
 /// A cheap look before parsing: most files have no activation expression.
 fn mentions_activation(bytes: &[u8]) -> bool {
     let words: [&[u8]; 2] = [b"on-profile", b"onProfile"];
-    words
-        .iter()
-        .any(|word| bytes.windows(word.len()).any(|window| window == *word))
+    words.iter().any(|word| bytes.windows(word.len()).any(|window| window == *word))
 }

@@ -34,9 +34,7 @@ pub fn change(old: &Environment, new: &Environment) -> Change {
             Some(_) => {}
         }
     }
-    change
-        .removed
-        .extend(old.keys().filter(|key| !new.contains_key(*key)).cloned());
+    change.removed.extend(old.keys().filter(|key| !new.contains_key(*key)).cloned());
     for keys in [&mut change.added, &mut change.removed, &mut change.changed] {
         keys.sort();
     }

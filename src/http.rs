@@ -156,15 +156,8 @@ fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
             ))
             .body("Invalid CORS request");
     }
-    let allow = if route.allows_post() {
-        "POST,OPTIONS"
-    } else {
-        "GET,HEAD,OPTIONS"
-    };
-    HttpResponse::Ok()
-        .insert_header(("Allow", allow))
-        .insert_header(("Accept-Patch", ""))
-        .finish()
+    let allow = if route.allows_post() { "POST,OPTIONS" } else { "GET,HEAD,OPTIONS" };
+    HttpResponse::Ok().insert_header(("Allow", allow)).insert_header(("Accept-Patch", "")).finish()
 }
 
 /// The `Allow` of a 405.
@@ -191,8 +184,6 @@ fn parameter<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 /// Whether placeholders are to be resolved: unless `resolvePlaceholders` says `false`.
 fn resolves_placeholders(request: &HttpRequest) -> bool {
     !parameter(request, "resolvePlaceholders").is_some_and(|value| {
-        ["false", "off", "no", "0"]
-            .iter()
-            .any(|no| value.eq_ignore_ascii_case(no))
+        ["false", "off", "no", "0"].iter().any(|no| value.eq_ignore_ascii_case(no))
     })
 }

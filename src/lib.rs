@@ -3,6 +3,8 @@
 pub mod access;
 pub mod catalog;
 pub mod change;
+pub mod check;
+pub mod cli;
 pub mod format;
 pub mod http;
 pub mod model;

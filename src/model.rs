@@ -176,9 +176,7 @@ pub struct Document {
 impl Document {
     /// The property with exactly this key.
     pub fn get(&self, key: &str) -> Option<&Property> {
-        self.properties
-            .iter()
-            .find(|property| &*property.key == key)
+        self.properties.iter().find(|property| &*property.key == key)
     }
 }
 
@@ -240,9 +238,7 @@ pub struct PropertySource {
 impl PropertySource {
     /// The properties, in file order.
     pub fn properties(&self) -> &[Property] {
-        self.documents
-            .get(self.index)
-            .map_or(&[], |document| &document.properties)
+        self.documents.get(self.index).map_or(&[], |document| &document.properties)
     }
 }
 
@@ -284,9 +280,7 @@ impl Query {
 
 /// The trimmed items of a comma list, blank ones left out.
 pub fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// SHA-256 over what an environment says: source names, keys and typed values in order. Not over revision, label or

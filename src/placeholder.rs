@@ -224,10 +224,7 @@ struct Allowance(usize);
 
 impl Allowance {
     fn take(&mut self, bytes: usize) -> Result<(), PlaceholderError> {
-        self.0 = self
-            .0
-            .checked_sub(bytes)
-            .ok_or(PlaceholderError::TooLarge)?;
+        self.0 = self.0.checked_sub(bytes).ok_or(PlaceholderError::TooLarge)?;
         Ok(())
     }
 }
@@ -281,9 +278,7 @@ fn escapes_before(text: &str, start: usize) -> usize {
 /// Whether there is an opening, at least one character that is not a closing brace, and a closing brace.
 fn holds_placeholder(text: &str) -> bool {
     let last = text.rfind('}').unwrap_or(0);
-    text[..last]
-        .match_indices(OPENING)
-        .any(|(at, _)| !text[at + OPENING.len()..].starts_with('}'))
+    text[..last].match_indices(OPENING).any(|(at, _)| !text[at + OPENING.len()..].starts_with('}'))
 }
 
 #[cfg(test)]

@@ -59,10 +59,7 @@ impl Rendered {
         write_string(&mut spliced, revision);
         let end = spliced.len();
         spliced.extend_from_slice(&bytes[version.end..]);
-        Self {
-            bytes: spliced,
-            version: version.start..end,
-        }
+        Self { bytes: spliced, version: version.start..end }
     }
 }
 
@@ -88,11 +85,7 @@ pub fn json(
     write_optional(&mut out, state);
     out.extend_from_slice(b",\"propertySources\":[");
     for (index, source) in environment.sources.iter().enumerate() {
-        out.extend_from_slice(if index == 0 {
-            b"{\"name\":"
-        } else {
-            b",{\"name\":"
-        });
+        out.extend_from_slice(if index == 0 { b"{\"name\":" } else { b",{\"name\":" });
         write_string(&mut out, &source.name);
         out.extend_from_slice(b",\"source\":{");
         for (index, property) in source.properties().iter().enumerate() {
@@ -109,10 +102,7 @@ pub fn json(
         out.extend_from_slice(b"}}");
     }
     out.extend_from_slice(b"]}");
-    Rendered {
-        bytes: out,
-        version,
-    }
+    Rendered { bytes: out, version }
 }
 
 fn write_tracked(out: &mut Vec<u8>, property: &Property, from_file: bool) {
@@ -242,10 +232,7 @@ mod tests {
     fn the_json_is_springs_and_the_revision_can_be_replaced() {
         let environment = environment(&[
             ("a", string("x\"y\n\u{1}ü")),
-            (
-                "b",
-                Value::Plain(Scalar::Integer("12345678901234567890123".into())),
-            ),
+            ("b", Value::Plain(Scalar::Integer("12345678901234567890123".into()))),
             ("c", Value::Plain(Scalar::Float("Infinity".into()))),
             ("d", Value::Plain(Scalar::Float("1.0E10".into()))),
             ("e", Value::Plain(Scalar::Bool(true))),
@@ -258,25 +245,14 @@ mod tests {
             String::from_utf8(moved.bytes.clone()).unwrap(),
             expected.replace("r1", "longer")
         );
-        assert_eq!(
-            Rendered::with_version(&moved.bytes, &moved.version, "r1"),
-            rendered
-        );
+        assert_eq!(Rendered::with_version(&moved.bytes, &moved.version, "r1"), rendered);
     }
 
     #[test]
     fn v2_values_have_their_origin() {
-        let rendered = json(
-            &environment(&[("a", string("x"))]),
-            Representation::V2,
-            "r",
-            None,
-        );
+        let rendered = json(&environment(&[("a", string("x"))]), Representation::V2, "r", None);
         let text = String::from_utf8(rendered.bytes).unwrap();
-        assert!(
-            text.contains(r#""a":{"value":"x","origin":"3:7"}"#),
-            "{text}"
-        );
+        assert!(text.contains(r#""a":{"value":"x","origin":"3:7"}"#), "{text}");
         assert!(text.contains(r#""state":null"#), "{text}");
     }
 

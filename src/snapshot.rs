@@ -20,14 +20,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// A snapshot of these members; its revision is theirs, joined.
     pub fn new(members: Vec<Member>) -> Self {
-        let revisions: Vec<&str> = members
-            .iter()
-            .map(|member| member.revision.as_str())
-            .collect();
-        Self {
-            revision: Revision::new(revisions.join(",")),
-            members,
-        }
+        let revisions: Vec<&str> = members.iter().map(|member| member.revision.as_str()).collect();
+        Self { revision: Revision::new(revisions.join(",")), members }
     }
 }
 
@@ -129,9 +123,7 @@ pub fn matches(patterns: &[String], application: &str, profiles: &str) -> bool {
         return true;
     }
     let any = |text: &str| patterns.iter().any(|pattern| glob(pattern, text));
-    profiles
-        .split(',')
-        .any(|profile| any(&format!("{application}/{profile}")))
+    profiles.split(',').any(|profile| any(&format!("{application}/{profile}")))
         && any(&format!("{application}/{profiles}"))
 }
 

@@ -40,10 +40,7 @@ pub enum SourceError {
 impl SourceError {
     /// A tree that cannot be read makes its source unavailable.
     pub fn from_tree(name: &str, error: &TreeError) -> Self {
-        Self::Unavailable {
-            name: name.to_owned(),
-            message: error.to_string(),
-        }
+        Self::Unavailable { name: name.to_owned(), message: error.to_string() }
     }
 }
 

@@ -145,11 +145,7 @@ fn reading(live: &Live, view: &View, answer: Arc<Answer>) -> Reading {
         true => revision.clone(),
         false => view.snapshot.revision.clone(),
     };
-    Reading {
-        answer,
-        revision,
-        tip,
-    }
+    Reading { answer, revision, tip }
 }
 
 /// A door that stays open: reads a cached answer again and again, without waiting and without keeping it alive.
@@ -258,21 +254,14 @@ impl Store {
             None => self.resolve(&live, query).await?,
         };
         live.mark_used(&slot);
-        Ok(Reader {
-            receiver: slot.answer.subscribe(),
-            slot,
-            live,
-        })
+        Ok(Reader { receiver: slot.answer.subscribe(), slot, live })
     }
 
     /// A door to an answer that is already kept; for callers that read it over and over.
     pub fn door(&self, query: &Query) -> Option<Door> {
         let live = lock(&self.labels).get(&query.label)?.get().cloned()?;
         let slot = live.slot(query)?;
-        Some(Door {
-            live: Arc::downgrade(&live),
-            slot: Arc::downgrade(&slot),
-        })
+        Some(Door { live: Arc::downgrade(&live), slot: Arc::downgrade(&slot) })
     }
 
     async fn resolve(
@@ -332,18 +321,11 @@ impl Store {
             if found.tree.size(&found.file)? > SERVED_FILE_BYTES_MAX {
                 return Ok(None);
             }
-            let answer = match live
-                .slot(&query)
-                .map(|slot| Arc::clone(&slot.answer.borrow()))
-            {
+            let answer = match live.slot(&query).map(|slot| Arc::clone(&slot.answer.borrow())) {
                 Some(answer) if answer.sequence <= view.sequence => answer,
-                _ => Arc::new(build::build(
-                    &query,
-                    &view.snapshot,
-                    view.sequence,
-                    &additions,
-                    None,
-                )?),
+                _ => {
+                    Arc::new(build::build(&query, &view.snapshot, view.sequence, &additions, None)?)
+                }
             };
             Ok(Some(ServedFile {
                 bytes: found.tree.bytes(&found.file)?.into(),
@@ -369,9 +351,7 @@ impl Store {
         self.bounded(move || {
             let view = live.view.load_full();
             let mut catalog = catalog::catalog(&view.snapshot)?;
-            catalog
-                .applications
-                .extend(asked.iter().map(|name| name.to_string()));
+            catalog.applications.extend(asked.iter().map(|name| name.to_string()));
             Ok((catalog, view.snapshot.revision.clone()))
         })
         .await
@@ -385,9 +365,7 @@ impl Store {
                 label: live.label.clone(),
                 revision: live.view.load().snapshot.revision.clone(),
                 answer_count: live.slot_count(),
-                stale: live
-                    .stale()
-                    .map(|stale| (stale.since.elapsed(), stale.message)),
+                stale: live.stale().map(|stale| (stale.since.elapsed(), stale.message)),
             })
             .collect()
     }
@@ -403,9 +381,7 @@ impl Store {
                     Content::Broken(problem) => Some(problem.clone()),
                     _ => None,
                 };
-                let held = answer
-                    .held()
-                    .map(|held| (Some(held.clone()), held.problem.clone()));
+                let held = answer.held().map(|held| (Some(held.clone()), held.problem.clone()));
                 for (held, problem) in held.chain(broken.map(|problem| (None, problem))) {
                     problems.push(HeldBack {
                         query: answer.query.clone(),
@@ -426,20 +402,12 @@ impl Store {
     /// How many files the source has parsed since start, as far as its live labels tell.
     pub fn parsed_count(&self) -> u64 {
         let lives = self.lives();
-        let trees = lives
-            .iter()
-            .flat_map(|live| live.view.load().snapshot.members.clone());
-        trees
-            .map(|member| member.tree.parsed_count())
-            .max()
-            .unwrap_or(0)
+        let trees = lives.iter().flat_map(|live| live.view.load().snapshot.members.clone());
+        trees.map(|member| member.tree.parsed_count()).max().unwrap_or(0)
     }
 
     fn lives(&self) -> Vec<Arc<Live>> {
-        lock(&self.labels)
-            .values()
-            .filter_map(|cell| cell.get().cloned())
-            .collect()
+        lock(&self.labels).values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
     fn remember_names(&self, query: &Query) {
@@ -479,10 +447,7 @@ impl Store {
     /// Forgets a label that could not be loaded or is gone; whoever asks for it again loads it anew.
     fn forget(&self, label: &Label, cell: &Arc<OnceCell<Arc<Live>>>) {
         let mut labels = lock(&self.labels);
-        if labels
-            .get(label)
-            .is_some_and(|known| Arc::ptr_eq(known, cell))
-        {
+        if labels.get(label).is_some_and(|known| Arc::ptr_eq(known, cell)) {
             labels.remove(label);
         }
     }
@@ -495,16 +460,12 @@ impl Store {
 
     async fn load(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {
         let (source, wanted) = (Arc::clone(&self.source), label.clone());
-        let loading = self
-            .runtime
-            .spawn(async move { source.load(&wanted, None).await });
-        let snapshot: Snapshot = loading
-            .await
-            .map_err(|_| AnswerError::Unavailable("loading failed".to_owned()))??;
+        let loading = self.runtime.spawn(async move { source.load(&wanted, None).await });
+        let snapshot: Snapshot =
+            loading.await.map_err(|_| AnswerError::Unavailable("loading failed".to_owned()))??;
         let live = Arc::new(Live::new(label.clone(), Arc::new(snapshot)));
-        let follower = self
-            .runtime
-            .spawn(refresh::follow(Arc::downgrade(self), Arc::downgrade(&live)));
+        let follower =
+            self.runtime.spawn(refresh::follow(Arc::downgrade(self), Arc::downgrade(&live)));
         *lock(&live.follower) = Some(follower.abort_handle());
         Ok(live)
     }

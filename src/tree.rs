@@ -95,11 +95,7 @@ impl Shelf {
 
     /// The tree whose root directory has this id. Reads nothing yet.
     pub fn tree(self: &Arc<Self>, root: ContentId) -> Tree {
-        Tree {
-            root: self.directory(root),
-            shelf: Arc::clone(self),
-            keep: None,
-        }
+        Tree { root: self.directory(root), shelf: Arc::clone(self), keep: None }
     }
 
     /// The same, for a source whose content lives in memory: the tree and its clones hold `keep`.
@@ -108,10 +104,7 @@ impl Shelf {
         root: ContentId,
         keep: Arc<dyn Any + Send + Sync>,
     ) -> Tree {
-        Tree {
-            keep: Some(keep),
-            ..self.tree(root)
-        }
+        Tree { keep: Some(keep), ..self.tree(root) }
     }
 
     /// How many files have been parsed since start.
@@ -120,19 +113,12 @@ impl Shelf {
     }
 
     fn directory(&self, id: ContentId) -> Arc<Directory> {
-        lock(&self.directories).get_or_insert(id, || Directory {
-            id,
-            entries: OnceLock::new(),
-        })
+        lock(&self.directories).get_or_insert(id, || Directory { id, entries: OnceLock::new() })
     }
 
     /// What is already known of a file, so that a directory that changed keeps what its old version had read.
     fn held(&self, id: ContentId, name: &str) -> OnceLock<Arc<File>> {
-        match lock(&self.files)
-            .held
-            .get(&(id, Format::of(name)))
-            .and_then(Weak::upgrade)
-        {
+        match lock(&self.files).held.get(&(id, Format::of(name))).and_then(Weak::upgrade) {
             Some(file) => OnceLock::from(file),
             None => OnceLock::new(),
         }
@@ -155,10 +141,7 @@ struct Interned<K, V> {
 
 impl<K, V> Default for Interned<K, V> {
     fn default() -> Self {
-        Self {
-            held: HashMap::new(),
-            tidy_at: SHELF_TIDY_AT,
-        }
+        Self { held: HashMap::new(), tidy_at: SHELF_TIDY_AT }
     }
 }
 
@@ -254,10 +237,7 @@ impl File {
 pub struct Tree {
     shelf: Arc<Shelf>,
     root: Arc<Directory>,
-    #[expect(
-        dead_code,
-        reason = "held for as long as the tree is, and never looked at"
-    )]
+    #[expect(dead_code, reason = "held for as long as the tree is, and never looked at")]
     keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -479,10 +459,7 @@ impl Tree {
             };
             let child = match &entries[index].node {
                 Node::Link(target) => {
-                    return Ok(Step::Link {
-                        at,
-                        target: *target,
-                    });
+                    return Ok(Step::Link { at, target: *target });
                 }
                 Node::Directory(child) => Arc::clone(child),
                 Node::File(..) if at < last => return Ok(Step::Nowhere),

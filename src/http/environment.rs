@@ -24,9 +24,7 @@ pub(super) async fn get(
     } else {
         HttpResponse::Ok()
     };
-    response
-        .insert_header(("ETag", etag))
-        .insert_header(("Vary", "Accept"));
+    response.insert_header(("ETag", etag)).insert_header(("Vary", "Accept"));
     add_revision(&mut response, &reading);
     if negotiate::has_already(request.headers(), etag) {
         return Ok(response.finish());

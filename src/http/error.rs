@@ -139,9 +139,7 @@ impl Fault {
             body["message"] = message.into();
         }
         body["path"] = request.path().into();
-        response
-            .content_type("application/json")
-            .body(body.to_string())
+        response.content_type("application/json").body(body.to_string())
     }
 
     fn problem_document(&self, response: &mut actix_web::HttpResponseBuilder) -> HttpResponse {
@@ -161,9 +159,7 @@ impl Fault {
                 body["column"] = position.column.into();
             }
         }
-        response
-            .content_type("application/problem+json")
-            .body(body.to_string())
+        response.content_type("application/problem+json").body(body.to_string())
     }
 }
 

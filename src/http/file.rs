@@ -19,11 +19,7 @@ pub(super) async fn get(
     query: &Query,
     path: &str,
 ) -> Result<HttpResponse, Fault> {
-    let file = http
-        .store
-        .file(caller, query, path)
-        .await?
-        .ok_or(Fault::NoFile)?;
+    let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
     let made_seconds = file.made_seconds;
     let revision = file.revision.clone();
     let headers = request.headers();
@@ -40,11 +36,7 @@ pub(super) async fn get(
             false => "text/plain;charset=UTF-8",
         };
         let hash = digest(&SHA256, text.as_bytes());
-        let etag: String = hash
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let etag: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         (format!("\"{etag}\""), content_type, text.into())
     };
     let modified = made_seconds
@@ -75,17 +67,16 @@ fn is_known(request: &HttpRequest, etag: &str, modified: Option<std::time::Syste
         return negotiate::has_already(request.headers(), etag);
     }
     match (IfModifiedSince::parse(request), modified) {
-        (Ok(IfModifiedSince(since)), Some(modified)) => modified <= since.into(),
+        (Ok(IfModifiedSince(since)), Some(modified)) => {
+            modified <= std::time::SystemTime::from(since)
+        }
         _ => false,
     }
 }
 
 /// The first charset of `Accept-Charset` that is known, else UTF-8.
 fn charset(request: &HttpRequest) -> &'static encoding_rs::Encoding {
-    let header = request
-        .headers()
-        .get("Accept-Charset")
-        .and_then(|value| value.to_str().ok());
+    let header = request.headers().get("Accept-Charset").and_then(|value| value.to_str().ok());
     header
         .into_iter()
         .flat_map(|list| list.split(','))

@@ -43,8 +43,6 @@ pub(super) async fn get(
     .map_err(|_| crate::store::AnswerError::Overloaded)??;
     let mut response = HttpResponse::Ok();
     environment::add_revision(&mut response, &reading);
-    response
-        .insert_header(("ETag", etag))
-        .content_type(content_type);
+    response.insert_header(("ETag", etag)).content_type(content_type);
     Ok(response.body(text))
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use actix_http::body::BoxBody;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_http::{Method, Request, Response, StatusCode};
+use actix_http::{HttpMessage, Method, Request, Response, StatusCode};
 use actix_service::{Service, ServiceFactory};
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::web;
@@ -62,13 +62,7 @@ where
     fn new_service(&self, config: AppConfig) -> Self::Future {
         let app = self.app.new_service(config);
         let http = self.http.clone();
-        Box::pin(async move {
-            Ok(HotService {
-                app: app.await?,
-                http,
-                paths: Rc::default(),
-            })
-        })
+        Box::pin(async move { Ok(HotService { app: app.await?, http, paths: Rc::default() }) })
     }
 }
 
@@ -143,11 +137,7 @@ impl<S> HotService<S> {
         let representation = plain_representation(request.headers())?;
         let caller = self.http.caller(request.headers());
         let target = Target::Environment(&remembered.query);
-        if !self
-            .http
-            .store
-            .may(&caller, Action::ReadEnvironment, target)
-        {
+        if !self.http.store.may(&caller, Action::ReadEnvironment, target) {
             return None;
         }
         let reading = remembered.door.current()?;
@@ -199,14 +189,7 @@ impl Paths {
         if self.0.len() >= PATH_COUNT_MAX {
             self.0.clear();
         }
-        self.0.insert(
-            path,
-            Remembered {
-                query,
-                door,
-                ready: [None, None],
-            },
-        );
+        self.0.insert(path, Remembered { query, door, ready: [None, None] });
     }
 }
 

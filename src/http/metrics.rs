@@ -50,62 +50,27 @@ impl Default for Metrics {
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         let hot = |status| {
-            requests
-                .get_or_create(&RequestLabels {
-                    route: "environment",
-                    status,
-                })
-                .clone()
+            requests.get_or_create(&RequestLabels { route: "environment", status }).clone()
         };
         let store = StoreGauges::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
-            (
-                "environments",
-                "Environments that are kept ready",
-                &store.environments,
-            ),
-            (
-                "held_back",
-                "Environments whose newest revision cannot be served",
-                &store.held_back,
-            ),
-            (
-                "stale_seconds",
-                "Longest time a source has not been heard of",
-                &store.stale_seconds,
-            ),
+            ("environments", "Environments that are kept ready", &store.environments),
+            ("held_back", "Environments whose newest revision cannot be served", &store.held_back),
+            ("stale_seconds", "Longest time a source has not been heard of", &store.stale_seconds),
         ] {
             registry.register(name, help, gauge.clone());
         }
         for (name, help, gauge) in [
             ("publishes", "Moves of labels since start", &store.publishes),
-            (
-                "refreshed",
-                "Environments made anew by a move since start",
-                &store.refreshed,
-            ),
-            (
-                "resolved",
-                "Environments asked for the first time since start",
-                &store.resolved,
-            ),
-            (
-                "source_failures",
-                "Failed attempts to follow a source since start",
-                &store.failures,
-            ),
+            ("refreshed", "Environments made anew by a move since start", &store.refreshed),
+            ("resolved", "Environments asked for the first time since start", &store.resolved),
+            ("source_failures", "Failed attempts to follow a source since start", &store.failures),
             ("parsed_files", "Files parsed since start", &store.parsed),
         ] {
             registry.register(name, help, gauge.clone());
         }
-        Self {
-            registry,
-            hot_full: hot(200),
-            hot_unchanged: hot(304),
-            requests,
-            store,
-        }
+        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, store }
     }
 }
 
@@ -119,10 +84,7 @@ impl Metrics {
             Some(Route::Own(_)) => "own",
             None => "none",
         };
-        let labels = RequestLabels {
-            route,
-            status: status.as_u16(),
-        };
+        let labels = RequestLabels { route, status: status.as_u16() };
         self.requests.get_or_create(&labels).inc();
     }
 
@@ -141,15 +103,11 @@ impl Metrics {
         let labels = store.labels();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.store.labels.set(count(labels.len()));
-        self.store
-            .environments
-            .set(count(labels.iter().map(|label| label.answer_count).sum()));
+        self.store.environments.set(count(labels.iter().map(|label| label.answer_count).sum()));
         self.store.held_back.set(count(store.problems().len()));
         let stale = labels.iter().filter_map(|label| label.stale.as_ref());
         let longest = stale.map(|(since, _)| since.as_secs()).max().unwrap_or(0);
-        self.store
-            .stale_seconds
-            .set(i64::try_from(longest).unwrap_or(i64::MAX));
+        self.store.stale_seconds.set(i64::try_from(longest).unwrap_or(i64::MAX));
         let counters = &store.counters;
         for (gauge, counter) in [
             (&self.store.publishes, &counters.publish_count),

@@ -8,7 +8,7 @@ use crate::render::Representation;
 const LIST_BYTES_MAX: usize = 8 * 1024;
 
 /// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
-pub fn representation(headers: &HeaderMap) -> Option<Representation> {
+pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
     let mut best: Option<(u32, Representation)> = None;
     let mut asked = false;
     for value in headers.get_all(header::ACCEPT) {
@@ -54,10 +54,8 @@ fn media_range(item: &str) -> (String, u32) {
 }
 
 /// Whether the first media type that is wanted is this one.
-pub fn wants(headers: &HeaderMap, media_type: &str) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
+pub(super) fn wants(headers: &HeaderMap, media_type: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| {
         let first = accept.split(',').next().unwrap_or_default();
         media_range(first).0 == media_type
@@ -65,10 +63,8 @@ pub fn wants(headers: &HeaderMap, media_type: &str) -> bool {
 }
 
 /// Whether `If-None-Match` names this entity tag, compared weakly, or is `*`.
-pub fn has_already(headers: &HeaderMap, etag: &str) -> bool {
-    headers
-        .get_all(header::IF_NONE_MATCH)
-        .any(|value| matches_etag(value, etag))
+pub(super) fn has_already(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).any(|value| matches_etag(value, etag))
 }
 
 fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
@@ -80,8 +76,7 @@ fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
     };
     let list = list.get(..LIST_BYTES_MAX).unwrap_or(list);
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    list.split(',')
-        .any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
+    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
 }
 
 #[cfg(test)]
@@ -104,14 +99,8 @@ mod tests {
         check("application/*+json", Some(Representation::V2));
         check(&format!("{v2}, application/json"), Some(Representation::V2));
         check(&format!("application/json, {v2}"), Some(Representation::V1));
-        check(
-            &format!("application/json;q=0.5, {v2}"),
-            Some(Representation::V2),
-        );
-        check(
-            "text/html,application/xhtml+xml,*/*;q=0.8",
-            Some(Representation::V1),
-        );
+        check(&format!("application/json;q=0.5, {v2}"), Some(Representation::V2));
+        check("text/html,application/xhtml+xml,*/*;q=0.8", Some(Representation::V1));
         check("application/xml", None);
         check("text/plain", None);
         check("application/vnd.spring-cloud.config-server.v1+json", None);
@@ -121,10 +110,7 @@ mod tests {
     #[test]
     fn entity_tags_compare_weakly() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::IF_NONE_MATCH,
-            HeaderValue::from_static("\"x\", W/\"a.v1\""),
-        );
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"x\", W/\"a.v1\""));
         assert!(has_already(&headers, "W/\"a.v1\""));
         assert!(has_already(&headers, "\"a.v1\""));
         assert!(!has_already(&headers, "W/\"a.v2\""));

@@ -27,9 +27,7 @@ pub(super) fn index(http: &Http) -> HttpResponse {
 }
 
 pub(super) fn open_api() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("application/json")
-        .body(OPEN_API)
+    HttpResponse::Ok().content_type("application/json").body(OPEN_API)
 }
 
 pub(super) async fn environments(

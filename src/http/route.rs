@@ -131,18 +131,11 @@ pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route,
     let segments = decode(path)?;
     let trailing_slash = path.ends_with('/') && !segments.is_empty();
     let plain = format!("/{}", segments.join("/"));
-    let own = |path: &str| {
-        OWN.iter()
-            .find(|(known, _)| *known == path)
-            .map(|(_, own)| *own)
-    };
+    let own = |path: &str| OWN.iter().find(|(known, _)| *known == path).map(|(_, own)| *own);
     if let Some(found) = own(&plain).filter(|own| beside_prefix(*own) && !trailing_slash) {
         return Ok(Route::Own(found));
     }
-    let prefix: Vec<&str> = prefix
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
     let Some(segments) = strip(&segments, &prefix) else {
         return Err(Refusal::NoHandler);
     };
@@ -158,19 +151,12 @@ pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route,
 }
 
 fn beside_prefix(own: Own) -> bool {
-    !matches!(
-        own,
-        Own::Index | Own::OpenApi | Own::Environments | Own::Problems
-    )
+    !matches!(own, Own::Index | Own::OpenApi | Own::Environments | Own::Problems)
 }
 
 fn strip<'a>(segments: &'a [String], prefix: &[&str]) -> Option<&'a [String]> {
     let below = segments.get(prefix.len()..)?;
-    segments
-        .iter()
-        .zip(prefix)
-        .all(|(segment, prefix)| segment == prefix)
-        .then_some(below)
+    segments.iter().zip(prefix).all(|(segment, prefix)| segment == prefix).then_some(below)
 }
 
 fn reserved(segments: &[String]) -> Result<Route, Refusal> {
@@ -249,9 +235,7 @@ fn percent_decode(text: &str) -> Option<String> {
 }
 
 fn hex(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// `{name}-{profiles}.{extension}`, cut at the last dash (R3 and R4).
@@ -278,14 +262,12 @@ fn split_form(segment: &str) -> Option<(&str, Form)> {
 
 /// Whether a segment has the name of a flat form in it, up to a word boundary: then it is no list of profiles (R1).
 fn names_a_format(segment: &str) -> bool {
-    [".yml", ".yaml", ".properties", ".json"]
-        .iter()
-        .any(|extension| {
-            segment.match_indices(extension).any(|(at, _)| {
-                let next = segment[at + extension.len()..].chars().next();
-                !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
-            })
+    [".yml", ".yaml", ".properties", ".json"].iter().any(|extension| {
+        segment.match_indices(extension).any(|(at, _)| {
+            let next = segment[at + extension.len()..].chars().next();
+            !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
         })
+    })
 }
 
 fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refusal> {
@@ -304,11 +286,7 @@ fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refus
         None => Label::Default,
         Some(label) => Label::Named(checked(label)?.into()),
     };
-    Ok(Query {
-        application: name.into(),
-        profiles: Arc::from(profiles),
-        label,
-    })
+    Ok(Query { application: name.into(), profiles: Arc::from(profiles), label })
 }
 
 fn file_path(path: &str) -> Result<String, Refusal> {
@@ -321,11 +299,7 @@ fn checked(text: &str) -> Result<String, Refusal> {
     if text.contains('%') {
         let once = percent_decode(text).ok_or(Refusal::Invalid)?;
         check(&once)?;
-        check(
-            once.replace('\\', "/")
-                .replace("//", "/")
-                .trim_start_matches(|c: char| c <= ' '),
-        )?;
+        check(once.replace('\\', "/").replace("//", "/").trim_start_matches(|c: char| c <= ' '))?;
     }
     let replaced = text.replace("(_)", "/");
     match replaced.starts_with('/') || replaced.chars().any(is_unprintable) {
@@ -356,9 +330,7 @@ fn check_profiles(profiles: &str) -> Result<(), Refusal> {
     let valid = |item: &str| {
         item.starts_with(char::is_alphanumeric)
             && item.ends_with(char::is_alphanumeric)
-            && item
-                .chars()
-                .all(|c| c.is_alphanumeric() || "-_.+@".contains(c))
+            && item.chars().all(|c| c.is_alphanumeric() || "-_.+@".contains(c))
     };
     match profiles.split(',').all(valid) {
         true => Ok(()),
@@ -415,15 +387,9 @@ mod tests {
         check("/foo/dev/main/a/b.txt", "file foo dev main a/b.txt");
         check("/foo/dev/plain.txt?", "file foo dev - plain.txt");
         check("/foo/dev/main/", "no file");
-        for path in [
-            "/foo.yml",
-            "/foo-dev",
-            "/foo-dev.xml",
-            "/foo",
-            "/foo/",
-            "/foo/dev/",
-            "/foo-dev.yml/",
-        ] {
+        for path in
+            ["/foo.yml", "/foo-dev", "/foo-dev.xml", "/foo", "/foo/", "/foo/dev/", "/foo-dev.yml/"]
+        {
             check(path, "404");
         }
     }
@@ -468,20 +434,11 @@ mod tests {
 
     #[test]
     fn the_prefix_stands_before_all_but_health() {
-        assert!(matches!(
-            route("/cfg/foo/dev", "/cfg", false),
-            Ok(Route::Environment(_))
-        ));
+        assert!(matches!(route("/cfg/foo/dev", "/cfg", false), Ok(Route::Environment(_))));
         assert_eq!(route("/foo/dev", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Own(Own::Index)));
         assert_eq!(route("/livez", "/cfg", false), Ok(Route::Own(Own::Live)));
-        assert_eq!(
-            route("/cfg/-/problems", "/cfg", false),
-            Ok(Route::Own(Own::Problems))
-        );
-        assert_eq!(
-            route("/actuator/health", "/cfg", false),
-            Ok(Route::Own(Own::Health))
-        );
+        assert_eq!(route("/cfg/-/problems", "/cfg", false), Ok(Route::Own(Own::Problems)));
+        assert_eq!(route("/actuator/health", "/cfg", false), Ok(Route::Own(Own::Health)));
     }
 }

@@ -46,11 +46,9 @@ fn presented(header: &str) -> Option<Vec<u8>> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = base64::Engine::decode(
-        &base64::engine::general_purpose::STANDARD,
-        credentials.trim(),
-    )
-    .ok()?;
+    let decoded =
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, credentials.trim())
+            .ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     Some(decoded[colon + 1..].to_vec())
 }
@@ -67,11 +65,7 @@ mod tests {
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
-        assert_eq!(
-            Token::new("s3cret\n").is_in(&headers),
-            expected,
-            "{values:?}"
-        );
+        assert_eq!(Token::new("s3cret\n").is_in(&headers), expected, "{values:?}");
     }
 
     #[test]

@@ -191,10 +191,7 @@ fn depth_has_an_edge() {
 
 #[test]
 fn many_placeholders_in_a_row() {
-    assert_eq!(
-        text(&"${foo}".repeat(1_000_000)),
-        Ok("bar".repeat(1_000_000))
-    );
+    assert_eq!(text(&"${foo}".repeat(1_000_000)), Ok("bar".repeat(1_000_000)));
 }
 
 /// `a0` refers twice to `a1` and so on; `last` is what all of them end in.

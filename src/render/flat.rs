@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use super::json as json_writer;
 use super::nest::{Node, nest};
 use super::ordered::Ordered;
-use super::{json, yaml};
+use super::yaml as yaml_writer;
 use crate::model::{Environment, Scalar, Value};
 use crate::placeholder::{Lookup, PlaceholderError, Resolver};
 
@@ -66,21 +67,19 @@ pub fn properties(
 /// The YAML form. An environment that is nothing but a scalar or a list, read as `document`, is written as just that.
 pub fn yaml(environment: &Environment, placeholders: Placeholders) -> Result<String, FlatError> {
     let tree = tree(environment, placeholders)?;
-    yaml::write(document(&tree).unwrap_or(&tree))
+    yaml_writer::write(document(&tree).unwrap_or(&tree))
 }
 
 /// The JSON form: compact, in the order of the properties.
 pub fn json(environment: &Environment, placeholders: Placeholders) -> Result<String, FlatError> {
-    Ok(json::write(&tree(environment, placeholders)?))
+    Ok(json_writer::write(&tree(environment, placeholders)?))
 }
 
 fn tree(environment: &Environment, placeholders: Placeholders) -> Result<Node<'_>, FlatError> {
-    let scalars = merge(environment)
-        .into_iter()
-        .map(|(key, value)| match value {
-            Value::Plain(scalar) => (key, Cow::Borrowed(scalar)),
-            Value::Sealed(text) => (key, Cow::Owned(Scalar::String(text.clone()))),
-        });
+    let scalars = merge(environment).into_iter().map(|(key, value)| match value {
+        Value::Plain(scalar) => (key, Cow::Borrowed(scalar)),
+        Value::Sealed(text) => (key, Cow::Owned(Scalar::String(text.clone()))),
+    });
     let mut tree = nest(scalars)?;
     if placeholders == Placeholders::Resolve {
         let lookup = Lookup::new(environment);
@@ -92,9 +91,9 @@ fn tree(environment: &Environment, placeholders: Placeholders) -> Result<Node<'_
 /// The value under `document`, if there is nothing else and it is no map that somebody wrote under that name.
 fn document<'n, 'a>(tree: &'n Node<'a>) -> Option<&'n Node<'a>> {
     match tree {
-        Node::Map(map) if map.iter().len() == 1 => map
-            .get("document")
-            .filter(|document| !matches!(document, Node::Map(_))),
+        Node::Map(map) if map.iter().len() == 1 => {
+            map.get("document").filter(|document| !matches!(document, Node::Map(_)))
+        }
         _ => None,
     }
 }
@@ -110,9 +109,7 @@ fn resolve(node: &mut Node<'_>, resolver: &mut Resolver<'_>) -> Result<(), Place
             }
             Ok(())
         }
-        Node::Map(map) => map
-            .values_mut()
-            .try_for_each(|value| resolve(value, resolver)),
+        Node::Map(map) => map.values_mut().try_for_each(|value| resolve(value, resolver)),
         Node::List(list) => list.iter_mut().try_for_each(|item| resolve(item, resolver)),
     }
 }
@@ -136,12 +133,7 @@ fn merge(environment: &Environment) -> Vec<(&str, &Value)> {
     }
     let mut merged = plain.into_entries();
     merged.retain(|(key, _)| *key != "spring.profiles");
-    merged.extend(
-        lists
-            .into_entries()
-            .into_iter()
-            .flat_map(|(_, items)| items),
-    );
+    merged.extend(lists.into_entries().into_iter().flat_map(|(_, items)| items));
     merged
 }
 

@@ -211,9 +211,7 @@ mod tests {
         for key in ["a..b", ".a", ".", "[0]", "a.[0]", "a[0]..b", "a[0].[1]"] {
             check(key, "unnestable");
         }
-        for key in [
-            "a[1]b", "a[-1]", "a[+1]", "a[0][x]", "a[0][1", "a[0][]", "a[[0]]",
-        ] {
+        for key in ["a[1]b", "a[-1]", "a[+1]", "a[0][x]", "a[0][1", "a[0][]", "a[[0]]"] {
             check(key, "unnestable");
         }
         check("a[0][99999999999]", "unnestable");

@@ -12,10 +12,7 @@ pub(super) struct Ordered<'a, T> {
 
 impl<T> Default for Ordered<'_, T> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            places: HashMap::new(),
-        }
+        Self { entries: Vec::new(), places: HashMap::new() }
     }
 }
 

@@ -205,9 +205,7 @@ fn is_literal(text: &str) -> bool {
     text.contains('\n')
         && text.split('\n').all(|line| !line.ends_with([' ', '\t']))
         && text.contains(|c| c != '\n')
-        && text
-            .chars()
-            .all(|c| c == '\n' || c == '\t' || is_printable(c))
+        && text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c))
 }
 
 /// Whether a reader would guess a wrong indentation from the first line of a block.
@@ -240,9 +238,8 @@ fn is_plain(text: &str) -> bool {
 
 /// Null, the booleans of YAML 1.1 in any casing, the merge key and the default value key.
 fn is_word(text: &str) -> bool {
-    const WORDS: [&str; 13] = [
-        "", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "=",
-    ];
+    const WORDS: [&str; 13] =
+        ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
@@ -253,18 +250,13 @@ fn is_number(text: &str) -> bool {
     if [".inf", ".nan", "inf", "infinity", "nan"].contains(&&*lower) {
         return true;
     }
-    if let Some(digits) = ["0x", "0o", "0b"]
-        .iter()
-        .find_map(|p| lower.strip_prefix(p))
-    {
+    if let Some(digits) = ["0x", "0o", "0b"].iter().find_map(|p| lower.strip_prefix(p)) {
         return digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_');
     }
     let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
     let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
     !mantissa.is_empty()
-        && mantissa
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b"_.,:".contains(&b))
+        && mantissa.bytes().all(|b| b.is_ascii_digit() || b"_.,:".contains(&b))
         && mantissa.matches('.').count() <= 1
         && exponent.bytes().all(|b| b.is_ascii_digit() || b == b'_')
 }
@@ -273,9 +265,7 @@ fn is_number(text: &str) -> bool {
 fn is_timestamp(text: &str) -> bool {
     let date = text.len() > 4 && text.bytes().take(4).all(|b| b.is_ascii_digit());
     date && text[4..].starts_with('-')
-        && text[4..]
-            .bytes()
-            .all(|b| b.is_ascii_digit() || b"-:.+TtZz ".contains(&b))
+        && text[4..].bytes().all(|b| b.is_ascii_digit() || b"-:.+TtZz ".contains(&b))
 }
 
 #[cfg(test)]

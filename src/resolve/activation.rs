@@ -15,10 +15,7 @@ pub(super) fn is_active(
     accepted: Option<&[String]>,
 ) -> Result<bool, Problem> {
     if let Some(platforms) = profiles::list(document, ON_CLOUD_PLATFORM)
-        && !platforms
-            .values
-            .iter()
-            .any(|platform| platform.eq_ignore_ascii_case("none"))
+        && !platforms.values.iter().any(|platform| platform.eq_ignore_ascii_case("none"))
     {
         return Ok(false);
     }
@@ -29,9 +26,7 @@ pub(super) fn is_active(
         return Ok(false);
     };
     for expression in &expressions.values {
-        match matches(expression, &|profile| {
-            accepted.iter().any(|item| item == profile)
-        }) {
+        match matches(expression, &|profile| accepted.iter().any(|item| item == profile)) {
             Some(true) => return Ok(true),
             Some(false) => {}
             None => {
@@ -98,11 +93,7 @@ fn any_of(tokens: &mut Tokens<'_>, accepts: &dyn Fn(&str) -> bool, depth: usize)
         }
         operator = Some(token);
         let right = operand(tokens, accepts, depth)?;
-        value = if token == "&" {
-            value && right
-        } else {
-            value || right
-        };
+        value = if token == "&" { value && right } else { value || right };
     }
     Some(value)
 }
@@ -129,10 +120,7 @@ mod tests {
     #[track_caller]
     fn check(expression: &str, accepted: &str, expected: Option<bool>) {
         let accepted: Vec<&str> = accepted.split(',').collect();
-        assert_eq!(
-            matches(expression, &|profile| accepted.contains(&profile)),
-            expected
-        );
+        assert_eq!(matches(expression, &|profile| accepted.contains(&profile)), expected);
     }
 
     #[test]

@@ -46,9 +46,7 @@ pub fn find_file(
 
 fn candidates(query: &Query, path: &str) -> Vec<String> {
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
-    let dot = path[name_at..]
-        .rfind('.')
-        .map_or(path.len(), |at| name_at + at);
+    let dot = path[name_at..].rfind('.').map_or(path.len(), |at| name_at + at);
     let (stem, extension) = path.split_at(dot);
     let mut candidates: Vec<String> = query
         .profile_names()

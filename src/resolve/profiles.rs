@@ -12,21 +12,11 @@ const INCLUDE: &str = "spring.profiles.include";
 const GROUP: &str = "spring.profiles.group.";
 const IMPORT: &str = "spring.config.import";
 /// What a profile-specific file may not hold.
-const REFUSED_IN_SPECIFIC: [&str; 3] = [
-    "spring.profiles.include",
-    "spring.profiles.active",
-    "spring.profiles.default",
-];
+const REFUSED_IN_SPECIFIC: [&str; 3] =
+    ["spring.profiles.include", "spring.profiles.active", "spring.profiles.default"];
 /// Locations that Spring would read outside the repository; they are delivered as data and never followed.
-const FOREIGN: [&str; 7] = [
-    "file",
-    "classpath",
-    "http",
-    "https",
-    "configtree",
-    "configserver",
-    "env",
-];
+const FOREIGN: [&str; 7] =
+    ["file", "classpath", "http", "https", "configtree", "configserver", "env"];
 /// The most profiles that includes and groups may add up to.
 const ACCEPTED_COUNT_MAX: usize = 256;
 
@@ -51,10 +41,7 @@ pub(super) fn list(document: &Document, key: &str) -> Option<List> {
             continue;
         };
         found
-            .get_or_insert_with(|| List {
-                values: Vec::new(),
-                position: property.position,
-            })
+            .get_or_insert_with(|| List { values: Vec::new(), position: property.position })
             .values
             .extend(values);
     }
@@ -82,10 +69,7 @@ fn strip_relaxed<'a>(key: &'a str, prefix: &str) -> Option<&'a str> {
 /// The profiles an environment is made for: the requested ones, what the files include, and the members of groups;
 /// later ones rank higher.
 pub(super) fn accept(requested: &[&str], files: &[Loaded]) -> Result<Vec<String>, Problem> {
-    let mut wanted: Vec<String> = requested
-        .iter()
-        .map(|profile| (*profile).to_owned())
-        .collect();
+    let mut wanted: Vec<String> = requested.iter().map(|profile| (*profile).to_owned()).collect();
     let mut groups: HashMap<String, Vec<String>> = HashMap::new();
     for file in files {
         for document in file.documents.iter().rev() {
@@ -142,11 +126,7 @@ fn expand(wanted: Vec<String>, groups: &HashMap<String, Vec<String>>) -> Vec<Str
 
 /// The selector of Spring Boot before 2.4 fails every request that loads the file.
 pub(super) fn refuse_legacy_selector(file: &Loaded) -> Result<(), Problem> {
-    refuse(
-        file,
-        "spring.profiles",
-        "replaced by spring.config.activate.on-profile",
-    )
+    refuse(file, "spring.profiles", "replaced by spring.config.activate.on-profile")
 }
 
 /// Profile-specific files may not say which profiles there are.
@@ -167,10 +147,7 @@ fn refuse(file: &Loaded, key: &str, message: &str) -> Result<(), Problem> {
 
 fn refusal(file: &Loaded, position: Position, key: &str, message: &str) -> Problem {
     Problem {
-        origin: Origin {
-            file: Arc::clone(&file.path),
-            position: Some(position),
-        },
+        origin: Origin { file: Arc::clone(&file.path), position: Some(position) },
         key: Some(key.into()),
         message: message.to_owned(),
     }
@@ -216,15 +193,9 @@ pub(super) fn imports(file: &Loaded, document: &Document) -> Result<Vec<Import>,
             let message = "unknown file extension in an import";
             return Err(refusal(file, list.position, IMPORT, message));
         }
-        let directory = file
-            .path
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory);
+        let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
         if let Some(path) = relative(directory, location) {
-            imports.push(Import {
-                path,
-                text: location.into(),
-            });
+            imports.push(Import { path, text: location.into() });
         }
     }
     Ok(imports)
@@ -232,10 +203,7 @@ pub(super) fn imports(file: &Loaded, document: &Document) -> Result<Vec<Import>,
 
 /// `location` seen from `directory`, or `None` if that leaves the tree.
 fn relative(directory: &str, location: &str) -> Option<String> {
-    let mut path: Vec<&str> = directory
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .collect();
+    let mut path: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
     for part in location.split('/') {
         match part {
             "" | "." => {}
@@ -245,8 +213,5 @@ fn relative(directory: &str, location: &str) -> Option<String> {
             name => path.push(name),
         }
     }
-    Some(
-        path.iter()
-            .fold(String::new(), |path, part| join(&path, part)),
-    )
+    Some(path.iter().fold(String::new(), |path, part| join(&path, part)))
 }

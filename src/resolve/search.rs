@@ -43,9 +43,7 @@ pub fn directories(
 }
 
 fn substitute(path: &str, application: &str, profile: &str, label: Option<&str>) -> String {
-    let path = path
-        .replace("{application}", application)
-        .replace("{profile}", profile);
+    let path = path.replace("{application}", application).replace("{profile}", profile);
     match label {
         Some(label) => path.replace("{label}", label),
         None => path,
@@ -59,19 +57,15 @@ fn expand(
     asked: &mut Asked,
     found: &mut Vec<Arc<str>>,
 ) -> Result<(), TreeError> {
-    let components: Vec<&str> = pattern
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let components: Vec<&str> =
+        pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if components.contains(&"..") {
         return Ok(());
     }
     if components.iter().any(|part| part.contains(['*', '?'])) {
         return descend(tree, "", &components, 0, asked, found);
     }
-    let path = components
-        .iter()
-        .fold(String::new(), |path, part| join(&path, part));
+    let path = components.iter().fold(String::new(), |path, part| join(&path, part));
     if !path.is_empty() {
         asked.listings.insert(path.as_str().into());
     }

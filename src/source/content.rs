@@ -36,10 +36,7 @@ impl Contents {
 
     /// Takes in the content of one new tree.
     pub(super) fn intake(&self) -> Intake<'_> {
-        Intake {
-            contents: self,
-            objects: HashMap::new(),
-        }
+        Intake { contents: self, objects: HashMap::new() }
     }
 
     fn get(&self, id: ContentId) -> Result<Arc<Object>, TreeError> {
@@ -109,9 +106,7 @@ impl Intake<'_> {
     /// All of it, to be held by the tree. What nobody holds any more is forgotten.
     pub(super) fn finish(self) -> Arc<Kept> {
         lock(&self.contents.held).retain(|_, object| object.strong_count() > 0);
-        Arc::new(Kept {
-            objects: self.objects,
-        })
+        Arc::new(Kept { objects: self.objects })
     }
 
     fn hold(&mut self, id: ContentId, make: impl FnOnce() -> Object) -> ContentId {
@@ -148,8 +143,6 @@ pub(super) fn plain_name(name: &[u8]) -> Option<&str> {
     let plain = !matches!(name, "" | "." | "..")
         && name.len() <= 255
         && !name.eq_ignore_ascii_case(".git")
-        && !name
-            .chars()
-            .any(|character| character.is_control() || matches!(character, '/' | '\\'));
+        && !name.chars().any(|character| character.is_control() || matches!(character, '/' | '\\'));
     plain.then_some(name)
 }

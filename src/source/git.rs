@@ -92,14 +92,9 @@ impl Source for GitSource {
         label: &'a Label,
         previous: Option<&'a Arc<Snapshot>>,
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
-        let (inner, label, previous) = (
-            Arc::clone(&self.inner),
-            label.clone(),
-            previous.map(Arc::clone),
-        );
-        Box::pin(blocking(self.name(), move || {
-            inner.load(&label, previous.as_deref())
-        }))
+        let (inner, label, previous) =
+            (Arc::clone(&self.inner), label.clone(), previous.map(Arc::clone));
+        Box::pin(blocking(self.name(), move || inner.load(&label, previous.as_deref())))
     }
 
     fn changed<'a>(
@@ -139,21 +134,14 @@ impl Inner {
         let resolved = self.resolve(label)?;
         let wanted: Vec<_> = resolved
             .iter()
-            .map(|found| {
-                (
-                    Revision::new(found.commit.to_string()),
-                    Some(Arc::from(&*found.name)),
-                )
-            })
+            .map(|found| (Revision::new(found.commit.to_string()), Some(Arc::from(&*found.name))))
             .collect();
         if let Some(previous) = previous.filter(|previous| labels::is_same(previous, &wanted)) {
             return Ok(previous.clone());
         }
         let members: Result<Vec<Member>, git2::Error> =
             resolved.iter().map(|found| self.member(found)).collect();
-        Ok(labels::combine(
-            members.map_err(|error| self.unavailable(&error))?,
-        ))
+        Ok(labels::combine(members.map_err(|error| self.unavailable(&error))?))
     }
 
     fn member(&self, found: &Resolved) -> Result<Member, git2::Error> {
@@ -180,11 +168,8 @@ impl Inner {
     }
 
     fn revision(&self, label: &Label) -> Result<Revision, SourceError> {
-        let ids: Vec<String> = self
-            .resolve(label)?
-            .iter()
-            .map(|found| found.commit.to_string())
-            .collect();
+        let ids: Vec<String> =
+            self.resolve(label)?.iter().map(|found| found.commit.to_string()).collect();
         Ok(Revision::new(ids.join(",")))
     }
 
@@ -278,8 +263,5 @@ fn refusal(path: &Path, error: &git2::Error) -> OpenError {
     } else {
         message.to_owned()
     };
-    OpenError::Refused {
-        path: path.to_owned(),
-        reason,
-    }
+    OpenError::Refused { path: path.to_owned(), reason }
 }

@@ -62,11 +62,7 @@ impl Hints {
 
     /// How long to wait for a hint before looking without one.
     pub(super) fn recheck_after(&self) -> Duration {
-        if self.blind.load(Ordering::Relaxed) {
-            RECHECK_BLIND
-        } else {
-            RECHECK
-        }
+        if self.blind.load(Ordering::Relaxed) { RECHECK_BLIND } else { RECHECK }
     }
 
     /// Returns when every change from here on gives a hint. To be called on a blocking thread, before looking.

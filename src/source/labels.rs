@@ -19,11 +19,8 @@ pub(super) fn names(label: &Label) -> Result<Vec<Option<&str>>, SourceError> {
     let Some(list) = label.name() else {
         return Ok(vec![None]);
     };
-    let names: Vec<Option<&str>> = list
-        .split(',')
-        .filter(|name| !name.trim().is_empty())
-        .map(Some)
-        .collect();
+    let names: Vec<Option<&str>> =
+        list.split(',').filter(|name| !name.trim().is_empty()).map(Some).collect();
     if names.is_empty() || names.len() > LIST_COUNT_MAX {
         return Err(SourceError::UnknownLabel(label.clone()));
     }
@@ -52,10 +49,7 @@ pub(super) fn sibling(name: &str) -> Option<&'static str> {
 /// One snapshot of the members of a list, which come in the order of the request: the last one wins, the revisions
 /// keep the order of the request (specification, 11.5).
 pub(super) fn combine(mut members: Vec<Member>) -> Snapshot {
-    let revisions: Vec<&str> = members
-        .iter()
-        .map(|member| member.revision.as_str())
-        .collect();
+    let revisions: Vec<&str> = members.iter().map(|member| member.revision.as_str()).collect();
     let revision = Revision::new(revisions.join(","));
     members.reverse();
     for (group, member) in members.iter_mut().enumerate() {
@@ -67,12 +61,7 @@ pub(super) fn combine(mut members: Vec<Member>) -> Snapshot {
 /// Whether a snapshot was made of these revisions and labels, so that it can be handed out again.
 pub(super) fn is_same(snapshot: &Snapshot, wanted: &[(Revision, Option<Arc<str>>)]) -> bool {
     snapshot.members.len() == wanted.len()
-        && snapshot
-            .members
-            .iter()
-            .rev()
-            .zip(wanted)
-            .all(|(member, (revision, label))| {
-                member.revision == *revision && member.label == *label
-            })
+        && snapshot.members.iter().rev().zip(wanted).all(|(member, (revision, label))| {
+            member.revision == *revision && member.label == *label
+        })
 }

@@ -64,10 +64,7 @@ impl MemorySource {
         let revision = {
             let mut state = lock(&self.state);
             let parent = state.branches.get(branch).cloned();
-            let mut files = parent
-                .as_ref()
-                .map(|parent| parent.files.clone())
-                .unwrap_or_default();
+            let mut files = parent.as_ref().map(|parent| parent.files.clone()).unwrap_or_default();
             for (path, content) in changes {
                 match content {
                     Some(content) => files.insert((*path).to_owned(), Arc::from(*content)),
@@ -146,15 +143,9 @@ impl MemorySource {
     ) -> Commit {
         let mut intake = self.contents.intake();
         let root = take_in(&mut intake, &files, "");
-        let before = parent
-            .as_ref()
-            .map_or("", |parent| parent.revision.as_str());
-        let id = hash(&[
-            b"commit\0",
-            before.as_bytes(),
-            root.as_bytes(),
-            &made_count.to_be_bytes(),
-        ]);
+        let before = parent.as_ref().map_or("", |parent| parent.revision.as_str());
+        let id =
+            hash(&[b"commit\0", before.as_bytes(), root.as_bytes(), &made_count.to_be_bytes()]);
         Commit {
             revision: Revision::new(short(id)),
             parent,
@@ -191,10 +182,7 @@ impl MemorySource {
             tree: found.commit.tree(&self.shelf),
             made_seconds: Some(found.commit.seconds),
             history: found.is_branch.then(|| {
-                Arc::new(Past {
-                    shelf: Arc::clone(&self.shelf),
-                    tip: found.commit,
-                }) as Arc<_>
+                Arc::new(Past { shelf: Arc::clone(&self.shelf), tip: found.commit }) as Arc<_>
             }),
         }
     }
@@ -258,15 +246,13 @@ impl State {
         if !labels::is_name(name) {
             return None;
         }
-        self.by_name(name)
-            .or_else(|| self.by_name(labels::sibling(name)?))
-            .or_else(|| {
-                Some(Resolved {
-                    commit: self.reachable(name)?,
-                    name: name.to_owned(),
-                    is_branch: false,
-                })
+        self.by_name(name).or_else(|| self.by_name(labels::sibling(name)?)).or_else(|| {
+            Some(Resolved {
+                commit: self.reachable(name)?,
+                name: name.to_owned(),
+                is_branch: false,
             })
+        })
     }
 
     fn by_name(&self, name: &str) -> Option<Resolved> {
@@ -335,11 +321,7 @@ fn take_in(
             EntryKind::Directory => take_in(intake, files, &join(directory, name)),
             EntryKind::File | EntryKind::Link => intake.bytes(content.as_bytes().to_vec()),
         };
-        entries.push(RawEntry {
-            name: name.into(),
-            kind,
-            id,
-        });
+        entries.push(RawEntry { name: name.into(), kind, id });
     }
     intake.directory(entries)
 }

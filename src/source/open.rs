@@ -53,10 +53,7 @@ impl OpenError {
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
-            _ => Self::Unreadable {
-                path: path.to_owned(),
-                reason: error.kind().to_string(),
-            },
+            _ => Self::Unreadable { path: path.to_owned(), reason: error.kind().to_string() },
         }
     }
 }
@@ -82,20 +79,15 @@ pub struct OpenOptions {
 /// When there is nothing that can be served.
 pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenError> {
     let path = path_of(uri)?;
-    let is_directory = std::fs::metadata(&path)
-        .map_err(|error| OpenError::unreadable(&path, &error))?
-        .is_dir();
+    let is_directory =
+        std::fs::metadata(&path).map_err(|error| OpenError::unreadable(&path, &error))?.is_dir();
     if !is_directory {
         return Err(OpenError::NotADirectory(path));
     }
     let is_repository = git::is_repository(&path);
     let layout = Arc::new(Layout {
         base: options.name.as_deref().unwrap_or(base_of(uri)).into(),
-        style: if is_repository {
-            Style::Git
-        } else {
-            Style::Native
-        },
+        style: if is_repository { Style::Git } else { Style::Native },
         search_paths: options.search_paths,
         patterns: expand_patterns(&options.patterns),
         json: options.json,
@@ -104,13 +96,7 @@ pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenErro
     if !is_repository {
         return Err(OpenError::Unsupported("plain directory"));
     }
-    Ok(Arc::new(GitSource::open(
-        path,
-        GitOptions {
-            layout,
-            default_label,
-        },
-    )?))
+    Ok(Arc::new(GitSource::open(path, GitOptions { layout, default_label })?))
 }
 
 /// The address without the slashes at its end, but not less than the root.
@@ -125,9 +111,7 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
     if uri.trim().is_empty() {
         return Err(malformed("the address of the source is empty"));
     }
-    if ["{application}", "{profile}", "{label}"]
-        .iter()
-        .any(|placeholder| uri.contains(placeholder))
+    if ["{application}", "{profile}", "{label}"].iter().any(|placeholder| uri.contains(placeholder))
     {
         return Err(malformed(
             "placeholders in the address of a source are not supported: put them into its search paths",
@@ -152,10 +136,7 @@ fn unsupported(uri: &str) -> Option<&'static str> {
         ("git:", "git:"),
         ("ftp:", "ftp:"),
     ];
-    let known = KINDS
-        .iter()
-        .find(|(prefix, _)| uri.starts_with(prefix))
-        .map(|(_, kind)| *kind);
+    let known = KINDS.iter().find(|(prefix, _)| uri.starts_with(prefix)).map(|(_, kind)| *kind);
     let before_slash = uri.split('/').next().unwrap_or(uri);
     // `git@host:path` as git writes it, and any other scheme.
     let other = if before_slash.contains('@') && before_slash.contains(':') {
@@ -172,9 +153,7 @@ fn unsupported(uri: &str) -> Option<&'static str> {
 fn file_path(rest: &str) -> Result<PathBuf, OpenError> {
     let path = match rest.strip_prefix("//") {
         Some(after) => {
-            let host_end = after
-                .find('/')
-                .ok_or(malformed("a file: URI needs a path"))?;
+            let host_end = after.find('/').ok_or(malformed("a file: URI needs a path"))?;
             if !matches!(&after[..host_end], "" | "localhost") {
                 return Err(malformed("a file: URI cannot name another host"));
             }
@@ -203,9 +182,7 @@ fn percent_decoded(text: &str) -> Option<String> {
             rest = after;
         }
     }
-    String::from_utf8(bytes)
-        .ok()
-        .filter(|path| !path.contains('\0'))
+    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
 }
 
 fn malformed(reason: &'static str) -> OpenError {

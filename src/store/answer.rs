@@ -93,9 +93,7 @@ impl Answer {
 
     /// What is held back, by member.
     pub fn held(&self) -> impl Iterator<Item = &Held> {
-        self.members
-            .iter()
-            .filter_map(|member| member.held.as_ref())
+        self.members.iter().filter_map(|member| member.held.as_ref())
     }
 
     /// The environment and its digest, if there is one to serve.
@@ -146,12 +144,7 @@ pub(super) fn revision_of(members: &[MemberAnswer], snapshot: &Snapshot) -> Revi
 impl Served {
     /// Takes the digest; nothing is rendered before it is asked for.
     pub(super) fn new(environment: Environment, state: Option<&'static str>) -> Self {
-        Self {
-            digest: render::digest(&environment),
-            environment,
-            state,
-            json: Default::default(),
-        }
+        Self { digest: render::digest(&environment), environment, state, json: Default::default() }
     }
 
     /// The weak entity tag of a representation: the digest and the representation's name.
@@ -170,12 +163,7 @@ impl Served {
             Some(spliced) => {
                 Rendered::with_version(&spliced.bytes, &spliced.version, revision.as_str())
             }
-            None => render::json(
-                &self.environment,
-                representation,
-                revision.as_str(),
-                self.state,
-            ),
+            None => render::json(&self.environment, representation, revision.as_str(), self.state),
         };
         let bytes = Bytes::from(rendered.bytes);
         cell.store(Some(Arc::new(Spliced {

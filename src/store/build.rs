@@ -48,10 +48,7 @@ pub(super) fn build(
     for index in chosen {
         let member = &snapshot.members[index];
         let before = previous.and_then(|answer| {
-            answer
-                .members
-                .iter()
-                .find(|before| before.base == member.layout.base)
+            answer.members.iter().find(|before| before.base == member.layout.base)
         });
         let (member, problem) = build_member(query, index, member, before)?;
         members.push(member);
@@ -62,13 +59,7 @@ pub(super) fn build(
         Some(problem) => Content::Broken(problem),
         None => assemble(query, snapshot, &members, additions),
     };
-    Ok(Answer {
-        query: query.clone(),
-        content,
-        members,
-        sequence,
-        revision,
-    })
+    Ok(Answer { query: query.clone(), content, members, sequence, revision })
 }
 
 fn assemble(
@@ -78,11 +69,7 @@ fn assemble(
     additions: &Additions,
 ) -> Content {
     let mut sources: Vec<PropertySource> = additions.overrides.iter().cloned().collect();
-    sources.extend(
-        members
-            .iter()
-            .flat_map(|member| member.sources.iter().cloned()),
-    );
+    sources.extend(members.iter().flat_map(|member| member.sources.iter().cloned()));
     if sources.is_empty() && additions.refuse_empty {
         return Content::Empty;
     }
@@ -121,17 +108,7 @@ fn build_member(
         }
     };
     let (base, made_at) = (Arc::clone(&member.layout.base), member.revision.clone());
-    Ok((
-        MemberAnswer {
-            index,
-            base,
-            made_at,
-            asked,
-            sources,
-            held,
-        },
-        problem,
-    ))
+    Ok((MemberAnswer { index, base, made_at, asked, sources, held }, problem))
 }
 
 /// The last good of a branch is a fact of its history: the newest first-parent ancestor, within a bound, at which this
@@ -149,11 +126,7 @@ fn from_history(
     let own = resolve::own_files(member, &member.tree, query)?;
     let (mut tree, mut asked) = (member.tree.clone(), asked.clone());
     for ancestor in history.ancestors().take(LAST_GOOD_DEPTH_MAX) {
-        let Ancestor {
-            revision,
-            tree: older,
-            followed_seconds,
-        } = ancestor?;
+        let Ancestor { revision, tree: older, followed_seconds } = ancestor?;
         let touched = touches(&asked, &tree.changes(&older)?);
         tree = older;
         if !touched {
@@ -163,11 +136,7 @@ fn from_history(
         if let Ok(sources) = resolved.outcome
             && resolve::own_files(member, &tree, query)?.is_superset(&own)
         {
-            let held = Held {
-                revision,
-                problem: problem.clone(),
-                since_seconds: followed_seconds,
-            };
+            let held = Held { revision, problem: problem.clone(), since_seconds: followed_seconds };
             return Ok(Some((sources, held)));
         }
         asked = resolved.asked;
@@ -184,10 +153,7 @@ fn from_memory(
 ) -> Option<(Vec<PropertySource>, Held)> {
     let before = before.filter(|_| member.layout.style == Style::Native)?;
     let held = match &before.held {
-        Some(held) => Held {
-            problem: problem.clone(),
-            ..held.clone()
-        },
+        Some(held) => Held { problem: problem.clone(), ..held.clone() },
         None if before.sources.is_empty() => return None,
         None => Held {
             revision: before.made_at.clone(),
@@ -201,12 +167,6 @@ fn from_memory(
 /// Whether a difference between two trees can change what was resolved from one of them.
 pub(super) fn touches(asked: &Asked, changes: &Changes) -> bool {
     changes.links
-        || changes
-            .files
-            .iter()
-            .any(|path| asked.files.contains(path.as_str()))
-        || changes
-            .listings
-            .iter()
-            .any(|path| asked.listings.contains(path.as_str()))
+        || changes.files.iter().any(|path| asked.files.contains(path.as_str()))
+        || changes.listings.iter().any(|path| asked.listings.contains(path.as_str()))
 }

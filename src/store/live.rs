@@ -67,10 +67,7 @@ impl Live {
     pub(super) fn new(label: Label, snapshot: Arc<Snapshot>) -> Self {
         Self {
             label,
-            view: ArcSwap::from_pointee(View {
-                sequence: 0,
-                snapshot,
-            }),
+            view: ArcSwap::from_pointee(View { sequence: 0, snapshot }),
             slots: RwLock::default(),
             publishing: Mutex::default(),
             stale: Mutex::default(),
@@ -96,10 +93,7 @@ impl Live {
     }
 
     pub(super) fn slot_count(&self) -> usize {
-        self.slots
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(super) fn mark_used(&self, slot: &Slot) {
@@ -110,15 +104,10 @@ impl Live {
 
     /// Seconds since anyone asked for anything here; zero while someone watches.
     pub(super) fn idle_seconds(&self) -> u64 {
-        if self
-            .slots()
-            .iter()
-            .any(|slot| slot.answer.receiver_count() > 0)
-        {
+        if self.slots().iter().any(|slot| slot.answer.receiver_count() > 0) {
             return 0;
         }
-        self.now_seconds()
-            .saturating_sub(self.used_seconds.load(Ordering::Relaxed))
+        self.now_seconds().saturating_sub(self.used_seconds.load(Ordering::Relaxed))
     }
 
     /// Makes the answer to a query that was not asked for before and keeps it. Blocking.
@@ -204,9 +193,7 @@ impl Live {
     pub(super) fn set_stale(&self, message: Option<String>) {
         let mut stale = lock(&self.stale);
         *stale = message.map(|message| Stale {
-            since: stale
-                .as_ref()
-                .map_or_else(Instant::now, |stale| stale.since),
+            since: stale.as_ref().map_or_else(Instant::now, |stale| stale.since),
             message,
         });
     }
@@ -252,9 +239,7 @@ impl Differences {
         }
         let changes = old.members.iter().zip(&new.members);
         Ok(Self::Members(
-            changes
-                .map(|(old, new)| new.tree.changes(&old.tree))
-                .collect::<Result<_, _>>()?,
+            changes.map(|(old, new)| new.tree.changes(&old.tree)).collect::<Result<_, _>>()?,
         ))
     }
 

@@ -22,9 +22,7 @@ pub(super) async fn follow(store: Weak<Store>, live: Weak<Live>) {
         let Some(source) = store.upgrade().map(|store| Arc::clone(&store.source)) else {
             return;
         };
-        let Some((label, seen)) = live
-            .upgrade()
-            .map(|live| (live.label.clone(), revision(&live)))
+        let Some((label, seen)) = live.upgrade().map(|live| (live.label.clone(), revision(&live)))
         else {
             return;
         };
@@ -98,10 +96,7 @@ async fn publish(
         }
     };
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
-    store
-        .counters
-        .refreshed_count
-        .fetch_add(refreshed as u64, Ordering::Relaxed);
+    store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
     tracing::info!(
         label = %live.label,
         source = store.source_name(),

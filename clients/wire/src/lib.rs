@@ -23,11 +23,7 @@ pub struct Environment {
     #[serde(default)]
     pub state: Option<String>,
     /// Highest precedence first.
-    #[serde(
-        default,
-        rename = "propertySources",
-        deserialize_with = "null_as_empty"
-    )]
+    #[serde(default, rename = "propertySources", deserialize_with = "null_as_empty")]
     pub property_sources: Vec<PropertySource>,
 }
 

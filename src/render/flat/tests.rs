@@ -26,10 +26,7 @@ fn check_properties(fixture: &str, expected: &str) {
 fn check_refused(fixture: &str, expected: &FlatError) {
     let environment = environment(fixture);
     for form in [yaml, json] {
-        assert_eq!(
-            form(&environment, Placeholders::Keep).as_ref(),
-            Err(expected)
-        );
+        assert_eq!(form(&environment, Placeholders::Keep).as_ref(), Err(expected));
     }
     assert!(properties(&environment, Placeholders::Keep).is_ok());
 }
@@ -52,10 +49,7 @@ fn a_list_replaces_a_list() {
 #[test]
 fn brackets_without_a_number_are_text() {
     let fixture = "//- s\n a.test = e\n a.b[hello] = c\n a.b[world] = d\n a.b[world]d = f";
-    check_yaml(
-        fixture,
-        "a:\n  test: e\n  b[hello]: c\n  b[world]: d\n  b[world]d: f\n",
-    );
+    check_yaml(fixture, "a:\n  test: e\n  b[hello]: c\n  b[world]: d\n  b[world]d: f\n");
 }
 
 #[test]
@@ -79,10 +73,7 @@ fn a_document_that_is_no_map() {
     check_yaml("//- s\n document = blah", "blah\n");
     check_yaml("//- s\n document := 5", "5\n");
     check_yaml("//- s\n document = a⏎b", "|-\n  a\n  b\n");
-    check_yaml(
-        "//- s\n document[0].a = c\n document[1].a = d",
-        "- a: c\n- a: d\n",
-    );
+    check_yaml("//- s\n document[0].a = c\n document[1].a = d", "- a: c\n- a: d\n");
     check_yaml("//- s\n document = b\n a = c", "document: b\na: c\n");
     check_yaml("//- s\n document.a = b", "document:\n  a: b\n");
     check_json("//- s\n document = blah", r#"{"document":"blah"}"#);
@@ -107,10 +98,7 @@ fn the_first_time_a_key_comes_fixes_its_place() {
 fn every_key_of_a_group_goes_with_it() {
     let high = "//- high\n a.b[hello] = new\n m[1] = x";
     let low = "//- low\n m[0] = w\n a.b[world] = old\n a.b[0] = old\n a.b.c = stays";
-    check_properties(
-        &format!("{high}\n{low}"),
-        "a.b.c: stays\nm[1]: x\na.b[hello]: new",
-    );
+    check_properties(&format!("{high}\n{low}"), "a.b.c: stays\nm[1]: x\na.b[hello]: new");
 }
 
 #[test]
@@ -124,23 +112,14 @@ fn spring_profiles_is_dropped() {
 fn a_key_under_a_scalar_stands_beside_it() {
     let levels =
         "//- s\n org.spring = WARN\n org.spring.cloud = ERROR\n org.spring.cloud.x.y = INFO";
-    check_yaml(
-        levels,
-        "org:\n  spring: WARN\n  spring.cloud: ERROR\n  spring.cloud.x.y: INFO\n",
-    );
+    check_yaml(levels, "org:\n  spring: WARN\n  spring.cloud: ERROR\n  spring.cloud.x.y: INFO\n");
     check_json("//- s\n a = 1\n a.b[0] = 2", r#"{"a":"1","a.b[0]":"2"}"#);
-    check_json(
-        "//- s\n a.b[0] = 1\n a.b.c[0] = 2",
-        r#"{"a":{"b":["1"],"b.c[0]":"2"}}"#,
-    );
+    check_json("//- s\n a.b[0] = 1\n a.b.c[0] = 2", r#"{"a":{"b":["1"],"b.c[0]":"2"}}"#);
 }
 
 #[test]
 fn a_scalar_over_a_map_replaces_it() {
-    check_json(
-        "//- high\n a = 2\n//- low\n a.b = 1\n z = 0",
-        r#"{"a":"2","z":"0"}"#,
-    );
+    check_json("//- high\n a = 2\n//- low\n a.b = 1\n z = 0", r#"{"a":"2","z":"0"}"#);
     check_json("//- s\n a[0].b = 1\n a[0] = 2", r#"{"a":["2"]}"#);
 }
 
@@ -150,20 +129,14 @@ fn keys_that_cannot_be_nested() {
         let unnestable = FlatError::UnnestableKey { key: key.into() };
         check_refused(&format!("//- s\n {key} = v"), &unnestable);
     }
-    check_json(
-        "//- s\n a[x = 1\n a[] = 2\n b. = 3",
-        r#"{"b":{"":"3"},"a[x":"1","a[]":"2"}"#,
-    );
+    check_json("//- s\n a[x = 1\n a[] = 2\n b. = 3", r#"{"b":{"":"3"},"a[x":"1","a[]":"2"}"#);
 }
 
 #[test]
 fn shapes_that_conflict() {
-    for (first, second) in [
-        ("a.b", "a[0]"),
-        ("a", "a[0]"),
-        ("a[0]", "a[0].b"),
-        ("a[0].b", "a[0][0]"),
-    ] {
+    for (first, second) in
+        [("a.b", "a[0]"), ("a", "a[0]"), ("a[0]", "a[0].b"), ("a[0].b", "a[0][0]")]
+    {
         let conflict = FlatError::ShapeConflict { key: second.into() };
         check_refused(&format!("//- s\n {first} = 1\n {second} = 2"), &conflict);
     }
@@ -186,10 +159,7 @@ fn a_key_cannot_exhaust_the_stack() {
     let deep = |parts: usize| environment(&format!("//- s\n {} = x", vec!["a"; parts].join(".")));
     for form in [yaml, json] {
         assert!(form(&deep(DEPTH_MAX), Placeholders::Keep).is_ok());
-        assert_eq!(
-            form(&deep(100_000), Placeholders::Keep),
-            Err(FlatError::TooLarge)
-        );
+        assert_eq!(form(&deep(100_000), Placeholders::Keep), Err(FlatError::TooLarge));
     }
 }
 
@@ -225,27 +195,15 @@ fn sealed_values_are_text() {
     document.properties[0].value = Value::Sealed("{cipher}abc".into());
     environment.sources[0].documents = [document].into();
     let keep = Placeholders::Keep;
-    assert_eq!(
-        yaml(&environment, keep).as_deref(),
-        Ok("a: '{cipher}abc'\n")
-    );
-    assert_eq!(
-        json(&environment, keep).as_deref(),
-        Ok(r#"{"a":"{cipher}abc"}"#)
-    );
-    assert_eq!(
-        properties(&environment, keep).as_deref(),
-        Ok("a: {cipher}abc")
-    );
+    assert_eq!(yaml(&environment, keep).as_deref(), Ok("a: '{cipher}abc'\n"));
+    assert_eq!(json(&environment, keep).as_deref(), Ok(r#"{"a":"{cipher}abc"}"#));
+    assert_eq!(properties(&environment, keep).as_deref(), Ok("a: {cipher}abc"));
 }
 
 #[test]
 fn json_escapes_only_what_it_must() {
     let fixture = "//- s\n k\"ü/ = a/b\"\\é😀\u{1}\t⏎\u{7f}\u{2028}";
-    check_json(
-        fixture,
-        "{\"k\\\"ü/\":\"a/b\\\"\\\\é😀\\u0001\\t\\n\u{7f}\u{2028}\"}",
-    );
+    check_json(fixture, "{\"k\\\"ü/\":\"a/b\\\"\\\\é😀\\u0001\\t\\n\u{7f}\u{2028}\"}");
 }
 
 const PLACEHOLDERS: &str = "foo = bar
@@ -295,18 +253,9 @@ fn a_number_reached_through_a_placeholder_is_text() {
 fn placeholders_are_kept_on_request() {
     let environment = environment("//- s\n a = \\${b} ${b}\n b = x");
     let keep = Placeholders::Keep;
-    assert_eq!(
-        yaml(&environment, keep).as_deref(),
-        Ok("a: \\${b} ${b}\nb: x\n")
-    );
-    assert_eq!(
-        json(&environment, keep).as_deref(),
-        Ok(r#"{"a":"\\${b} ${b}","b":"x"}"#)
-    );
-    assert_eq!(
-        properties(&environment, keep).as_deref(),
-        Ok("a: \\${b} ${b}\nb: x")
-    );
+    assert_eq!(yaml(&environment, keep).as_deref(), Ok("a: \\${b} ${b}\nb: x\n"));
+    assert_eq!(json(&environment, keep).as_deref(), Ok(r#"{"a":"\\${b} ${b}","b":"x"}"#));
+    assert_eq!(properties(&environment, keep).as_deref(), Ok("a: \\${b} ${b}\nb: x"));
 }
 
 #[test]
@@ -314,10 +263,7 @@ fn circular_placeholders_are_refused_in_every_form() {
     let environment = environment("//- s\n a = ${b}\n b = ${a}");
     let circular = FlatError::Placeholder(PlaceholderError::Circular { key: "b".into() });
     for form in [yaml, json, properties] {
-        assert_eq!(
-            form(&environment, Placeholders::Resolve).as_ref(),
-            Err(&circular)
-        );
+        assert_eq!(form(&environment, Placeholders::Resolve).as_ref(), Err(&circular));
         assert!(form(&environment, Placeholders::Keep).is_ok());
     }
 }

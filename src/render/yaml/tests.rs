@@ -27,40 +27,15 @@ fn check_quoted(texts: &[&str]) {
 
 #[test]
 fn plain_text() {
-    check_plain(&[
-        "a",
-        "hello world",
-        "a  b",
-        "a,b",
-        "a[0]",
-        "a}",
-        "a:b",
-        "a#b",
-        "c:\\d",
-    ]);
-    check_plain(&[
-        "http://x:80/?a=b&c#d",
-        "it's",
-        "a \"b\"",
-        "50%",
-        "$x ${y}",
-        "(x)",
-        "/a",
-        ";",
-    ]);
-    check_plain(&[
-        "1.2.3", "10.0.0.1", "12h", "v1", "00:1a:2b", "e", "e5x", "tRuth", "nullx",
-    ]);
-    check_plain(&[
-        "ü", "日本", "😀", "\u{a0}", "+", "a-b", "a...", "_a", "\\n", "yes!",
-    ]);
+    check_plain(&["a", "hello world", "a  b", "a,b", "a[0]", "a}", "a:b", "a#b", "c:\\d"]);
+    check_plain(&["http://x:80/?a=b&c#d", "it's", "a \"b\"", "50%", "$x ${y}", "(x)", "/a", ";"]);
+    check_plain(&["1.2.3", "10.0.0.1", "12h", "v1", "00:1a:2b", "e", "e5x", "tRuth", "nullx"]);
+    check_plain(&["ü", "日本", "😀", "\u{a0}", "+", "a-b", "a...", "_a", "\\n", "yes!"]);
 }
 
 #[test]
 fn words_of_yaml() {
-    check_quoted(&[
-        "", "~", "null", "Null", "NULL", "true", "True", "TRUE", "tRuE", "false",
-    ]);
+    check_quoted(&["", "~", "null", "Null", "NULL", "true", "True", "TRUE", "tRuE", "false"]);
     check_quoted(&[
         "yes", "Yes", "no", "NO", "on", "On", "off", "OFF", "y", "Y", "n", "N", "<<", "=",
     ]);
@@ -72,28 +47,8 @@ fn numbers() {
         "0", "123", "-1", "+1", "010", "0755", "08", "0x1F", "0b101", "0o17", "1_000", "_1",
     ]);
     check_quoted(&["1:30", "12:30:45", "190:20:30.15", "01:02", "1,000"]);
-    check_quoted(&[
-        "1.0",
-        "1.",
-        ".5",
-        "1e3",
-        "1E5",
-        "1e-7",
-        "1.0E+10",
-        "-1.5e3",
-        "6.8523015e+5",
-    ]);
-    check_quoted(&[
-        ".inf",
-        "-.Inf",
-        "+.INF",
-        ".nan",
-        ".NaN",
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        ".",
-    ]);
+    check_quoted(&["1.0", "1.", ".5", "1e3", "1E5", "1e-7", "1.0E+10", "-1.5e3", "6.8523015e+5"]);
+    check_quoted(&[".inf", "-.Inf", "+.INF", ".nan", ".NaN", "NaN", "Infinity", "-Infinity", "."]);
 }
 
 #[test]
@@ -136,10 +91,7 @@ fn escapes() {
     check("a\r\nb", "\"a\\r\\nb\"");
     check("\"\\\u{1}", "\"\\\"\\\\\\x01\"");
     check("\0\u{7f}\u{85}", "\"\\x00\\x7f\\x85\"");
-    check(
-        "\u{feff}\u{2028}\u{2029}\u{fffe}",
-        "\"\\ufeff\\u2028\\u2029\\ufffe\"",
-    );
+    check("\u{feff}\u{2028}\u{2029}\u{fffe}", "\"\\ufeff\\u2028\\u2029\\ufffe\"");
     check("ü😀\u{1b}", "\"ü😀\\x1b\"");
 }
 

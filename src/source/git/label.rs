@@ -42,11 +42,9 @@ pub(super) fn resolve_head(repository: &Repository) -> Result<Option<Resolved>, 
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let branch = head.symbolic_target_bytes().and_then(|target| {
-        std::str::from_utf8(target)
-            .ok()?
-            .strip_prefix("refs/heads/")
-    });
+    let branch = head
+        .symbolic_target_bytes()
+        .and_then(|target| std::str::from_utf8(target).ok()?.strip_prefix("refs/heads/"));
     if let Some(branch) = branch {
         if let Some(found) = by_reference(repository, branch)? {
             return Ok(Some(found));
@@ -82,11 +80,7 @@ fn by_reference(repository: &Repository, name: &str) -> Result<Option<Resolved>,
             Err(error) => return Err(error),
         };
         if let Some(commit) = commit_of(&reference)? {
-            return Ok(Some(Resolved {
-                commit,
-                name: name.to_owned(),
-                is_branch,
-            }));
+            return Ok(Some(Resolved { commit, name: name.to_owned(), is_branch }));
         }
     }
     Ok(None)

@@ -12,12 +12,8 @@ const CACHE_BYTES_MAX: isize = 32 * 1024 * 1024;
 pub fn prepare() {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
-        let levels = [
-            ConfigLevel::System,
-            ConfigLevel::Global,
-            ConfigLevel::XDG,
-            ConfigLevel::ProgramData,
-        ];
+        let levels =
+            [ConfigLevel::System, ConfigLevel::Global, ConfigLevel::XDG, ConfigLevel::ProgramData];
         for level in levels {
             #[expect(
                 unsafe_code,

@@ -29,10 +29,7 @@ impl Pool {
     pub(super) fn open(git_directory: PathBuf) -> Result<Self, git2::Error> {
         library::prepare();
         let first = Repository::open_bare(&git_directory)?;
-        Ok(Self {
-            git_directory,
-            idle: Mutex::new(vec![first]),
-        })
+        Ok(Self { git_directory, idle: Mutex::new(vec![first]) })
     }
 
     /// The directory that holds `HEAD`.
@@ -72,11 +69,7 @@ impl Objects for Pool {
         let oid = oid_of(id)?;
         let entries = self.with(|repository| {
             check_header(repository, oid, ObjectType::Tree, DIRECTORY_BYTES_MAX)?;
-            Ok(repository
-                .find_tree(oid)?
-                .iter()
-                .filter_map(|entry| raw_entry(&entry))
-                .collect())
+            Ok(repository.find_tree(oid)?.iter().filter_map(|entry| raw_entry(&entry)).collect())
         });
         entries.map_err(|error| unreadable(oid, &error))
     }

@@ -29,14 +29,7 @@ impl Reach {
             return Ok(false);
         }
         let reachable = all_reachable(repository, &[id], &self.tips)?;
-        remember(
-            if reachable {
-                &mut self.reachable
-            } else {
-                &mut self.unreachable
-            },
-            id,
-        );
+        remember(if reachable { &mut self.reachable } else { &mut self.unreachable }, id);
         Ok(reachable)
     }
 
@@ -44,12 +37,8 @@ impl Reach {
         if tips == self.tips {
             return Ok(());
         }
-        let gone: Vec<Oid> = self
-            .tips
-            .iter()
-            .filter(|tip| tips.binary_search(tip).is_err())
-            .copied()
-            .collect();
+        let gone: Vec<Oid> =
+            self.tips.iter().filter(|tip| tips.binary_search(tip).is_err()).copied().collect();
         // A tip that was pruned cannot be walked from, which says as much as an answer.
         if !all_reachable(repository, &gone, &tips).unwrap_or(false) {
             self.reachable.clear();

@@ -15,14 +15,8 @@ pub(super) struct References {
 impl Watched for References {
     fn places(&self) -> Vec<Place> {
         let mut places = vec![
-            Place {
-                path: self.common_directory.join("refs"),
-                mode: RecursiveMode::Recursive,
-            },
-            Place {
-                path: self.common_directory.clone(),
-                mode: RecursiveMode::NonRecursive,
-            },
+            Place { path: self.common_directory.join("refs"), mode: RecursiveMode::Recursive },
+            Place { path: self.common_directory.clone(), mode: RecursiveMode::NonRecursive },
         ];
         if self.git_directory != self.common_directory {
             places.push(Place {
@@ -35,10 +29,7 @@ impl Watched for References {
 
     /// A lock file is renamed onto what it guards: that rename is the change, the lock itself is not.
     fn concerns(&self, path: &Path) -> bool {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "lock")
-        {
+        if path.extension().is_some_and(|extension| extension == "lock") {
             return false;
         }
         let is_named = path

@@ -115,24 +115,14 @@ impl GitBed {
         let signature = self.signature();
         let tree = repository.find_tree(tree).expect("a tree");
         let parents: Vec<_> = parent.iter().collect();
-        let id = repository.commit(
-            Some(&name),
-            &signature,
-            &signature,
-            "Change",
-            &tree,
-            &parents,
-        );
+        let id = repository.commit(Some(&name), &signature, &signature, "Change", &tree, &parents);
         Revision::new(id.expect("a commit").to_string())
     }
 }
 
 /// Opens a repository the way the server does.
 pub(super) fn open_git(path: &Path) -> GitSource {
-    let options = GitOptions {
-        layout: layout("config", Style::Git),
-        default_label: None,
-    };
+    let options = GitOptions { layout: layout("config", Style::Git), default_label: None };
     GitSource::open(path, options).expect("the source")
 }
 
@@ -180,10 +170,8 @@ impl Branches for GitBed {
                     None => files.remove(*path),
                 };
             }
-            let files: Vec<(&str, u32, &str)> = files
-                .iter()
-                .map(|(path, content)| (&**path, 0o100_644, &**content))
-                .collect();
+            let files: Vec<(&str, u32, &str)> =
+                files.iter().map(|(path, content)| (&**path, 0o100_644, &**content)).collect();
             write_tree(&self.repository(), &files)
         };
         self.commit_tree(branch, tree)
@@ -191,12 +179,8 @@ impl Branches for GitBed {
 
     fn tag(&self, name: &str, revision: &Revision) {
         let repository = self.repository();
-        let target = repository
-            .find_object(oid(revision), None)
-            .expect("a commit");
-        repository
-            .tag(name, &target, &self.signature(), "A release", false)
-            .expect("a tag");
+        let target = repository.find_object(oid(revision), None).expect("a commit");
+        repository.tag(name, &target, &self.signature(), "A release", false).expect("a tag");
     }
 
     fn force(&self, branch: &str, revision: &Revision) {
@@ -207,9 +191,8 @@ impl Branches for GitBed {
 
     fn delete_branch(&self, branch: &str) {
         let repository = self.repository();
-        let mut reference = repository
-            .find_reference(&format!("refs/heads/{branch}"))
-            .expect("a branch");
+        let mut reference =
+            repository.find_reference(&format!("refs/heads/{branch}")).expect("a branch");
         reference.delete().expect("deleted");
     }
 }
@@ -224,10 +207,9 @@ pub(super) fn write_tree(repository: &Repository, files: &[(&str, u32, &str)]) -
     let mut directories: BTreeMap<&str, Vec<(&str, u32, &str)>> = BTreeMap::new();
     for (path, mode, content) in files {
         match path.split_once('/') {
-            Some((directory, rest)) => directories
-                .entry(directory)
-                .or_default()
-                .push((rest, *mode, content)),
+            Some((directory, rest)) => {
+                directories.entry(directory).or_default().push((rest, *mode, content))
+            }
             None => {
                 let id = match mode {
                     0o160_000 => Oid::from_str(content).expect("a commit id"),

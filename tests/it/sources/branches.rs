@@ -166,13 +166,7 @@ async fn a_list_of_labels_gives_the_last_one_the_highest_precedence(bed: impl Br
     let members: Vec<_> = both
         .members
         .iter()
-        .map(|member| {
-            (
-                member.group,
-                member.revision.clone(),
-                member.label.as_deref(),
-            )
-        })
+        .map(|member| (member.group, member.revision.clone(), member.label.as_deref()))
         .collect();
     assert_eq!(members, [(0, b, Some("b")), (1, a, Some("a"))]);
     assert_eq!(text(&both, "application.yml").as_deref(), Some("from: b"));

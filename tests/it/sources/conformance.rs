@@ -49,10 +49,7 @@ async fn a_snapshot_is_all_of_one_revision(bed: Arc<impl Bed>) {
     const COMMIT_COUNT: usize = 60;
     let write = |bed: &dyn Bed, round: usize| {
         let content = format!("round: {round}");
-        bed.commit(&[
-            ("application.yml", Some(&content)),
-            ("team/orders.yml", Some(&content)),
-        ]);
+        bed.commit(&[("application.yml", Some(&content)), ("team/orders.yml", Some(&content))]);
     };
     write(&*bed, 0);
     let source = bed.source();
@@ -96,12 +93,7 @@ async fn a_change_wakes_the_listener(bed: Arc<impl Bed>) {
         tokio::task::yield_now().await;
         bed.commit(&[("application.yml", Some(&format!("a: {round}")))]);
         listening.await.expect("woken");
-        seen = Arc::new(
-            source
-                .load(&Label::Default, Some(&seen))
-                .await
-                .expect("loads"),
-        );
+        seen = Arc::new(source.load(&Label::Default, Some(&seen)).await.expect("loads"));
         assert_eq!(text(&seen, "application.yml"), Some(format!("a: {round}")));
     }
 }
@@ -138,10 +130,7 @@ async fn an_unreadable_source_does_not_look_empty(bed: Arc<impl Bed>) {
     let temporary = std::env::temp_dir().display().to_string();
     assert!(!error.to_string().contains(&temporary), "{error}");
     let waited = source.changed(&Label::Default, &before.revision).await;
-    assert!(
-        matches!(waited, Err(SourceError::Unavailable { .. })),
-        "{waited:?}"
-    );
+    assert!(matches!(waited, Err(SourceError::Unavailable { .. })), "{waited:?}");
     bed.mend();
     let after = load(&*source, &Label::Default).await;
     assert_eq!(before.revision, after.revision);
@@ -150,10 +139,7 @@ async fn an_unreadable_source_does_not_look_empty(bed: Arc<impl Bed>) {
 }
 
 async fn deleting_a_file_removes_it(bed: Arc<impl Bed>) {
-    bed.commit(&[
-        ("application.yml", Some("a: 1")),
-        ("team/orders.yml", Some("b: 1")),
-    ]);
+    bed.commit(&[("application.yml", Some("a: 1")), ("team/orders.yml", Some("b: 1"))]);
     let source = bed.source();
     let before = load(&*source, &Label::Default).await;
     bed.commit(&[("team/orders.yml", None)]);
@@ -165,10 +151,7 @@ async fn deleting_a_file_removes_it(bed: Arc<impl Bed>) {
 }
 
 async fn an_unchanged_file_is_shared_and_not_read_again(bed: Arc<impl Bed>) {
-    bed.commit(&[
-        ("application.yml", Some("a: 1")),
-        ("orders.yml", Some("b: 1")),
-    ]);
+    bed.commit(&[("application.yml", Some("a: 1")), ("orders.yml", Some("b: 1"))]);
     let source = bed.source();
     let before = load(&*source, &Label::Default).await;
     let tree = &before.members[0].tree;
