@@ -160,7 +160,8 @@ impl Configuration {
         Some(&self.0.properties[position].value)
     }
 
-    /// Every effective property: plain keys in the order of the sources, lists behind them.
+    /// Every effective property, lists behind plain keys. Within a source, the order is that of the file if `serde_json`
+    /// has its feature `preserve_order`, and alphabetical if not.
     pub fn properties(&self) -> impl Iterator<Item = Property<'_>> {
         (0..self.0.properties.len()).map(|position| Property {
             inner: &self.0,

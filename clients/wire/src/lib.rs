@@ -33,7 +33,8 @@ pub struct Environment {
     pub property_sources: Vec<PropertySource>,
 }
 
-/// One named source of an [`Environment`]: flat keys (`a.b[0].c`) to scalar values, in file order.
+/// One named source of an [`Environment`]: flat keys (`a.b[0].c`) to scalar values, in file order where `serde_json` has
+/// its feature `preserve_order`.
 ///
 /// `Debug` shows the name and the number of keys: values may be secrets.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
