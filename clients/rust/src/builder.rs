@@ -234,7 +234,7 @@ impl Builder {
             self.credentials.header()?;
         }
         Ok(Client {
-            http: self.http()?,
+            http: self.http(&servers)?,
             servers,
             last_known_good: self
                 .last_known_good
@@ -264,17 +264,24 @@ impl Builder {
     }
 
     /// Credentials must not follow a redirect, and a configuration server is not behind the proxy to the outside.
-    fn http(&self) -> Result<reqwest::Client, Error> {
+    #[cfg_attr(
+        not(feature = "rustls"),
+        expect(unused_variables, reason = "only tls depends on them")
+    )]
+    fn http(&self, servers: &[Server]) -> Result<reqwest::Client, Error> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("headwater-client/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(self.connect_timeout);
         #[cfg(feature = "rustls")]
-        let http = http.tls_certs_merge(self.certificates()?);
-        http.build().map_err(|_| {
-            Error::Settings("the http client cannot be built: tls has no usable roots".into())
-        })
+        let http = match servers.iter().any(Server::is_https) {
+            true => http.tls_certs_merge(self.certificates()?),
+            // The system's roots may be missing (a small image), and reading them takes its time.
+            false => http.tls_certs_only(self.certificates()?),
+        };
+        http.build()
+            .map_err(|_| Error::Settings("https has no usable certificate authorities".into()))
     }
 
     #[cfg(feature = "rustls")]
@@ -289,3 +296,6 @@ impl Builder {
         Ok(certificates)
     }
 }
+
+#[cfg(test)]
+mod tests;

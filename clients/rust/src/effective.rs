@@ -56,7 +56,7 @@ pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
     plain
 }
 
-/// `a.list` for `a.list[0].b`; a key that begins with its bracket is its own group.
+/// `a.list` for `a.list[0].b`: whatever stands before the first bracket, even if it is nothing.
 fn group_of(key: &str) -> Option<&str> {
     key.find('[').map(|at| &key[..at])
 }

@@ -31,7 +31,7 @@ pub(crate) trait Servers {
     /// Their names, in the order in which they are tried.
     fn names(&self) -> Vec<&str>;
 
-    /// Called once before each round.
+    /// Called once before each round. May be dropped at the deadline.
     fn prepare(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Asks one server once. May be dropped at any time, when its time is up.
@@ -46,7 +46,10 @@ pub(crate) async fn first_answer<S: Servers>(
     let end = Instant::now() + limits.deadline;
     let mut states = vec![State::new(Instant::now()); servers.names().len()];
     for round in 0.. {
-        servers.prepare().await?;
+        let Ok(prepared) = timeout_at(end, servers.prepare()).await else {
+            break;
+        };
+        prepared?;
         for (server, state) in states.iter_mut().enumerate() {
             let now = Instant::now();
             if state.not_before > now || now >= end {

@@ -65,6 +65,11 @@ impl Server {
         self.credentials.as_ref()
     }
 
+    #[cfg(feature = "rustls")]
+    pub(crate) fn is_https(&self) -> bool {
+        self.base.scheme() == "https"
+    }
+
     pub(crate) fn url(&self, query: &Query) -> Url {
         let mut url = self.base.clone();
         {

@@ -66,11 +66,12 @@ async fn a_certificate_authority_of_ones_own_is_trusted_when_named() {
 
 #[tokio::test]
 async fn an_unknown_certificate_is_refused() {
-    let (url, _) = start().await;
+    let ((url, _), (_, other)) = (start().await, start().await);
     let client = Client::builder()
         .url(url)
         .application("product")
-        .deadline(Duration::from_millis(500));
+        .deadline(Duration::from_millis(500))
+        .root_certificate_pem(other);
     let error = client.connect().await.unwrap_err();
     assert!(matches!(error, Error::Deadline(_)), "{error}");
     assert!(
