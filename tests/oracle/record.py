@@ -2,10 +2,14 @@
 """Records what the real Spring Cloud Config Server answers to the requests in cases/.
 
 usage: record.py [--out DIR] [--check] [--only SETUP]... [--keep] [--verbose]
+       record.py --serve SETUP
 
 Without options the answers are written to recorded/. --check records into memory, compares with
-recorded/, prints every difference and ends with status 1 if there is one. The formats are
-described in README.md. Needs git, Java 17 and the Maven project here (built on demand).
+recorded/, prints every difference and ends with status 1 if there is one. --serve starts the real
+server of one setup, prints `PORT <n>` and goes on until its standard input ends. The setup
+`clients` is recorded by running the real clients (tests/clients) instead of single requests.
+The formats are described in README.md. Needs git, Java 17 and the Maven project here (built on
+demand); `clients` needs what scripts/install-test-deps.sh installs.
 """
 
 import argparse
@@ -278,14 +282,14 @@ def tokens(text, base):
     return re.sub(r"\[B@[0-9a-f]+", "[B@{{ID}}", text)
 
 
-def record(setup, servers, options):
+def prepare(setup, servers):
+    """Fresh working trees and a server of its own for a setup."""
     cases = json.loads((CASES / (setup + ".json")).read_text(encoding="utf-8"))
     base = WORK / setup
     base.mkdir()
-    names = cases["fixtures"]
     native = {s["fixture"] for s in cases["server"]["sources"] if s["kind"] == "native"}
     commits = {}
-    for name in names:
+    for name in cases["fixtures"]:
         bare = WORK / "origin" / (name + ".git")
         if not bare.exists():
             build(name, bare)
@@ -295,6 +299,20 @@ def record(setup, servers, options):
         if name in native:
             shutil.rmtree(base / name / ".git")
     port = servers.start(spring_arguments(cases["server"], lambda name: str(base / name)))
+    return cases, base, commits, port
+
+
+def record(setup, servers, options):
+    cases, base, commits, port = prepare(setup, servers)
+    names = cases["fixtures"]
+    if setup == "clients":
+        runs = []
+        for case in json.loads((HERE.parent / "clients" / "cases.json").read_text(encoding="utf-8")):
+            code, out, error = run_client(case, port)
+            if options.verbose:
+                print(case["id"], code, error, file=sys.stderr)
+            runs.append(dict(case, exit=code, output=json.loads(tokens(out, base)) if out else None))
+        return {"setup": setup, "server": cases["server"], "fixtures": names, "commits": commits, "exchanges": runs}
     exchanges = []
     seen = set()
     for request in cases["requests"]:
@@ -326,6 +344,26 @@ def record(setup, servers, options):
     return {"setup": setup, "server": cases["server"], "fixtures": names, "commits": commits, "exchanges": exchanges}
 
 
+def run_client(case, port):
+    """Runs one real client; the answer is its exit code and the JSON line it printed."""
+    endpoint = "http://127.0.0.1:%d" % port
+    clients, venv = HERE.parent / "clients", HERE.parent.parent / "target" / "test-deps" / "venv"
+    label = case.get("label")
+    if case["client"] == "spring-boot":
+        target = clients / "spring-boot" / "target"
+        command = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "%s:%s" % (target / "classes", target / "lib" / "*"),
+                   "client.ConfigClient", "--spring.config.import=configserver:" + endpoint,
+                   "--spring.application.name=" + case["name"], "--show=" + case["keys"]]
+        command += ["--spring.profiles.active=" + case["profiles"]] if case["profiles"] else []
+        command += ["--spring.cloud.config.label=" + label] if label else []
+        command += case.get("arguments", [])
+    else:
+        command = {"node": ["node", str(clients / "node" / "show.js")], "python": [str(venv / "bin" / "python"), str(clients / "python" / "show.py")]}[case["client"]]
+        command += [endpoint, case["name"], case["profiles"], label or "-", case["keys"]]
+    run = subprocess.run(command, capture_output=True, env=environment(), cwd=WORK / "cwd")
+    return run.returncode, run.stdout.decode("utf-8"), run.stderr.decode("utf-8", "replace")
+
+
 def write(recorded):
     """One exchange per line: differences stay readable."""
     out = ["{"]
@@ -346,6 +384,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--only", action="append", metavar="SETUP")
     parser.add_argument("--keep", action="store_true", help="leave the temporary directory behind and print it")
+    parser.add_argument("--serve", metavar="SETUP")
     parser.add_argument("--verbose", action="store_true", help="print the time of every request")
     options = parser.parse_args()
     WORK = pathlib.Path(tempfile.mkdtemp(prefix="oracle-")).resolve()
@@ -354,6 +393,10 @@ def main():
     servers = None
     try:
         servers = Servers()
+        if options.serve:
+            print("PORT", prepare(options.serve, servers)[3], flush=True)
+            sys.stdin.read()
+            return
         for setup in setups:
             recorded = record(setup, servers, options)
             total += len(recorded["exchanges"])
