@@ -39,9 +39,6 @@ pub enum EntryKind {
     Link,
 }
 
-/// The names in a directory, and what each stands for.
-pub type Listing = Vec<(Box<str>, EntryKind)>;
-
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEntry {

@@ -16,29 +16,19 @@ struct Server {
 
 impl Default for Server {
     fn default() -> Server {
-        Server {
-            address: "127.0.0.1".into(),
-            port: 8080,
-        }
+        Server { address: "127.0.0.1".into(), port: 8080 }
     }
 }
 
 #[get("/")]
 async fn index(configuration: web::Data<Configuration>) -> impl Responder {
-    format!(
-        "configured by revision {}\n",
-        configuration.revision().unwrap_or("unknown")
-    )
+    format!("configured by revision {}\n", configuration.revision().unwrap_or("unknown"))
 }
 
 /// A stale configuration is worth a word, but no reason to take the service away.
 #[get("/health")]
 async fn health(configuration: web::Data<Configuration>) -> impl Responder {
-    let configuration_state = if configuration.is_stale() {
-        "stale"
-    } else {
-        "fresh"
-    };
+    let configuration_state = if configuration.is_stale() { "stale" } else { "fresh" };
     HttpResponse::Ok()
         .json(serde_json::json!({ "status": "UP", "configuration": configuration_state }))
 }
@@ -53,14 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server: Server = configuration.get_at("server")?;
 
     let shared = web::Data::new(configuration);
-    HttpServer::new(move || {
-        App::new()
-            .app_data(shared.clone())
-            .service(index)
-            .service(health)
-    })
-    .bind((server.address, server.port))?
-    .run()
-    .await?;
+    HttpServer::new(move || App::new().app_data(shared.clone()).service(index).service(health))
+        .bind((server.address, server.port))?
+        .run()
+        .await?;
     Ok(())
 }

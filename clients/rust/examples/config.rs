@@ -11,12 +11,8 @@ struct Settings {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let configuration = Client::from_env()
-        .application("product")
-        .connect_blocking()?;
-    let config = Config::builder()
-        .set_default("log_level", "info")?
-        .add_source(configuration);
+    let configuration = Client::from_env().application("product").connect_blocking()?;
+    let config = Config::builder().set_default("log_level", "info")?.add_source(configuration);
     let settings: Settings = config.build()?.try_deserialize()?;
     eprintln!("logging at {}", settings.log_level);
     Ok(())

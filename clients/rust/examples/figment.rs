@@ -11,9 +11,7 @@ struct Settings {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let configuration = Client::from_env()
-        .application("product")
-        .connect_blocking()?;
+    let configuration = Client::from_env().application("product").connect_blocking()?;
     let figment = Figment::from(("log_level", "info")).merge(configuration);
     let settings: Settings = figment.extract()?;
     eprintln!("logging at {}", settings.log_level);

@@ -2,10 +2,8 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), headwater_client::Error> {
-    let configuration = headwater_client::Client::from_env()
-        .application("product")
-        .connect()
-        .await?;
+    let configuration =
+        headwater_client::Client::from_env().application("product").connect().await?;
     for property in configuration.properties() {
         eprintln!("{} is set by {}", property.key(), property.source());
     }

@@ -52,10 +52,7 @@ impl Default for Builder {
             label: None,
             credentials: Credentials::None,
             connect_timeout: seconds(5),
-            limits: Limits {
-                deadline: seconds(60),
-                request_timeout: seconds(15),
-            },
+            limits: Limits { deadline: seconds(60), request_timeout: seconds(15) },
             last_known_good: None,
             allow_empty: false,
             placeholders: true,
@@ -111,10 +108,7 @@ impl Builder {
 
     /// A user and a password, sent as `Authorization: Basic`, as Spring's servers want them.
     pub fn basic(mut self, user: impl Into<String>, password: impl Into<String>) -> Builder {
-        self.credentials = Credentials::Basic {
-            user: user.into(),
-            password: password.into(),
-        };
+        self.credentials = Credentials::Basic { user: user.into(), password: password.into() };
         self
     }
 
@@ -166,15 +160,10 @@ impl Builder {
 
     pub(crate) fn variables(mut self, variable: fn(&str) -> Option<String>) -> Builder {
         let set = |name| {
-            variable(name)
-                .map(|value| value.trim().to_owned())
-                .filter(|value| !value.is_empty())
+            variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
-        let list = |text: String| {
-            text.split(',')
-                .map(|item| item.trim().to_owned())
-                .collect::<Vec<_>>()
-        };
+        let list =
+            |text: String| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
         if let Some(urls) = set("HEADWATER_URL") {
             self = self.urls(list(urls));
         }
@@ -209,28 +198,16 @@ impl Builder {
                 DEADLINE_MAX.as_secs()
             )));
         }
-        let profiles = if self.profiles.is_empty() {
-            "default".to_owned()
-        } else {
-            self.profiles.join(",")
-        };
-        let query = Query {
-            application: self.application.clone(),
-            profiles,
-            label: self.label.clone(),
-        }
-        .validated()?;
+        let profiles =
+            if self.profiles.is_empty() { "default".to_owned() } else { self.profiles.join(",") };
+        let query =
+            Query { application: self.application.clone(), profiles, label: self.label.clone() }
+                .validated()?;
         let servers = match self.urls.0.as_slice() {
             [] => vec![Server::parse("http://localhost:8888")?],
-            urls => urls
-                .iter()
-                .map(|url| Server::parse(url))
-                .collect::<Result<_, _>>()?,
+            urls => urls.iter().map(|url| Server::parse(url)).collect::<Result<_, _>>()?,
         };
-        if !matches!(
-            self.credentials,
-            Credentials::None | Credentials::TokenFile(_)
-        ) {
+        if !matches!(self.credentials, Credentials::None | Credentials::TokenFile(_)) {
             self.credentials.header()?;
         }
         Ok(Client {

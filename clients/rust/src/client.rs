@@ -51,10 +51,7 @@ impl Client {
     /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Refused`] and [`Error::Empty`] at once;
     /// [`Error::Deadline`] when time is up.
     pub async fn connect(&self) -> Result<Configuration, Error> {
-        let mut round = Round {
-            client: self,
-            header: None,
-        };
+        let mut round = Round { client: self, header: None };
         match first_answer(&mut round, self.limits).await {
             Ok((server, environment)) => {
                 Ok(self.fresh(environment, self.servers[server].name()).await)
@@ -71,9 +68,7 @@ impl Client {
     pub fn connect_blocking(&self) -> Result<Configuration, Error> {
         // On a thread of its own, since a runtime must not be started inside another one.
         let connect = || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime =
                 runtime.map_err(|error| Error::Settings(format!("no runtime: {error}")))?;
             runtime.block_on(self.connect())
@@ -83,20 +78,9 @@ impl Client {
     }
 
     async fn fresh(&self, environment: Environment, server: &str) -> Configuration {
-        let Query {
-            application,
-            profiles,
-            label,
-        } = &self.query;
+        let Query { application, profiles, label } = &self.query;
         let revision = environment.version.as_deref();
-        tracing::info!(
-            application,
-            profiles,
-            label,
-            revision,
-            server,
-            "configuration received"
-        );
+        tracing::info!(application, profiles, label, revision, server, "configuration received");
         if let Some(copy) = self.last_known_good.clone() {
             let (environment, server) = (environment.clone(), server.to_owned());
             let written =
@@ -107,38 +91,22 @@ impl Client {
         }
         self.configuration(
             environment,
-            Origin {
-                server: Some(server.to_owned()),
-                stale_since: None,
-                placeholders: true,
-            },
+            Origin { server: Some(server.to_owned()), stale_since: None, placeholders: true },
         )
     }
 
     async fn stale(&self, mut deadline: DeadlineExceeded) -> Result<Configuration, Error> {
-        let Query {
-            application,
-            profiles,
-            label,
-        } = &self.query;
+        let Query { application, profiles, label } = &self.query;
         let Some(copy) = self.last_known_good.clone() else {
             return Err(deadline.into());
         };
-        let servers: Vec<_> = self
-            .servers
-            .iter()
-            .map(|server| server.name().to_owned())
-            .collect();
+        let servers: Vec<_> = self.servers.iter().map(|server| server.name().to_owned()).collect();
         let read = tokio::task::spawn_blocking(move || {
             let servers: Vec<_> = servers.iter().map(String::as_str).collect();
             copy.read(&servers)
         });
         match read.await {
-            Ok(Ok(Copy {
-                environment,
-                server,
-                written,
-            })) => {
+            Ok(Ok(Copy { environment, server, written })) => {
                 let age_seconds = written.elapsed().unwrap_or_default().as_secs();
                 let revision = environment.version.as_deref();
                 tracing::warn!(
@@ -147,11 +115,7 @@ impl Client {
                 );
                 Ok(self.configuration(
                     environment,
-                    Origin {
-                        server: Some(server),
-                        stale_since: Some(written),
-                        placeholders: true,
-                    },
+                    Origin { server: Some(server), stale_since: Some(written), placeholders: true },
                 ))
             }
             Ok(Err(problem)) => {
@@ -164,10 +128,7 @@ impl Client {
     }
 
     fn configuration(&self, environment: Environment, origin: Origin) -> Configuration {
-        let origin = Origin {
-            placeholders: self.placeholders,
-            ..origin
-        };
+        let origin = Origin { placeholders: self.placeholders, ..origin };
         Configuration::new(environment, origin, |name| std::env::var(name).ok())
     }
 }
@@ -191,21 +152,11 @@ impl Servers for Round<'_> {
     }
 
     async fn attempt(&self, server: usize) -> Result<Environment, Attempt> {
-        let Client {
-            http,
-            servers,
-            query,
-            allow_empty,
-            ..
-        } = self.client;
+        let Client { http, servers, query, allow_empty, .. } = self.client;
         let server = &servers[server];
         let environment = fetch(http, server, query, self.header.as_ref()).await?;
         if environment.property_sources.is_empty() && !allow_empty {
-            let Query {
-                application,
-                profiles,
-                ..
-            } = query.clone();
+            let Query { application, profiles, .. } = query.clone();
             return Err(Attempt::Final(Error::Empty {
                 server: server.name().to_owned(),
                 application,

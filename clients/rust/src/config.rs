@@ -13,7 +13,6 @@ impl Source for Configuration {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        self.read_for_fields()
-            .map_err(|error| ConfigError::Foreign(Box::new(error)))
+        self.read_for_fields().map_err(|error| ConfigError::Foreign(Box::new(error)))
     }
 }

@@ -60,11 +60,7 @@ impl Configuration {
     /// A configuration without a server, for tests: placeholders are resolved as after a connect.
     #[must_use]
     pub fn from_environment(environment: Environment) -> Configuration {
-        let origin = Origin {
-            server: None,
-            stale_since: None,
-            placeholders: true,
-        };
+        let origin = Origin { server: None, stale_since: None, placeholders: true };
         Configuration::new(environment, origin, |name| std::env::var(name).ok())
     }
 
@@ -74,11 +70,7 @@ impl Configuration {
         variables: Variables,
     ) -> Configuration {
         let properties = effective::merge(&environment.property_sources);
-        let Origin {
-            server,
-            stale_since,
-            placeholders,
-        } = origin;
+        let Origin { server, stale_since, placeholders } = origin;
         Configuration(Arc::new(Inner {
             tree: Tree::new(&properties),
             resolver: Resolver::new(&properties, variables),
@@ -112,13 +104,9 @@ impl Configuration {
     /// As [`Configuration::get`]; also if nothing is there and `T` needs something.
     pub fn get_at<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, Error> {
         let tree = &self.0.tree;
-        let view = if prefix.is_empty() {
-            tree.root()
-        } else {
-            tree.find(prefix).unwrap_or_default()
-        };
-        self.read(view, de::as_written)
-            .map_err(|error| to_error(error, prefix))
+        let view =
+            if prefix.is_empty() { tree.root() } else { tree.find(prefix).unwrap_or_default() };
+        self.read(view, de::as_written).map_err(|error| to_error(error, prefix))
     }
 
     /// What is at `view` as `T`, with the keys of maps as the caller wants them.
@@ -127,19 +115,8 @@ impl Configuration {
         view: View,
         map_key: fn(&Child<'_>) -> String,
     ) -> Result<T, DeError> {
-        let Inner {
-            tree,
-            properties,
-            resolver,
-            placeholders,
-            ..
-        } = &*self.0;
-        let scope = Scope {
-            tree,
-            properties,
-            resolver: placeholders.then_some(resolver),
-            map_key,
-        };
+        let Inner { tree, properties, resolver, placeholders, .. } = &*self.0;
+        let scope = Scope { tree, properties, resolver: placeholders.then_some(resolver), map_key };
         T::deserialize(Place::new(scope, view))
     }
 
@@ -149,8 +126,7 @@ impl Configuration {
             true => child.name.to_owned(),
             false => crate::names::snake_case(child.name),
         };
-        self.read(self.0.tree.root(), field)
-            .map_err(|error| to_error(error, ""))
+        self.read(self.0.tree.root(), field).map_err(|error| to_error(error, ""))
     }
 
     /// The value of one key as the server sent it, placeholders and all; a relaxed spelling is found too.
@@ -163,10 +139,7 @@ impl Configuration {
     /// Every effective property, lists behind plain keys. Within a source, the order is that of the file if `serde_json`
     /// has its feature `preserve_order`, and alphabetical if not.
     pub fn properties(&self) -> impl Iterator<Item = Property<'_>> {
-        (0..self.0.properties.len()).map(|position| Property {
-            inner: &self.0,
-            position,
-        })
+        (0..self.0.properties.len()).map(|position| Property { inner: &self.0, position })
     }
 
     /// The answer as it was sent, with all of its sources.
@@ -234,14 +207,8 @@ impl<'a> Property<'a> {
         if !self.inner.placeholders {
             return Ok(Cow::Borrowed(self.raw()));
         }
-        let resolved = self
-            .inner
-            .resolver
-            .resolve(&self.inner.properties, self.position);
-        resolved.map_err(|problem| Error::Placeholder {
-            key: self.key().to_owned(),
-            problem,
-        })
+        let resolved = self.inner.resolver.resolve(&self.inner.properties, self.position);
+        resolved.map_err(|problem| Error::Placeholder { key: self.key().to_owned(), problem })
     }
 }
 

@@ -27,10 +27,7 @@ pub(crate) enum Credentials {
 impl Credentials {
     /// User information as it stands in a URL.
     pub(crate) fn percent_encoded(user: &str, password: &str) -> Credentials {
-        Credentials::Basic {
-            user: percent_decoded(user),
-            password: percent_decoded(password),
-        }
+        Credentials::Basic { user: percent_decoded(user), password: percent_decoded(password) }
     }
 
     /// The value of the `Authorization` header, read from the file if there is one.
@@ -64,24 +61,17 @@ impl Credentials {
 }
 
 async fn token_in(path: &Path) -> Result<String, Error> {
-    let problem = |problem: String| Error::TokenFile {
-        path: path.to_owned(),
-        problem,
-    };
-    let file = tokio::fs::File::open(path)
-        .await
-        .map_err(|error| problem(error.kind().to_string()))?;
+    let problem = |problem: String| Error::TokenFile { path: path.to_owned(), problem };
+    let file =
+        tokio::fs::File::open(path).await.map_err(|error| problem(error.kind().to_string()))?;
     let mut text = String::new();
-    let read = file
-        .take(TOKEN_LENGTH_MAX as u64 + 1)
-        .read_to_string(&mut text)
-        .await;
+    let read = file.take(TOKEN_LENGTH_MAX as u64 + 1).read_to_string(&mut text).await;
     read.map_err(|error| problem(error.kind().to_string()))?;
     match text.trim() {
         "" => Err(problem("it is empty".into())),
-        _ if text.len() > TOKEN_LENGTH_MAX => Err(problem(format!(
-            "it is longer than {TOKEN_LENGTH_MAX} bytes"
-        ))),
+        _ if text.len() > TOKEN_LENGTH_MAX => {
+            Err(problem(format!("it is longer than {TOKEN_LENGTH_MAX} bytes")))
+        }
         token => Ok(token.to_owned()),
     }
 }
@@ -113,11 +103,7 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let three = [
-            chunk[0],
-            *chunk.get(1).unwrap_or(&0),
-            *chunk.get(2).unwrap_or(&0),
-        ];
+        let three = [chunk[0], *chunk.get(1).unwrap_or(&0), *chunk.get(2).unwrap_or(&0)];
         let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
         for place in 0..4 {
             let sextet = (bits >> (18 - 6 * place)) & 0x3f;
@@ -148,13 +134,9 @@ mod tests {
 
     #[test]
     fn basic_is_base64_of_user_and_password() {
-        for (bytes, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-        ] {
+        for (bytes, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(bytes.as_bytes()), expected);
         }
         assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
@@ -167,9 +149,7 @@ mod tests {
 
     #[test]
     fn a_token_with_a_line_break_is_refused_without_being_shown() {
-        let error = Credentials::Token("s3cret\nX-Evil: 1".into())
-            .header()
-            .unwrap_err();
+        let error = Credentials::Token("s3cret\nX-Evil: 1".into()).header().unwrap_err();
         assert!(!format!("{error:?} {error}").contains("s3cret"));
     }
 
@@ -179,28 +159,12 @@ mod tests {
         let path = directory.path().join("token");
         let credentials = Credentials::TokenFile(path.clone());
         let error = credentials.current_header().await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("token file {}: entity not found", path.display())
-        );
+        assert_eq!(error.to_string(), format!("token file {}: entity not found", path.display()));
         std::fs::write(&path, "abc\n").unwrap();
-        assert_eq!(
-            credentials
-                .current_header()
-                .await
-                .unwrap()
-                .unwrap()
-                .as_bytes(),
-            b"Bearer abc"
-        );
+        assert_eq!(credentials.current_header().await.unwrap().unwrap().as_bytes(), b"Bearer abc");
         std::fs::write(&path, " \n").unwrap();
         assert!(
-            credentials
-                .current_header()
-                .await
-                .unwrap_err()
-                .to_string()
-                .ends_with("it is empty")
+            credentials.current_header().await.unwrap_err().to_string().ends_with("it is empty")
         );
         std::fs::write(&path, "x".repeat(TOKEN_LENGTH_MAX + 1)).unwrap();
         assert!(credentials.current_header().await.is_err());

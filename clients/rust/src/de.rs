@@ -48,11 +48,7 @@ pub(crate) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(crate) fn new(scope: Scope<'a>, view: View) -> Place<'a> {
-        Place {
-            scope,
-            view,
-            value_only: false,
-        }
+        Place { scope, view, value_only: false }
     }
 
     /// The value at this place itself, resolved.
@@ -65,11 +61,7 @@ impl<'a> Place<'a> {
 
     fn expected_scalar(&self) -> Result<Scalar<'a>, DeError> {
         self.scalar()?.ok_or_else(|| {
-            if self.has_children() {
-                DeError::found("a map or a list")
-            } else {
-                DeError::missing()
-            }
+            if self.has_children() { DeError::found("a map or a list") } else { DeError::missing() }
         })
     }
 
@@ -78,11 +70,7 @@ impl<'a> Place<'a> {
     }
 
     fn children(&self) -> Vec<Child<'a>> {
-        if self.value_only {
-            Vec::new()
-        } else {
-            self.scope.tree.children(&self.view)
-        }
+        if self.value_only { Vec::new() } else { self.scope.tree.children(&self.view) }
     }
 
     /// Neither children nor a value: the place was asked for, and nothing is there.
@@ -104,14 +92,9 @@ impl<'a> Place<'a> {
         elements: Vec<(usize, View)>,
         visitor: V,
     ) -> Result<V::Value, DeError> {
-        let gap = elements
-            .iter()
-            .enumerate()
-            .find(|&(at, &(index, _))| at != index);
+        let gap = elements.iter().enumerate().find(|&(at, &(index, _))| at != index);
         if let Some((missing, &(index, _))) = gap {
-            return Err(DeError::new(format!(
-                "has an element {index} but no element {missing}"
-            )));
+            return Err(DeError::new(format!("has an element {index} but no element {missing}")));
         }
         visitor.visit_seq(Elements::new(self.scope, elements))
     }
@@ -261,6 +244,5 @@ fn at<'a, S: DeserializeSeed<'a>>(
     name: &str,
     bracket: bool,
 ) -> Result<S::Value, DeError> {
-    seed.deserialize(place)
-        .map_err(|error| error.below(name, bracket))
+    seed.deserialize(place).map_err(|error| error.below(name, bracket))
 }

@@ -28,11 +28,7 @@ pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
     for (index, source) in sources.iter().enumerate().rev() {
         let mut replaced = HashSet::new();
         for (key, value) in &source.source {
-            let entry = Effective {
-                key: key.clone(),
-                value: untracked(value),
-                source: index,
-            };
+            let entry = Effective { key: key.clone(), value: untracked(value), source: index };
             if let Some(group) = group_of(key) {
                 groups.insert(group, entry, replaced.insert(group));
             } else if key == "spring.profiles" {
@@ -47,11 +43,7 @@ pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
     }
 
     let groups = groups.less_specific_than(&plain, &position);
-    plain.retain(|entry| {
-        groups
-            .source(&entry.key)
-            .is_none_or(|source| entry.source <= source)
-    });
+    plain.retain(|entry| groups.source(&entry.key).is_none_or(|source| entry.source <= source));
     plain.extend(groups.into_entries());
     plain
 }
@@ -121,10 +113,7 @@ mod tests {
     /// Sources most specific first; expected as `key=value@source`.
     #[track_caller]
     fn check(sources: &[Value], expected: &str) {
-        let sources: Vec<_> = sources
-            .iter()
-            .map(|source| source_of(source.clone()))
-            .collect();
+        let sources: Vec<_> = sources.iter().map(|source| source_of(source.clone())).collect();
         let merged: Vec<_> = merge(&sources)
             .iter()
             .map(|entry| format!("{}={}@{}", entry.key, entry.value, entry.source))
@@ -138,25 +127,16 @@ mod tests {
 
     #[test]
     fn the_most_specific_source_wins_and_the_first_position_stays() {
-        check(
-            &[json!({"b": 1}), json!({"a": 2, "b": 2, "c": 2})],
-            "a=2@1 b=1@0 c=2@1",
-        );
+        check(&[json!({"b": 1}), json!({"a": 2, "b": 2, "c": 2})], "a=2@1 b=1@0 c=2@1");
     }
 
     #[test]
     fn a_list_is_replaced_whole() {
         check(
-            &[
-                json!({"l[0]": "x"}),
-                json!({"l[0]": "a", "l[1]": "b", "p": 1}),
-            ],
+            &[json!({"l[0]": "x"}), json!({"l[0]": "a", "l[1]": "b", "p": 1})],
             r#"p=1@1 l[0]="x"@0"#,
         );
-        check(
-            &[json!({"p": 1}), json!({"l[0].a": 1, "l[1].a": 2})],
-            "p=1@0 l[0].a=1@1 l[1].a=2@1",
-        );
+        check(&[json!({"p": 1}), json!({"l[0].a": 1, "l[1].a": 2})], "p=1@0 l[0].a=1@1 l[1].a=2@1");
     }
 
     #[test]

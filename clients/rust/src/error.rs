@@ -137,26 +137,19 @@ pub enum Failure {
 }
 
 fn label_text(label: &Option<String>) -> String {
-    label.as_ref().map_or_else(
-        || "the default label".to_owned(),
-        |label| format!("label `{label}`"),
-    )
+    label
+        .as_ref()
+        .map_or_else(|| "the default label".to_owned(), |label| format!("label `{label}`"))
 }
 
 impl fmt::Display for DeadlineExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "no configuration within {} s",
-            self.deadline.as_secs_f64()
-        )?;
+        write!(f, "no configuration within {} s", self.deadline.as_secs_f64())?;
         for failure in &self.servers {
             match &failure.last {
-                Some(last) => write!(
-                    f,
-                    "; {}: {last} (attempts: {})",
-                    failure.server, failure.attempt_count
-                )?,
+                Some(last) => {
+                    write!(f, "; {}: {last} (attempts: {})", failure.server, failure.attempt_count)?
+                }
                 None => write!(f, "; {}: never tried", failure.server)?,
             }
         }

@@ -19,18 +19,12 @@ pub(crate) enum Attempt {
     /// Asking again would give the same.
     Final(Error),
     /// Another server, or the same one later, may do better.
-    Again {
-        failure: Failure,
-        retry_after: Option<Duration>,
-    },
+    Again { failure: Failure, retry_after: Option<Duration> },
 }
 
 impl From<Failure> for Attempt {
     fn from(failure: Failure) -> Attempt {
-        Attempt::Again {
-            failure,
-            retry_after: None,
-        }
+        Attempt::Again { failure, retry_after: None }
     }
 }
 
@@ -41,16 +35,11 @@ pub(crate) async fn fetch(
     query: &Query,
     credentials: Option<&HeaderValue>,
 ) -> Result<Environment, Attempt> {
-    let mut request = http
-        .get(server.url(query))
-        .header(ACCEPT, "application/json");
+    let mut request = http.get(server.url(query)).header(ACCEPT, "application/json");
     if let Some(header) = server.credentials().or(credentials) {
         request = request.header(AUTHORIZATION, header);
     }
-    let response = request
-        .send()
-        .await
-        .map_err(|error| connection_failure(&error))?;
+    let response = request.send().await.map_err(|error| connection_failure(&error))?;
     check_status(&response, server, query)?;
     let body = bounded_body(response).await?;
     environment_in(&body, query)
@@ -62,62 +51,36 @@ fn check_status(response: &Response, server: &Server, query: &Query) -> Result<(
     Err(match status {
         StatusCode::OK => return Ok(()),
         StatusCode::NOT_FOUND => {
-            let Query {
-                application,
-                profiles,
-                label,
-            } = query.clone();
-            Attempt::Final(Error::NotFound {
-                server,
-                application,
-                profiles,
-                label,
-            })
+            let Query { application, profiles, label } = query.clone();
+            Attempt::Final(Error::NotFound { server, application, profiles, label })
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Attempt::Final(Error::Unauthorized {
-            server,
-            status: status.as_u16(),
-        }),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Attempt::Final(Error::Unauthorized { server, status: status.as_u16() })
+        }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => failure.into(),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Attempt::Again {
-            failure,
-            retry_after: retry_after(response),
-        },
-        refused if refused.is_client_error() => Attempt::Final(Error::Refused {
-            server,
-            status: refused.as_u16(),
-        }),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Attempt::Again { failure, retry_after: retry_after(response) }
+        }
+        refused if refused.is_client_error() => {
+            Attempt::Final(Error::Refused { server, status: refused.as_u16() })
+        }
         _ => failure.into(),
     })
 }
 
 /// Seconds only: a date would trust two clocks.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response
-        .headers()
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
 async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
     let too_large = || Failure::TooLarge(BODY_LENGTH_MAX);
-    if response
-        .content_length()
-        .is_some_and(|length| length > BODY_LENGTH_MAX as u64)
-    {
+    if response.content_length().is_some_and(|length| length > BODY_LENGTH_MAX as u64) {
         return Err(too_large().into());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| connection_failure(&error))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(|error| connection_failure(&error))? {
         if body.len() + chunk.len() > BODY_LENGTH_MAX {
             return Err(too_large().into());
         }
@@ -143,9 +106,5 @@ fn connection_failure(error: &reqwest::Error) -> Failure {
         cause = inner;
     }
     let same = std::ptr::addr_eq(cause, std::ptr::from_ref(error));
-    Failure::Connection(if same {
-        "the request failed".to_owned()
-    } else {
-        cause.to_string()
-    })
+    Failure::Connection(if same { "the request failed".to_owned() } else { cause.to_string() })
 }

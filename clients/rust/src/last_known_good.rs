@@ -98,11 +98,7 @@ struct Record<E> {
 
 impl LastKnownGood {
     pub(crate) fn new(directory: PathBuf, query: &Query) -> LastKnownGood {
-        LastKnownGood {
-            directory,
-            file: file_name(query),
-            query: query.clone(),
-        }
+        LastKnownGood { directory, file: file_name(query), query: query.clone() }
     }
 
     /// Writes the copy: whole or not at all, also across a power cut. Blocks.
@@ -111,14 +107,8 @@ impl LastKnownGood {
         environment: &Environment,
         server: &str,
     ) -> Result<(), LastKnownGoodProblem> {
-        let Query {
-            application,
-            profiles,
-            label,
-        } = self.query.clone();
-        let age = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let Query { application, profiles, label } = self.query.clone();
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let written_unix_seconds = age.as_secs();
         let record = Record {
             application,
@@ -142,12 +132,7 @@ impl LastKnownGood {
     pub(crate) fn read(&self, servers: &[&str]) -> Result<Copy, LastKnownGoodProblem> {
         let bytes = files::read(&self.directory, &self.file, LENGTH_MAX)?;
         let record = self.verified(&bytes)?;
-        let foreign = |what| {
-            Err(LastKnownGoodProblem::Foreign {
-                path: self.path(),
-                what,
-            })
-        };
+        let foreign = |what| Err(LastKnownGoodProblem::Foreign { path: self.path(), what });
         match record {
             Record { application, .. } if application != self.query.application => {
                 foreign("application")
@@ -155,33 +140,20 @@ impl LastKnownGood {
             Record { profiles, .. } if profiles != self.query.profiles => foreign("profiles"),
             Record { label, .. } if label != self.query.label => foreign("label"),
             Record { server, .. } if !servers.contains(&server.as_str()) => foreign("server"),
-            Record {
-                server,
-                written_unix_seconds,
-                environment,
-                ..
-            } => {
+            Record { server, written_unix_seconds, environment, .. } => {
                 let written = UNIX_EPOCH
                     .checked_add(Duration::from_secs(written_unix_seconds))
                     .unwrap_or(UNIX_EPOCH);
-                Ok(Copy {
-                    environment,
-                    server,
-                    written,
-                })
+                Ok(Copy { environment, server, written })
             }
         }
     }
 
     /// Nothing is parsed before the checksum is right.
     fn verified(&self, bytes: &[u8]) -> Result<Record<Environment>, LastKnownGoodProblem> {
-        let damaged = |problem| LastKnownGoodProblem::Damaged {
-            path: self.path(),
-            problem,
-        };
-        let (head, body) = bytes
-            .split_at_checked(HEAD_LENGTH)
-            .ok_or_else(|| damaged("it is too short"))?;
+        let damaged = |problem| LastKnownGoodProblem::Damaged { path: self.path(), problem };
+        let (head, body) =
+            bytes.split_at_checked(HEAD_LENGTH).ok_or_else(|| damaged("it is too short"))?;
         let rest = head
             .strip_prefix(MAGIC.as_bytes())
             .ok_or_else(|| damaged("it begins with something else"))?;
@@ -198,17 +170,11 @@ impl LastKnownGood {
 
 /// One name for one question. Names are hashed, so that none can lead out of the directory or run into another.
 fn file_name(query: &Query) -> String {
-    let label = query
-        .label
-        .as_deref()
-        .map_or_else(|| "-".to_owned(), |label| format!("={label}"));
+    let label = query.label.as_deref().map_or_else(|| "-".to_owned(), |label| format!("={label}"));
     let question = format!("{}\0{}\0{label}", query.application, query.profiles);
     format!("{}.headwater", &checksum(question.as_bytes())[..32])
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

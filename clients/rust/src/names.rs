@@ -37,19 +37,13 @@ pub(crate) fn parts(key: &str) -> Vec<Part<'_>> {
 }
 
 fn first_part(text: &str) -> (Part<'_>, Option<&str>) {
-    let bracket = text
-        .strip_prefix('[')
-        .and_then(|inner| inner.split_once(']'));
+    let bracket = text.strip_prefix('[').and_then(|inner| inner.split_once(']'));
     if let Some((inner, rest)) = bracket {
-        let next = rest
-            .strip_prefix('.')
-            .or((!rest.is_empty()).then_some(rest));
+        let next = rest.strip_prefix('.').or((!rest.is_empty()).then_some(rest));
         return (Part::Bracket(inner), next);
     }
     // A bracket that is never closed is a character like any other.
-    let bracket = text
-        .find('[')
-        .filter(|&at| at > 0 && text[at..].contains(']'));
+    let bracket = text.find('[').filter(|&at| at > 0 && text[at..].contains(']'));
     match (text.find('.'), bracket) {
         (Some(dot), bracket) if bracket.is_none_or(|at| dot < at) => {
             (Part::Name(&text[..dot]), Some(&text[dot + 1..]))
@@ -105,11 +99,7 @@ pub(crate) fn variables(key: &str) -> [String; 3] {
         let ends = text.trim_end_matches(']');
         ends.replace("].", "_").replace(['.', '-', '[', ']'], "_")
     };
-    [
-        key.to_owned(),
-        underscored(&upper),
-        underscored(&upper.replace('-', "")),
-    ]
+    [key.to_owned(), underscored(&upper), underscored(&upper.replace('-', ""))]
 }
 
 #[cfg(test)]
@@ -126,10 +116,7 @@ mod tests {
         use Part::{Bracket, Name};
         check("a", &[Name("a")]);
         check("a.b-c", &[Name("a"), Name("b-c")]);
-        check(
-            "a[0][1].b",
-            &[Name("a"), Bracket("0"), Bracket("1"), Name("b")],
-        );
+        check("a[0][1].b", &[Name("a"), Bracket("0"), Bracket("1"), Name("b")]);
         check("a[b.c].d", &[Name("a"), Bracket("b.c"), Name("d")]);
         check("routes[/api/**]", &[Name("routes"), Bracket("/api/**")]);
         check("[x].y", &[Bracket("x"), Name("y")]);
@@ -144,10 +131,7 @@ mod tests {
         let key = vec!["a"; 10_000].join(".");
         let parts = parts(&key);
         assert_eq!(parts.len(), DEPTH_MAX);
-        assert_eq!(
-            parts.last().map(|part| part.text().len()),
-            Some(2 * (10_000 - 63) - 1)
-        );
+        assert_eq!(parts.last().map(|part| part.text().len()), Some(2 * (10_000 - 63) - 1));
     }
 
     #[test]

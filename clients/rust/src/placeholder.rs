@@ -56,26 +56,18 @@ impl Resolver {
         let mut relaxed = HashMap::<String, usize>::with_capacity(properties.len());
         for (position, property) in properties.iter().enumerate() {
             exact.insert(property.key.clone(), position);
-            let best = relaxed
-                .entry(names::relaxed_key(&property.key))
-                .or_insert(position);
+            let best = relaxed.entry(names::relaxed_key(&property.key)).or_insert(position);
             if property.source < properties[*best].source {
                 *best = position;
             }
         }
-        Resolver {
-            exact,
-            relaxed,
-            variables,
-        }
+        Resolver { exact, relaxed, variables }
     }
 
     /// Position of the property called `key`, as it is written or by a relaxed spelling.
     pub(crate) fn position(&self, key: &str) -> Option<usize> {
         let exact = self.exact.get(key);
-        exact
-            .or_else(|| self.relaxed.get(&names::relaxed_key(key)))
-            .copied()
+        exact.or_else(|| self.relaxed.get(&names::relaxed_key(key))).copied()
     }
 
     /// The value of a property with its placeholders replaced.
@@ -87,12 +79,7 @@ impl Resolver {
         let value = &properties[position].value;
         match value {
             Value::String(text) if text.contains("${") => {
-                let mut run = Run {
-                    resolver: self,
-                    properties,
-                    active: vec![position],
-                    steps: 0,
-                };
+                let mut run = Run { resolver: self, properties, active: vec![position], steps: 0 };
                 run.text(text).map(|text| Cow::Owned(Value::String(text)))
             }
             _ => Ok(Cow::Borrowed(value)),
@@ -125,10 +112,7 @@ impl Run<'_> {
                 resolved.push_str(&value);
             }
             if resolved.len() > LENGTH_MAX {
-                return Err(PlaceholderProblem::TooLarge {
-                    limit: LENGTH_MAX,
-                    unit: "bytes",
-                });
+                return Err(PlaceholderProblem::TooLarge { limit: LENGTH_MAX, unit: "bytes" });
             }
             rest = &rest[end + 1..];
         }
@@ -166,10 +150,7 @@ impl Run<'_> {
         if !text.contains("${") {
             return Ok(text.to_owned());
         }
-        let innermost = *self
-            .active
-            .last()
-            .expect("resolving begins with a property");
+        let innermost = *self.active.last().expect("resolving begins with a property");
         self.descend(innermost, text)
     }
 
@@ -193,13 +174,9 @@ impl Run<'_> {
             // `PATH: ${PATH}` means the variable, where there is one.
             let own = self.active.last() == Some(&position);
             let variable = own.then(|| {
-                names::variables(key)
-                    .iter()
-                    .find_map(|name| (self.resolver.variables)(name))
+                names::variables(key).iter().find_map(|name| (self.resolver.variables)(name))
             });
-            return variable
-                .flatten()
-                .ok_or_else(|| PlaceholderProblem::Cycle(key.to_owned()));
+            return variable.flatten().ok_or_else(|| PlaceholderProblem::Cycle(key.to_owned()));
         }
         match &self.properties[position].value {
             Value::String(text) => self.descend(position, text),
@@ -210,10 +187,7 @@ impl Run<'_> {
 
     fn descend(&mut self, position: usize, text: &str) -> Result<String, PlaceholderProblem> {
         if self.active.len() == DEPTH_MAX {
-            return Err(PlaceholderProblem::TooLarge {
-                limit: DEPTH_MAX,
-                unit: "levels",
-            });
+            return Err(PlaceholderProblem::TooLarge { limit: DEPTH_MAX, unit: "levels" });
         }
         self.active.push(position);
         let resolved = self.text(text);

@@ -55,17 +55,13 @@ pub(crate) async fn first_answer<S: Servers>(
             if state.not_before > now || now >= end {
                 continue;
             }
-            let (limit, patience) = (
-                end.min(now + limits.request_timeout),
-                limits.request_timeout,
-            );
+            let (limit, patience) = (end.min(now + limits.request_timeout), limits.request_timeout);
             match timeout_at(limit, servers.attempt(server)).await {
                 Ok(Ok(answer)) => return Ok((server, answer)),
                 Ok(Err(Attempt::Final(error))) => return Err(error),
-                Ok(Err(Attempt::Again {
-                    failure,
-                    retry_after,
-                })) => state.failed(failure, retry_after),
+                Ok(Err(Attempt::Again { failure, retry_after })) => {
+                    state.failed(failure, retry_after)
+                }
                 Err(_) => state.failed(Failure::Timeout(patience.min(limit - now)), None),
             }
             let (name, failure) = (
@@ -99,19 +95,13 @@ pub(crate) async fn first_answer<S: Servers>(
 
 /// Full jitter: anything from nothing to a bound that doubles, so that a fleet does not come back all at once.
 fn pause(round: u32) -> Duration {
-    let longest = PAUSE_FIRST
-        .saturating_mul(2_u32.saturating_pow(round))
-        .min(PAUSE_MAX);
+    let longest = PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(PAUSE_MAX);
     longest.mul_f64(fastrand::f64())
 }
 
 /// Not before at least one server wants to be asked.
 fn next_round(states: &[State], wake: Instant) -> Instant {
-    states
-        .iter()
-        .map(|state| state.not_before)
-        .min()
-        .map_or(wake, |first| first.max(wake))
+    states.iter().map(|state| state.not_before).min().map_or(wake, |first| first.max(wake))
 }
 
 /// What is known of one server.
@@ -124,11 +114,7 @@ struct State {
 
 impl State {
     fn new(now: Instant) -> State {
-        State {
-            not_before: now,
-            attempt_count: 0,
-            last: None,
-        }
+        State { not_before: now, attempt_count: 0, last: None }
     }
 
     fn failed(&mut self, failure: Failure, retry_after: Option<Duration>) {

@@ -36,10 +36,8 @@ impl Server {
         if cfg!(not(feature = "rustls")) && base.scheme() == "https" {
             return Err(unusable("https needs the feature `rustls`"));
         }
-        let (user, password) = (
-            base.username().to_owned(),
-            base.password().unwrap_or_default().to_owned(),
-        );
+        let (user, password) =
+            (base.username().to_owned(), base.password().unwrap_or_default().to_owned());
         let credentials = match user.is_empty() && password.is_empty() {
             true => None,
             false => Some(Credentials::percent_encoded(&user, &password).header()?),
@@ -49,11 +47,7 @@ impl Server {
         base.set_query(None);
         base.set_fragment(None);
         let name = base.as_str().trim_end_matches('/').to_owned();
-        Ok(Server {
-            base,
-            name,
-            credentials,
-        })
+        Ok(Server { base, name, credentials })
     }
 
     /// Its URL without user information and final slash: its name in messages, and its identity.
@@ -74,10 +68,7 @@ impl Server {
         let mut url = self.base.clone();
         {
             let mut segments = url.path_segments_mut().expect("http urls have a path");
-            segments
-                .pop_if_empty()
-                .push(&segment(&query.application))
-                .push(&query.profiles);
+            segments.pop_if_empty().push(&segment(&query.application)).push(&query.profiles);
             segments.extend(query.label.as_deref().map(segment));
         }
         url
@@ -137,30 +128,19 @@ mod tests {
     #[track_caller]
     fn check(base: &str, label: Option<&str>, expected: &str) {
         let server = Server::parse(base).unwrap();
-        assert_eq!(
-            server.url(&query("product", "prod,eu", label)).as_str(),
-            expected
-        );
+        assert_eq!(server.url(&query("product", "prod,eu", label)).as_str(), expected);
     }
 
     #[test]
     fn paths_are_spelled_as_spring_clients_spell_them() {
         check("http://h:1", None, "http://h:1/product/prod,eu");
-        check(
-            "http://h:1/",
-            Some("main"),
-            "http://h:1/product/prod,eu/main",
-        );
+        check("http://h:1/", Some("main"), "http://h:1/product/prod,eu/main");
         check(
             "http://h:1/config/",
             Some("feature/x"),
             "http://h:1/config/product/prod,eu/feature(_)x",
         );
-        check(
-            "http://h:1",
-            Some("a b%2f?#"),
-            "http://h:1/product/prod,eu/a%20b%252f%3F%23",
-        );
+        check("http://h:1", Some("a b%2f?#"), "http://h:1/product/prod,eu/a%20b%252f%3F%23");
     }
 
     #[test]
@@ -170,17 +150,9 @@ mod tests {
             (server.name(), format!("{server:?}").as_str()),
             ("http://h:1/x", "http://h:1/x")
         );
-        assert_eq!(
-            server.credentials().unwrap().to_str().unwrap(),
-            "Basic bWU6c0BjcmN0"
-        );
+        assert_eq!(server.credentials().unwrap().to_str().unwrap(), "Basic bWU6c0BjcmN0");
         assert!(!format!("{:?}", server.credentials()).contains("Basic"));
-        for bad in [
-            "http://me:s3cret@h:port",
-            "ftp://me:s3cret@h",
-            "me:s3cret@h",
-            "",
-        ] {
+        for bad in ["http://me:s3cret@h:port", "ftp://me:s3cret@h", "me:s3cret@h", ""] {
             let error = Server::parse(bad).unwrap_err().to_string();
             assert!(!error.contains("s3cret"), "{error}");
         }

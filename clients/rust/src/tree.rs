@@ -38,9 +38,7 @@ const ROOT: usize = 0;
 
 impl Tree {
     pub(crate) fn new(properties: &[Effective]) -> Tree {
-        let mut tree = Tree {
-            nodes: vec![Node::new(Part::Name(""), usize::MAX)],
-        };
+        let mut tree = Tree { nodes: vec![Node::new(Part::Name(""), usize::MAX)] };
         let mut known = HashMap::<(usize, Part<'_>), usize>::new();
         for (position, property) in properties.iter().enumerate() {
             let mut at = ROOT;
@@ -72,10 +70,7 @@ impl Tree {
     pub(crate) fn find(&self, key: &str) -> Option<View> {
         let mut view = self.root();
         for part in names::parts(key) {
-            let matching = self
-                .children(&view)
-                .into_iter()
-                .filter(|child| child.answers_to(part));
+            let matching = self.children(&view).into_iter().filter(|child| child.answers_to(part));
             view = self.one(matching.map(|child| child.view).collect())?;
         }
         Some(view)
@@ -83,19 +78,14 @@ impl Tree {
 
     /// The property at the view itself.
     pub(crate) fn property(&self, view: &View) -> Option<usize> {
-        let holders = view
-            .0
-            .iter()
-            .filter(|&&node| self.nodes[node].property.is_some());
+        let holders = view.0.iter().filter(|&&node| self.nodes[node].property.is_some());
         holders
             .min_by_key(|&&node| self.nodes[node].source)
             .and_then(|&node| self.nodes[node].property)
     }
 
     pub(crate) fn has_children(&self, view: &View) -> bool {
-        view.0
-            .iter()
-            .any(|&node| !self.nodes[node].children.is_empty())
+        view.0.iter().any(|&node| !self.nodes[node].children.is_empty())
     }
 
     /// The children in the order of the properties, those of the same spelling together.
@@ -105,11 +95,7 @@ impl Tree {
         for &node in view.0.iter().flat_map(|&node| &self.nodes[node].children) {
             let Node { name, bracket, .. } = &self.nodes[node];
             let at = *known.entry((name, *bracket)).or_insert_with(|| {
-                children.push(Child {
-                    name,
-                    bracket: *bracket,
-                    view: View::default(),
-                });
+                children.push(Child { name, bracket: *bracket, view: View::default() });
                 children.len() - 1
             });
             children[at].view.0.push(node);
@@ -149,9 +135,7 @@ impl Node {
 /// The children as list elements, in order; nothing if they are no list.
 pub(crate) fn elements(children: &[Child<'_>]) -> Option<Vec<(usize, View)>> {
     let index = |child: &Child<'_>| child.bracket.then(|| child.name.parse().ok()).flatten();
-    let elements = children
-        .iter()
-        .map(|child| Some((index(child)?, child.view.clone())));
+    let elements = children.iter().map(|child| Some((index(child)?, child.view.clone())));
     let mut elements: Vec<_> = elements.collect::<Option<_>>()?;
     elements.sort_by_key(|&(index, _)| index);
     (!elements.is_empty()).then_some(elements)

@@ -72,19 +72,14 @@ mod tests {
     fn unknown_members_and_nulls_are_tolerated() {
         let text = r#"{"name":"foo","profiles":null,"propertySources":null,"later":{"x":1}}"#;
         let environment: Environment = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            (environment.profiles, environment.property_sources.len()),
-            (vec![], 0)
-        );
+        assert_eq!((environment.profiles, environment.property_sources.len()), (vec![], 0));
         assert!(serde_json::from_str::<Environment>(r#"{"name":"foo"}"#).is_ok());
     }
 
     #[test]
     fn debug_shows_no_value() {
         let mut environment: Environment = serde_json::from_str(FULL).unwrap();
-        environment.property_sources[0]
-            .source
-            .insert("password".into(), "s3cret".into());
+        environment.property_sources[0].source.insert("password".into(), "s3cret".into());
         let text = format!("{environment:?}");
         assert!(text.contains("a.yml") && !text.contains("s3cret"), "{text}");
     }

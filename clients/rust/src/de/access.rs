@@ -18,10 +18,7 @@ pub(super) struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     pub(super) fn new(scope: Scope<'a>, elements: Vec<(usize, View)>) -> Elements<'a> {
-        Elements {
-            scope,
-            rest: elements.into_iter(),
-        }
+        Elements { scope, rest: elements.into_iter() }
     }
 }
 
@@ -52,19 +49,15 @@ impl<'a> Pieces<'a> {
     pub(super) fn of(scalar: Scalar<'a>) -> Pieces<'a> {
         let pieces = match scalar {
             empty if empty.is_empty() => Vec::new(),
-            Scalar::Text(Cow::Borrowed(text)) => text
-                .split(',')
-                .map(|piece| Scalar::Text(piece.trim().into()))
-                .collect(),
-            Scalar::Text(Cow::Owned(text)) => text
-                .split(',')
-                .map(|piece| Scalar::Text(piece.trim().to_owned().into()))
-                .collect(),
+            Scalar::Text(Cow::Borrowed(text)) => {
+                text.split(',').map(|piece| Scalar::Text(piece.trim().into())).collect()
+            }
+            Scalar::Text(Cow::Owned(text)) => {
+                text.split(',').map(|piece| Scalar::Text(piece.trim().to_owned().into())).collect()
+            }
             one => vec![one],
         };
-        Pieces {
-            rest: pieces.into_iter(),
-        }
+        Pieces { rest: pieces.into_iter() }
     }
 }
 
@@ -75,10 +68,7 @@ impl<'a> SeqAccess<'a> for Pieces<'a> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, DeError> {
-        self.rest
-            .next()
-            .map(|piece| seed.deserialize(piece))
-            .transpose()
+        self.rest.next().map(|piece| seed.deserialize(piece)).transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -109,17 +99,13 @@ impl<'a> Entries<'a> {
         for child in children {
             let key = (scope.map_key)(&child);
             let place = Place::new(scope, child.view);
-            let beside = place
-                .scalar()
-                .is_ok_and(|scalar| scalar.is_some_and(|scalar| !scalar.is_empty()));
+            let beside =
+                place.scalar().is_ok_and(|scalar| scalar.is_some_and(|scalar| !scalar.is_empty()));
             if beside && place.has_children() {
                 for grandchild in place.children() {
                     let tail = (scope.map_key)(&grandchild);
-                    let tail = if grandchild.bracket {
-                        format!("[{tail}]")
-                    } else {
-                        format!(".{tail}")
-                    };
+                    let tail =
+                        if grandchild.bracket { format!("[{tail}]") } else { format!(".{tail}") };
                     let place = Place::new(scope, grandchild.view);
                     let name = Cow::Owned(format!("{}{tail}", child.name));
                     entries.push(Entry {
@@ -129,10 +115,7 @@ impl<'a> Entries<'a> {
                         place,
                     });
                 }
-                let place = Place {
-                    value_only: true,
-                    ..place
-                };
+                let place = Place { value_only: true, ..place };
                 entries.push(Entry {
                     key: key.into(),
                     name: child.name.into(),
@@ -148,10 +131,7 @@ impl<'a> Entries<'a> {
                 });
             }
         }
-        Entries {
-            rest: entries.into_iter(),
-            value: None,
-        }
+        Entries { rest: entries.into_iter(), value: None }
     }
 
     /// Every child under the name of the field that it means; those that mean none keep theirs.
@@ -174,27 +154,15 @@ impl<'a> Entries<'a> {
             views.insert(0, child.view);
             let key = field.map_or_else(|| Cow::Owned(child.name.to_owned()), Cow::Borrowed);
             let place = Place::new(scope, scope.tree.one(views)?);
-            Some(Entry {
-                key,
-                name: child.name.into(),
-                bracket: child.bracket,
-                place,
-            })
+            Some(Entry { key, name: child.name.into(), bracket: child.bracket, place })
         });
-        Entries {
-            rest: entries.collect::<Vec<_>>().into_iter(),
-            value: None,
-        }
+        Entries { rest: entries.collect::<Vec<_>>().into_iter(), value: None }
     }
 }
 
 fn field_of(child: &Child<'_>, fields: &'static [&'static str]) -> Option<&'static str> {
     let exact = fields.iter().find(|&&field| field == child.name);
-    let meant = || {
-        fields
-            .iter()
-            .find(|&&field| relaxed(field) == relaxed(child.name))
-    };
+    let meant = || fields.iter().find(|&&field| relaxed(field) == relaxed(child.name));
     exact.or_else(meant).copied()
 }
 
@@ -211,13 +179,9 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         let key = Scalar::Text(Cow::Owned(entry.key.clone().into_owned()));
         let unfit = |error: DeError| error.below(&entry.name, entry.bracket);
         // A field that is not known names itself.
-        let key = seed.deserialize(key).map_err(|error| {
-            if error.key.is_empty() {
-                unfit(error)
-            } else {
-                error
-            }
-        })?;
+        let key = seed
+            .deserialize(key)
+            .map_err(|error| if error.key.is_empty() { unfit(error) } else { error })?;
         self.value = Some(entry);
         Ok(Some(key))
     }

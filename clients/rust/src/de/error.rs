@@ -21,10 +21,7 @@ pub(crate) enum Problem {
 
 impl DeError {
     pub(crate) fn new(problem: String) -> DeError {
-        DeError {
-            key: String::new(),
-            problem: Problem::Type(problem),
-        }
+        DeError { key: String::new(), problem: Problem::Type(problem) }
     }
 
     pub(crate) fn missing() -> DeError {
@@ -45,26 +42,16 @@ impl DeError {
 
     pub(crate) fn below(mut self, name: &str, bracket: bool) -> DeError {
         let rest = std::mem::take(&mut self.key);
-        let dot = if rest.is_empty() || rest.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
-        self.key = if bracket {
-            format!("[{name}]{dot}{rest}")
-        } else {
-            format!("{name}{dot}{rest}")
-        };
+        let dot = if rest.is_empty() || rest.starts_with('[') { "" } else { "." };
+        self.key =
+            if bracket { format!("[{name}]{dot}{rest}") } else { format!("{name}{dot}{rest}") };
         self
     }
 }
 
 impl From<PlaceholderProblem> for DeError {
     fn from(problem: PlaceholderProblem) -> DeError {
-        DeError {
-            key: String::new(),
-            problem: Problem::Placeholder(problem),
-        }
+        DeError { key: String::new(), problem: Problem::Placeholder(problem) }
     }
 }
 
@@ -88,10 +75,7 @@ impl de::Error for DeError {
 
     /// The variant may be the value itself.
     fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> DeError {
-        DeError::new(format!(
-            "is no known variant, expected one of {}",
-            expected.join(", ")
-        ))
+        DeError::new(format!("is no known variant, expected one of {}", expected.join(", ")))
     }
 
     fn unknown_field(field: &str, _expected: &'static [&'static str]) -> DeError {

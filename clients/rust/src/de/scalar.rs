@@ -158,11 +158,7 @@ impl<'a> de::Deserializer<'a> for Scalar<'a> {
     }
 
     fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
-        if self.is_empty() {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.is_empty() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'a>>(
@@ -186,10 +182,7 @@ impl<'a> de::Deserializer<'a> for Scalar<'a> {
         if self.is_empty() {
             return visitor.visit_unit();
         }
-        Err(de::Error::invalid_type(
-            Unexpected::Other("a value"),
-            &visitor,
-        ))
+        Err(de::Error::invalid_type(Unexpected::Other("a value"), &visitor))
     }
 
     fn deserialize_ignored_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {

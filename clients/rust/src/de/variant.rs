@@ -22,10 +22,7 @@ impl<'a> Variant<'a> {
         name: Scalar<'a>,
         variants: &'static [&'static str],
     ) -> Result<Variant<'a>, DeError> {
-        Ok(Variant {
-            name: variant_of(name.into_text()?, variants),
-            content: None,
-        })
+        Ok(Variant { name: variant_of(name.into_text()?, variants), content: None })
     }
 
     pub(super) fn with_content(
@@ -33,23 +30,14 @@ impl<'a> Variant<'a> {
         variants: &'static [&'static str],
         content: Place<'a>,
     ) -> Variant<'a> {
-        Variant {
-            name: variant_of(Cow::Borrowed(name), variants),
-            content: Some(content),
-        }
+        Variant { name: variant_of(Cow::Borrowed(name), variants), content: Some(content) }
     }
 }
 
 fn variant_of<'a>(name: Cow<'a, str>, variants: &'static [&'static str]) -> Cow<'a, str> {
     let exact = variants.iter().find(|&&variant| variant == name);
-    let meant = || {
-        variants
-            .iter()
-            .find(|&&variant| relaxed(variant) == relaxed(name.trim()))
-    };
-    exact
-        .or_else(meant)
-        .map_or(name.clone(), |&variant| Cow::Borrowed(variant))
+    let meant = || variants.iter().find(|&&variant| relaxed(variant) == relaxed(name.trim()));
+    exact.or_else(meant).map_or(name.clone(), |&variant| Cow::Borrowed(variant))
 }
 
 impl<'a> EnumAccess<'a> for Variant<'a> {

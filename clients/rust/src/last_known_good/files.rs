@@ -27,10 +27,7 @@ pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), 
     if let Err(error) = written {
         // It may not even exist; the first error is the one to tell.
         let _ = unlinkat(&home, &temporary, AtFlags::empty());
-        return Err(Problem::Io {
-            path: directory.join(name),
-            problem: error.to_string(),
-        });
+        return Err(Problem::Io { path: directory.join(name), problem: error.to_string() });
     }
     fsync(&home).map_err(io)
 }
@@ -56,18 +53,10 @@ pub(super) fn read(directory: &Path, name: &str, length_max: usize) -> Result<Ve
         return Err(untrusted(&path, format!("it has {} names", stat.st_nlink)));
     }
     let mut bytes = Vec::new();
-    let read = File::from(file)
-        .take(length_max as u64 + 1)
-        .read_to_end(&mut bytes);
-    read.map_err(|error| Problem::Io {
-        path: path.clone(),
-        problem: error.to_string(),
-    })?;
+    let read = File::from(file).take(length_max as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Problem::Io { path: path.clone(), problem: error.to_string() })?;
     match bytes.len() > length_max {
-        true => Err(untrusted(
-            &path,
-            format!("it is longer than {length_max} bytes"),
-        )),
+        true => Err(untrusted(&path, format!("it is longer than {length_max} bytes"))),
         false => Ok(bytes),
     }
 }
@@ -89,26 +78,15 @@ fn trust(path: &Path, stat: &Stat, kind: FileType) -> Result<(), Problem> {
             path,
             format!(
                 "it is no {}",
-                if kind == FileType::Directory {
-                    "directory"
-                } else {
-                    "plain file"
-                }
+                if kind == FileType::Directory { "directory" } else { "plain file" }
             ),
         ));
     }
     if stat.st_uid != geteuid().as_raw() {
-        return Err(untrusted(
-            path,
-            format!("it belongs to user {}", stat.st_uid),
-        ));
+        return Err(untrusted(path, format!("it belongs to user {}", stat.st_uid)));
     }
     if mode.intersects(Mode::RWXG | Mode::RWXO) {
-        let right = if kind == FileType::Directory {
-            "0700"
-        } else {
-            "0600"
-        };
+        let right = if kind == FileType::Directory { "0700" } else { "0600" };
         return Err(untrusted(
             path,
             format!("its mode is {:04o}, not {right}", mode.bits() & 0o7777),
@@ -127,15 +105,9 @@ fn open_problem(path: &Path, error: Errno) -> Problem {
 }
 
 fn io_problem(path: &Path, error: Errno) -> Problem {
-    Problem::Io {
-        path: path.to_owned(),
-        problem: std::io::Error::from(error).to_string(),
-    }
+    Problem::Io { path: path.to_owned(), problem: std::io::Error::from(error).to_string() }
 }
 
 fn untrusted(path: &Path, problem: String) -> Problem {
-    Problem::Untrusted {
-        path: path.to_owned(),
-        problem,
-    }
+    Problem::Untrusted { path: path.to_owned(), problem }
 }

@@ -14,8 +14,5 @@ pub(super) fn read(directory: &Path, _name: &str, _length_max: usize) -> Result<
 
 fn unsupported(directory: &Path) -> Problem {
     let problem = "this system has no unix permissions".to_owned();
-    Problem::Untrusted {
-        path: directory.to_owned(),
-        problem,
-    }
+    Problem::Untrusted { path: directory.to_owned(), problem }
 }

@@ -64,10 +64,7 @@ fn set_mode(path: &Path, mode: u32) {
 fn what_was_written_is_read_back() {
     let fixture = Fixture::written();
     let copy = fixture.copy.read(&["http://other:1", SERVER]).unwrap();
-    assert_eq!(
-        (copy.environment, copy.server.as_str()),
-        (environment(), SERVER)
-    );
+    assert_eq!((copy.environment, copy.server.as_str()), (environment(), SERVER));
     assert!(copy.written.elapsed().unwrap() < Duration::from_secs(60));
 }
 
@@ -75,10 +72,7 @@ fn what_was_written_is_read_back() {
 fn the_file_and_its_directory_are_private_and_alone() {
     let fixture = Fixture::written();
     fixture.copy.write(&environment(), SERVER).unwrap();
-    assert_eq!(
-        (mode(&fixture.path()), mode(&fixture.copy.directory)),
-        (0o600, 0o700)
-    );
+    assert_eq!((mode(&fixture.path()), mode(&fixture.copy.directory)), (0o600, 0o700));
     assert_eq!(fs::read_dir(&fixture.copy.directory).unwrap().count(), 1);
 }
 
@@ -99,20 +93,14 @@ fn a_changed_byte_anywhere_is_noticed() {
         bytes[at] ^= 1;
         fs::write(fixture.path(), &bytes).unwrap();
         assert!(
-            matches!(
-                fixture.copy.read(&[SERVER]),
-                Err(LastKnownGoodProblem::Damaged { .. })
-            ),
+            matches!(fixture.copy.read(&[SERVER]), Err(LastKnownGoodProblem::Damaged { .. })),
             "byte {at}"
         );
     }
     for length in [0, 10, HEAD_LENGTH - 1, HEAD_LENGTH, good.len() - 1] {
         fs::write(fixture.path(), &good[..length]).unwrap();
         assert!(
-            matches!(
-                fixture.copy.read(&[SERVER]),
-                Err(LastKnownGoodProblem::Damaged { .. })
-            ),
+            matches!(fixture.copy.read(&[SERVER]), Err(LastKnownGoodProblem::Damaged { .. })),
             "length {length}"
         );
     }
@@ -134,10 +122,7 @@ fn a_file_of_another_question_or_server_is_foreign() {
         (query("product", "prod", Some("main")), "label"),
     ] {
         let other = LastKnownGood::new(fixture.copy.directory.clone(), &other);
-        assert!(matches!(
-            other.read(&[SERVER]),
-            Err(LastKnownGoodProblem::Absent(_))
-        ));
+        assert!(matches!(other.read(&[SERVER]), Err(LastKnownGoodProblem::Absent(_))));
         fs::copy(fixture.path(), other.path()).unwrap();
         let error = other.read(&[SERVER]).unwrap_err();
         assert!(
@@ -146,10 +131,7 @@ fn a_file_of_another_question_or_server_is_foreign() {
         );
     }
     let error = fixture.copy.read(&["http://b:8888"]).unwrap_err();
-    assert!(
-        matches!(error, LastKnownGoodProblem::Foreign { what: "server", .. }),
-        "{error}"
-    );
+    assert!(matches!(error, LastKnownGoodProblem::Foreign { what: "server", .. }), "{error}");
 }
 
 #[test]
@@ -183,10 +165,7 @@ fn links_are_not_followed() {
     let directory = fixture.copy.directory.with_extension("link");
     symlink(&fixture.copy.directory, &directory).unwrap();
     let through_link = LastKnownGood::new(directory, &fixture.copy.query);
-    assert!(matches!(
-        through_link.read(&[SERVER]),
-        Err(LastKnownGoodProblem::Untrusted { .. })
-    ));
+    assert!(matches!(through_link.read(&[SERVER]), Err(LastKnownGoodProblem::Untrusted { .. })));
     assert!(matches!(
         through_link.write(&environment(), SERVER),
         Err(LastKnownGoodProblem::Untrusted { .. })

@@ -21,9 +21,7 @@ fn resolve(source: Value) -> Result<Value, PlaceholderProblem> {
         serde_json::from_value(json!({"name": "s", "source": source})).unwrap();
     let properties = merge(&[source]);
     let resolver = Resolver::new(&properties, variables);
-    let position = resolver
-        .position("value")
-        .expect("the fixture has a `value`");
+    let position = resolver.position("value").expect("the fixture has a `value`");
     resolver.resolve(&properties, position).map(Cow::into_owned)
 }
 
@@ -75,10 +73,7 @@ fn the_process_environment_comes_second_and_is_taken_as_it_is() {
     check("${HOME}", "/home/shop");
     check("${db.password}", "a${b}c");
     check("${shop.max-items}", "7");
-    assert_eq!(
-        resolve(json!({"value": "${HOME}", "home": "${HOME}/x"})),
-        Ok(json!("/home/shop"))
-    );
+    assert_eq!(resolve(json!({"value": "${HOME}", "home": "${HOME}/x"})), Ok(json!("/home/shop")));
     assert_eq!(
         resolve(json!({"value": "${home}", "home": "${HOME}/x"})),
         Ok(json!("/home/shop/x"))
@@ -104,27 +99,18 @@ fn a_missing_one_is_an_error_that_names_it() {
 #[test]
 fn a_cycle_is_an_error() {
     fails(json!({"value": "${value}"}), "`value` leads back to itself");
-    fails(
-        json!({"value": "${a}", "a": "${b}", "b": "${a:1}"}),
-        "`a` leads back to itself",
-    );
+    fails(json!({"value": "${a}", "a": "${b}", "b": "${a:1}"}), "`a` leads back to itself");
 }
 
 #[test]
 fn work_is_bounded() {
-    fails(
-        json!({"value": "${a:".repeat(1000) + &"}".repeat(1000)}),
-        "exceeds 32 levels",
-    );
+    fails(json!({"value": "${a:".repeat(1000) + &"}".repeat(1000)}), "exceeds 32 levels");
     let mut source = json!({"value": "${l0}", "l30": "x"});
     for level in 0..30 {
         source[format!("l{level}")] = json!(format!("${{l{0}}}${{l{0}}}", level + 1));
     }
     fails(source, "exceeds 10000 placeholders");
     let long = "y".repeat(LENGTH_MAX);
-    fails(
-        json!({"value": "${l}${l}", "l": long}),
-        "exceeds 1048576 bytes",
-    );
+    fails(json!({"value": "${l}${l}", "l": long}), "exceeds 1048576 bytes");
     assert!(resolve(json!({"value": "${".repeat(500_000)})).is_ok());
 }

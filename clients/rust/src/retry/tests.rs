@@ -5,10 +5,8 @@ use std::sync::Mutex;
 
 use super::*;
 
-const LIMITS: Limits = Limits {
-    deadline: Duration::from_secs(60),
-    request_timeout: Duration::from_secs(5),
-};
+const LIMITS: Limits =
+    Limits { deadline: Duration::from_secs(60), request_timeout: Duration::from_secs(5) };
 
 /// What a scripted server does when it is asked; its last step repeats.
 #[derive(Clone)]
@@ -28,15 +26,9 @@ struct Script {
 
 impl Script {
     fn new(servers: &[&[Step]]) -> Script {
-        let servers = servers
-            .iter()
-            .map(|steps| Mutex::new(steps.iter().cloned().collect()))
-            .collect();
-        Script {
-            servers,
-            asked: Mutex::default(),
-            start: Instant::now(),
-        }
+        let servers =
+            servers.iter().map(|steps| Mutex::new(steps.iter().cloned().collect())).collect();
+        Script { servers, asked: Mutex::default(), start: Instant::now() }
     }
 
     fn asked(&self) -> Vec<(usize, Duration)> {
@@ -56,17 +48,10 @@ impl Servers for Script {
     }
 
     async fn attempt(&self, server: usize) -> Result<&'static str, Attempt> {
-        self.asked
-            .lock()
-            .unwrap()
-            .push((server, self.start.elapsed()));
+        self.asked.lock().unwrap().push((server, self.start.elapsed()));
         let step = {
             let mut steps = self.servers[server].lock().unwrap();
-            if steps.len() > 1 {
-                steps.pop_front()
-            } else {
-                steps.front().cloned()
-            }
+            if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() }
         };
         match step.expect("every server has a step") {
             Step::Answer(answer) => Ok(answer),
@@ -75,10 +60,9 @@ impl Servers for Script {
                 failure: Failure::Status(429),
                 retry_after: Some(Duration::from_secs(seconds)),
             }),
-            Step::NotFound => Err(Attempt::Final(Error::Refused {
-                server: "x".into(),
-                status: 404,
-            })),
+            Step::NotFound => {
+                Err(Attempt::Final(Error::Refused { server: "x".into(), status: 404 }))
+            }
             Step::Hang => std::future::pending().await,
         }
     }
@@ -108,10 +92,7 @@ async fn a_server_that_recovers_is_found() {
 #[tokio::test(start_paused = true)]
 async fn a_final_answer_is_not_argued_with() {
     let mut script = Script::new(&[&[Step::NotFound], &[Step::Answer("b")]]);
-    assert!(matches!(
-        first_answer(&mut script, LIMITS).await,
-        Err(Error::Refused { .. })
-    ));
+    assert!(matches!(first_answer(&mut script, LIMITS).await, Err(Error::Refused { .. })));
     assert_eq!(script.asked().len(), 1);
 }
 
@@ -120,9 +101,7 @@ async fn the_deadline_ends_it_with_the_last_word_of_each_server() {
     let mut script = Script::new(&[&[Step::Hang], &[Step::Status(502)]]);
     let error = first_answer(&mut script, LIMITS).await.unwrap_err();
     assert!(script.start.elapsed() <= LIMITS.deadline + Duration::from_millis(10));
-    let Error::Deadline(deadline) = &error else {
-        panic!("{error}")
-    };
+    let Error::Deadline(deadline) = &error else { panic!("{error}") };
     // The last attempt gets what is left of the time.
     assert!(
         matches!(deadline.servers[0].last, Some(Failure::Timeout(limit)) if limit <= LIMITS.request_timeout)
@@ -132,10 +111,7 @@ async fn the_deadline_ends_it_with_the_last_word_of_each_server() {
         text.starts_with("no configuration within 60 s; http://a: no answer within "),
         "{text}"
     );
-    assert!(
-        text.contains("; http://b: status 502 (attempts: "),
-        "{text}"
-    );
+    assert!(text.contains("; http://b: status 502 (attempts: "), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,27 +145,14 @@ async fn one_patient_server_does_not_hold_back_the_others() {
     ]);
     assert_eq!(first_answer(&mut script, LIMITS).await.unwrap(), (1, "b"));
     assert!(script.start.elapsed() <= Duration::from_secs(1));
-    assert_eq!(
-        script
-            .asked()
-            .iter()
-            .filter(|(server, _)| *server == 0)
-            .count(),
-        1
-    );
+    assert_eq!(script.asked().iter().filter(|(server, _)| *server == 0).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_deadline_bounds_the_one_attempt_there_is_time_for() {
-    let limits = Limits {
-        deadline: Duration::from_millis(300),
-        ..LIMITS
-    };
+    let limits = Limits { deadline: Duration::from_millis(300), ..LIMITS };
     let mut script = Script::new(&[&[Step::Hang], &[Step::Answer("b")]]);
-    let error = first_answer(&mut script, limits)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = first_answer(&mut script, limits).await.unwrap_err().to_string();
     assert_eq!(
         error,
         "no configuration within 0.3 s; http://a: no answer within 300 ms (attempts: 1); http://b: never tried"

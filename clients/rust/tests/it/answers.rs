@@ -18,23 +18,14 @@ struct Shop {
 
 fn shop() -> Shop {
     let currencies = vec!["CHF".to_owned()];
-    Shop {
-        name: "corner".into(),
-        max_items: 20,
-        greeting: "hello from corner".into(),
-        currencies,
-    }
+    Shop { name: "corner".into(), max_items: 20, greeting: "hello from corner".into(), currencies }
 }
 
 #[tokio::test]
 async fn a_service_asks_once_and_has_its_whole_configuration() {
     let server = Server::start([ok(&product())]).await;
-    let configuration = client([&server])
-        .label("release/7")
-        .token("t0ken")
-        .connect()
-        .await
-        .unwrap();
+    let configuration =
+        client([&server]).label("release/7").token("t0ken").connect().await.unwrap();
 
     assert_eq!(configuration.get_at::<Shop>("shop").unwrap(), shop());
     assert_eq!(configuration.revision(), Some("c0ffee"));
@@ -45,14 +36,8 @@ async fn a_service_asks_once_and_has_its_whole_configuration() {
     let requests = server.requests();
     assert_eq!(requests.len(), 1);
     let head = requests[0].to_lowercase();
-    assert!(
-        head.starts_with("get /product/prod/release(_)7 http/1.1\r\n"),
-        "{head}"
-    );
-    assert!(
-        head.contains("\r\nauthorization: bearer t0ken\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("get /product/prod/release(_)7 http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nauthorization: bearer t0ken\r\n"), "{head}");
     assert!(head.contains("\r\naccept: application/json\r\n"), "{head}");
 }
 
@@ -62,70 +47,37 @@ async fn every_property_says_where_it_comes_from() {
     let configuration = client([&server]).connect().await.unwrap();
     let mut properties: Vec<_> = configuration
         .properties()
-        .map(|property| {
-            (
-                property.key(),
-                property.value().unwrap().into_owned(),
-                property.source(),
-            )
-        })
+        .map(|property| (property.key(), property.value().unwrap().into_owned(), property.source()))
         .collect();
     // The order of keys in a source is that of the JSON library, which the service chooses.
     properties.sort_by_key(|&(key, ..)| key);
     let expected = [
         ("shop.currencies[0]", json!("CHF"), "product-prod.yml"),
-        (
-            "shop.greeting",
-            json!("hello from corner"),
-            "application.yml",
-        ),
+        ("shop.greeting", json!("hello from corner"), "application.yml"),
         ("shop.max-items", json!(20), "product-prod.yml"),
         ("shop.name", json!("corner"), "application.yml"),
     ];
     assert_eq!(properties, expected);
     assert_eq!(configuration.value("shop.maxItems"), Some(&json!(20)));
-    assert_eq!(
-        configuration.value("shop.greeting"),
-        Some(&json!("hello from ${shop.name}"))
-    );
+    assert_eq!(configuration.value("shop.greeting"), Some(&json!("hello from ${shop.name}")));
     assert_eq!(configuration.value("shop.nothing"), None);
 }
 
 #[tokio::test]
 async fn placeholders_can_be_left_alone() {
     let server = Server::start([ok(&product())]).await;
-    let configuration = client([&server])
-        .placeholders(false)
-        .connect()
-        .await
-        .unwrap();
-    assert_eq!(
-        configuration.get_at::<Shop>("shop").unwrap().greeting,
-        "hello from ${shop.name}"
-    );
+    let configuration = client([&server]).placeholders(false).connect().await.unwrap();
+    assert_eq!(configuration.get_at::<Shop>("shop").unwrap().greeting, "hello from ${shop.name}");
 }
 
 #[tokio::test]
 async fn basic_credentials_come_from_the_builder_or_the_url() {
     let server = Server::start([ok(&product())]).await;
-    client([&server])
-        .basic("user", "pass")
-        .connect()
-        .await
-        .unwrap();
+    client([&server]).basic("user", "pass").connect().await.unwrap();
     let own = server.url.replace("http://", "http://me:own@");
-    client([&server])
-        .url(own)
-        .basic("user", "pass")
-        .connect()
-        .await
-        .unwrap();
+    client([&server]).url(own).basic("user", "pass").connect().await.unwrap();
     let heads = server.requests();
-    assert!(
-        heads[0].contains(": Basic dXNlcjpwYXNz\r\n"),
-        "{}",
-        heads[0]
-    );
+    assert!(heads[0].contains(": Basic dXNlcjpwYXNz\r\n"), "{}", heads[0]);
     assert!(heads[1].contains(": Basic bWU6b3du\r\n"), "{}", heads[1]);
 }
 
@@ -149,10 +101,7 @@ async fn refused(reply: Reply) -> Error {
 #[tokio::test]
 async fn not_found_is_final() {
     let error = refused(response("404 Not Found", "", r#"{"status":404}"#)).await;
-    assert!(
-        matches!(&error, Error::NotFound { label: None, .. }),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::NotFound { label: None, .. }), "{error}");
     let text = error.to_string();
     assert!(
         text.ends_with("for application `product`, profiles `prod`, the default label"),
@@ -171,10 +120,7 @@ async fn refusals_are_final() {
     }
     for (line, expected) in [("400 Bad Request", 400), ("406 Not Acceptable", 406)] {
         let error = refused(status(line)).await;
-        assert!(
-            matches!(error, Error::Refused { status, .. } if status == expected),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Refused { status, .. } if status == expected), "{error}");
     }
 }
 
@@ -191,22 +137,14 @@ async fn an_answer_without_sources_is_an_error_unless_allowed() {
 async fn recovered(first: Reply) -> Configuration {
     let server = Server::start([first, ok(&product())]).await;
     let short = Duration::from_millis(400);
-    let configuration = client([&server])
-        .request_timeout(short)
-        .connect()
-        .await
-        .unwrap();
+    let configuration = client([&server]).request_timeout(short).connect().await.unwrap();
     assert_eq!(server.requests().len(), 2);
     configuration
 }
 
 #[tokio::test]
 async fn what_may_pass_is_asked_again() {
-    for line in [
-        "500 Internal Server Error",
-        "503 Service Unavailable",
-        "429 Too Many Requests",
-    ] {
+    for line in ["500 Internal Server Error", "503 Service Unavailable", "429 Too Many Requests"] {
         recovered(status(line)).await;
     }
     let truncated = "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{\"name\":\"product\"";
@@ -215,73 +153,40 @@ async fn what_may_pass_is_asked_again() {
     recovered(Reply::Bytes(vec![])).await;
     recovered(Reply::Hang(vec![])).await;
     recovered(Reply::Hang(truncated.into())).await;
-    recovered(response(
-        "200 OK",
-        "Content-Type: text/html\r\n",
-        "<html>please sign in</html>",
-    ))
-    .await;
+    recovered(response("200 OK", "Content-Type: text/html\r\n", "<html>please sign in</html>"))
+        .await;
     recovered(ok(&json!([1]))).await;
 }
 
 #[tokio::test]
 async fn retry_after_is_honoured() {
     let start = Instant::now();
-    recovered(response(
-        "503 Service Unavailable",
-        "Retry-After: 1\r\n",
-        "",
-    ))
-    .await;
+    recovered(response("503 Service Unavailable", "Retry-After: 1\r\n", "")).await;
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
 /// What a server did last, when it never does anything else.
 async fn failure(reply: Reply) -> Failure {
     let server = Server::start([reply]).await;
-    let error = client([&server])
-        .deadline(Duration::from_millis(600))
-        .connect()
-        .await
-        .unwrap_err();
-    let Error::Deadline(DeadlineExceeded { servers, .. }) = error else {
-        panic!("{error}")
-    };
+    let error = client([&server]).deadline(Duration::from_millis(600)).connect().await.unwrap_err();
+    let Error::Deadline(DeadlineExceeded { servers, .. }) = error else { panic!("{error}") };
     servers[0].last.clone().unwrap()
 }
 
 #[tokio::test]
 async fn bad_answers_are_told_apart() {
     let html = response("200 OK", "Content-Type: text/html\r\n", "<html>");
-    assert_eq!(
-        failure(html).await,
-        Failure::BadAnswer("it is no environment in JSON")
-    );
+    assert_eq!(failure(html).await, Failure::BadAnswer("it is no environment in JSON"));
     let other = json!({"name": "cart", "propertySources": [{"name": "s", "source": {"a": 1}}]});
-    assert_eq!(
-        failure(ok(&other)).await,
-        Failure::BadAnswer("it is for another application")
-    );
-    assert_eq!(
-        failure(status("502 Bad Gateway")).await,
-        Failure::Status(502)
-    );
-    assert!(matches!(
-        failure(Reply::Hang(vec![])).await,
-        Failure::Timeout(_)
-    ));
-    assert!(matches!(
-        failure(Reply::Bytes(vec![])).await,
-        Failure::Connection(_)
-    ));
+    assert_eq!(failure(ok(&other)).await, Failure::BadAnswer("it is for another application"));
+    assert_eq!(failure(status("502 Bad Gateway")).await, Failure::Status(502));
+    assert!(matches!(failure(Reply::Hang(vec![])).await, Failure::Timeout(_)));
+    assert!(matches!(failure(Reply::Bytes(vec![])).await, Failure::Connection(_)));
 }
 
 #[tokio::test]
 async fn huge_answers_are_not_read() {
-    let announced = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
-        17 * 1024 * 1024
-    );
+    let announced = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 17 * 1024 * 1024);
     for reply in [Reply::Hang(announced.into_bytes()), Reply::Endless] {
         let server = Server::start([reply, ok(&product())]).await;
         let configuration = client([&server]).connect().await.unwrap();
@@ -293,9 +198,6 @@ async fn huge_answers_are_not_read() {
 async fn redirects_are_not_followed() {
     let elsewhere = Server::start([ok(&product())]).await;
     let location = format!("Location: {}/product/prod\r\n", elsewhere.url);
-    assert_eq!(
-        failure(response("302 Found", &location, "")).await,
-        Failure::Status(302)
-    );
+    assert_eq!(failure(response("302 Found", &location, "")).await, Failure::Status(302));
     assert!(elsewhere.requests().is_empty());
 }

@@ -56,9 +56,7 @@ async fn converse(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Strin
             Err(_) => return,
         }
     }
-    seen.lock()
-        .unwrap()
-        .push(String::from_utf8_lossy(&head).into_owned());
+    seen.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
     // The client may have gone, which is its right.
     match reply {
         Reply::Bytes(bytes) => drop(stream.write_all(&bytes).await),
@@ -86,11 +84,7 @@ pub(crate) fn response(status: &str, headers: &str, body: &str) -> Reply {
 }
 
 pub(crate) fn ok(body: &Value) -> Reply {
-    response(
-        "200 OK",
-        "Content-Type: application/json\r\n",
-        &body.to_string(),
-    )
+    response("200 OK", "Content-Type: application/json\r\n", &body.to_string())
 }
 
 pub(crate) fn status(status: &str) -> Reply {

@@ -32,16 +32,12 @@ impl Outage {
 
     fn client(&self) -> Builder {
         let deadline = Duration::from_millis(300);
-        client([&self.server])
-            .deadline(deadline)
-            .last_known_good(self.root.path().join("cache"))
+        client([&self.server]).deadline(deadline).last_known_good(self.root.path().join("cache"))
     }
 
     /// The one file in the directory.
     fn file(&self) -> PathBuf {
-        let files: Vec<_> = fs::read_dir(self.root.path().join("cache"))
-            .unwrap()
-            .collect();
+        let files: Vec<_> = fs::read_dir(self.root.path().join("cache")).unwrap().collect();
         assert_eq!(files.len(), 1);
         files.into_iter().next().unwrap().unwrap().path()
     }
@@ -52,11 +48,7 @@ impl Outage {
 
     async fn problem(&self) -> LastKnownGoodProblem {
         let error = self.start().await.unwrap_err();
-        let Error::Deadline(DeadlineExceeded {
-            last_known_good: Some(problem),
-            ..
-        }) = error
-        else {
+        let Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) = error else {
             panic!("{error}")
         };
         problem
@@ -71,28 +63,16 @@ async fn a_service_starts_from_its_copy_and_says_that_it_is_stale() {
     assert!(configuration.stale_since().unwrap().elapsed().unwrap() < Duration::from_secs(60));
     assert_eq!(configuration.server(), Some(outage.server.url.as_str()));
     assert_eq!(configuration.get_at::<u32>("shop.max-items").unwrap(), 20);
-    assert_eq!(
-        configuration.environment(),
-        &serde_json::from_value(product()).unwrap()
-    );
+    assert_eq!(configuration.environment(), &serde_json::from_value(product()).unwrap());
 }
 
 #[tokio::test]
 async fn nothing_is_written_or_read_unless_asked_for() {
     let outage = Outage::after_one_good_answer().await;
-    let error = client([&outage.server])
-        .deadline(Duration::from_millis(300))
-        .connect()
-        .await
-        .unwrap_err();
+    let error =
+        client([&outage.server]).deadline(Duration::from_millis(300)).connect().await.unwrap_err();
     assert!(
-        matches!(
-            error,
-            Error::Deadline(DeadlineExceeded {
-                last_known_good: None,
-                ..
-            })
-        ),
+        matches!(error, Error::Deadline(DeadlineExceeded { last_known_good: None, .. })),
         "{error}"
     );
 }
@@ -103,17 +83,9 @@ async fn an_answer_is_believed_over_the_copy() {
         (status("404 Not Found"), "knows no configuration"),
         (status("401 Unauthorized"), "refused the credentials"),
         (status("400 Bad Request"), "refused the request"),
-        (
-            ok(&json!({"name": "product", "propertySources": []})),
-            "without any property source",
-        ),
+        (ok(&json!({"name": "product", "propertySources": []})), "without any property source"),
     ] {
-        let error = Outage::then(reply)
-            .await
-            .start()
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = Outage::then(reply).await.start().await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -126,16 +98,7 @@ async fn a_newer_answer_replaces_the_copy() {
     assert_eq!(outage.start().await.unwrap().revision(), Some("decaf"));
     let down = Server::start([status("500 Internal Server Error")]).await;
     let urls = [down.url.as_str(), outage.server.url.as_str()];
-    assert_eq!(
-        outage
-            .client()
-            .urls(urls)
-            .connect()
-            .await
-            .unwrap()
-            .revision(),
-        Some("decaf")
-    );
+    assert_eq!(outage.client().urls(urls).connect().await.unwrap().revision(), Some("decaf"));
     assert!(fs::read_to_string(outage.file()).unwrap().contains("decaf"));
 }
 
@@ -144,25 +107,16 @@ async fn a_copy_that_was_tampered_with_is_not_used() {
     let outage = Outage::after_one_good_answer().await;
     let text = fs::read_to_string(outage.file()).unwrap();
     fs::write(outage.file(), text.replace("corner", "orcner")).unwrap();
-    assert!(matches!(
-        outage.problem().await,
-        LastKnownGoodProblem::Damaged { .. }
-    ));
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
     fs::write(outage.file(), &text[..text.len() / 2]).unwrap();
-    assert!(matches!(
-        outage.problem().await,
-        LastKnownGoodProblem::Damaged { .. }
-    ));
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
 }
 
 #[tokio::test]
 async fn a_copy_that_others_can_reach_is_not_used() {
     let outage = Outage::after_one_good_answer().await;
     fs::set_permissions(outage.file(), fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(matches!(
-        outage.problem().await,
-        LastKnownGoodProblem::Untrusted { .. }
-    ));
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Untrusted { .. }));
 
     let elsewhere = outage.root.path().join("elsewhere");
     fs::set_permissions(outage.file(), fs::Permissions::from_mode(0o600)).unwrap();
@@ -170,46 +124,28 @@ async fn a_copy_that_others_can_reach_is_not_used() {
     let file = outage.file();
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
-    assert!(matches!(
-        outage.problem().await,
-        LastKnownGoodProblem::Untrusted { .. }
-    ));
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Untrusted { .. }));
 }
 
 #[tokio::test]
 async fn the_copy_of_another_question_or_server_is_not_used() {
     let outage = Outage::after_one_good_answer().await;
     let problem = |error: Error| match error {
-        Error::Deadline(DeadlineExceeded {
-            last_known_good: Some(problem),
-            ..
-        }) => problem,
+        Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) => problem,
         other => panic!("{other}"),
     };
-    let other = outage
-        .client()
-        .profiles(["dev"])
-        .connect()
-        .await
-        .unwrap_err();
+    let other = outage.client().profiles(["dev"]).connect().await.unwrap_err();
     assert!(matches!(problem(other), LastKnownGoodProblem::Absent(_)));
 
     let down = Server::start([status("500 Internal Server Error")]).await;
     let other = outage.client().url(&down.url).connect().await.unwrap_err();
-    assert!(matches!(
-        problem(other),
-        LastKnownGoodProblem::Foreign { what: "server", .. }
-    ));
+    assert!(matches!(problem(other), LastKnownGoodProblem::Foreign { what: "server", .. }));
 }
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_used_does_not_stop_a_start() {
     let server = Server::start([ok(&product())]).await;
     for directory in ["/proc/no/such/parent", "/dev/null", "/"] {
-        client([&server])
-            .last_known_good(directory)
-            .connect()
-            .await
-            .unwrap();
+        client([&server]).last_known_good(directory).connect().await.unwrap();
     }
 }

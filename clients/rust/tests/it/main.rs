@@ -1,9 +1,6 @@
 //! The client against servers that misbehave: raw sockets on ports of the system's choice.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that unwraps says by its failure what was wrong"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says by its failure what was wrong")]
 
 mod answers;
 mod failover;

@@ -30,15 +30,8 @@ fn configuration() -> Configuration {
 }
 
 fn expected() -> Settings {
-    let shop = Shop {
-        max_items: 20,
-        currencies: vec!["CHF".into()],
-        greeting: "hello".into(),
-    };
-    Settings {
-        shop,
-        log_level: "info".into(),
-    }
+    let shop = Shop { max_items: 20, currencies: vec!["CHF".into()], greeting: "hello".into() };
+    Settings { shop, log_level: "info".into() }
 }
 
 #[cfg(feature = "figment")]
@@ -54,9 +47,7 @@ fn figment_takes_it_in_one_line() {
 #[cfg(feature = "config")]
 #[test]
 fn config_takes_it_in_one_line() {
-    let builder = config::Config::builder()
-        .set_default("log_level", "info")
-        .unwrap();
+    let builder = config::Config::builder().set_default("log_level", "info").unwrap();
     let settings = builder.add_source(configuration()).build().unwrap();
     assert_eq!(settings.try_deserialize::<Settings>().unwrap(), expected());
 }
@@ -68,23 +59,13 @@ fn a_missing_placeholder_is_an_error_there_too() {
         Configuration::from_environment(serde_json::from_value(environment).unwrap());
     #[cfg(feature = "figment")]
     {
-        let error = figment::Figment::from(&configuration)
-            .extract::<serde_json::Value>()
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("`a.b` has a placeholder"),
-            "{error}"
-        );
+        let error =
+            figment::Figment::from(&configuration).extract::<serde_json::Value>().unwrap_err();
+        assert!(error.to_string().contains("`a.b` has a placeholder"), "{error}");
     }
     #[cfg(feature = "config")]
     {
-        let error = config::Config::builder()
-            .add_source(configuration)
-            .build()
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("`a.b` has a placeholder"),
-            "{error}"
-        );
+        let error = config::Config::builder().add_source(configuration).build().unwrap_err();
+        assert!(error.to_string().contains("`a.b` has a placeholder"), "{error}");
     }
 }

@@ -32,9 +32,7 @@ async fn start() -> (String, String) {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let Reply::Bytes(answer) = ok(&product()) else {
-        unreachable!("an answer is bytes")
-    };
+    let Reply::Bytes(answer) = ok(&product()) else { unreachable!("an answer is bytes") };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else {
@@ -52,15 +50,8 @@ async fn start() -> (String, String) {
 #[tokio::test]
 async fn a_certificate_authority_of_ones_own_is_trusted_when_named() {
     let (url, certificate) = start().await;
-    let client = Client::builder()
-        .url(url)
-        .application("product")
-        .deadline(Duration::from_secs(5));
-    let configuration = client
-        .root_certificate_pem(certificate)
-        .connect()
-        .await
-        .unwrap();
+    let client = Client::builder().url(url).application("product").deadline(Duration::from_secs(5));
+    let configuration = client.root_certificate_pem(certificate).connect().await.unwrap();
     assert_eq!(configuration.revision(), Some("c0ffee"));
 }
 
@@ -74,19 +65,11 @@ async fn an_unknown_certificate_is_refused() {
         .root_certificate_pem(other);
     let error = client.connect().await.unwrap_err();
     assert!(matches!(error, Error::Deadline(_)), "{error}");
-    assert!(
-        error.to_string().to_lowercase().contains("certificate"),
-        "{error}"
-    );
+    assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
 }
 
 #[test]
 fn what_is_no_certificate_is_refused_at_once() {
-    let client = Client::builder()
-        .application("product")
-        .root_certificate_pem("nonsense");
-    assert_eq!(
-        client.build().unwrap_err().to_string(),
-        "a root certificate is not pem"
-    );
+    let client = Client::builder().application("product").root_certificate_pem("nonsense");
+    assert_eq!(client.build().unwrap_err().to_string(), "a root certificate is not pem");
 }
