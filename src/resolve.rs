@@ -284,9 +284,12 @@ impl Loader<'_> {
             Style::Git => format!(
                 "{base}/Config resource 'file [{SYNTHETIC_DIRECTORY}/{path}' via location '{via}' (document #{index})"
             ),
-            Style::Native => format!(
-                "Config resource 'file [{base}/{path}]' via location '{base}/{via}' (document #{index})"
-            ),
+            Style::Native => {
+                let directory = base.strip_prefix("file:").unwrap_or(base);
+                format!(
+                    "Config resource 'file [{directory}/{path}]' via location '{base}/{via}' (document #{index})"
+                )
+            }
         }
         .into()
     }
