@@ -3,6 +3,8 @@
 mod bed;
 mod branches;
 mod conformance;
+mod directory;
+mod git;
 
 use std::sync::Arc;
 use std::time::Duration;
