@@ -2,6 +2,7 @@
 
 mod bed;
 mod branches;
+mod composite;
 mod conformance;
 mod directory;
 mod git;
