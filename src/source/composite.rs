@@ -135,10 +135,7 @@ impl Source for Composite {
             let snapshot = joined(&self.sources, &parts);
             self.remember(
                 label,
-                Loaded {
-                    revision: snapshot.revision.clone(),
-                    parts: parts.into(),
-                },
+                Loaded { revision: snapshot.revision.clone(), parts: parts.into() },
             );
             Ok(snapshot)
         })
@@ -150,9 +147,7 @@ impl Source for Composite {
         seen: &'a Revision,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async move {
-            let Some(loaded) = self
-                .remembered(label)
-                .filter(|loaded| loaded.revision == *seen)
+            let Some(loaded) = self.remembered(label).filter(|loaded| loaded.revision == *seen)
             else {
                 return Ok(());
             };
@@ -248,8 +243,5 @@ fn joined(sources: &[Part], parts: &[Option<Arc<Snapshot>>]) -> Snapshot {
             member
         })
         .collect();
-    Snapshot {
-        revision: Revision::new(revisions.join(",")),
-        members,
-    }
+    Snapshot { revision: Revision::new(revisions.join(",")), members }
 }

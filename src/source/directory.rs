@@ -160,19 +160,11 @@ impl Inner {
     }
 
     fn load(&self, label: &Label) -> Result<Snapshot, SourceError> {
-        let default = self
-            .options
-            .default_label
-            .as_deref()
-            .unwrap_or(DEFAULT_LABEL);
-        let names: Vec<&str> = labels::names(label)?
-            .into_iter()
-            .map(|name| name.unwrap_or(default))
-            .collect();
+        let default = self.options.default_label.as_deref().unwrap_or(DEFAULT_LABEL);
+        let names: Vec<&str> =
+            labels::names(label)?.into_iter().map(|name| name.unwrap_or(default)).collect();
         let reading = self.read()?;
-        let tree = self
-            .shelf
-            .tree_keeping(reading.root, Arc::clone(&reading.kept) as Arc<_>);
+        let tree = self.shelf.tree_keeping(reading.root, Arc::clone(&reading.kept) as Arc<_>);
         let overlays =
             overlays(&tree, &names).map_err(|error| SourceError::from_tree(self.name(), &error))?;
         Ok(Snapshot::new(vec![Member {
@@ -212,12 +204,7 @@ impl Inner {
                 Err(error) => return Err(self.unavailable(&error)),
             };
             if Survey::of(&self.place.0).is_ok_and(|after| after == survey) {
-                let reading = Arc::new(Reading {
-                    survey,
-                    generation,
-                    root,
-                    kept: intake.finish(),
-                });
+                let reading = Arc::new(Reading { survey, generation, root, kept: intake.finish() });
                 *latest = Some(Arc::clone(&reading));
                 return Ok(reading);
             }
@@ -226,10 +213,7 @@ impl Inner {
     }
 
     fn unavailable(&self, error: &SurveyError) -> SourceError {
-        SourceError::Unavailable {
-            name: self.name().to_owned(),
-            message: error.to_string(),
-        }
+        SourceError::Unavailable { name: self.name().to_owned(), message: error.to_string() }
     }
 }
 
@@ -251,15 +235,9 @@ struct Root(PathBuf);
 impl Watched for Root {
     fn places(&self) -> Vec<Place> {
         let real = self.0.canonicalize().unwrap_or_else(|_| self.0.clone());
-        let mut places = vec![Place {
-            path: real,
-            mode: RecursiveMode::Recursive,
-        }];
+        let mut places = vec![Place { path: real, mode: RecursiveMode::Recursive }];
         if let Some(parent) = self.0.parent().filter(|_| self.0.is_symlink()) {
-            places.push(Place {
-                path: parent.to_owned(),
-                mode: RecursiveMode::NonRecursive,
-            });
+            places.push(Place { path: parent.to_owned(), mode: RecursiveMode::NonRecursive });
         }
         places
     }
@@ -269,7 +247,6 @@ impl Watched for Root {
             return true;
         }
         let real = self.0.canonicalize().unwrap_or_else(|_| self.0.clone());
-        path.strip_prefix(real)
-            .is_ok_and(|inside| !is_inside_git(inside))
+        path.strip_prefix(real).is_ok_and(|inside| !is_inside_git(inside))
     }
 }

@@ -161,10 +161,7 @@ fn is_new_directory(event: &Event) -> bool {
 }
 
 fn is_uprooted(event: &Event, watched: &dyn Watched) -> bool {
-    let went = matches!(
-        event.kind,
-        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-    );
+    let went = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
     let is_place = |path: &PathBuf| watched.places().iter().any(|place| place.path == *path);
     went && event.paths.iter().any(is_place)
 }

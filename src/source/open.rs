@@ -95,21 +95,9 @@ pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenErro
     });
     let default_label = options.default_label;
     Ok(if is_repository {
-        Arc::new(GitSource::open(
-            path,
-            GitOptions {
-                layout,
-                default_label,
-            },
-        )?)
+        Arc::new(GitSource::open(path, GitOptions { layout, default_label })?)
     } else {
-        Arc::new(DirectorySource::open(
-            path,
-            DirectoryOptions {
-                layout,
-                default_label,
-            },
-        )?)
+        Arc::new(DirectorySource::open(path, DirectoryOptions { layout, default_label })?)
     })
 }
 

@@ -61,18 +61,9 @@ struct Stat {
 impl Survey {
     /// Looks at everything, and reads nothing.
     pub(super) fn of(root: &Path) -> Result<Self, SurveyError> {
-        let root = root
-            .canonicalize()
-            .map_err(|error| SurveyError::Root(error.kind()))?;
-        let mut surveyor = Surveyor {
-            root: &root,
-            above: Vec::new(),
-            file_count: 0,
-            bytes: 0,
-        };
-        Ok(Self {
-            root: surveyor.directory(&root, "")?,
-        })
+        let root = root.canonicalize().map_err(|error| SurveyError::Root(error.kind()))?;
+        let mut surveyor = Surveyor { root: &root, above: Vec::new(), file_count: 0, bytes: 0 };
+        Ok(Self { root: surveyor.directory(&root, "")? })
     }
 
     /// Reads what was found, into memory.
@@ -161,9 +152,7 @@ impl Surveyor<'_> {
         let Ok(real) = path.canonicalize() else {
             return Ok(None);
         };
-        let is_inside = real
-            .strip_prefix(self.root)
-            .is_ok_and(|inside| !is_inside_git(inside));
+        let is_inside = real.strip_prefix(self.root).is_ok_and(|inside| !is_inside_git(inside));
         if !is_inside {
             return Ok(None);
         }
@@ -206,16 +195,11 @@ fn read_directory(
             Node::Directory(nodes) => {
                 (EntryKind::Directory, read_directory(nodes, &shown, intake)?)
             }
-            Node::File { real, stat } => (
-                EntryKind::File,
-                intake.bytes(read_file(real, stat, &shown)?),
-            ),
+            Node::File { real, stat } => {
+                (EntryKind::File, intake.bytes(read_file(real, stat, &shown)?))
+            }
         };
-        entries.push(RawEntry {
-            name: name.clone(),
-            kind,
-            id,
-        });
+        entries.push(RawEntry { name: name.clone(), kind, id });
     }
     Ok(intake.directory(entries))
 }
@@ -231,9 +215,7 @@ fn read_file(real: &Path, stat: &Stat, shown: &str) -> Result<Vec<u8>, SurveyErr
         return Err(SurveyError::Moved);
     }
     let mut bytes = Vec::with_capacity(usize::try_from(stat.bytes).unwrap_or(0));
-    file.take(stat.bytes + 1)
-        .read_to_end(&mut bytes)
-        .map_err(refused)?;
+    file.take(stat.bytes + 1).read_to_end(&mut bytes).map_err(refused)?;
     if bytes.len() as u64 != stat.bytes {
         return Err(SurveyError::Moved);
     }
@@ -241,8 +223,5 @@ fn read_file(real: &Path, stat: &Stat, shown: &str) -> Result<Vec<u8>, SurveyErr
 }
 
 fn unreadable(path: &str, kind: ErrorKind) -> SurveyError {
-    SurveyError::Unreadable {
-        path: path.to_owned(),
-        kind,
-    }
+    SurveyError::Unreadable { path: path.to_owned(), kind }
 }

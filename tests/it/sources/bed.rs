@@ -246,10 +246,8 @@ impl DirectoryBed {
 
 /// Opens a directory the way the server does.
 pub(super) fn open_directory(path: &Path) -> DirectorySource {
-    let options = DirectoryOptions {
-        layout: layout("directory", Style::Native),
-        default_label: None,
-    };
+    let options =
+        DirectoryOptions { layout: layout("directory", Style::Native), default_label: None };
     DirectorySource::open(path, options).expect("the source")
 }
 
@@ -258,10 +256,7 @@ impl Bed for DirectoryBed {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("config");
         std::fs::create_dir(&path).expect("a directory");
-        Self {
-            source: Arc::new(open_directory(&path)),
-            directory,
-        }
+        Self { source: Arc::new(open_directory(&path)), directory }
     }
 
     fn source(&self) -> Arc<dyn Source> {
@@ -269,9 +264,7 @@ impl Bed for DirectoryBed {
     }
 
     fn commit(&self, files: Files<'_>) {
-        files
-            .iter()
-            .for_each(|(path, content)| put(&self.path().join(path), *content));
+        files.iter().for_each(|(path, content)| put(&self.path().join(path), *content));
     }
 
     fn break_down(&self) {

@@ -31,9 +31,7 @@ fn composite(sources: &[&Arc<MemorySource>]) -> Composite {
 
 fn shape(snapshot: &Snapshot) -> Vec<(usize, &str)> {
     let members = snapshot.members.iter();
-    members
-        .map(|member| (member.group, &*member.layout.base))
-        .collect()
+    members.map(|member| (member.group, &*member.layout.base)).collect()
 }
 
 #[tokio::test]
@@ -41,11 +39,7 @@ async fn the_first_source_wins_and_revisions_are_joined() {
     let (a, b) = (filled("a", &[]), filled("b", &[]));
     let both = load(&composite(&[&a, &b]), &Label::Default).await;
     assert_eq!(shape(&both), [(0, "a"), (1, "b")]);
-    let revisions: Vec<&str> = both
-        .members
-        .iter()
-        .map(|member| member.revision.as_str())
-        .collect();
+    let revisions: Vec<&str> = both.members.iter().map(|member| member.revision.as_str()).collect();
     assert_eq!(both.revision.as_str(), revisions.join(","));
 }
 
@@ -63,14 +57,7 @@ async fn sources_with_patterns_are_alternatives_up_to_the_first_without() {
     let all = load(&composite(&sources), &Label::Default).await;
     assert_eq!(
         shape(&all),
-        [
-            (0, "first"),
-            (1, "orders"),
-            (1, "pay"),
-            (1, "rest"),
-            (2, "last"),
-            (3, "tail")
-        ]
+        [(0, "first"), (1, "orders"), (1, "pay"), (1, "rest"), (2, "last"), (3, "tail")]
     );
 }
 
@@ -102,11 +89,8 @@ async fn of_a_list_of_labels_each_ones_alternatives_make_a_group() {
         source.commit("y", &[("application.yml", Some("y"))]);
     }
     let found = load(&composite(&[&a, &b]), &named("x,y")).await;
-    let labels: Vec<_> = found
-        .members
-        .iter()
-        .map(|member| member.label.as_deref().expect("a label"))
-        .collect();
+    let labels: Vec<_> =
+        found.members.iter().map(|member| member.label.as_deref().expect("a label")).collect();
     assert_eq!(shape(&found), [(0, "a"), (0, "b"), (1, "a"), (1, "b")]);
     assert_eq!(labels, ["y", "y", "x", "x"]);
 }
@@ -144,11 +128,7 @@ async fn a_source_that_never_could_be_read_fails_all_or_is_left_out() {
     assert_eq!(shape(&found), [(0, "b")]);
     b.fail(Some("an outage"));
     let sources: Vec<Arc<dyn Source>> = vec![a.clone(), b.clone()];
-    let error = refusal(
-        &Composite::new("composite", sources, false),
-        &Label::Default,
-    )
-    .await;
+    let error = refusal(&Composite::new("composite", sources, false), &Label::Default).await;
     assert!(matches!(error, SourceError::Unavailable { .. }));
 }
 

@@ -39,10 +39,7 @@ async fn the_first_label_of_a_list_lies_on_top() {
 
 #[tokio::test]
 async fn an_unknown_label_changes_nothing_and_none_leads_outside() {
-    let bed = bed(&[
-        ("application.yml", Some("a: 1")),
-        (".git/config", Some("secret")),
-    ]);
+    let bed = bed(&[("application.yml", Some("a: 1")), (".git/config", Some("secret"))]);
     std::fs::create_dir(bed.outside()).expect("a directory");
     let outside = bed.outside().display().to_string();
     for label in [
@@ -101,8 +98,7 @@ async fn links_are_followed_inside_and_left_out_where_they_lead_outside() {
     assert_eq!(text(&found, "folder/orders.yml").as_deref(), Some("b: 1"));
     let mut files = Vec::new();
     let tree = &found.members[0].tree;
-    tree.walk(&mut |path| files.push(path.to_owned()))
-        .expect("walks");
+    tree.walk(&mut |path| files.push(path.to_owned())).expect("walks");
     assert_eq!(
         files,
         [
@@ -126,11 +122,7 @@ async fn names_that_no_tree_may_hold_are_left_out() {
     std::fs::write(root.join(raw), "x").expect("a file");
     let socket = std::os::unix::net::UnixListener::bind(root.join("socket.yml"));
     let found = load(&*bed.source(), &Label::Default).await;
-    let names = found.members[0]
-        .tree
-        .list("")
-        .expect("lists")
-        .expect("is there");
+    let names = found.members[0].tree.list("").expect("lists").expect("is there");
     assert_eq!(names.len(), 1, "{names:?}");
     drop(socket);
 }
@@ -138,17 +130,10 @@ async fn names_that_no_tree_may_hold_are_left_out() {
 #[tokio::test]
 async fn a_swapped_config_map_is_one_change_and_keeps_its_own_names_to_itself() {
     let bed = ConfigMapBed::new();
-    bed.commit(&[
-        ("application.yml", Some("a: 1")),
-        ("team/orders.yml", Some("b: 1")),
-    ]);
+    bed.commit(&[("application.yml", Some("a: 1")), ("team/orders.yml", Some("b: 1"))]);
     let source = bed.source();
     let before = load(&*source, &Label::Default).await;
-    let names = before.members[0]
-        .tree
-        .list("")
-        .expect("lists")
-        .expect("there");
+    let names = before.members[0].tree.list("").expect("lists").expect("there");
     let names: Vec<&str> = names.iter().map(|(name, _)| &**name).collect();
     assert_eq!(names, ["application.yml", "team"]);
 
@@ -167,10 +152,7 @@ async fn a_swapped_config_map_is_one_change_and_keeps_its_own_names_to_itself() 
     unchanged(&*source, &Label::Default, &after.revision).await;
 
     bed.commit(&[]);
-    assert_eq!(
-        load(&*source, &Label::Default).await.revision,
-        after.revision
-    );
+    assert_eq!(load(&*source, &Label::Default).await.revision, after.revision);
 }
 
 #[tokio::test]
@@ -240,10 +222,7 @@ async fn an_unreadable_file_is_not_left_out() {
     assert!(matches!(error, SourceError::Unavailable { .. }));
     let message = error.to_string();
     assert!(message.contains("team/orders.yml"), "{message}");
-    assert!(
-        !message.contains(&*bed.path().to_string_lossy()),
-        "{message}"
-    );
+    assert!(!message.contains(&*bed.path().to_string_lossy()), "{message}");
 }
 
 #[tokio::test]

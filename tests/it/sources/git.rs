@@ -44,10 +44,7 @@ struct Pushed {
 impl Pushed {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        git(
-            directory.path(),
-            &["init", "-q", "--bare", "-b", "main", "config.git"],
-        );
+        git(directory.path(), &["init", "-q", "--bare", "-b", "main", "config.git"]);
         git(directory.path(), &["clone", "-q", "config.git", "clone"]);
         Self { directory }
     }
@@ -64,16 +61,7 @@ impl Pushed {
         std::fs::write(self.clone().join("application.yml"), content).expect("written");
         git(&self.clone(), &["add", "-A"]);
         git(&self.clone(), &["commit", "-q", "-m", "Change"]);
-        git(
-            &self.clone(),
-            &[
-                "push",
-                "-q",
-                "-f",
-                "origin",
-                &format!("HEAD:refs/heads/{branch}"),
-            ],
-        );
+        git(&self.clone(), &["push", "-q", "-f", "origin", &format!("HEAD:refs/heads/{branch}")]);
         Revision::new(git(&self.clone(), &["rev-parse", "HEAD"]))
     }
 }
@@ -117,32 +105,12 @@ async fn packed_branches_and_tags_are_found() {
     let first = pushed.push("main", "a: 0");
     git(&pushed.clone(), &["tag", "-a", "-m", "One", "v1"]);
     git(&pushed.clone(), &["tag", "light/v1"]);
-    git(
-        &pushed.clone(),
-        &[
-            "push",
-            "-q",
-            "--tags",
-            "origin",
-            "HEAD:refs/heads/feature/x",
-        ],
-    );
+    git(&pushed.clone(), &["push", "-q", "--tags", "origin", "HEAD:refs/heads/feature/x"]);
     git(&pushed.bare(), &["pack-refs", "--all", "--prune"]);
     assert!(!pushed.bare().join("refs/heads/main").exists());
     let source = open_git(&pushed.bare());
-    for label in [
-        "main",
-        "master",
-        "feature/x",
-        "v1",
-        "light/v1",
-        first.as_str(),
-    ] {
-        assert_eq!(
-            load(&source, &named(label)).await.revision,
-            first,
-            "{label}"
-        );
+    for label in ["main", "master", "feature/x", "v1", "light/v1", first.as_str()] {
+        assert_eq!(load(&source, &named(label)).await.revision, first, "{label}");
     }
     let next = pushed.push("feature/x", "a: 1");
     changed(&source, &named("feature/x"), &first).await;
@@ -189,10 +157,7 @@ async fn a_commit_that_was_pushed_away_is_unknown_also_after_gc() {
     let source = open_git(&pushed.bare());
     load(&source, &named(secret.as_str())).await;
     git(&pushed.clone(), &["reset", "-q", "--hard", first.as_str()]);
-    git(
-        &pushed.clone(),
-        &["push", "-q", "-f", "origin", "HEAD:refs/heads/main"],
-    );
+    git(&pushed.clone(), &["push", "-q", "-f", "origin", "HEAD:refs/heads/main"]);
     let label = named(secret.as_str());
     for _ in 0..2 {
         let error = refusal(&source, &label).await;
@@ -208,18 +173,9 @@ async fn only_commits_are_revisions() {
     bed.commit(&[("application.yml", Some("a: 1"))]);
     let repository = bed.repository();
     let blob = repository.blob(b"a: 1").expect("a blob");
-    let tree = repository
-        .head()
-        .expect("a head")
-        .peel_to_tree()
-        .expect("a tree")
-        .id();
-    repository
-        .reference("refs/tags/blob", blob, true, "")
-        .expect("a tag");
-    repository
-        .reference("refs/tags/tree", tree, true, "")
-        .expect("a tag");
+    let tree = repository.head().expect("a head").peel_to_tree().expect("a tree").id();
+    repository.reference("refs/tags/blob", blob, true, "").expect("a tag");
+    repository.reference("refs/tags/tree", tree, true, "").expect("a tag");
     repository
         .reference_symbolic("refs/heads/nowhere", "refs/heads/missing", true, "")
         .expect("a branch");
@@ -255,11 +211,7 @@ async fn what_no_tree_may_hold_is_left_out() {
     );
     bed.commit_tree("main", tree);
     let found = load(&*bed.source(), &Label::Default).await;
-    let names = found.members[0]
-        .tree
-        .list("")
-        .expect("lists")
-        .expect("is there");
+    let names = found.members[0].tree.list("").expect("lists").expect("is there");
     let names: Vec<(&str, EntryKind)> = names.iter().map(|(name, kind)| (&**name, *kind)).collect();
     assert_eq!(
         names,
@@ -287,10 +239,7 @@ async fn a_working_tree_is_served_as_committed_and_a_linked_one_by_its_own_branc
     assert_eq!(found.revision, first);
     assert_eq!(text(&found, "application.yml").as_deref(), Some("a: 1"));
 
-    git(
-        &pushed.clone(),
-        &["worktree", "add", "-q", "-b", "side", "../side"],
-    );
+    git(&pushed.clone(), &["worktree", "add", "-q", "-b", "side", "../side"]);
     let side = pushed.directory.path().join("side");
     let source = open_git(&side);
     let found = load(&source, &Label::Default).await;
@@ -339,10 +288,7 @@ async fn a_shallow_clones_history_ends_where_it_was_cut_off() {
         pushed.push("main", &format!("a: {round}"));
     }
     let url = format!("file://{}", pushed.bare().display());
-    git(
-        pushed.directory.path(),
-        &["clone", "-q", "--bare", "--depth", "2", &url, "shallow.git"],
-    );
+    git(pushed.directory.path(), &["clone", "-q", "--bare", "--depth", "2", &url, "shallow.git"]);
     let source = open_git(&pushed.directory.path().join("shallow.git"));
     let found = load(&source, &Label::Default).await;
     let history = found.members[0].history.as_ref().expect("a history");
@@ -364,20 +310,15 @@ async fn a_broken_object_does_not_look_like_a_missing_label() {
 #[test]
 fn what_libgit2_cannot_read_is_refused_with_the_reason() {
     let place = tempfile::tempdir().expect("a temporary directory");
-    git(
-        place.path(),
-        &["init", "-q", "--object-format=sha256", "new"],
-    );
+    git(place.path(), &["init", "-q", "--object-format=sha256", "new"]);
     git(place.path(), &["init", "-q", "tables"]);
     let tables = place.path().join("tables");
     git(&tables, &["config", "core.repositoryformatversion", "1"]);
     git(&tables, &["config", "extensions.refstorage", "reftable"]);
     std::fs::create_dir_all(place.path().join("empty/.git")).expect("a directory");
-    for (name, part) in [
-        ("new", "SHA-256"),
-        ("tables", "reftable"),
-        ("empty", "no complete git repository"),
-    ] {
+    for (name, part) in
+        [("new", "SHA-256"), ("tables", "reftable"), ("empty", "no complete git repository")]
+    {
         let path = place.path().join(name).display().to_string();
         let error = open(&path, OpenOptions::default()).err().expect("refused");
         assert!(error.to_string().contains(part), "{error}");
@@ -391,15 +332,8 @@ async fn a_source_is_told_apart_by_looking() {
     let plain = pushed.directory.path().join("plain");
     std::fs::create_dir(&plain).expect("a directory");
     std::fs::write(plain.join("application.yml"), "a: 1").expect("written");
-    for (path, is_git) in [
-        (pushed.bare(), true),
-        (pushed.clone(), true),
-        (plain, false),
-    ] {
-        for uri in [
-            path.display().to_string(),
-            format!("file://{}/", path.display()),
-        ] {
+    for (path, is_git) in [(pushed.bare(), true), (pushed.clone(), true), (plain, false)] {
+        for uri in [path.display().to_string(), format!("file://{}/", path.display())] {
             let source = open(&uri, OpenOptions::default()).expect("opens");
             assert_eq!(source.name(), uri.trim_end_matches('/'));
             let found = load(&*source, &Label::Default).await;
