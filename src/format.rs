@@ -9,6 +9,7 @@ mod json;
 mod place;
 mod properties;
 mod toml;
+mod xml;
 mod yaml;
 
 use crate::model::{Document, Position};
@@ -18,6 +19,8 @@ use crate::model::{Document, Position};
 pub enum Format {
     /// `.properties`, as Spring reads them.
     Properties,
+    /// `.xml`, as `java.util.Properties` writes it.
+    Xml,
     /// `.yml` and `.yaml`, YAML 1.1 as Spring reads it.
     Yaml,
     /// `.toml`, an addition of Headwater.
@@ -31,6 +34,7 @@ impl Format {
     pub fn of(name: &str) -> Option<Self> {
         match name.rsplit_once('.')?.1 {
             "properties" => Some(Self::Properties),
+            "xml" => Some(Self::Xml),
             "yml" | "yaml" => Some(Self::Yaml),
             "toml" => Some(Self::Toml),
             "json" => Some(Self::Json),
@@ -83,6 +87,7 @@ pub fn parse(format: Format, bytes: &[u8]) -> Result<Vec<Document>, ParseError> 
     }
     match format {
         Format::Properties => properties::parse(bytes),
+        Format::Xml => xml::parse(bytes),
         Format::Yaml => yaml::parse(bytes),
         Format::Toml => toml::parse(bytes),
         Format::Json => json::parse(bytes),
