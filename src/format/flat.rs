@@ -25,6 +25,8 @@ pub(super) struct Flat {
     properties: Vec<Property>,
     /// Where each key stands, kept only once a key was seen that another path might give too.
     places: Option<HashMap<Arc<str>, usize>>,
+    /// Those of the document closed last, which may be opened again.
+    places_before: Option<HashMap<Arc<str>, usize>>,
     keys_repeat: bool,
     path: String,
     /// Where the path begins in `path`: a blank path is dropped from what lies below it.
@@ -117,6 +119,7 @@ impl Flat {
         if self.documents.len() == DOCUMENTS_MAX {
             return Err(ParseError::whole(format!("file has more than {DOCUMENTS_MAX} documents")));
         }
+        self.places_before = std::mem::take(&mut self.places);
         self.places = self.keys_repeat.then(HashMap::new);
         self.documents.push(Document { properties: std::mem::take(&mut self.properties) });
         Ok(())
@@ -126,7 +129,7 @@ impl Flat {
     pub(super) fn reopen_document(&mut self) {
         if let Some(last) = self.documents.pop() {
             self.properties = last.properties;
-            self.remember_places();
+            self.places = std::mem::take(&mut self.places_before);
         }
     }
 

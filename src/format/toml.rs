@@ -8,8 +8,14 @@ use super::java;
 use super::place::Places;
 use crate::model::{Document, Position, Scalar};
 
+/// The largest TOML file, in bytes: the parser's tree takes several hundred times the room of a dense file.
+pub(super) const TOML_BYTES_MAX: usize = 256 * 1024;
+
 /// Reads the one document of a file; a file without any key is none.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
+    if bytes.len() > TOML_BYTES_MAX {
+        return Err(ParseError::whole(format!("toml file is larger than {TOML_BYTES_MAX} bytes")));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = str::from_utf8(bytes).map_err(|error| {
         let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
