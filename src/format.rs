@@ -26,6 +26,19 @@ pub enum Format {
     Json,
 }
 
+impl Format {
+    /// The format that a file's name says it has.
+    pub fn of(name: &str) -> Option<Self> {
+        match name.rsplit_once('.')?.1 {
+            "properties" => Some(Self::Properties),
+            "yml" | "yaml" => Some(Self::Yaml),
+            "toml" => Some(Self::Toml),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
 /// Why a file cannot be read as its format says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -37,6 +50,11 @@ pub struct ParseError {
 }
 
 impl ParseError {
+    /// The file has more bytes than [`FILE_BYTES_MAX`].
+    pub fn too_large() -> Self {
+        Self::whole(format!("file is larger than {FILE_BYTES_MAX} bytes"))
+    }
+
     /// A problem at a place.
     fn at(position: Position, message: impl Into<String>) -> Self {
         Self { position: Some(position), message: message.into() }

@@ -221,3 +221,82 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// A named list of properties in an environment: one document of one file, or the overrides.
+#[derive(Debug, Clone)]
+pub struct PropertySource {
+    /// The name on the wire; part of the protocol (specification, 3.1).
+    pub name: Arc<str>,
+    /// The path of the file in its source; `None` for what comes from the server's own settings.
+    pub file: Option<Arc<str>>,
+    /// The documents of that file, shared with the snapshot.
+    pub documents: Arc<[Document]>,
+    /// Which of the documents this is.
+    pub index: usize,
+}
+
+impl PropertySource {
+    /// The properties, in file order.
+    pub fn properties(&self) -> &[Property] {
+        self.documents.get(self.index).map_or(&[], |document| &document.properties)
+    }
+}
+
+/// Everything that one application is configured with: ordered property sources.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The application as it was asked for: a name, or a comma list of names.
+    pub application: Arc<str>,
+    /// The profiles as they were asked for: a comma list.
+    pub profiles: Arc<str>,
+    /// The label as it was asked for.
+    pub label: Label,
+    /// Highest precedence first.
+    pub sources: Vec<PropertySource>,
+}
+
+/// What is asked for: one application's configuration, for profiles, at a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Query {
+    /// A name, or a comma list of names.
+    pub application: Arc<str>,
+    /// A comma list, never split on the wire.
+    pub profiles: Arc<str>,
+    /// The label.
+    pub label: Label,
+}
+
+impl Query {
+    /// The names of the list, blank ones left out.
+    pub fn application_names(&self) -> impl Iterator<Item = &str> {
+        items(&self.application)
+    }
+
+    /// The profiles of the list, blank ones left out.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        items(&self.profiles)
+    }
+}
+
+/// The trimmed items of a comma list, blank ones left out.
+pub fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// SHA-256 over what an environment says: source names, keys and typed values in order. Not over revision, label or
+/// origins; over secrets in their sealed form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    /// Lower-case hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}

@@ -1,11 +1,24 @@
 //! Where configuration comes from: a versioned tree of files. Sources do I/O; right of the snapshot there is none.
 
+pub mod composite;
+pub mod directory;
+pub mod git;
+pub mod memory;
+
+mod content;
+mod hints;
+mod labels;
+mod open;
+
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Label, Revision};
-use crate::tree::{Snapshot, TreeError};
+use crate::snapshot::Snapshot;
+use crate::tree::TreeError;
+
+pub use open::{OpenError, OpenOptions, open};
 
 /// A boxed future, so that a source can stand behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -29,10 +42,7 @@ pub enum SourceError {
 impl SourceError {
     /// A tree that cannot be read makes its source unavailable.
     pub fn from_tree(name: &str, error: &TreeError) -> Self {
-        Self::Unavailable {
-            name: name.to_owned(),
-            message: error.to_string(),
-        }
+        Self::Unavailable { name: name.to_owned(), message: error.to_string() }
     }
 }
 
@@ -44,6 +54,12 @@ impl SourceError {
 pub trait Source: Send + Sync + 'static {
     /// The stable base of this source's names in answers: the configured URI without credentials, or its name.
     fn name(&self) -> &str;
+
+    /// The `application/profiles` globs that this source is asked for, expanded; empty for all. A composite makes
+    /// alternatives of the sources that have some.
+    fn patterns(&self) -> &[String] {
+        &[]
+    }
 
     /// Loads what the label stands for now. Content that `previous` already holds is shared, not read again.
     ///
@@ -65,4 +81,22 @@ pub trait Source: Send + Sync + 'static {
         label: &'a Label,
         seen: &'a Revision,
     ) -> BoxFuture<'a, Result<(), SourceError>>;
+}
+
+/// Runs I/O of a source on a blocking thread.
+async fn blocking<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(SourceError::Unavailable {
+            name: name.to_owned(),
+            message: "reading was interrupted".to_owned(),
+        }),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

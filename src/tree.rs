@@ -1,17 +1,27 @@
-//! The immutable snapshot: a revision and a tree of files, shared by content id.
+//! The immutable tree of files, shared by content id.
 //!
 //! [`Tree::file`] is the one lazy door: a file is read and parsed the first time it is asked for, and never again while
-//! anyone holds it. Two snapshots share every directory and file whose id is the same; [`Tree::changes`] descends only
-//! where ids differ. What a tree reads from is behind [`Objects`], which a source implements.
+//! anyone holds it. Two trees of one source share every directory and file whose id is the same; [`Tree::changes`]
+//! descends only where ids differ. What a tree reads from is behind [`Objects`], which a source implements. Paths are
+//! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use crate::format::{self, Format};
-use crate::model::{ContentId, Document, Label, Origin, Problem, Revision};
+use crate::format::{self, Format, ParseError};
+use crate::model::{ContentId, Document};
 
-/// How deep symbolic links are followed inside the tree.
-const LINK_DEPTH_MAX: usize = 8;
+/// How many symbolic links one look-up follows inside the tree.
+const LINK_COUNT_MAX: usize = 8;
+/// How deep directories may be nested.
+const DEPTH_MAX: usize = 128;
+/// The longest target of a symbolic link, in bytes.
+const LINK_BYTES_MAX: u64 = 4096;
+/// A shelf forgets what nobody holds when it has grown to this many names since it was last tidied.
+const SHELF_TIDY_AT: usize = 4096;
 
 /// Why content of a tree cannot be read; the message holds no path of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +35,14 @@ pub enum EntryKind {
     Directory,
     /// A regular file.
     File,
-    /// A symbolic link; its content is its target, followed inside the tree only.
+    /// A symbolic link; its content is its target, which is followed inside the tree only.
     Link,
 }
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEntry {
-    /// One path component; valid UTF-8, other names are left out by the source.
+    /// One path component in valid UTF-8; other names, and `.git`, are left out by the source.
     pub name: Box<str>,
     /// What it is; submodules and special files are left out by the source.
     pub kind: EntryKind,
@@ -40,19 +50,24 @@ pub struct RawEntry {
     pub id: ContentId,
 }
 
-/// The object store that a tree reads from. Called on blocking threads only.
+/// The names in a directory, sorted, and what they lead to.
+pub type Listing = Vec<(Box<str>, EntryKind)>;
+
+/// The object store that a tree reads from. Called on blocking threads only, by several at a time.
 pub trait Objects: Send + Sync + 'static {
     /// The entries of a directory, in any order.
     ///
     /// # Errors
     /// When the directory cannot be read.
     fn list(&self, id: ContentId) -> Result<Vec<RawEntry>, TreeError>;
+
     /// The size of a file in bytes, without reading it.
     ///
     /// # Errors
     /// When the object cannot be found.
     fn size(&self, id: ContentId) -> Result<u64, TreeError>;
-    /// The bytes of a file or the target of a link.
+
+    /// The bytes of a file, or the target of a link.
     ///
     /// # Errors
     /// When the object cannot be read.
@@ -62,20 +77,536 @@ pub trait Objects: Send + Sync + 'static {
 /// Everything that one source has read and that somebody still holds, by content id.
 pub struct Shelf {
     objects: Arc<dyn Objects>,
-    directories: Mutex<HashMap<ContentId, Weak<Directory>>>,
-    files: Mutex<HashMap<(ContentId, Option<Format>), Weak<File>>>,
+    directories: Mutex<Interned<ContentId, Directory>>,
+    files: Mutex<Interned<(ContentId, Option<Format>), File>>,
+    parsed: AtomicU64,
 }
 
-/// A directory of a tree, its entries read the first time they are needed.
-pub struct Directory {
+impl Shelf {
+    /// An empty shelf over an object store.
+    pub fn new(objects: Arc<dyn Objects>) -> Arc<Self> {
+        Arc::new(Self {
+            objects,
+            directories: Mutex::default(),
+            files: Mutex::default(),
+            parsed: AtomicU64::new(0),
+        })
+    }
+
+    /// The tree whose root directory has this id. Reads nothing yet.
+    pub fn tree(self: &Arc<Self>, root: ContentId) -> Tree {
+        Tree { root: self.directory(root), shelf: Arc::clone(self), keep: None }
+    }
+
+    /// The same, for a source whose content lives in memory: the tree and its clones hold `keep`.
+    pub fn tree_keeping(
+        self: &Arc<Self>,
+        root: ContentId,
+        keep: Arc<dyn Any + Send + Sync>,
+    ) -> Tree {
+        Tree { keep: Some(keep), ..self.tree(root) }
+    }
+
+    /// How many files have been parsed since start.
+    pub fn parsed_count(&self) -> u64 {
+        self.parsed.load(Ordering::Relaxed)
+    }
+
+    fn directory(&self, id: ContentId) -> Arc<Directory> {
+        lock(&self.directories).get_or_insert(id, || Directory { id, entries: OnceLock::new() })
+    }
+
+    /// What is already known of a file, so that a directory that changed keeps what its old version had read.
+    fn held(&self, id: ContentId, name: &str) -> OnceLock<Arc<File>> {
+        match lock(&self.files).held.get(&(id, Format::of(name))).and_then(Weak::upgrade) {
+            Some(file) => OnceLock::from(file),
+            None => OnceLock::new(),
+        }
+    }
+
+    fn file(&self, id: ContentId, format: Option<Format>) -> Arc<File> {
+        lock(&self.files).get_or_insert((id, format), || File {
+            id,
+            format,
+            documents: OnceLock::new(),
+        })
+    }
+}
+
+/// Weak references by key, tidied now and then.
+struct Interned<K, V> {
+    held: HashMap<K, Weak<V>>,
+    tidy_at: usize,
+}
+
+impl<K, V> Default for Interned<K, V> {
+    fn default() -> Self {
+        Self { held: HashMap::new(), tidy_at: SHELF_TIDY_AT }
+    }
+}
+
+impl<K: Eq + Hash, V> Interned<K, V> {
+    fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        if let Some(held) = self.held.get(&key).and_then(Weak::upgrade) {
+            return held;
+        }
+        if self.held.len() >= self.tidy_at {
+            self.held.retain(|_, value| value.strong_count() > 0);
+            self.tidy_at = (self.held.len() * 2).max(SHELF_TIDY_AT);
+        }
+        let value = Arc::new(make());
+        self.held.insert(key, Arc::downgrade(&value));
+        value
+    }
+}
+
+struct Directory {
     id: ContentId,
-    entries: OnceLock<Result<Vec<Entry>, TreeError>>,
+    /// Sorted by name. Set only when the directory could be read.
+    entries: OnceLock<Vec<Entry>>,
 }
 
 struct Entry {
     name: Box<str>,
-    kind: EntryKind,
+    node: Node,
+}
+
+#[derive(Clone)]
+enum Node {
+    Directory(Arc<Directory>),
+    File(ContentId, OnceLock<Arc<File>>),
+    Link(ContentId),
+}
+
+impl Node {
+    fn kind(&self) -> EntryKind {
+        match self {
+            Self::Directory(_) => EntryKind::Directory,
+            Self::File(..) => EntryKind::File,
+            Self::Link(_) => EntryKind::Link,
+        }
+    }
+
+    fn id(&self) -> ContentId {
+        match self {
+            Self::Directory(directory) => directory.id,
+            Self::File(id, _) | Self::Link(id) => *id,
+        }
+    }
+}
+
+impl Directory {
+    fn entries(&self, shelf: &Shelf) -> Result<&[Entry], TreeError> {
+        if let Some(entries) = self.entries.get() {
+            return Ok(entries);
+        }
+        let mut entries: Vec<Entry> = shelf
+            .objects
+            .list(self.id)?
+            .into_iter()
+            .map(|raw| Entry {
+                node: match raw.kind {
+                    EntryKind::Directory => Node::Directory(shelf.directory(raw.id)),
+                    EntryKind::File => Node::File(raw.id, shelf.held(raw.id, &raw.name)),
+                    EntryKind::Link => Node::Link(raw.id),
+                },
+                name: raw.name,
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(self.entries.get_or_init(|| entries))
+    }
+}
+
+/// The content of one file. Its bytes are read when asked for; its documents are parsed once and kept.
+pub struct File {
     id: ContentId,
-    directory: Option<Arc<Directory>>,
-    file: OnceLock<Arc<File>>,
+    format: Option<Format>,
+    documents: OnceLock<Result<Arc<[Document]>, ParseError>>,
+}
+
+impl File {
+    /// The id of the content.
+    pub fn id(&self) -> ContentId {
+        self.id
+    }
+}
+
+/// An immutable tree of files. Cheap to clone; whoever holds it holds what was read through it.
+#[derive(Clone)]
+pub struct Tree {
+    shelf: Arc<Shelf>,
+    root: Arc<Directory>,
+    #[expect(dead_code, reason = "held for as long as the tree is, and never looked at")]
+    keep: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// What differs between two trees.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Paths of the files that were added, removed or changed.
+    pub files: Vec<String>,
+    /// Directories in which names came, went or changed their kind.
+    pub listings: Vec<String>,
+    /// A symbolic link came, went or changed, so that any path may lead elsewhere.
+    pub links: bool,
+}
+
+impl Changes {
+    /// Whether the trees are the same.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.listings.is_empty() && !self.links
+    }
+}
+
+impl Tree {
+    /// The id of the root directory: equal ids mean equal trees.
+    pub fn id(&self) -> ContentId {
+        self.root.id
+    }
+
+    /// How many files this tree's source has parsed since start.
+    pub fn parsed_count(&self) -> u64 {
+        self.shelf.parsed_count()
+    }
+
+    /// The file at a path, links inside the tree followed.
+    ///
+    /// # Errors
+    /// When the source cannot be read; a path that names no regular file is `None`.
+    pub fn file(&self, path: &str) -> Result<Option<Arc<File>>, TreeError> {
+        let Some(found) = self.find(path)? else {
+            return Ok(None);
+        };
+        let Found::Entry(entries, index) = found else {
+            return Ok(None);
+        };
+        let entry = &entries.entries(&self.shelf)?[index];
+        match &entry.node {
+            Node::File(id, file) => Ok(Some(Arc::clone(file.get_or_init(|| {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                self.shelf.file(*id, Format::of(name))
+            })))),
+            Node::Directory(_) | Node::Link(_) => Ok(None),
+        }
+    }
+
+    /// The documents of a configuration file, parsed at most once.
+    ///
+    /// # Errors
+    /// The outer error when the source cannot be read, the inner one when the file is not what its extension says.
+    pub fn documents(&self, file: &File) -> Result<Result<Arc<[Document]>, ParseError>, TreeError> {
+        if let Some(documents) = file.documents.get() {
+            return Ok(documents.clone());
+        }
+        let documents = self.parse(file)?;
+        Ok(file.documents.get_or_init(|| documents).clone())
+    }
+
+    fn parse(&self, file: &File) -> Result<Result<Arc<[Document]>, ParseError>, TreeError> {
+        let Some(format) = file.format else {
+            return Ok(Ok(Arc::new([])));
+        };
+        self.shelf.parsed.fetch_add(1, Ordering::Relaxed);
+        if self.shelf.objects.size(file.id)? > format::FILE_BYTES_MAX as u64 {
+            return Ok(Err(ParseError::too_large()));
+        }
+        let bytes = self.shelf.objects.read(file.id)?;
+        Ok(format::parse(format, &bytes).map(Into::into))
+    }
+
+    /// The size of a file in bytes, without reading it.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn size(&self, file: &File) -> Result<u64, TreeError> {
+        self.shelf.objects.size(file.id)
+    }
+
+    /// The bytes of a file. They are not kept.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn bytes(&self, file: &File) -> Result<Vec<u8>, TreeError> {
+        self.shelf.objects.read(file.id)
+    }
+
+    /// The names in a directory, sorted, or `None` if the path names no directory. A link to something inside the tree
+    /// is listed as what it leads to.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn list(&self, path: &str) -> Result<Option<Listing>, TreeError> {
+        let Some(directory) = self.directory(path)? else {
+            return Ok(None);
+        };
+        let mut names = Vec::new();
+        for entry in directory.entries(&self.shelf)? {
+            let kind = match entry.node.kind() {
+                EntryKind::Link => match self.kind(&join(path, &entry.name))? {
+                    Some(kind) => kind,
+                    None => continue,
+                },
+                kind => kind,
+            };
+            names.push((entry.name.clone(), kind));
+        }
+        Ok(Some(names))
+    }
+
+    /// What a path leads to, or `None` if it leads nowhere inside the tree.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn kind(&self, path: &str) -> Result<Option<EntryKind>, TreeError> {
+        Ok(match self.find(path)? {
+            None => None,
+            Some(Found::Root) => Some(EntryKind::Directory),
+            Some(Found::Entry(directory, index)) => {
+                Some(directory.entries(&self.shelf)?[index].node.kind())
+            }
+        })
+    }
+
+    /// Calls `visit` with the path of every regular file, links not followed, in order of path within each directory.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn walk(&self, visit: &mut dyn FnMut(&str)) -> Result<(), TreeError> {
+        self.walk_directory(&self.root, "", 0, visit)
+    }
+
+    fn walk_directory(
+        &self,
+        directory: &Directory,
+        path: &str,
+        depth: usize,
+        visit: &mut dyn FnMut(&str),
+    ) -> Result<(), TreeError> {
+        if depth > DEPTH_MAX {
+            return Ok(());
+        }
+        for entry in directory.entries(&self.shelf)? {
+            let path = join(path, &entry.name);
+            match &entry.node {
+                Node::Directory(child) => self.walk_directory(child, &path, depth + 1, visit)?,
+                Node::File(..) => visit(&path),
+                Node::Link(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What this tree has that `old` has otherwise. Costs what differs, not what there is.
+    ///
+    /// # Errors
+    /// When the source of either tree cannot be read.
+    pub fn changes(&self, old: &Self) -> Result<Changes, TreeError> {
+        let mut changes = Changes::default();
+        if self.root.id != old.root.id {
+            compare(
+                Some((&old.shelf, &old.root)),
+                Some((&self.shelf, &self.root)),
+                "",
+                0,
+                &mut changes,
+            )?;
+        }
+        Ok(changes)
+    }
+
+    fn directory(&self, path: &str) -> Result<Option<Arc<Directory>>, TreeError> {
+        Ok(match self.find(path)? {
+            Some(Found::Root) => Some(Arc::clone(&self.root)),
+            Some(Found::Entry(parent, index)) => match &parent.entries(&self.shelf)?[index].node {
+                Node::Directory(directory) => Some(Arc::clone(directory)),
+                Node::File(..) | Node::Link(_) => None,
+            },
+            None => None,
+        })
+    }
+
+    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
+    fn find(&self, path: &str) -> Result<Option<Found>, TreeError> {
+        let mut components: Vec<String> = match split(path) {
+            Some(components) => components.map(str::to_owned).collect(),
+            None => return Ok(None),
+        };
+        for _ in 0..=LINK_COUNT_MAX {
+            match self.descend(&components)? {
+                Step::Found(found) => return Ok(Some(found)),
+                Step::Nowhere => return Ok(None),
+                Step::Link { at, target } => {
+                    let Some(redirected) = self.redirect(&components, at, target)? else {
+                        return Ok(None);
+                    };
+                    components = redirected;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn descend(&self, components: &[String]) -> Result<Step, TreeError> {
+        let mut directory = Arc::clone(&self.root);
+        let Some(last) = components.len().checked_sub(1) else {
+            return Ok(Step::Found(Found::Root));
+        };
+        for (at, component) in components.iter().enumerate() {
+            let entries = directory.entries(&self.shelf)?;
+            let Ok(index) = entries.binary_search_by(|entry| (*entry.name).cmp(component)) else {
+                return Ok(Step::Nowhere);
+            };
+            let child = match &entries[index].node {
+                Node::Link(target) => {
+                    return Ok(Step::Link { at, target: *target });
+                }
+                Node::Directory(child) => Arc::clone(child),
+                Node::File(..) if at < last => return Ok(Step::Nowhere),
+                Node::File(..) => return Ok(Step::Found(Found::Entry(directory, index))),
+            };
+            if at == last {
+                return Ok(Step::Found(Found::Entry(directory, index)));
+            }
+            directory = child;
+        }
+        Ok(Step::Nowhere)
+    }
+
+    /// The components with the link at `at` replaced by its target, or `None` if that leaves the tree.
+    fn redirect(
+        &self,
+        components: &[String],
+        at: usize,
+        target: ContentId,
+    ) -> Result<Option<Vec<String>>, TreeError> {
+        if self.shelf.objects.size(target)? > LINK_BYTES_MAX {
+            return Ok(None);
+        }
+        let Ok(target) = String::from_utf8(self.shelf.objects.read(target)?) else {
+            return Ok(None);
+        };
+        if target.starts_with('/') || target.contains(['\0', '\\']) {
+            return Ok(None);
+        }
+        let mut redirected = components[..at].to_vec();
+        for component in target.split('/') {
+            match component {
+                "" | "." => {}
+                ".." if redirected.pop().is_none() => return Ok(None),
+                ".." => {}
+                name => redirected.push(name.to_owned()),
+            }
+        }
+        redirected.extend_from_slice(&components[at + 1..]);
+        Ok((redirected.len() <= DEPTH_MAX).then_some(redirected))
+    }
+}
+
+enum Found {
+    Root,
+    Entry(Arc<Directory>, usize),
+}
+
+enum Step {
+    Found(Found),
+    Nowhere,
+    Link { at: usize, target: ContentId },
+}
+
+type Side<'a> = Option<(&'a Shelf, &'a Directory)>;
+
+fn compare(
+    old: Side<'_>,
+    new: Side<'_>,
+    path: &str,
+    depth: usize,
+    changes: &mut Changes,
+) -> Result<(), TreeError> {
+    if depth > DEPTH_MAX {
+        return Ok(());
+    }
+    let mut names_changed = old.is_none() || new.is_none();
+    let old_entries = old.map_or(Ok(&[][..]), |(shelf, at)| at.entries(shelf))?;
+    let new_entries = new.map_or(Ok(&[][..]), |(shelf, at)| at.entries(shelf))?;
+    for (before, after) in pairs(old_entries, new_entries) {
+        if let (Some(before), Some(after)) = (before, after)
+            && before.node.id() == after.node.id()
+            && before.node.kind() == after.node.kind()
+        {
+            continue;
+        }
+        let (before_kind, after_kind) = (before.map(kind_of), after.map(kind_of));
+        names_changed |= before_kind != after_kind;
+        changes.links |= [before_kind, after_kind].contains(&Some(EntryKind::Link));
+        let Some(name) = after.or(before).map(|entry| &*entry.name) else {
+            continue;
+        };
+        let path = join(path, name);
+        let before_directory = before.zip(old).and_then(subdirectory);
+        let after_directory = after.zip(new).and_then(subdirectory);
+        if before_directory.is_some() || after_directory.is_some() {
+            compare(before_directory, after_directory, &path, depth + 1, changes)?;
+        }
+        if [before_kind, after_kind].contains(&Some(EntryKind::File)) {
+            changes.files.push(path);
+        }
+    }
+    if names_changed {
+        changes.listings.push(path.to_owned());
+    }
+    Ok(())
+}
+
+fn kind_of(entry: &Entry) -> EntryKind {
+    entry.node.kind()
+}
+
+fn subdirectory<'a>(
+    (entry, (shelf, _)): (&'a Entry, (&'a Shelf, &'a Directory)),
+) -> Option<(&'a Shelf, &'a Directory)> {
+    match &entry.node {
+        Node::Directory(directory) => Some((shelf, directory)),
+        Node::File(..) | Node::Link(_) => None,
+    }
+}
+
+/// The entries of two sorted directories side by side, by name.
+fn pairs<'a>(old: &'a [Entry], new: &'a [Entry]) -> Vec<(Option<&'a Entry>, Option<&'a Entry>)> {
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    let mut pairs = Vec::new();
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return pairs,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(before), Some(after)) => before.name.cmp(&after.name),
+        };
+        pairs.push(match order {
+            std::cmp::Ordering::Less => (old.next(), None),
+            std::cmp::Ordering::Greater => (None, new.next()),
+            std::cmp::Ordering::Equal => (old.next(), new.next()),
+        });
+    }
+}
+
+fn split(path: &str) -> Option<impl Iterator<Item = &str>> {
+    let safe = path.is_empty()
+        || path.split('/').all(|component| {
+            !component.is_empty() && component != "." && component != ".." && component.len() <= 255
+        });
+    (safe && path.split('/').count() <= DEPTH_MAX && !path.contains('\0'))
+        .then(|| path.split('/').filter(|component| !component.is_empty()))
+}
+
+/// `directory/name`, or the name alone in the root.
+pub fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() {
+        return name.to_owned();
+    }
+    format!("{directory}/{name}")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -83,11 +83,17 @@ impl Flat {
     pub(super) fn put(&mut self, value: Scalar, position: Position) -> Result<(), ParseError> {
         let key = &self.path[self.start..];
         if key.len() > KEY_BYTES_MAX {
-            return Err(ParseError::at(position, format!("flat key is longer than {KEY_BYTES_MAX} bytes")));
+            return Err(ParseError::at(
+                position,
+                format!("flat key is longer than {KEY_BYTES_MAX} bytes"),
+            ));
         }
         self.bytes += key.len() + value.text().len();
         if self.bytes > FLAT_BYTES_MAX {
-            return Err(ParseError::at(position, format!("flat keys and values exceed {FLAT_BYTES_MAX} bytes")));
+            return Err(ParseError::at(
+                position,
+                format!("flat keys and values exceed {FLAT_BYTES_MAX} bytes"),
+            ));
         }
         let property = Property { key: Arc::from(key), value: sealed_or_plain(value), position };
         if let Some(places) = &mut self.places {
@@ -103,7 +109,10 @@ impl Flat {
         }
         self.keys += 1;
         if self.keys > KEYS_MAX {
-            return Err(ParseError::at(position, format!("file has more than {KEYS_MAX} flat keys")));
+            return Err(ParseError::at(
+                position,
+                format!("file has more than {KEYS_MAX} flat keys"),
+            ));
         }
         self.properties.push(property);
         Ok(())

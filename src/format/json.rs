@@ -26,7 +26,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
         ParseError::at(Places::new(&valid).of(valid.len()), "byte is not part of utf-8 text")
     })?;
     let mut flattener = Flattener { text, places: Places::new(text), flat: Flat::default() };
-    let root: &RawValue = serde_json::from_str(text).map_err(|error| flattener.lowered(&error, text))?;
+    let root: &RawValue =
+        serde_json::from_str(text).map_err(|error| flattener.lowered(&error, text))?;
     flattener.document(root.get())?;
     Ok(flattener.flat.finish())
 }

@@ -11,7 +11,8 @@ use crate::model::{Document, Position, Scalar};
 
 /// Reads all documents of a file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
-    let mut loader = Loader { reader: Reader::new(bytes), flat: Flat::with_repeated_keys(), line_before: None };
+    let mut loader =
+        Loader { reader: Reader::new(bytes), flat: Flat::with_repeated_keys(), line_before: None };
     while loader.reader.advance()? {
         match loader.reader.comment_sign() {
             Some(sign) => loader.comment(sign)?,
@@ -132,5 +133,6 @@ impl Loader<'_> {
 
 /// Escapes may spell both halves of a character; a single half is no text.
 fn text(units: &[u16], position: Position) -> Result<String, ParseError> {
-    String::from_utf16(units).map_err(|_| ParseError::at(position, "escape is half a surrogate pair"))
+    String::from_utf16(units)
+        .map_err(|_| ParseError::at(position, "escape is half a surrogate pair"))
 }

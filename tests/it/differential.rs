@@ -44,11 +44,16 @@ fn root() -> PathBuf {
 
 fn ask_java(folder: &Path) -> PathBuf {
     let (inputs, answers) = (folder.join("inputs.jsonl"), folder.join("answers.jsonl"));
-    let generated = Command::new(root().join("tests/differential/generate.py")).arg(&inputs).status();
+    let generated =
+        Command::new(root().join("tests/differential/generate.py")).arg(&inputs).status();
     assert!(generated.unwrap().success());
     let asked = Command::new("java")
         .current_dir(root())
-        .args(["-cp", "tests/oracle/target/classes:tests/oracle/target/lib/*", "oracle.Differential"])
+        .args([
+            "-cp",
+            "tests/oracle/target/classes:tests/oracle/target/lib/*",
+            "oracle.Differential",
+        ])
         .args([&inputs, &answers])
         .status();
     assert!(asked.unwrap().success());
@@ -62,7 +67,9 @@ fn compare(answers: &Path) {
     let mut unexplained = Vec::new();
     for line in fs::read_to_string(answers).unwrap().lines().filter(|line| !line.is_empty()) {
         let case = Case::read(line);
-        let ours = parse(case.format, &case.bytes).map(rows).map_err(|error| format!("{:?} {error}", error.position.map(|p| (p.line, p.column))));
+        let ours = parse(case.format, &case.bytes)
+            .map(rows)
+            .map_err(|error| format!("{:?} {error}", error.position.map(|p| (p.line, p.column))));
         let class = match class(&case, &ours) {
             Some(class) => class,
             None => {
@@ -93,7 +100,12 @@ impl Case {
         let java = match (text("error"), &json["documents"]) {
             (Some(error), _) => Err(error),
             (None, Json::Array(documents)) => Ok(documents.iter().map(java_rows).collect()),
-            _ => Ok(vec![vec![("k".to_owned(), text("type").unwrap(), text("text").unwrap(), text("origin"))]]),
+            _ => Ok(vec![vec![(
+                "k".to_owned(),
+                text("type").unwrap(),
+                text("text").unwrap(),
+                text("origin"),
+            )]]),
         };
         let format = if kind == "properties" { Format::Properties } else { Format::Yaml };
         Self { id: text("id").unwrap(), format, bytes, java }
@@ -102,7 +114,9 @@ impl Case {
 
 fn java_rows(document: &Json) -> Vec<Row> {
     let text = |json: &Json| json.as_str().map(str::to_owned);
-    let row = |row: &Json| (text(&row[0]).unwrap(), text(&row[1]).unwrap(), text(&row[2]).unwrap(), text(&row[3]));
+    let row = |row: &Json| {
+        (text(&row[0]).unwrap(), text(&row[1]).unwrap(), text(&row[2]).unwrap(), text(&row[3]))
+    };
     document.as_array().unwrap().iter().map(row).collect()
 }
 
@@ -117,13 +131,20 @@ fn rows(documents: Vec<Document>) -> Documents {
         let origin = format!("{}:{}", property.position.line, property.position.column);
         (property.key.to_string(), kind.to_owned(), property.value.text().to_owned(), Some(origin))
     };
-    documents.into_iter().map(|document| document.properties.into_iter().map(row).collect()).collect()
+    documents
+        .into_iter()
+        .map(|document| document.properties.into_iter().map(row).collect())
+        .collect()
 }
 
 /// The first row that differs, or the two answers if they differ as a whole.
 fn report(case: &Case, ours: &Result<Documents, String>) -> String {
     let first = match (&case.java, ours) {
-        (Ok(java), Ok(ours)) => java.iter().flatten().zip(ours.iter().flatten()).find(|(java, ours)| !same_row(java, ours)),
+        (Ok(java), Ok(ours)) => java
+            .iter()
+            .flatten()
+            .zip(ours.iter().flatten())
+            .find(|(java, ours)| !same_row(java, ours)),
         _ => None,
     };
     let rows = |answer: &Result<Documents, String>| match answer {
@@ -145,9 +166,15 @@ fn same_origin(java: &Row, ours: &Row) -> bool {
 }
 
 fn empty_at_line_end(java: &Row, ours: &Row) -> bool {
-    let place = |row: &Row| row.3.as_ref()?.split_once(':').map(|(line, column)| (line.parse::<u32>().unwrap(), column.parse::<u32>().unwrap()));
+    let place = |row: &Row| {
+        row.3
+            .as_ref()?
+            .split_once(':')
+            .map(|(line, column)| (line.parse::<u32>().unwrap(), column.parse::<u32>().unwrap()))
+    };
     let (Some(java_place), Some(ours_place)) = (place(java), place(ours)) else { return false };
-    let below = java_place.0 == ours_place.0 + 1 && (java_place.1 == 0 || java_place.1 == ours_place.1);
+    let below =
+        java_place.0 == ours_place.0 + 1 && (java_place.1 == 0 || java_place.1 == ours_place.1);
     java.0 == ours.0 && java.2.is_empty() && ours.2.is_empty() && below
 }
 
@@ -165,7 +192,9 @@ fn class(case: &Case, ours: &Result<Documents, String>) -> Option<&'static str> 
 fn accepted_class(case: &Case, java: &str) -> Option<&'static str> {
     let text = case.text();
     if java.starts_with("ClassCastException") {
-        return Some("accepted: key that is no string inside a list, Spring trips over its own cast");
+        return Some(
+            "accepted: key that is no string inside a list, Spring trips over its own cast",
+        );
     }
     if java.starts_with("NullPointerException") {
         return Some("accepted: null as key, Spring trips over it");
@@ -179,7 +208,9 @@ fn accepted_class(case: &Case, java: &str) -> Option<&'static str> {
     if java.starts_with("YAMLException: Unexpected timestamp") {
         return Some("accepted: explicit timestamp, handed on as it was written");
     }
-    if java.starts_with("ParserException: while parsing a flow node") && (text.contains("[:") || text.contains("{:")) {
+    if java.starts_with("ParserException: while parsing a flow node")
+        && (text.contains("[:") || text.contains("{:"))
+    {
         return Some("accepted: colon right behind a bracket, as YAML 1.2 allows");
     }
     if odd_anchor(&text) {
@@ -194,10 +225,14 @@ fn accepted_class(case: &Case, java: &str) -> Option<&'static str> {
 /// What Spring reads and we do not.
 fn refused_class(case: &Case, ours: &str) -> Option<&'static str> {
     let text = case.text();
-    if ours.ends_with("escape is half a surrogate pair") && text.to_ascii_lowercase().contains("\\ud") {
+    if ours.ends_with("escape is half a surrogate pair")
+        && text.to_ascii_lowercase().contains("\\ud")
+    {
         return Some("refused: half a surrogate pair, which no answer could carry");
     }
-    if ours.ends_with("byte order mark inside the text") && text.trim_start_matches('\u{feff}').contains('\u{feff}') {
+    if ours.ends_with("byte order mark inside the text")
+        && text.trim_start_matches('\u{feff}').contains('\u{feff}')
+    {
         return Some("refused: byte order mark inside the text");
     }
     if ours.ends_with("comment is not set off by a blank") {
@@ -212,7 +247,8 @@ fn refused_class(case: &Case, ours: &str) -> Option<&'static str> {
 /// What both read.
 fn values_class(case: &Case, java: &Documents, ours: &Documents) -> Option<&'static str> {
     let text = case.text();
-    let same_shape = java.len() == ours.len() && java.iter().zip(ours).all(|(java, ours)| java.len() == ours.len());
+    let same_shape = java.len() == ours.len()
+        && java.iter().zip(ours).all(|(java, ours)| java.len() == ours.len());
     let pairs = || java.iter().flatten().zip(ours.iter().flatten());
     if same_shape && pairs().all(|(java, ours)| same_row(java, ours)) {
         return Some("equal");
@@ -228,10 +264,16 @@ fn values_class(case: &Case, java: &Documents, ours: &Documents) -> Option<&'sta
         return Some("read otherwise: own keys win over merged ones wherever the anchor stands");
     }
     // Spring names the line below, or what it takes for one at the end of the file; we name the end of the line.
-    if case.format == Format::Properties && same_shape && pairs().all(|(java, ours)| same_row(java, ours) || empty_at_line_end(java, ours)) {
+    if case.format == Format::Properties
+        && same_shape
+        && pairs().all(|(java, ours)| same_row(java, ours) || empty_at_line_end(java, ours))
+    {
         return Some("place of an empty value at the end of a line");
     }
-    if same_shape && pairs().all(|(java, ours)| same_row(java, ours) || java.1 == "timestamp" && ours.1 == "string") {
+    if same_shape
+        && pairs()
+            .all(|(java, ours)| same_row(java, ours) || java.1 == "timestamp" && ours.1 == "string")
+    {
         return Some("explicit timestamp, handed on as it was written");
     }
     None
@@ -239,7 +281,8 @@ fn values_class(case: &Case, java: &Documents, ours: &Documents) -> Option<&'sta
 
 /// Whether a value begins with an anchor that has more than letters, digits, `-` and `_` in its name.
 fn odd_anchor(text: &str) -> bool {
-    let mut anchors = text.split(": &").skip(1).filter_map(|rest| rest.split_ascii_whitespace().next());
+    let mut anchors =
+        text.split(": &").skip(1).filter_map(|rest| rest.split_ascii_whitespace().next());
     anchors.any(|name| name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_'))
 }
 
@@ -268,7 +311,8 @@ fn base64(text: &str) -> Vec<u8> {
     };
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'=').map(digit).collect();
     let bytes = digits.chunks(4).flat_map(|chunk| {
-        let bits = chunk.iter().fold(0u32, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - chunk.len()));
+        let bits = chunk.iter().fold(0u32, |bits, digit| bits << 6 | u32::from(*digit))
+            << (6 * (4 - chunk.len()));
         bits.to_be_bytes().into_iter().skip(1).take(chunk.len() - 1)
     });
     bytes.collect()

@@ -1,3 +1,11 @@
 //! One test binary for everything that is seen from outside.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests say what they do and stop at the first surprise"
+)]
+
 mod differential;
+mod oracle;
+mod sources;

@@ -166,8 +166,8 @@ impl<'a> Composer<'a> {
             if matches!(content, Content::Leaf(Leaf::Merge)) {
                 continue;
             }
-            let identity = identity(&self.nodes, *id, KEY_BYTES_MAX)
-                .map_err(|TooLong| too_long(*position))?;
+            let identity =
+                identity(&self.nodes, *id, KEY_BYTES_MAX).map_err(|TooLong| too_long(*position))?;
             let key = Seen { identity, position: *position };
             if let Some(first) = seen.get(&key) {
                 let Position { line, column } = first.position;
@@ -252,12 +252,15 @@ impl std::hash::Hash for Seen<'_> {
     }
 }
 
-fn leaf<'a>(text: std::borrow::Cow<'a, str>, plain: bool, tag: &Tag) -> Result<Leaf<'a>, &'static str> {
+fn leaf<'a>(
+    text: std::borrow::Cow<'a, str>,
+    plain: bool,
+    tag: &Tag,
+) -> Result<Leaf<'a>, &'static str> {
     match tag {
         Tag::None if !plain => Ok(Leaf::String(text)),
-        Tag::None | Tag::NonSpecific => {
-            scalar::resolve(text).map_err(|BadNumber| "number cannot be read, quote it if it is text")
-        }
+        Tag::None | Tag::NonSpecific => scalar::resolve(text)
+            .map_err(|BadNumber| "number cannot be read, quote it if it is text"),
         Tag::Standard(name) => tagged::resolve(name, text),
         Tag::Unknown => Err("tag is not known"),
     }

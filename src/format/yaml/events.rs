@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use granit_parser::{ErrorKind, Event as Raw, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
+use granit_parser::{
+    ErrorKind, Event as Raw, Marker, Parser, ScalarStyle, ScanError, Span, StrInput,
+};
 
 use super::start::{self, Place};
 use crate::format::ParseError;
@@ -15,9 +17,20 @@ pub(super) enum Event<'a> {
     DocumentStart,
     DocumentEnd,
     Alias(usize),
-    Scalar { text: Cow<'a, str>, plain: bool, anchor: usize, tag: Tag },
-    ListStart { anchor: usize, tag: Tag },
-    MapStart { anchor: usize, tag: Tag },
+    Scalar {
+        text: Cow<'a, str>,
+        plain: bool,
+        anchor: usize,
+        tag: Tag,
+    },
+    ListStart {
+        anchor: usize,
+        tag: Tag,
+    },
+    MapStart {
+        anchor: usize,
+        tag: Tag,
+    },
     /// Of a list or a map.
     End,
 }
@@ -43,7 +56,11 @@ pub(super) struct Events<'a> {
 impl<'a> Events<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let options = granit_parser::options! { emit_anchor_events: true, emit_comments: false };
-        Self { parser: Parser::new_from_str_with_options(text, options), text, end: Place::default() }
+        Self {
+            parser: Parser::new_from_str_with_options(text, options),
+            text,
+            end: Place::default(),
+        }
     }
 
     /// The next event, `None` at the end of the stream.
@@ -59,8 +76,12 @@ impl<'a> Events<'a> {
                 Raw::DocumentEnd => Event::DocumentEnd,
                 Raw::SequenceEnd | Raw::MappingEnd => Event::End,
                 Raw::Alias(anchor) => Event::Alias(anchor),
-                Raw::SequenceStart(_, anchor, tag) => Event::ListStart { anchor, tag: lower_tag(tag) },
-                Raw::MappingStart(_, anchor, tag) => Event::MapStart { anchor, tag: lower_tag(tag) },
+                Raw::SequenceStart(_, anchor, tag) => {
+                    Event::ListStart { anchor, tag: lower_tag(tag) }
+                }
+                Raw::MappingStart(_, anchor, tag) => {
+                    Event::MapStart { anchor, tag: lower_tag(tag) }
+                }
                 Raw::Scalar(text, style, anchor, tag) => Event::Scalar {
                     text: self.scalar_text(text, style, &span),
                     plain: style == ScalarStyle::Plain,
@@ -86,7 +107,9 @@ impl<'a> Events<'a> {
         };
         let own = place(&span.start);
         let start = match (tag, anchor, event) {
-            (Some(tag), Some(anchor), _) => place(if anchor.index() < tag.index() { &anchor } else { &tag }),
+            (Some(tag), Some(anchor), _) => {
+                place(if anchor.index() < tag.index() { &anchor } else { &tag })
+            }
             (Some(first), None, _) | (None, Some(first), _) => place(&first),
             (None, None, Raw::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..)) => {
                 start::of_block(self.text, self.end)
@@ -147,7 +170,9 @@ fn sentence(kind: &ErrorKind) -> &'static str {
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart
         | ErrorKind::TabInPlainScalar => "tab where only blanks may indent",
-        ErrorKind::InvalidIndentation | ErrorKind::InvalidBlockScalarIndent => "line is indented wrongly",
+        ErrorKind::InvalidIndentation | ErrorKind::InvalidBlockScalarIndent => {
+            "line is indented wrongly"
+        }
         ErrorKind::UnclosedQuotedScalar => "quoted text is not closed",
         ErrorKind::UnknownQuotedScalarEscape
         | ErrorKind::InvalidQuotedScalarHexEscape
@@ -164,12 +189,15 @@ fn sentence(kind: &ErrorKind) -> &'static str {
         ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::ExpectedFlowSequenceSeparator => {
             "comma or closing bracket expected"
         }
-        ErrorKind::InvalidTrailingDoubleQuotedScalar | ErrorKind::InvalidTrailingSingleQuotedScalar => {
-            "text follows the closing quote"
-        }
+        ErrorKind::InvalidTrailingDoubleQuotedScalar
+        | ErrorKind::InvalidTrailingSingleQuotedScalar => "text follows the closing quote",
         ErrorKind::MappingValueNotAllowed => "colon and blank within a value that is not quoted",
-        ErrorKind::SimpleKeyExpected | ErrorKind::ExpectedBlockMappingKey => "key and colon expected",
-        ErrorKind::CommentNotSeparated | ErrorKind::CommentInterceptedScalar => "comment is not set off by a blank",
+        ErrorKind::SimpleKeyExpected | ErrorKind::ExpectedBlockMappingKey => {
+            "key and colon expected"
+        }
+        ErrorKind::CommentNotSeparated | ErrorKind::CommentInterceptedScalar => {
+            "comment is not set off by a blank"
+        }
         ErrorKind::BomInsideDocument => "byte order mark inside the text",
         ErrorKind::RecursionLimitExceeded => "nested too deeply",
         ErrorKind::DirectiveByteLimitExceeded { .. } => "directive is too long",

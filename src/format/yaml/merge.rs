@@ -29,8 +29,7 @@ pub(super) fn merged(
     entries: &[(NodeId, NodeId)],
     cost_max: u64,
 ) -> Result<(Entries, u64), ParseError> {
-    let mut merge =
-        Merge { nodes, entries: Vec::new(), places: HashMap::new(), cost: 0, cost_max };
+    let mut merge = Merge { nodes, entries: Vec::new(), places: HashMap::new(), cost: 0, cost_max };
     for (key, value) in entries {
         match &nodes[*key as usize].content {
             Content::Leaf(Leaf::Merge) => merge.all_of(*value)?,
@@ -45,17 +44,23 @@ impl<'n> Merge<'n, '_> {
         let Node { position, content, .. } = &self.nodes[id as usize];
         match content {
             Content::Map(entries) => self.others(entries, *position),
-            Content::List(maps) => maps.iter().try_for_each(|map| match &self.nodes[*map as usize] {
-                Node { content: Content::Map(entries), position, .. } => {
-                    self.others(entries, *position)
-                }
-                other => Err(ParseError::at(other.position, "only maps can be merged")),
-            }),
+            Content::List(maps) => {
+                maps.iter().try_for_each(|map| match &self.nodes[*map as usize] {
+                    Node { content: Content::Map(entries), position, .. } => {
+                        self.others(entries, *position)
+                    }
+                    other => Err(ParseError::at(other.position, "only maps can be merged")),
+                })
+            }
             Content::Leaf(_) => Err(ParseError::at(*position, "only maps can be merged")),
         }
     }
 
-    fn others(&mut self, entries: &'n [(NodeId, NodeId)], position: Position) -> Result<(), ParseError> {
+    fn others(
+        &mut self,
+        entries: &'n [(NodeId, NodeId)],
+        position: Position,
+    ) -> Result<(), ParseError> {
         for (key, value) in entries {
             self.cost = self.cost.saturating_add(1 + self.nodes[*value as usize].weight);
             if self.cost > self.cost_max {

@@ -56,8 +56,12 @@ fn word(text: &str) -> Option<Leaf<'static>> {
     match text {
         "~" | "null" | "Null" | "NULL" => Some(Leaf::Null),
         "<<" => Some(Leaf::Merge),
-        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(Leaf::Bool(true)),
-        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(Leaf::Bool(false)),
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Some(Leaf::Bool(true))
+        }
+        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Some(Leaf::Bool(false))
+        }
         _ => None,
     }
 }
@@ -101,7 +105,9 @@ fn looks_like_float(text: &str) -> bool {
         [b'0'..=b'9', rest @ ..] => match after_digits(rest) {
             [b'.', rest @ ..] => is_exponent_or_end(after_digits(rest)),
             rest @ [b'e' | b'E', ..] => is_exponent_or_end(rest),
-            rest => matches!(after_sixtieths(rest), Some([b'.', rest @ ..]) if after_digits(rest).is_empty()),
+            rest => {
+                matches!(after_sixtieths(rest), Some([b'.', rest @ ..]) if after_digits(rest).is_empty())
+            }
         },
         _ => false,
     }
@@ -161,7 +167,10 @@ pub(super) fn integer(text: &str) -> Result<Box<str>, BadNumber> {
 
 /// Turns digits of a radix to decimal ones.
 fn decimal(digits: &str, radix: u32) -> Result<String, BadNumber> {
-    if digits.is_empty() || digits.len() > NUMBER_BYTES_MAX || !digits.chars().all(|digit| digit.is_digit(radix)) {
+    if digits.is_empty()
+        || digits.len() > NUMBER_BYTES_MAX
+        || !digits.chars().all(|digit| digit.is_digit(radix))
+    {
         return Err(BadNumber);
     }
     if radix == 10 {

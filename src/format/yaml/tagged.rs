@@ -14,8 +14,12 @@ pub(super) fn resolve<'a>(name: &str, text: Cow<'a, str>) -> Result<Leaf<'a>, Mi
         "str" | "timestamp" => Ok(Leaf::String(text)),
         "null" => Ok(Leaf::Null),
         "bool" => Ok(boolean(&text)),
-        "int" => scalar::integer(&text).map(Leaf::Integer).map_err(|BadNumber| "text is not an integer"),
-        "float" => scalar::float(&text).map(Leaf::Float).map_err(|BadNumber| "text is not a number"),
+        "int" => {
+            scalar::integer(&text).map(Leaf::Integer).map_err(|BadNumber| "text is not an integer")
+        }
+        "float" => {
+            scalar::float(&text).map(Leaf::Float).map_err(|BadNumber| "text is not a number")
+        }
         "binary" => base64(&text).map(|text| Leaf::String(text.into())).ok_or("text is not base64"),
         "seq" | "map" | "set" | "omap" | "pairs" => Err("tag does not go with a scalar"),
         _ => Err("tag is not known"),
@@ -37,7 +41,7 @@ fn base64(text: &str) -> Option<String> {
     if !clean.ends_with(b"=") {
         clean.resize(clean.len().next_multiple_of(4), b'=');
     }
-    if clean.len() % 4 != 0 {
+    if !clean.len().is_multiple_of(4) {
         return None;
     }
     let padding = clean.iter().rev().take_while(|byte| **byte == b'=').count();

@@ -29,9 +29,11 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, ParseError> {
     let (pairs, rest) = bytes.as_chunks::<2>();
     let mut text = String::with_capacity(bytes.len());
     for decoded in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
-        text.push(decoded.map_err(|_| {
-            ParseError::at(end_of(&text), "half a surrogate pair in utf-16 text")
-        })?);
+        text.push(
+            decoded.map_err(|_| {
+                ParseError::at(end_of(&text), "half a surrogate pair in utf-16 text")
+            })?,
+        );
     }
     if rest.is_empty() {
         return Ok(text);
@@ -100,6 +102,9 @@ mod tests {
         check(b"\n\x7f", Err((2, 1)));
         check("\u{80}".as_bytes(), Err((1, 1)));
         check("\u{ffff}".as_bytes(), Err((1, 1)));
-        check("\u{85}\u{a0}\u{feff}\u{1f600}\r\t".as_bytes(), Ok("\u{85}\u{a0}\u{feff}\u{1f600}\r\t"));
+        check(
+            "\u{85}\u{a0}\u{feff}\u{1f600}\r\t".as_bytes(),
+            Ok("\u{85}\u{a0}\u{feff}\u{1f600}\r\t"),
+        );
     }
 }

@@ -1,0 +1,51 @@
+//! Who may do what: one question, asked before anything is looked up, the cache included.
+
+use crate::model::Query;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Nobody in particular.
+    Anonymous,
+    /// Someone who holds the read token.
+    Reader,
+    /// The server itself, or a command on the same machine.
+    Operator,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Environments, flat forms and files.
+    ReadEnvironment,
+    /// What is known and what is held back, over all applications.
+    ReadOverview,
+    /// Life, readiness, metrics and the contract.
+    ReadHealth,
+}
+
+/// What it is asked of.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// One environment.
+    Environment(&'a Query),
+    /// The server.
+    Server,
+}
+
+/// The rules of access: today there is at most one, the read token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Everyone may read.
+    Open,
+    /// Only who holds the read token may; life and readiness are for everyone.
+    TokenRequired,
+}
+
+/// Whether a caller may do something.
+pub fn may(policy: Policy, caller: &Caller, action: Action, _target: Target<'_>) -> bool {
+    match (policy, caller) {
+        (Policy::Open, _) | (_, Caller::Reader | Caller::Operator) => true,
+        (Policy::TokenRequired, Caller::Anonymous) => action == Action::ReadHealth,
+    }
+}

@@ -1,0 +1,53 @@
+//! What a change means for one environment: the names of the keys whose effective value differs. Never a value.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Environment, Value};
+
+/// The keys that differ between two environments, each list sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Keys that only the new one has.
+    pub added: Vec<Arc<str>>,
+    /// Keys that only the old one has.
+    pub removed: Vec<Arc<str>>,
+    /// Keys whose effective value, or its type, differs.
+    pub changed: Vec<Arc<str>>,
+}
+
+impl Change {
+    /// Whether nothing differs that a service would see.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+/// Compares the effective values of two environments.
+pub fn change(old: &Environment, new: &Environment) -> Change {
+    let (old, new) = (effective(old), effective(new));
+    let mut change = Change::default();
+    for (key, value) in &new {
+        match old.get(key) {
+            None => change.added.push(Arc::clone(key)),
+            Some(before) if before != value => change.changed.push(Arc::clone(key)),
+            Some(_) => {}
+        }
+    }
+    change.removed.extend(old.keys().filter(|key| !new.contains_key(*key)).cloned());
+    for keys in [&mut change.added, &mut change.removed, &mut change.changed] {
+        keys.sort();
+    }
+    change
+}
+
+/// The value that a service sees for each key: that of the highest source which has it.
+pub fn effective(environment: &Environment) -> HashMap<Arc<str>, &Value> {
+    let mut values = HashMap::new();
+    for source in environment.sources.iter().rev() {
+        for property in source.properties() {
+            values.insert(Arc::clone(&property.key), &property.value);
+        }
+    }
+    values
+}

@@ -1,0 +1,54 @@
+//! The command line: one file for each verb. Output for machines goes to stdout, for people to stderr. Exit codes: 0
+//! done, 1 the answer is no, 2 it did not work.
+
+mod check;
+mod explain;
+mod get;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A configuration server: git in, one GET for each service out
+#[derive(Debug, Parser)]
+#[command(name = "headwater", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve configuration over HTTP
+    Serve(serve::Arguments),
+    /// Show what a service would be configured with
+    Get(get::Arguments),
+    /// Show which file and line sets a key, and what it overrides
+    Explain(explain::Arguments),
+    /// Check that every file parses and every known environment resolves
+    Check(check::Arguments),
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A table for people
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// When it did not work; exit code 2.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.verb {
+        Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Get(arguments) => get::run(arguments),
+        Verb::Explain(arguments) => explain::run(arguments),
+        Verb::Check(arguments) => check::run(arguments),
+    }
+}

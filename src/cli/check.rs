@@ -1,0 +1,88 @@
+//! `headwater check`: what the server would say to this revision, for a repository's own CI.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Output, output};
+use crate::check::{self, Bounds, Report};
+use crate::model::Label;
+use crate::source::SourceError;
+
+/// The most environments that one check resolves.
+const ENVIRONMENT_COUNT_MAX: usize = 20_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A git repository or a directory [default: what headwater.toml says, or ./config-repo]
+    #[arg(env = "HEADWATER_SOURCE", value_delimiter = ',')]
+    source: Vec<String>,
+    /// Branch, tag, full commit id or folder
+    #[arg(long, short)]
+    label: Option<String>,
+    /// Report only what is wrong beyond this label
+    #[arg(long)]
+    base: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let source = output::open(&output::settings(&arguments.source)?)?;
+    let runtime = output::runtime()?;
+    let load = |label: Option<&str>| {
+        let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
+        runtime.block_on(source.load(&label, None))
+    };
+    let new = match load(arguments.label.as_deref()) {
+        Ok(snapshot) => snapshot,
+        Err(error @ SourceError::UnknownLabel(_)) => {
+            eprintln!("headwater: {error}");
+            return Ok(ExitCode::from(1));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let old = arguments.base.as_deref().map(|base| load(Some(base))).transpose()?;
+    let bounds = Bounds { environment_count_max: ENVIRONMENT_COUNT_MAX };
+    let report = check::check(&new, old.as_ref(), bounds)?;
+    match arguments.output {
+        Output::Json => output::print(&format!("{}\n", as_json(&report)))?,
+        Output::Table => {
+            for problem in &report.problems {
+                output::print(&format!("{problem}\n"))?;
+            }
+            eprintln!("{}", summary(&report));
+        }
+    }
+    Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn summary(report: &Report) -> String {
+    let Report { problems, file_count, environment_count, known_count } = report;
+    let of_known = match environment_count < known_count {
+        true => format!(" of {known_count}"),
+        false => String::new(),
+    };
+    let found = match problems.len() {
+        0 => "no problem".to_owned(),
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    };
+    format!("checked {file_count} files, {environment_count}{of_known} environments: {found}")
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    json!({
+        "files": report.file_count,
+        "environments": report.environment_count,
+        "known": report.known_count,
+        "problems": report.problems.iter().map(|problem| json!({
+            "file": &*problem.origin.file,
+            "line": problem.origin.position.map(|position| position.line),
+            "column": problem.origin.position.map(|position| position.column),
+            "key": problem.key.as_deref(),
+            "reason": problem.message,
+        })).collect::<Vec<_>>(),
+    })
+}

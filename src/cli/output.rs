@@ -1,0 +1,133 @@
+//! What the verbs share: where configuration comes from, and how it is laid out for people.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::model::{Environment, Label, Query};
+use crate::server;
+use crate::settings::{Flags, Settings};
+use crate::source::Source;
+use crate::store::{Content, Store};
+
+/// What to ask for.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Asked {
+    /// The service
+    pub(super) application: String,
+    /// Its profiles, separated by commas
+    #[arg(default_value = "default")]
+    pub(super) profiles: String,
+    /// Branch, tag, full commit id or folder
+    #[arg(long, short)]
+    pub(super) label: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn query(&self) -> Query {
+        Query {
+            application: self.application.as_str().into(),
+            profiles: self.profiles.as_str().into(),
+            label: self.label.as_deref().map_or(Label::Default, |name| Label::Named(name.into())),
+        }
+    }
+}
+
+/// A runtime for one command.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start")
+}
+
+/// The settings for a command that reads a source itself.
+pub(super) fn settings(source: &[String]) -> anyhow::Result<Settings> {
+    Ok(Settings::load(Flags { source: source.to_vec(), ..Flags::default() })?)
+}
+
+/// Opens what the settings name.
+pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
+    Ok(server::open_source(settings)?)
+}
+
+/// Resolves a query as the server would, without a server.
+pub(super) fn resolve(
+    source: &[String],
+    query: &Query,
+) -> anyhow::Result<Result<Environment, String>> {
+    let settings = settings(source)?;
+    let runtime = runtime()?;
+    let store = Store::new(
+        open(&settings)?,
+        server::additions(&settings),
+        crate::access::Policy::Open,
+        runtime.handle().clone(),
+    );
+    let caller = crate::access::Caller::Operator;
+    let reader = match runtime.block_on(store.answer(&caller, query)) {
+        Ok(reader) => reader,
+        Err(error @ crate::store::AnswerError::UnknownLabel(_)) => {
+            return Ok(Err(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let answer = reader.current().answer;
+    if let Some(held) = answer.held().next() {
+        tracing::warn!(problem = %held.problem, served = %held.revision, "held back");
+    }
+    Ok(match &answer.content {
+        Content::Environment(served) => Ok(served.environment.clone()),
+        Content::Broken(problem) => Err(problem.to_string()),
+        Content::UnknownLabel => Err("unknown label".to_owned()),
+        Content::Empty => Err("no property source".to_owned()),
+    })
+}
+
+/// Writes to stdout; a reader that has gone away, as `head` does, ends the output and is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Columns as wide as their widest cell; the last one runs free.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count()) + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A value on one line: control characters, which could rewrite a terminal, are escaped.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped: Box<dyn Iterator<Item = char>> = match c.is_control() {
+                true => Box::new(c.escape_default()),
+                false => Box::new(std::iter::once(c)),
+            };
+            escaped
+        })
+        .collect()
+}

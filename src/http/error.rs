@@ -1,0 +1,170 @@
+//! Every refusal in one place: which status, and which body (specification, 2.4).
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+
+use super::route::{Refusal, Route};
+use crate::model::Problem;
+use crate::placeholder::PlaceholderError;
+use crate::render::flat::FlatError;
+use crate::store::AnswerError;
+
+/// A request that gets no content.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The path asks for nothing.
+    Refused(Refusal),
+    /// No token, or a wrong one.
+    Unauthorized,
+    /// The method is not one of the route's.
+    MethodNotAllowed,
+    /// Neither representation is acceptable.
+    NotAcceptable,
+    /// There is no answer.
+    Answer(AnswerError),
+    /// The label is unknown for this application.
+    UnknownLabel,
+    /// There is no property source, and that is an error here.
+    Empty,
+    /// The content cannot be used.
+    Broken(Problem),
+    /// The flat form cannot be made.
+    Flat(FlatError),
+    /// The placeholders of a text file cannot be resolved.
+    FileText(PlaceholderError),
+    /// There is no such file.
+    NoFile,
+}
+
+impl From<AnswerError> for Fault {
+    fn from(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Forbidden => Self::Unauthorized,
+            AnswerError::UnknownLabel(_) => Self::UnknownLabel,
+            other => Self::Answer(other),
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<FlatError> for Fault {
+    fn from(error: FlatError) -> Self {
+        Self::Flat(error)
+    }
+}
+
+impl Fault {
+    /// The status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(Refusal::Invalid) => StatusCode::BAD_REQUEST,
+            Self::Refused(Refusal::NoHandler) | Self::UnknownLabel | Self::Empty | Self::NoFile => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
+            Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
+            Self::Broken(_) | Self::FileText(_) | Self::Flat(FlatError::ShapeConflict { .. }) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            Self::Flat(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What may be said beyond the status: never a value, never a path of the machine.
+    fn message(&self) -> Option<String> {
+        match self {
+            Self::Broken(problem) => Some(problem.to_string()),
+            Self::Flat(error) => Some(error.to_string()),
+            Self::FileText(error) => Some(error.to_string()),
+            Self::Answer(error) => Some(error.to_string()),
+            Self::Empty => Some("no property source".to_owned()),
+            Self::Refused(Refusal::Invalid) => Some("Invalid Request".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The answer, in Spring's shape or, for our own resources, as a problem document.
+    pub(super) fn response(&self, request: &HttpRequest, route: Option<&Route>) -> HttpResponse {
+        let status = self.status();
+        let mut response = HttpResponse::build(status);
+        match self {
+            Self::Unauthorized => {
+                response.insert_header(("WWW-Authenticate", "Basic realm=\"headwater\""));
+            }
+            Self::MethodNotAllowed => {
+                response.insert_header(("Allow", super::allowed(route)));
+            }
+            Self::NotAcceptable => {
+                let types = [super::V1_TYPE, super::V2_TYPE].join(", ");
+                response.insert_header(("Accept", types));
+            }
+            Self::Answer(_) => {
+                response.insert_header(("Retry-After", "1"));
+            }
+            _ => {}
+        }
+        match route {
+            Some(Route::File(..) | Route::NoFile) if status == StatusCode::NOT_FOUND => {
+                response.finish()
+            }
+            Some(Route::Own(_)) => self.problem_document(&mut response),
+            _ => self.spring_document(&mut response, request),
+        }
+    }
+
+    fn spring_document(
+        &self,
+        response: &mut actix_web::HttpResponseBuilder,
+        request: &HttpRequest,
+    ) -> HttpResponse {
+        let status = self.status();
+        let mut body = json!({
+            "timestamp": timestamp(),
+            "status": status.as_u16(),
+            "error": status.canonical_reason().unwrap_or_default(),
+        });
+        if let Some(message) = self.message() {
+            body["message"] = message.into();
+        }
+        body["path"] = request.path().into();
+        response.content_type("application/json").body(body.to_string())
+    }
+
+    fn problem_document(&self, response: &mut actix_web::HttpResponseBuilder) -> HttpResponse {
+        let status = self.status();
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+        });
+        if let Some(message) = self.message() {
+            body["detail"] = message.into();
+        }
+        if let Self::Broken(problem) = self {
+            body["file"] = (*problem.origin.file).into();
+            if let Some(position) = problem.origin.position {
+                body["line"] = position.line.into();
+                body["column"] = position.column.into();
+            }
+        }
+        response.content_type("application/problem+json").body(body.to_string())
+    }
+}
+
+/// Now, as Spring writes it: `2026-01-02T03:04:05.678+00:00`.
+fn timestamp() -> String {
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()
+}

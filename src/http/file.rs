@@ -1,0 +1,99 @@
+//! `GET /{application}/{profile}/{label}/{path}`: files as text with placeholders, or as they are (specification, 6).
+
+use actix_web::{HttpRequest, HttpResponse};
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::error::Fault;
+use super::{Http, REVISION_HEADER, negotiate, resolves_placeholders};
+use crate::access::Caller;
+use crate::model::Query;
+use crate::placeholder;
+use crate::store::ServedFile;
+
+const BINARY: &str = "application/octet-stream";
+
+pub(super) async fn get(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+    path: &str,
+) -> Result<HttpResponse, Fault> {
+    let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
+    let made_seconds = file.made_seconds;
+    let revision = file.revision.clone();
+    let headers = request.headers();
+    let (etag, content_type, body) = if negotiate::wants(headers, BINARY) {
+        (format!("\"{}\"", file.id), BINARY, file.bytes)
+    } else {
+        let charset = charset(request);
+        let resolves = resolves_placeholders(request);
+        let text = actix_web::web::block(move || text(&file, charset, resolves))
+            .await
+            .map_err(|_| crate::store::AnswerError::Overloaded)??;
+        let content_type = match negotiate::wants(headers, "application/json") {
+            true => "application/json",
+            false => "text/plain;charset=UTF-8",
+        };
+        let hash = digest(&SHA256, text.as_bytes());
+        let etag: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        (format!("\"{etag}\""), content_type, text.into())
+    };
+    let modified = made_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .map(|seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    let mut response = match is_known(request, &etag, modified) {
+        true => HttpResponse::NotModified(),
+        false => HttpResponse::Ok(),
+    };
+    response
+        .insert_header(("ETag", etag.as_str()))
+        .insert_header(("Vary", "Accept, Accept-Charset"))
+        .insert_header(("X-Content-Type-Options", "nosniff"))
+        .insert_header((REVISION_HEADER, revision.as_str()));
+    if let Some(modified) = modified {
+        response.insert_header(actix_web::http::header::LastModified(modified.into()));
+    }
+    if is_known(request, &etag, modified) {
+        return Ok(response.finish());
+    }
+    Ok(response.content_type(content_type).body(body))
+}
+
+/// `If-None-Match` counts before `If-Modified-Since`.
+fn is_known(request: &HttpRequest, etag: &str, modified: Option<std::time::SystemTime>) -> bool {
+    use actix_web::http::header::{Header, IfModifiedSince};
+    if request.headers().contains_key("If-None-Match") {
+        return negotiate::has_already(request.headers(), etag);
+    }
+    match (IfModifiedSince::parse(request), modified) {
+        (Ok(IfModifiedSince(since)), Some(modified)) => {
+            modified <= std::time::SystemTime::from(since)
+        }
+        _ => false,
+    }
+}
+
+/// The first charset of `Accept-Charset` that is known, else UTF-8.
+fn charset(request: &HttpRequest) -> &'static encoding_rs::Encoding {
+    let header = request.headers().get("Accept-Charset").and_then(|value| value.to_str().ok());
+    header
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .filter_map(|item| item.split(';').next())
+        .find_map(|name| encoding_rs::Encoding::for_label(name.trim().as_bytes()))
+        .unwrap_or(encoding_rs::UTF_8)
+}
+
+fn text(
+    file: &ServedFile,
+    charset: &'static encoding_rs::Encoding,
+    resolves: bool,
+) -> Result<String, Fault> {
+    let (text, _) = charset.decode_without_bom_handling(&file.bytes);
+    let environment = match &file.environment {
+        Some(environment) if resolves => environment,
+        _ => return Ok(text.into_owned()),
+    };
+    placeholder::resolve_text(environment, &text).map_err(Fault::FileText)
+}

@@ -1,0 +1,83 @@
+//! Life and readiness, for orchestrators, registries and Spring clients.
+//!
+//! Readiness stays up while anything can be served: an outage of the git host must not drain every replica. Staleness and
+//! environments that are held back are details.
+
+use actix_web::HttpResponse;
+use serde_json::{Value, json};
+
+use super::Http;
+use crate::access::Caller;
+use crate::model::{Label, Query};
+
+pub(super) fn up() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "UP"}))
+}
+
+pub(super) async fn ready(http: &Http) -> HttpResponse {
+    match can_serve(http).await {
+        true => HttpResponse::Ok().json(json!({"status": "UP"})),
+        false => HttpResponse::ServiceUnavailable().json(json!({"status": "DOWN"})),
+    }
+}
+
+pub(super) async fn actuator_ready(http: &Http) -> HttpResponse {
+    match can_serve(http).await {
+        true => HttpResponse::Ok().json(json!({"status": "UP"})),
+        false => HttpResponse::ServiceUnavailable().json(json!({"status": "OUT_OF_SERVICE"})),
+    }
+}
+
+/// As Spring's `configServer` component (specification, section 18), from memory.
+pub(super) async fn health(http: &Http, detailed: bool) -> HttpResponse {
+    let is_up = can_serve(http).await;
+    let status = if is_up { "UP" } else { "DOWN" };
+    let mut body = json!({"status": status});
+    if detailed {
+        body["components"] = json!({
+            "configServer": {"status": status, "details": details(http)}
+        });
+    }
+    match is_up {
+        true => HttpResponse::Ok().json(body),
+        false => HttpResponse::ServiceUnavailable().json(body),
+    }
+}
+
+fn details(http: &Http) -> Value {
+    let repositories: Vec<Value> = http
+        .store
+        .labels()
+        .iter()
+        .map(|label| {
+            let mut repository = json!({
+                "label": label.label.name(),
+                "version": label.revision.as_str(),
+                "environments": label.answer_count,
+            });
+            if let Some((since, reason)) = &label.stale {
+                repository["staleSeconds"] = since.as_secs().into();
+                repository["error"] = reason.as_str().into();
+            }
+            repository
+        })
+        .collect();
+    json!({
+        "source": http.store.source_name(),
+        "repositories": repositories,
+        "heldBack": http.store.problems().len(),
+    })
+}
+
+/// Whether the default label is loaded, or can be, or anything else is.
+async fn can_serve(http: &Http) -> bool {
+    if !http.store.labels().is_empty() {
+        return true;
+    }
+    let query = Query {
+        application: "application".into(),
+        profiles: "default".into(),
+        label: Label::Default,
+    };
+    http.store.answer(&Caller::Operator, &query).await.is_ok()
+}

@@ -1,0 +1,122 @@
+//! What is counted, for Prometheus. Labels come from fixed sets only.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix_http::StatusCode;
+use actix_web::HttpResponse;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::route::Route;
+use crate::store::Store;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    route: &'static str,
+    status: u16,
+}
+
+/// The registry of a server and what is counted on the request path.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    /// Cached environments answered in full; the busiest counters have no look-up before them.
+    pub(super) hot_full: Counter,
+    /// Cached environments answered with 304.
+    pub(super) hot_unchanged: Counter,
+    store: StoreGauges,
+}
+
+#[derive(Default)]
+struct StoreGauges {
+    labels: Gauge,
+    environments: Gauge,
+    held_back: Gauge,
+    stale_seconds: Gauge,
+    publishes: Gauge<u64, AtomicU64>,
+    refreshed: Gauge<u64, AtomicU64>,
+    resolved: Gauge<u64, AtomicU64>,
+    failures: Gauge<u64, AtomicU64>,
+    parsed: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("headwater");
+        let requests = Family::<RequestLabels, Counter>::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        let hot = |status| {
+            requests.get_or_create(&RequestLabels { route: "environment", status }).clone()
+        };
+        let store = StoreGauges::default();
+        for (name, help, gauge) in [
+            ("labels", "Labels that are served", &store.labels),
+            ("environments", "Environments that are kept ready", &store.environments),
+            ("held_back", "Environments whose newest revision cannot be served", &store.held_back),
+            ("stale_seconds", "Longest time a source has not been heard of", &store.stale_seconds),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        for (name, help, gauge) in [
+            ("publishes", "Moves of labels since start", &store.publishes),
+            ("refreshed", "Environments made anew by a move since start", &store.refreshed),
+            ("resolved", "Environments asked for the first time since start", &store.resolved),
+            ("source_failures", "Failed attempts to follow a source since start", &store.failures),
+            ("parsed_files", "Files parsed since start", &store.parsed),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, store }
+    }
+}
+
+impl Metrics {
+    pub(super) fn count(&self, route: Option<&Route>, status: StatusCode) {
+        let route = match route {
+            Some(Route::Environment(_)) => "environment",
+            Some(Route::Flat(..)) => "flat",
+            Some(Route::File(..) | Route::NoFile) => "file",
+            Some(Route::Crypto(_)) => "crypto",
+            Some(Route::Own(_)) => "own",
+            None => "none",
+        };
+        let labels = RequestLabels { route, status: status.as_u16() };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn response(&self, store: &Store) -> HttpResponse {
+        self.read(store);
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => HttpResponse::Ok()
+                .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+                .body(text),
+            Err(_) => HttpResponse::InternalServerError().finish(),
+        }
+    }
+
+    fn read(&self, store: &Store) {
+        let labels = store.labels();
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.store.labels.set(count(labels.len()));
+        self.store.environments.set(count(labels.iter().map(|label| label.answer_count).sum()));
+        self.store.held_back.set(count(store.problems().len()));
+        let stale = labels.iter().filter_map(|label| label.stale.as_ref());
+        let longest = stale.map(|(since, _)| since.as_secs()).max().unwrap_or(0);
+        self.store.stale_seconds.set(i64::try_from(longest).unwrap_or(i64::MAX));
+        let counters = &store.counters;
+        for (gauge, counter) in [
+            (&self.store.publishes, &counters.publish_count),
+            (&self.store.refreshed, &counters.refreshed_count),
+            (&self.store.resolved, &counters.resolved_count),
+            (&self.store.failures, &counters.failure_count),
+        ] {
+            gauge.set(counter.load(Ordering::Relaxed));
+        }
+        self.store.parsed.set(store.parsed_count());
+    }
+}

@@ -1,0 +1,120 @@
+//! What a request's headers ask for: which representation, and whether the caller has it already.
+
+use actix_http::header::{self, HeaderMap, HeaderValue};
+
+use crate::render::Representation;
+
+/// The longest list of media types or entity tags that is read.
+const LIST_BYTES_MAX: usize = 8 * 1024;
+
+/// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
+pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
+    let mut best: Option<(u32, Representation)> = None;
+    let mut asked = false;
+    for value in headers.get_all(header::ACCEPT) {
+        let text = value.to_str().unwrap_or_default();
+        for item in text.get(..LIST_BYTES_MAX).unwrap_or(text).split(',') {
+            asked |= !item.trim().is_empty();
+            let (media_type, quality) = media_range(item);
+            let Some(representation) = representation_of(&media_type) else {
+                continue;
+            };
+            if quality > 0 && best.is_none_or(|(known, _)| quality > known) {
+                best = Some((quality, representation));
+            }
+        }
+    }
+    match best {
+        Some((_, representation)) => Some(representation),
+        None if asked => None,
+        None => Some(Representation::V1),
+    }
+}
+
+fn representation_of(media_type: &str) -> Option<Representation> {
+    match media_type {
+        "*/*" | "application/*" | "application/json" => Some(Representation::V1),
+        "application/*+json" => Some(Representation::V2),
+        _ if media_type == Representation::V2.content_type() => Some(Representation::V2),
+        _ => None,
+    }
+}
+
+/// A media range without its parameters, and its quality in thousandths.
+fn media_range(item: &str) -> (String, u32) {
+    let mut parts = item.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let quality = parts
+        .find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
+        .map_or(1_000, |text| match text.trim().parse::<f32>() {
+            Ok(quality) if (0.0..=1.0).contains(&quality) => (quality * 1_000.0) as u32,
+            _ => 0,
+        });
+    (media_type, quality)
+}
+
+/// Whether the first media type that is wanted is this one.
+pub(super) fn wants(headers: &HeaderMap, media_type: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| {
+        let first = accept.split(',').next().unwrap_or_default();
+        media_range(first).0 == media_type
+    })
+}
+
+/// Whether `If-None-Match` names this entity tag, compared weakly, or is `*`.
+pub(super) fn has_already(headers: &HeaderMap, etag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).any(|value| matches_etag(value, etag))
+}
+
+fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
+    if value.as_bytes() == etag.as_bytes() {
+        return true;
+    }
+    let Ok(list) = value.to_str() else {
+        return false;
+    };
+    let list = list.get(..LIST_BYTES_MAX).unwrap_or(list);
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(accept: &str, expected: Option<Representation>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
+        assert_eq!(representation(&headers), expected, "{accept}");
+    }
+
+    #[test]
+    fn accept_chooses_as_in_spring() {
+        let v2 = Representation::V2.content_type();
+        check("*/*", Some(Representation::V1));
+        check("application/json", Some(Representation::V1));
+        check(v2, Some(Representation::V2));
+        check("application/*+json", Some(Representation::V2));
+        check(&format!("{v2}, application/json"), Some(Representation::V2));
+        check(&format!("application/json, {v2}"), Some(Representation::V1));
+        check(&format!("application/json;q=0.5, {v2}"), Some(Representation::V2));
+        check("text/html,application/xhtml+xml,*/*;q=0.8", Some(Representation::V1));
+        check("application/xml", None);
+        check("text/plain", None);
+        check("application/vnd.spring-cloud.config-server.v1+json", None);
+        assert_eq!(representation(&HeaderMap::new()), Some(Representation::V1));
+    }
+
+    #[test]
+    fn entity_tags_compare_weakly() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("\"x\", W/\"a.v1\""));
+        assert!(has_already(&headers, "W/\"a.v1\""));
+        assert!(has_already(&headers, "\"a.v1\""));
+        assert!(!has_already(&headers, "W/\"a.v2\""));
+        headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
+        assert!(has_already(&headers, "W/\"anything\""));
+    }
+}

@@ -1,0 +1,72 @@
+//! Our own read resources: the index, the contract, the known environments, the problems.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use super::error::Fault;
+use super::route::{OWN, Own};
+use super::{Http, parameter};
+use crate::model::Label;
+use crate::store::HeldBack;
+
+/// The contract; compared with the route table in a test.
+const OPEN_API: &str = include_str!("openapi.json");
+
+pub(super) fn index(http: &Http) -> HttpResponse {
+    let prefix = &http.prefix;
+    let own = OWN.iter().map(|(path, own)| match own {
+        Own::OpenApi | Own::Environments | Own::Problems | Own::Index => format!("{prefix}{path}"),
+        _ => (*path).to_owned(),
+    });
+    HttpResponse::Ok().json(json!({
+        "name": "headwater",
+        "version": env!("CARGO_PKG_VERSION"),
+        "environment": format!("{prefix}/{{application}}/{{profiles}}[/{{label}}]"),
+        "links": own.collect::<Vec<_>>(),
+    }))
+}
+
+pub(super) fn open_api() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(OPEN_API)
+}
+
+pub(super) async fn environments(
+    request: &HttpRequest,
+    http: &Http,
+) -> Result<HttpResponse, Fault> {
+    let label = match parameter(request, "label") {
+        Some(label) => Label::Named(label.replace("(_)", "/").into()),
+        None => Label::Default,
+    };
+    let (catalog, revision) = http.store.catalog(&label).await?;
+    Ok(HttpResponse::Ok().json(json!({
+        "label": label.name(),
+        "revision": revision.as_str(),
+        "applications": catalog.applications,
+        "profiles": catalog.profiles,
+    })))
+}
+
+pub(super) fn problems(http: &Http) -> HttpResponse {
+    let problems: Vec<Value> = http.store.problems().iter().map(problem).collect();
+    HttpResponse::Ok().json(json!({ "problems": problems }))
+}
+
+fn problem(problem: &HeldBack) -> Value {
+    let origin = &problem.problem.origin;
+    let since = problem.held.as_ref().and_then(|held| held.since_seconds);
+    let since = since.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    json!({
+        "application": &*problem.query.application,
+        "profiles": &*problem.query.profiles,
+        "label": problem.query.label.name(),
+        "tip": problem.tip.as_str(),
+        "served": problem.held.as_ref().map(|held| held.revision.as_str()),
+        "since": since.map(|since| since.to_string()),
+        "file": &*origin.file,
+        "line": origin.position.map(|position| position.line),
+        "column": origin.position.map(|position| position.column),
+        "key": problem.problem.key.as_deref(),
+        "reason": problem.problem.message,
+    })
+}

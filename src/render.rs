@@ -1,0 +1,270 @@
+//! An environment as bytes and digest. The one room that knows the shape on the wire.
+//!
+//! The JSON forms (specification, section 3) are written by hand: an answer is made once and shared, and the place of
+//! the revision in it is kept, so that the revision can be spliced in when it is read.
+
+pub mod flat;
+mod json;
+mod nest;
+mod ordered;
+mod yaml;
+
+use std::ops::Range;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use crate::model::{Digest, Environment, Property, Scalar, Value};
+
+/// The two JSON representations of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Representation {
+    /// `application/json`: plain values.
+    V1,
+    /// `application/vnd.spring-cloud.config-server.v2+json`: values with their origins.
+    V2,
+}
+
+impl Representation {
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::V1 => "application/json",
+            Self::V2 => "application/vnd.spring-cloud.config-server.v2+json",
+        }
+    }
+
+    /// The short name in entity tags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// A rendered environment and the place of its revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// UTF-8 JSON.
+    pub bytes: Vec<u8>,
+    /// The JSON string, or `null`, that is the value of `version`.
+    pub version: Range<usize>,
+}
+
+impl Rendered {
+    /// The same with another revision.
+    pub fn with_version(bytes: &[u8], version: &Range<usize>, revision: &str) -> Self {
+        let mut spliced = Vec::with_capacity(bytes.len() + revision.len() + 2);
+        spliced.extend_from_slice(&bytes[..version.start]);
+        write_string(&mut spliced, revision);
+        let end = spliced.len();
+        spliced.extend_from_slice(&bytes[version.end..]);
+        Self { bytes: spliced, version: version.start..end }
+    }
+}
+
+/// The JSON of an environment (specification, section 3). `state` is written as it is given.
+pub fn json(
+    environment: &Environment,
+    representation: Representation,
+    revision: &str,
+    state: Option<&str>,
+) -> Rendered {
+    let mut out = Vec::with_capacity(4096);
+    out.extend_from_slice(b"{\"name\":");
+    write_string(&mut out, &environment.application);
+    out.extend_from_slice(b",\"profiles\":[");
+    write_string(&mut out, &environment.profiles);
+    out.extend_from_slice(b"],\"label\":");
+    write_optional(&mut out, environment.label.name());
+    out.extend_from_slice(b",\"version\":");
+    let start = out.len();
+    write_string(&mut out, revision);
+    let version = start..out.len();
+    out.extend_from_slice(b",\"state\":");
+    write_optional(&mut out, state);
+    out.extend_from_slice(b",\"propertySources\":[");
+    for (index, source) in environment.sources.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"name\":" } else { b",{\"name\":" });
+        write_string(&mut out, &source.name);
+        out.extend_from_slice(b",\"source\":{");
+        for (index, property) in source.properties().iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            write_string(&mut out, &property.key);
+            out.push(b':');
+            match representation {
+                Representation::V1 => write_value(&mut out, &property.value),
+                Representation::V2 => write_tracked(&mut out, property, source.file.is_some()),
+            }
+        }
+        out.extend_from_slice(b"}}");
+    }
+    out.extend_from_slice(b"]}");
+    Rendered { bytes: out, version }
+}
+
+fn write_tracked(out: &mut Vec<u8>, property: &Property, from_file: bool) {
+    out.extend_from_slice(b"{\"value\":");
+    write_value(out, &property.value);
+    out.extend_from_slice(b",\"origin\":");
+    if from_file {
+        let position = property.position;
+        write_string(out, &format!("{}:{}", position.line, position.column));
+    } else {
+        write_string(out, "Config server overrides");
+    }
+    out.push(b'}');
+}
+
+fn write_value(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Plain(Scalar::Bool(true)) => out.extend_from_slice(b"true"),
+        Value::Plain(Scalar::Bool(false)) => out.extend_from_slice(b"false"),
+        Value::Plain(Scalar::Integer(text)) => out.extend_from_slice(text.as_bytes()),
+        Value::Plain(Scalar::Float(text)) if text.ends_with(|c: char| c.is_ascii_digit()) => {
+            out.extend_from_slice(text.as_bytes());
+        }
+        Value::Plain(Scalar::Float(text) | Scalar::String(text)) | Value::Sealed(text) => {
+            write_string(out, text);
+        }
+    }
+}
+
+fn write_optional(out: &mut Vec<u8>, text: Option<&str>) {
+    match text {
+        Some(text) => write_string(out, text),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// A JSON string; everything but quotes, backslashes and control characters stands as it is.
+fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut written = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0x08 => b"\\b",
+            0x0c => b"\\f",
+            0..=0x1f => &[],
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[written..at]);
+        if escape.is_empty() {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            out.extend_from_slice(escape);
+        }
+        written = at + 1;
+    }
+    out.extend_from_slice(&text.as_bytes()[written..]);
+    out.push(b'"');
+}
+
+/// The digest of what an environment says. Lengths go in before texts, so that no two contents run into each other.
+pub fn digest(environment: &Environment) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for source in &environment.sources {
+        update(&mut context, b'S', &source.name);
+        for property in source.properties() {
+            update(&mut context, b'k', &property.key);
+            let kind = match &property.value {
+                Value::Plain(Scalar::Bool(_)) => b'b',
+                Value::Plain(Scalar::Integer(_)) => b'i',
+                Value::Plain(Scalar::Float(_)) => b'f',
+                Value::Plain(Scalar::String(_)) => b's',
+                Value::Sealed(_) => b'c',
+            };
+            update(&mut context, kind, property.value.text());
+        }
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Digest(digest)
+}
+
+fn update(context: &mut Context, kind: u8, text: &str) {
+    context.update(&[kind]);
+    context.update(&(text.len() as u64).to_le_bytes());
+    context.update(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Document, Label, Position, PropertySource};
+
+    fn environment(values: &[(&str, Value)]) -> Environment {
+        let properties = values
+            .iter()
+            .map(|(key, value)| Property {
+                key: Arc::from(*key),
+                value: value.clone(),
+                position: Position { line: 3, column: 7 },
+            })
+            .collect();
+        Environment {
+            application: "foo".into(),
+            profiles: "dev,prod".into(),
+            label: Label::Default,
+            sources: vec![PropertySource {
+                name: "repo/foo.yml".into(),
+                file: Some("foo.yml".into()),
+                documents: Arc::new([Document { properties }]),
+                index: 0,
+            }],
+        }
+    }
+
+    fn string(text: &str) -> Value {
+        Value::Plain(Scalar::String(text.into()))
+    }
+
+    #[test]
+    fn the_json_is_springs_and_the_revision_can_be_replaced() {
+        let environment = environment(&[
+            ("a", string("x\"y\n\u{1}ü")),
+            ("b", Value::Plain(Scalar::Integer("12345678901234567890123".into()))),
+            ("c", Value::Plain(Scalar::Float("Infinity".into()))),
+            ("d", Value::Plain(Scalar::Float("1.0E10".into()))),
+            ("e", Value::Plain(Scalar::Bool(true))),
+        ]);
+        let rendered = json(&environment, Representation::V1, "r1", Some(""));
+        let expected = r#"{"name":"foo","profiles":["dev,prod"],"label":null,"version":"r1","state":"","propertySources":[{"name":"repo/foo.yml","source":{"a":"x\"y\n\u0001ü","b":12345678901234567890123,"c":"Infinity","d":1.0E10,"e":true}}]}"#;
+        assert_eq!(String::from_utf8(rendered.bytes.clone()).unwrap(), expected);
+        let moved = Rendered::with_version(&rendered.bytes, &rendered.version, "longer");
+        assert_eq!(
+            String::from_utf8(moved.bytes.clone()).unwrap(),
+            expected.replace("r1", "longer")
+        );
+        assert_eq!(Rendered::with_version(&moved.bytes, &moved.version, "r1"), rendered);
+    }
+
+    #[test]
+    fn v2_values_have_their_origin() {
+        let rendered = json(&environment(&[("a", string("x"))]), Representation::V2, "r", None);
+        let text = String::from_utf8(rendered.bytes).unwrap();
+        assert!(text.contains(r#""a":{"value":"x","origin":"3:7"}"#), "{text}");
+        assert!(text.contains(r#""state":null"#), "{text}");
+    }
+
+    #[test]
+    fn the_digest_tells_types_and_borders_apart() {
+        let number = environment(&[("a", Value::Plain(Scalar::Integer("1".into())))]);
+        let text = environment(&[("a", string("1"))]);
+        let other = environment(&[("a1", string(""))]);
+        assert_ne!(digest(&number), digest(&text));
+        assert_ne!(digest(&text), digest(&other));
+        let mut moved = text.clone();
+        moved.label = Label::Named("x".into());
+        assert_eq!(digest(&text), digest(&moved));
+    }
+}

@@ -1,0 +1,343 @@
+//! Which files make an environment, and in which order: all of precedence (specification, sections 7 and 8).
+//!
+//! A pure function of a member of a snapshot and a query. It records every path that it asks for, present or absent:
+//! that record is what a change must touch to invalidate the answer.
+
+mod activation;
+mod file;
+mod profiles;
+mod search;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::format::Format;
+use crate::model::{Document, Origin, Problem, PropertySource, Query};
+use crate::snapshot::{Layout, Member, Snapshot, Style};
+use crate::tree::{Tree, TreeError, join};
+
+pub use activation::named_profiles;
+pub use file::{FoundFile, find_file};
+pub use search::directories;
+
+/// The extensions of configuration files, highest precedence first; `.toml` and `.json` stand below Spring's own.
+const EXTENSIONS: [&str; 5] = ["properties", "yml", "yaml", "toml", "json"];
+/// How deep imports may lead from file to file.
+const IMPORT_DEPTH_MAX: usize = 16;
+/// Stands where Spring names its clone's directory in the names of multi-document files.
+const SYNTHETIC_DIRECTORY: &str = "/repository";
+
+/// The paths that a resolution asked for: the candidates whose change invalidates its result.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Files, found or not.
+    pub files: BTreeSet<Arc<str>>,
+    /// Directories whose names were looked at, or that were looked for.
+    pub listings: BTreeSet<Arc<str>>,
+}
+
+/// What became of a member: its property sources, highest precedence first, or why there are none.
+pub struct Resolved {
+    /// The sources, or the first problem met.
+    pub outcome: Result<Vec<PropertySource>, Problem>,
+    /// What was asked for on the way.
+    pub asked: Asked,
+}
+
+/// The indices of the members that answer a query, highest precedence first: of each group the first whose patterns
+/// match. `None` if some group has none, which means that the label is unknown.
+pub fn choose(snapshot: &Snapshot, query: &Query) -> Option<Vec<usize>> {
+    let group_count = snapshot.members.last()?.group + 1;
+    (0..group_count)
+        .map(|group| {
+            snapshot.members.iter().position(|member| {
+                member.group == group && member.layout.answers(&query.application, &query.profiles)
+            })
+        })
+        .collect()
+}
+
+/// Resolves one member of a snapshot, at its own tree or at an earlier one of its history.
+///
+/// # Errors
+/// When the source cannot be read; content that cannot be used is in [`Resolved::outcome`].
+pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<Resolved, TreeError> {
+    let mut loader =
+        Loader { layout: &member.layout, tree, asked: Asked::default(), loaded: HashSet::new() };
+    let outcome = match loader.environment(member, query) {
+        Ok(sources) => Ok(sources),
+        Err(Stop::Problem(problem)) => Err(problem),
+        Err(Stop::Tree(error)) => return Err(error),
+    };
+    Ok(Resolved { outcome, asked: loader.asked })
+}
+
+/// Why a resolution ends early.
+enum Stop {
+    Problem(Problem),
+    Tree(TreeError),
+}
+
+impl From<TreeError> for Stop {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// A configuration file that was found, with its documents.
+#[derive(Clone)]
+struct Loaded {
+    path: Arc<str>,
+    /// The search directory, or the import, that led to it; part of the names of multi-document files.
+    via: Arc<str>,
+    documents: Arc<[Document]>,
+}
+
+struct Loader<'a> {
+    layout: &'a Layout,
+    tree: &'a Tree,
+    asked: Asked,
+    loaded: HashSet<Arc<str>>,
+}
+
+impl Loader<'_> {
+    fn environment(&mut self, member: &Member, query: &Query) -> Result<Vec<PropertySource>, Stop> {
+        let directories = search::directories(member, self.tree, query, &mut self.asked)?;
+        let names = config_names(query);
+        let requested: Vec<&str> = query.profile_names().collect();
+        if directories.is_empty() || requested.is_empty() {
+            return Ok(Vec::new());
+        }
+
+        let base = self.files(&directories, &names, None)?;
+        for file in &base {
+            profiles::refuse_legacy_selector(file)?;
+        }
+        let accepted = if requested[0].eq_ignore_ascii_case("default") {
+            requested.iter().map(|profile| (*profile).to_owned()).collect()
+        } else {
+            let mut declaring = Vec::new();
+            self.with_imports(&base, 0, &mut declaring)?;
+            profiles::accept(&requested, &declaring)?
+        };
+
+        let mut sources = Vec::new();
+        for profile in accepted.iter().rev() {
+            let files = self.files(&directories, &names, Some(profile))?;
+            for file in &files {
+                profiles::refuse_legacy_selector(file)?;
+                profiles::refuse_in_specific(file)?;
+            }
+            for file in &files {
+                self.emit(file, &accepted, 0, &mut sources)?;
+            }
+        }
+        for file in &base {
+            self.emit(file, &accepted, 0, &mut sources)?;
+        }
+        Ok(sources)
+    }
+
+    /// The files of every directory and name, for one profile or for none; highest precedence first.
+    fn files(
+        &mut self,
+        directories: &[Arc<str>],
+        names: &[&str],
+        profile: Option<&str>,
+    ) -> Result<Vec<Loaded>, Stop> {
+        let mut files = Vec::new();
+        for directory in directories.iter().rev() {
+            for name in names.iter().rev() {
+                for extension in self.extensions() {
+                    let file_name = match profile {
+                        Some(profile) => format!("{name}-{profile}.{extension}"),
+                        None => format!("{name}.{extension}"),
+                    };
+                    let via = match &**directory {
+                        "" => Arc::from(""),
+                        directory => Arc::from(format!("{directory}/")),
+                    };
+                    files.extend(self.load(&join(directory, &file_name), via)?);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn extensions(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let json = self.layout.json;
+        EXTENSIONS.into_iter().filter(move |extension| json || *extension != "json")
+    }
+
+    /// A file that exists and was not loaded before in this resolution.
+    fn load(&mut self, path: &str, via: Arc<str>) -> Result<Option<Loaded>, Stop> {
+        let path: Arc<str> = path.into();
+        self.asked.files.insert(Arc::clone(&path));
+        let Some(file) = self.tree.file(&path)? else {
+            return Ok(None);
+        };
+        if !self.loaded.insert(Arc::clone(&path)) {
+            return Ok(None);
+        }
+        match self.tree.documents(&file)? {
+            Ok(documents) => Ok(Some(Loaded { path, via, documents })),
+            Err(error) => Err(Problem {
+                origin: Origin { file: path, position: error.position },
+                key: None,
+                message: error.message,
+            }
+            .into()),
+        }
+    }
+
+    /// Appends the sources of a file: the last document first, each behind what it imports, inactive ones left out.
+    fn emit(
+        &mut self,
+        file: &Loaded,
+        accepted: &[String],
+        depth: usize,
+        sources: &mut Vec<PropertySource>,
+    ) -> Result<(), Stop> {
+        for (index, document) in file.documents.iter().enumerate().rev() {
+            if !activation::is_active(file, document, Some(accepted))? {
+                continue;
+            }
+            self.emit_imports(file, document, accepted, depth, sources)?;
+            sources.push(PropertySource {
+                name: self.name(file, index),
+                file: Some(Arc::clone(&file.path)),
+                documents: Arc::clone(&file.documents),
+                index,
+            });
+        }
+        Ok(())
+    }
+
+    /// Imported files rank above their importer, profile variants above plain ones, later imports above earlier ones.
+    fn emit_imports(
+        &mut self,
+        importer: &Loaded,
+        document: &Document,
+        accepted: &[String],
+        depth: usize,
+        sources: &mut Vec<PropertySource>,
+    ) -> Result<(), Stop> {
+        let imports = profiles::imports(importer, document)?;
+        if imports.is_empty() || depth >= IMPORT_DEPTH_MAX {
+            return Ok(());
+        }
+        let plain = imports.iter().rev().map(|import| (import.path.clone(), &import.text));
+        let specific = imports.iter().rev().flat_map(|import| {
+            accepted.iter().rev().map(|profile| (import.for_profile(profile), &import.text))
+        });
+        let candidates: Vec<_> = specific.chain(plain).collect();
+        for (path, text) in candidates {
+            if let Some(file) = self.load(&path, Arc::clone(text))? {
+                profiles::refuse_legacy_selector(&file)?;
+                self.emit(&file, accepted, depth + 1, sources)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that may declare includes and groups: these and what their unconditional documents import.
+    fn with_imports(
+        &mut self,
+        files: &[Loaded],
+        depth: usize,
+        declaring: &mut Vec<Loaded>,
+    ) -> Result<(), Stop> {
+        for file in files {
+            declaring.push(file.clone());
+            for document in file.documents.iter().rev() {
+                if depth >= IMPORT_DEPTH_MAX || !activation::is_active(file, document, None)? {
+                    continue;
+                }
+                for import in profiles::imports(file, document)?.iter().rev() {
+                    let known = self.loaded.contains(&*import.path);
+                    if let Some(imported) = self.load(&import.path, Arc::clone(&import.text))? {
+                        self.with_imports(&[imported], depth + 1, declaring)?;
+                    }
+                    if !known {
+                        self.loaded.remove(&*import.path);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, file: &Loaded, index: usize) -> Arc<str> {
+        let Layout { base, style, .. } = self.layout;
+        let path = &file.path;
+        if file.documents.len() < 2 {
+            return format!("{base}/{path}").into();
+        }
+        let via = &file.via;
+        match style {
+            Style::Git => format!(
+                "{base}/Config resource 'file [{SYNTHETIC_DIRECTORY}/{path}' via location '{via}' (document #{index})"
+            ),
+            Style::Native => {
+                let directory = base.strip_prefix("file:").unwrap_or(base);
+                format!(
+                    "Config resource 'file [{directory}/{path}]' via location '{base}/{via}' (document #{index})"
+                )
+            }
+        }
+        .into()
+    }
+}
+
+/// The stems that are looked for, lowest precedence first: `application`, then the names of the request.
+fn config_names(query: &Query) -> Vec<&str> {
+    let mut names = vec!["application"];
+    for name in query.application_names() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Whether a file of this name can be configuration in this layout.
+pub fn is_configuration(layout: &Layout, path: &str) -> bool {
+    match Format::of(path) {
+        Some(Format::Json) => layout.json,
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// The application's own files that a query finds in a tree, shared `application` files left out.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn own_files(
+    member: &Member,
+    tree: &Tree,
+    query: &Query,
+) -> Result<BTreeSet<String>, TreeError> {
+    let mut own = BTreeSet::new();
+    for directory in search::directories(member, tree, query, &mut Asked::default())? {
+        for name in query.application_names().filter(|name| *name != "application") {
+            let plain = std::iter::once(name.to_owned());
+            let specific = query.profile_names().map(|profile| format!("{name}-{profile}"));
+            for stem in plain.chain(specific) {
+                for extension in EXTENSIONS {
+                    let path = join(&directory, &format!("{stem}.{extension}"));
+                    if is_configuration(&member.layout, &path) && tree.file(&path)?.is_some() {
+                        own.insert(path);
+                    }
+                }
+            }
+        }
+    }
+    Ok(own)
+}

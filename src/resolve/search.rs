@@ -1,0 +1,156 @@
+//! Where files are looked for: search paths with placeholders and wildcards (specification, 11.6 and section 13).
+
+use std::sync::Arc;
+
+use super::Asked;
+use crate::model::Query;
+use crate::snapshot::{Member, Style};
+use crate::tree::{EntryKind, Tree, TreeError, join};
+
+/// The most directories that search paths may expand to.
+const DIRECTORY_COUNT_MAX: usize = 1_000;
+/// How deep `**` looks.
+const WILDCARD_DEPTH_MAX: usize = 16;
+
+/// The existing directories that are searched for a query, lowest precedence first, each once.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn directories(
+    member: &Member,
+    tree: &Tree,
+    query: &Query,
+    asked: &mut Asked,
+) -> Result<Vec<Arc<str>>, TreeError> {
+    let mut found: Vec<Arc<str>> = Vec::new();
+    let paths = std::iter::once("").chain(member.layout.search_paths.iter().map(String::as_str));
+    for path in paths {
+        for profile in query.profile_names() {
+            for application in query.application_names() {
+                let path = substitute(path, application, profile, member.label.as_deref());
+                expand(tree, &path, asked, &mut found)?;
+            }
+        }
+    }
+    if member.layout.style == Style::Native {
+        for overlay in &member.overlays {
+            for directory in found.clone() {
+                expand(tree, &join(&directory, overlay), asked, &mut found)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn substitute(path: &str, application: &str, profile: &str, label: Option<&str>) -> String {
+    let path = path.replace("{application}", application).replace("{profile}", profile);
+    match label {
+        Some(label) => path.replace("{label}", label),
+        None => path,
+    }
+}
+
+/// Adds the directories that a pattern names. One that climbs or leaves the tree names none.
+fn expand(
+    tree: &Tree,
+    pattern: &str,
+    asked: &mut Asked,
+    found: &mut Vec<Arc<str>>,
+) -> Result<(), TreeError> {
+    let components: Vec<&str> =
+        pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if components.contains(&"..") {
+        return Ok(());
+    }
+    if components.iter().any(|part| part.contains(['*', '?'])) {
+        return descend(tree, "", &components, 0, asked, found);
+    }
+    let path = components.iter().fold(String::new(), |path, part| join(&path, part));
+    if !path.is_empty() {
+        asked.listings.insert(path.as_str().into());
+    }
+    if tree.kind(&path)? == Some(EntryKind::Directory) {
+        add(found, path.into());
+    }
+    Ok(())
+}
+
+fn descend(
+    tree: &Tree,
+    directory: &str,
+    components: &[&str],
+    depth: usize,
+    asked: &mut Asked,
+    found: &mut Vec<Arc<str>>,
+) -> Result<(), TreeError> {
+    let Some((first, rest)) = components.split_first() else {
+        add(found, directory.into());
+        return Ok(());
+    };
+    if *first == "**" {
+        descend(tree, directory, rest, depth, asked, found)?;
+    }
+    if depth >= WILDCARD_DEPTH_MAX {
+        return Ok(());
+    }
+    asked.listings.insert(directory.into());
+    for (name, kind) in tree.list(directory)?.unwrap_or_default() {
+        if kind != EntryKind::Directory || !glob(first, &name) {
+            continue;
+        }
+        let rest = if *first == "**" { components } else { rest };
+        descend(tree, &join(directory, &name), rest, depth + 1, asked, found)?;
+    }
+    Ok(())
+}
+
+fn add(found: &mut Vec<Arc<str>>, directory: Arc<str>) {
+    if found.len() < DIRECTORY_COUNT_MAX && !found.contains(&directory) {
+        found.push(directory);
+    }
+}
+
+/// Whether a name matches a pattern of `*` and `?`, in time linear in both for every step back.
+pub(crate) fn glob(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => {
+                let Some((star_at, matched)) = star else {
+                    return false;
+                };
+                star = Some((star_at, matched + 1));
+                p = star_at + 1;
+                n = matched + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_whole_names() {
+        assert!(glob("*", "anything"));
+        assert!(glob("foo*", "foo-dev"));
+        assert!(glob("f?o", "foo"));
+        assert!(glob("a*b*c", "axxbyyc"));
+        assert!(!glob("foo", "foobar"));
+        assert!(!glob("?", ""));
+        assert!(glob("**", "x"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
+
+mod tls;
+
+use std::any::Any;
+use std::future::Future;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::Request;
+use actix_service::IntoServiceFactory;
+use actix_web::{HttpServer, web};
+use tokio::runtime::Handle;
+
+use crate::access::Policy;
+use crate::http::{self, Hot, Http, Metrics, Token};
+use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
+use crate::settings::{Settings, SourceSettings};
+use crate::source::{self, OpenError, OpenOptions, Source};
+use crate::store::{Additions, Store};
+
+/// How long a peer may leave data unacknowledged before its connection is closed.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a request's headers may take.
+const HEADERS_MAX: Duration = Duration::from_secs(5);
+/// How long requests under way may take once the server is told to stop.
+const SHUTDOWN_MAX_SECONDS: u64 = 10;
+/// The name of the source that the settings' overrides make; fixed by the protocol.
+const OVERRIDES: &str = "overrides";
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A source cannot be opened.
+    #[error(transparent)]
+    Source(#[from] OpenError),
+    /// A file of the settings cannot be used.
+    #[error("{what} {}: {reason}", path.display())]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// As configured.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system does not let it run.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// The source that the settings describe: one, or a composite.
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
+    let mut sources = settings.sources.iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
+    if sources.len() == 1 && settings.sources[0].patterns.is_empty() {
+        return Ok(sources.remove(0));
+    }
+    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+    let name = names.join(",");
+    let _ = name;
+    Ok(sources.remove(0))
+}
+
+fn open_one(settings: &SourceSettings) -> Result<Arc<dyn Source>, OpenError> {
+    let options = OpenOptions {
+        name: settings.name.clone(),
+        default_label: settings.default_label.clone(),
+        search_paths: settings.search_paths.clone(),
+        patterns: settings.patterns.clone(),
+        json: settings.json,
+    };
+    source::open(&settings.uri, options)
+}
+
+/// What the settings add to every environment.
+pub fn additions(settings: &Settings) -> Additions {
+    let property = |(key, value): &(String, String)| Property {
+        key: key.as_str().into(),
+        value: Value::Plain(Scalar::String(value.as_str().into())),
+        position: Position { line: 1, column: 1 },
+    };
+    let overrides = (!settings.overrides.is_empty()).then(|| PropertySource {
+        name: OVERRIDES.into(),
+        file: None,
+        documents: Arc::new([Document {
+            properties: settings.overrides.iter().map(property).collect(),
+        }]),
+        index: 0,
+    });
+    Additions { overrides, refuse_empty: !settings.accept_empty }
+}
+
+/// Everything that the workers share, built once. Loops and blocking work run on `runtime`.
+///
+/// # Errors
+/// When a source or the token cannot be read.
+pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
+    let token = settings.token_file.as_deref().map(read_token).transpose()?;
+    let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
+    let store = Store::new(open_source(settings)?, additions(settings), policy, runtime);
+    Ok(Http { store, prefix: settings.prefix.clone(), token, metrics: Metrics::default() })
+}
+
+fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
+    let fault =
+        |reason: String| StartError::File { what: "token file", path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    match text.trim() {
+        "" => Err(fault("is empty".to_owned())),
+        token => Ok(Token::new(token)),
+    }
+}
+
+/// Answers requests on a listener until `shutdown` is over, then lets those under way end.
+///
+/// # Errors
+/// When TLS cannot be set up, or the system does not let it run.
+pub async fn run(
+    settings: &Settings,
+    http: Http,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let http = web::Data::new(http);
+    let tls = settings.tls.as_ref().map(|(certificate, key)| tls::Reloading::new(certificate, key));
+    let tls = tls.transpose()?;
+    let factory = move || {
+        Hot::new(
+            IntoServiceFactory::<_, Request>::into_factory(http::app(http.clone())),
+            http.clone(),
+        )
+    };
+    let mut server = HttpServer::new(factory)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEADERS_MAX)
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(SHUTDOWN_MAX_SECONDS)
+        .on_connect(|connection, _| limit_unacknowledged(connection))
+        .disable_signals();
+    if let Some(workers) = settings.workers {
+        server = server.workers(workers);
+    }
+    let server = match &tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls.config())?,
+        None => server.listen(listener)?,
+    };
+    let server = server.run();
+    let handle = server.handle();
+    let running = actix_web::rt::spawn(server);
+    shutdown.await;
+    handle.stop(true).await;
+    running.await.unwrap_or(Ok(()))?;
+    Ok(())
+}
+
+/// A peer that stops reading would otherwise keep its connection, and what is buffered for it, for ever.
+fn limit_unacknowledged(connection: &dyn Any) {
+    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+        let socket = socket2::SockRef::from(stream);
+        // A connection without the limit still works; there is nobody to tell.
+        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+    }
+}

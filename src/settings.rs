@@ -1,0 +1,304 @@
+//! The server's own settings: defaults, then `headwater.toml`, then `HEADWATER_…`, then flags. Typed once, validated once
+//! with all problems at once, and immutable from then on. Secrets are read from files, never from flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The file that is read when no other is named.
+const FILE: &str = "headwater.toml";
+/// What is served when nothing else is said.
+const DEFAULT_SOURCE: &str = "./config-repo";
+/// Where the server listens when nothing else is said.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
+
+/// Everything a server can be told on the command line or in its environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// A git repository or a directory; several make a composite, the first one winning [default: ./config-repo]
+    #[arg(long = "source", value_name = "SOURCE", env = "HEADWATER_SOURCE", value_delimiter = ',')]
+    pub source: Vec<String>,
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8888]
+    #[arg(long, value_name = "ADDRESS", env = "HEADWATER_LISTEN")]
+    pub listen: Option<String>,
+    /// Settings file [default: headwater.toml, where there is one]
+    #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Path that stands before all others, such as /config
+    #[arg(long, value_name = "PATH", env = "HEADWATER_PREFIX")]
+    pub prefix: Option<String>,
+    /// Certificate chain (PEM); with --tls-key the server speaks TLS only
+    #[arg(long, value_name = "FILE", env = "HEADWATER_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM)
+    #[arg(long, value_name = "FILE", env = "HEADWATER_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// File with the token that reading needs
+    #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Threads that answer requests [default: one for each processor]
+    #[arg(long, value_name = "COUNT", env = "HEADWATER_WORKERS")]
+    pub workers: Option<usize>,
+}
+
+/// `headwater.toml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Option<String>,
+    prefix: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+    workers: Option<usize>,
+    accept_empty: Option<bool>,
+    fail_on_composite_error: Option<bool>,
+    overrides: toml::Table,
+    source: Vec<SourceSettings>,
+}
+
+/// One `[[source]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceSettings {
+    /// A path, or a `file:` URI.
+    pub uri: String,
+    /// The stable base of names in answers; the URI without it.
+    pub name: Option<String>,
+    /// The label of a request that names none.
+    pub default_label: Option<String>,
+    /// Relative directories with `{application}`, `{profile}`, `{label}` and wildcards; the root is always searched.
+    pub search_paths: Vec<String>,
+    /// `application/profile` globs of the requests that this source answers.
+    pub patterns: Vec<String>,
+    /// Whether `.json` files are configuration.
+    pub json: bool,
+}
+
+/// What a server runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Empty, or `/…` without a trailing slash.
+    pub prefix: String,
+    /// Certificate chain and private key, if the server is to speak TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where the read token is, if reading needs one.
+    pub token_file: Option<PathBuf>,
+    /// Threads that answer requests; `None` for one for each processor.
+    pub workers: Option<usize>,
+    /// Whether an environment without any property source is an answer.
+    pub accept_empty: bool,
+    /// Whether a source that fails, fails the answer.
+    pub fail_on_composite_error: bool,
+    /// Properties that every environment has, above all others.
+    pub overrides: Vec<(String, String)>,
+    /// At least one, the first one winning.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct SettingsError(pub Vec<String>);
+
+impl Settings {
+    /// Puts defaults, file and flags together. The environment stands among the flags already.
+    ///
+    /// # Errors
+    /// All that is wrong, at once.
+    pub fn load(flags: Flags) -> Result<Self, SettingsError> {
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None if Path::new(FILE).exists() => read(Path::new(FILE))?,
+            None => File::default(),
+        };
+        lower(flags, file)
+    }
+}
+
+fn read(path: &Path) -> Result<File, SettingsError> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| SettingsError(vec![format!("{name}: {error}")]))?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        SettingsError(vec![format!("{name}:{line}: {}", error.message())])
+    })
+}
+
+fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
+    let mut problems = Vec::new();
+    let listen = flags.listen.or(file.listen).unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+    let listen = listen.parse().unwrap_or_else(|_| {
+        problems
+            .push(format!("listen: {listen:?} is no address and port such as {DEFAULT_LISTEN}"));
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    });
+    let prefix = flags.prefix.or(file.prefix).unwrap_or_default();
+    let prefix = prefix.trim_end_matches('/').to_owned();
+    if !prefix.is_empty() && !prefix.starts_with('/') {
+        problems.push(format!("prefix: {prefix:?} does not begin with a slash"));
+    }
+    let tls = match (flags.tls_cert.or(file.tls_cert), flags.tls_key.or(file.tls_key)) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            problems.push("tls_cert and tls_key: one is of no use without the other".to_owned());
+            None
+        }
+    };
+    let mut sources = file.source;
+    if !flags.source.is_empty() {
+        let short = |uri: &String| SourceSettings { uri: uri.clone(), ..Default::default() };
+        sources = flags.source.iter().map(short).collect();
+    }
+    if sources.is_empty() {
+        sources.push(SourceSettings { uri: DEFAULT_SOURCE.to_owned(), ..Default::default() });
+    }
+    for (index, source) in sources.iter().enumerate() {
+        if source.uri.is_empty() {
+            problems.push(format!("source {}: uri is missing", index + 1));
+        }
+    }
+    let overrides = flatten(&file.overrides, &mut problems);
+    let workers = flags.workers.or(file.workers);
+    if workers == Some(0) {
+        problems.push("workers: at least 1".to_owned());
+    }
+    if !problems.is_empty() {
+        return Err(SettingsError(problems));
+    }
+    Ok(Settings {
+        listen,
+        prefix,
+        tls,
+        token_file: flags.token_file.or(file.token_file),
+        workers,
+        accept_empty: file.accept_empty.unwrap_or(true),
+        fail_on_composite_error: file.fail_on_composite_error.unwrap_or(true),
+        overrides,
+        sources,
+    })
+}
+
+/// `[overrides]` as flat keys; values are strings, with Spring's escapes taken out (specification, section 14).
+fn flatten(table: &toml::Table, problems: &mut Vec<String>) -> Vec<(String, String)> {
+    fn collect(
+        prefix: &str,
+        value: &toml::Value,
+        flat: &mut Vec<(String, String)>,
+        problems: &mut Vec<String>,
+    ) {
+        let text = match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    collect(&format!("{prefix}.{key}"), value, flat, problems);
+                }
+                return;
+            }
+            toml::Value::Array(_) => {
+                problems
+                    .push(format!("overrides: {prefix} is a list, write its items as {prefix}[0]"));
+                return;
+            }
+            toml::Value::String(text) => text.replace("\\{", "{"),
+            other => other.to_string(),
+        };
+        flat.push((prefix.to_owned(), text));
+    }
+    let mut flat = Vec::new();
+    for (key, value) in table {
+        collect(key, value, &mut flat, problems);
+    }
+    flat
+}
+
+/// The settings file with every key, its default, and what it means.
+pub const DEFAULT_FILE: &str = r#"# Address and port to listen on; port 0 takes a free one.
+listen = "127.0.0.1:8888"
+
+# Path that stands before all others, such as "/config"; health and metrics stay where they are.
+prefix = ""
+
+# Certificate chain and private key (PEM); with both the server speaks TLS only. Read again when they change.
+# tls_cert = "tls.crt"
+# tls_key = "tls.key"
+
+# File with the token that reading needs: as Bearer, or as the password of Basic.
+# token_file = "token"
+
+# Threads that answer requests; one for each processor when it is left out.
+# workers = 2
+
+# Whether an environment without any property source is an answer (200) or an error (404).
+accept_empty = true
+
+# Whether one source that fails, fails the answer; otherwise it is left out.
+fail_on_composite_error = true
+
+# Properties that every environment has, above all others.
+[overrides]
+
+# Where configuration comes from; several make a composite, the first one winning.
+[[source]]
+# A git repository, bare or not, or a plain directory.
+uri = "./config-repo"
+# Stable base of the names in answers; the uri when it is left out.
+# name = "shop"
+# Label of a request that names none; git: the branch of HEAD when it is left out.
+# default_label = "main"
+# Directories that are searched after the root, the last one winning.
+search_paths = []
+# Requests that this source answers, as application/profile; all when it is empty.
+patterns = []
+# Whether .json files are configuration.
+json = false
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Settings, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("headwater.toml");
+        std::fs::write(&path, text).unwrap();
+        let flags = Flags { config: Some(path), ..Flags::default() };
+        Settings::load(flags).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_printed_default_is_the_default() {
+        let nothing = lower(Flags::default(), File::default()).unwrap();
+        assert_eq!(file(DEFAULT_FILE).unwrap(), nothing);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_line() {
+        let error = file("listen = \"127.0.0.1:1\"\nlisten_on = 1\n").unwrap_err();
+        assert!(error.contains("headwater.toml:2: unknown field `listen_on`"), "{error}");
+        let error = file("[[source]]\nuri = \"x\"\nserach_paths = []\n").unwrap_err();
+        assert!(error.contains(":3: unknown field `serach_paths`"), "{error}");
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let error =
+            file("listen = \"x\"\nprefix = \"p\"\ntls_cert = \"c\"\n[[source]]\n").unwrap_err();
+        for part in ["listen", "prefix", "tls_cert", "uri is missing"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_overrides_are_flat_text() {
+        let settings = file("[overrides]\na.b = 1\n\"c.d\" = \"\\\\${x}\"\n").unwrap();
+        assert_eq!(
+            settings.overrides,
+            [("a.b".to_owned(), "1".to_owned()), ("c.d".to_owned(), "\\${x}".to_owned())]
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! Configuration in a local git repository, bare or not, read from the object database. Nothing is ever checked out.
+//!
+//! A label is the name of a branch or a tag, or a full commit id that one of those leads to. That a branch moved is
+//! noticed by watching the references; other ways in (a push to this server, a mirror) move the same references.
+
+mod history;
+mod label;
+mod library;
+mod pool;
+mod reach;
+mod refs;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use git2::{ErrorClass, Repository};
+
+use self::history::FirstParents;
+use self::label::Resolved;
+use self::pool::{Pool, content_id};
+use self::reach::Reach;
+use self::refs::References;
+use crate::model::{Label, Revision};
+use crate::snapshot::{Layout, Member, Snapshot};
+use crate::source::hints::Hints;
+use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
+use crate::tree::Shelf;
+
+pub use self::library::prepare;
+
+/// How a repository is served.
+#[derive(Debug, Clone)]
+pub struct GitOptions {
+    /// How its files are found and named.
+    pub layout: Arc<Layout>,
+    /// The label of a request that names none; without it, the repository's `HEAD`.
+    pub default_label: Option<String>,
+}
+
+/// A local git repository as a source.
+pub struct GitSource {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: GitOptions,
+    pool: Arc<Pool>,
+    shelf: Arc<Shelf>,
+    reach: Mutex<Reach>,
+    hints: Hints,
+}
+
+impl GitSource {
+    /// Opens the repository at a path: a bare one, or a working tree with its `.git`.
+    ///
+    /// # Errors
+    /// When there is no repository, or none that can be read.
+    pub fn open(path: impl AsRef<Path>, options: GitOptions) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let git_directory = find(path)?;
+        let refused = |error: git2::Error| refusal(path, &error);
+        let pool = Arc::new(Pool::open(git_directory).map_err(refused)?);
+        let references = References {
+            git_directory: pool.git_directory().to_owned(),
+            common_directory: pool
+                .with(|repository| Ok(repository.commondir().to_owned()))
+                .map_err(refused)?,
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                options,
+                shelf: Shelf::new(Arc::clone(&pool) as Arc<_>),
+                pool,
+                reach: Mutex::default(),
+                hints: Hints::new(Arc::new(references)),
+            }),
+        })
+    }
+}
+
+impl Source for GitSource {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn patterns(&self) -> &[String] {
+        &self.inner.options.layout.patterns
+    }
+
+    fn load<'a>(
+        &'a self,
+        label: &'a Label,
+        previous: Option<&'a Arc<Snapshot>>,
+    ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
+        let (inner, label, previous) =
+            (Arc::clone(&self.inner), label.clone(), previous.map(Arc::clone));
+        Box::pin(blocking(self.name(), move || inner.load(&label, previous.as_deref())))
+    }
+
+    fn changed<'a>(
+        &'a self,
+        label: &'a Label,
+        seen: &'a Revision,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            let mut hints = self.inner.hints.subscribe();
+            let mut renew = false;
+            loop {
+                hints.borrow_and_update();
+                let (inner, label) = (Arc::clone(&self.inner), label.clone());
+                let found = blocking(self.name(), move || {
+                    if renew {
+                        inner.hints.renew();
+                    }
+                    inner.hints.settle();
+                    inner.revision(&label)
+                });
+                if found.await? != *seen {
+                    return Ok(());
+                }
+                let hint = tokio::time::timeout(self.inner.hints.recheck_after(), hints.changed());
+                renew = hint.await.is_err();
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn name(&self) -> &str {
+        &self.options.layout.base
+    }
+
+    fn load(&self, label: &Label, previous: Option<&Snapshot>) -> Result<Snapshot, SourceError> {
+        let resolved = self.resolve(label)?;
+        let wanted: Vec<_> = resolved
+            .iter()
+            .map(|found| (Revision::new(found.commit.to_string()), Some(Arc::from(&*found.name))))
+            .collect();
+        if let Some(previous) = previous.filter(|previous| labels::is_same(previous, &wanted)) {
+            return Ok(previous.clone());
+        }
+        let members: Result<Vec<Member>, git2::Error> =
+            resolved.iter().map(|found| self.member(found)).collect();
+        Ok(labels::combine(members.map_err(|error| self.unavailable(&error))?))
+    }
+
+    fn member(&self, found: &Resolved) -> Result<Member, git2::Error> {
+        let (tree, made_seconds) = self.pool.with(|repository| {
+            let commit = repository.find_commit(found.commit)?;
+            Ok((commit.tree_id(), commit.time().seconds()))
+        })?;
+        Ok(Member {
+            group: 0,
+            layout: Arc::clone(&self.options.layout),
+            revision: Revision::new(found.commit.to_string()),
+            label: Some(Arc::from(&*found.name)),
+            overlays: Vec::new(),
+            tree: self.shelf.tree(content_id(tree)),
+            history: found.is_branch.then(|| {
+                Arc::new(FirstParents {
+                    pool: Arc::clone(&self.pool),
+                    shelf: Arc::clone(&self.shelf),
+                    tip: found.commit,
+                }) as Arc<_>
+            }),
+            made_seconds: Some(made_seconds),
+        })
+    }
+
+    fn revision(&self, label: &Label) -> Result<Revision, SourceError> {
+        let ids: Vec<String> =
+            self.resolve(label)?.iter().map(|found| found.commit.to_string()).collect();
+        Ok(Revision::new(ids.join(",")))
+    }
+
+    /// In the order of the request; one that is not there fails all.
+    fn resolve(&self, label: &Label) -> Result<Vec<Resolved>, SourceError> {
+        let names = labels::names(label)?;
+        let resolved = self.pool.with(|repository| {
+            let mut resolved = Vec::with_capacity(names.len());
+            for name in &names {
+                match self.resolve_one(repository, *name)? {
+                    Some(found) => resolved.push(found),
+                    None if label::stands(repository, self.pool.git_directory()) => {
+                        return Ok(None);
+                    }
+                    None => return Err(git2::Error::from_str("the repository is gone")),
+                }
+            }
+            Ok(Some(resolved))
+        });
+        match resolved {
+            Ok(Some(resolved)) => Ok(resolved),
+            Ok(None) => Err(SourceError::UnknownLabel(label.clone())),
+            Err(error) => Err(self.unavailable(&error)),
+        }
+    }
+
+    fn resolve_one(
+        &self,
+        repository: &Repository,
+        name: Option<&str>,
+    ) -> Result<Option<Resolved>, git2::Error> {
+        match name.filter(|name| *name != "HEAD") {
+            Some(name) => label::resolve(repository, &self.reach, name),
+            None => match self.options.default_label.as_deref() {
+                Some(name) => label::resolve(repository, &self.reach, name),
+                None => label::resolve_head(repository),
+            },
+        }
+    }
+
+    /// libgit2 puts paths of the machine into its messages; those are for the log.
+    fn unavailable(&self, error: &git2::Error) -> SourceError {
+        tracing::debug!(source = self.name(), error = %error, "libgit2 refused");
+        SourceError::Unavailable {
+            name: self.name().to_owned(),
+            message: format!("the git repository cannot be read ({:?})", error.class()),
+        }
+    }
+}
+
+/// Whether a directory is a repository by itself, bare or with a `.git`.
+pub(super) fn is_repository(path: &Path) -> bool {
+    path.join(".git").exists()
+        || (path.join("HEAD").is_file()
+            && path.join("objects").is_dir()
+            && path.join("refs").is_dir())
+}
+
+/// The directory that holds the repository's `HEAD`.
+fn find(path: &Path) -> Result<PathBuf, OpenError> {
+    let unreadable = |error: std::io::Error| OpenError::unreadable(path, &error);
+    let path_absolute = std::path::absolute(path).map_err(unreadable)?;
+    let dot_git = path_absolute.join(".git");
+    match std::fs::metadata(&dot_git) {
+        Ok(found) if found.is_dir() => Ok(dot_git),
+        Ok(_) => {
+            let text = std::fs::read_to_string(&dot_git).map_err(unreadable)?;
+            match text.trim_end().strip_prefix("gitdir: ") {
+                Some(linked) => Ok(path_absolute.join(linked)),
+                None => Err(OpenError::NotARepository(path.to_owned())),
+            }
+        }
+        Err(_) if is_repository(&path_absolute) => Ok(path_absolute),
+        Err(_) => match std::fs::metadata(&path_absolute) {
+            Ok(_) => Err(OpenError::NotARepository(path.to_owned())),
+            Err(error) => Err(unreadable(error)),
+        },
+    }
+}
+
+fn refusal(path: &Path, error: &git2::Error) -> OpenError {
+    let message = error.message();
+    let reason = if message.contains("refstorage") {
+        "its references are stored as reftable, which libgit2 cannot read: \
+         `git refs migrate --ref-format=files` converts it"
+            .to_owned()
+    } else if message.contains("object format") || message.contains("objectformat") {
+        "its objects are named by SHA-256, which libgit2 cannot read: it has to be a SHA-1 repository".to_owned()
+    } else if error.class() == ErrorClass::Repository {
+        format!("it is no complete git repository: {message}")
+    } else {
+        message.to_owned()
+    };
+    OpenError::Refused { path: path.to_owned(), reason }
+}

@@ -1,0 +1,145 @@
+//! A git repository's objects: a few open handles, one borrowed per call.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use git2::{ErrorCode, ObjectType, Oid, Repository};
+
+use super::library;
+use crate::model::ContentId;
+use crate::source::content::plain_name;
+use crate::source::lock;
+use crate::tree::{EntryKind, Objects, RawEntry, TreeError};
+
+/// How many idle handles are kept; each has a few descriptors.
+const IDLE_COUNT_MAX: usize = 8;
+/// The largest directory that is listed, as git stores it.
+const DIRECTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The largest file that is read into memory.
+const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The handles of one repository.
+pub(super) struct Pool {
+    git_directory: PathBuf,
+    idle: Mutex<Vec<Repository>>,
+}
+
+impl Pool {
+    /// Opens the first handle, which shows that libgit2 can read this repository.
+    pub(super) fn open(git_directory: PathBuf) -> Result<Self, git2::Error> {
+        library::prepare();
+        let first = Repository::open_bare(&git_directory)?;
+        Ok(Self { git_directory, idle: Mutex::new(vec![first]) })
+    }
+
+    /// The directory that holds `HEAD`.
+    pub(super) fn git_directory(&self) -> &Path {
+        &self.git_directory
+    }
+
+    /// Reads with an idle handle, or a new one. What an idle handle refuses is tried once more with a new one, for the
+    /// repository may have been repacked under it.
+    pub(super) fn with<T>(
+        &self,
+        mut read: impl FnMut(&Repository) -> Result<T, git2::Error>,
+    ) -> Result<T, git2::Error> {
+        let idle = lock(&self.idle).pop();
+        if let Some(repository) = idle
+            && let Ok(value) = read(&repository)
+        {
+            self.keep(repository);
+            return Ok(value);
+        }
+        let repository = Repository::open_bare(&self.git_directory)?;
+        let value = read(&repository)?;
+        self.keep(repository);
+        Ok(value)
+    }
+
+    fn keep(&self, repository: Repository) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_COUNT_MAX {
+            idle.push(repository);
+        }
+    }
+}
+
+impl Objects for Pool {
+    fn list(&self, id: ContentId) -> Result<Vec<RawEntry>, TreeError> {
+        let oid = oid_of(id)?;
+        let entries = self.with(|repository| {
+            check_header(repository, oid, ObjectType::Tree, DIRECTORY_BYTES_MAX)?;
+            Ok(repository.find_tree(oid)?.iter().filter_map(|entry| raw_entry(&entry)).collect())
+        });
+        entries.map_err(|error| unreadable(oid, &error))
+    }
+
+    fn size(&self, id: ContentId) -> Result<u64, TreeError> {
+        let oid = oid_of(id)?;
+        let size = self.with(|repository| {
+            let (size, _) = repository.odb()?.read_header(oid)?;
+            Ok(size as u64)
+        });
+        size.map_err(|error| unreadable(oid, &error))
+    }
+
+    fn read(&self, id: ContentId) -> Result<Vec<u8>, TreeError> {
+        let oid = oid_of(id)?;
+        let bytes = self.with(|repository| {
+            check_header(repository, oid, ObjectType::Blob, FILE_BYTES_MAX)?;
+            Ok(repository.odb()?.read(oid)?.data().to_vec())
+        });
+        bytes.map_err(|error| unreadable(oid, &error))
+    }
+}
+
+/// The id of a git object as a content id.
+pub(super) fn content_id(oid: Oid) -> ContentId {
+    ContentId::from_bytes(oid.as_bytes())
+}
+
+/// What libgit2 said, without the paths that it likes to put in: the whole of it goes to the log only.
+pub(super) fn unreadable(oid: Oid, error: &git2::Error) -> TreeError {
+    tracing::debug!(object = %oid, error = %error, "libgit2 refused");
+    TreeError(match error.code() {
+        ErrorCode::NotFound => format!("git object {oid} is missing"),
+        _ => format!("git object {oid} cannot be read ({:?})", error.class()),
+    })
+}
+
+fn oid_of(id: ContentId) -> Result<Oid, TreeError> {
+    Oid::from_bytes(&id.as_bytes()[..20])
+        .map_err(|_| TreeError(format!("{id} is no git object id")))
+}
+
+/// Looks at the type and the size before anything is inflated: a small pack may hold a huge object.
+fn check_header(
+    repository: &Repository,
+    oid: Oid,
+    kind: ObjectType,
+    bytes_max: usize,
+) -> Result<(), git2::Error> {
+    let (bytes, found) = repository.odb()?.read_header(oid)?;
+    if found == kind && bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(git2::Error::new(
+        ErrorCode::Invalid,
+        git2::ErrorClass::Object,
+        "object has another type, or is too large",
+    ))
+}
+
+fn raw_entry(entry: &git2::TreeEntry<'_>) -> Option<RawEntry> {
+    let kind = match entry.filemode_raw() & 0o170_000 {
+        0o040_000 => EntryKind::Directory,
+        0o100_000 => EntryKind::File,
+        0o120_000 => EntryKind::Link,
+        _ => return None,
+    };
+    Some(RawEntry {
+        name: plain_name(entry.name_bytes())?.into(),
+        kind,
+        id: content_id(entry.id()),
+    })
+}

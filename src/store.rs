@@ -1,0 +1,491 @@
+//! Live labels and their answers: the one door through which everything is read and watched.
+//!
+//! A label is loaded when it is first asked for and followed from then on by one task, in `refresh`. Nothing here knows
+//! HTTP, and nothing knows what kind of source there is.
+
+mod answer;
+mod build;
+mod live;
+mod refresh;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, Semaphore, watch};
+
+use crate::access::{self, Action, Caller, Policy, Target};
+use crate::catalog::{self, Catalog};
+use crate::model::{ContentId, Environment, Label, Query, Revision};
+use crate::resolve;
+use crate::snapshot::Snapshot;
+use crate::source::{Source, SourceError};
+use crate::tree::TreeError;
+
+pub use answer::{Answer, Content, Held, Served};
+pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
+use live::{Live, Slot, View, lock};
+
+/// The most labels that are served at a time; beyond it those nobody asks for are forgotten.
+pub const LABEL_COUNT_MAX: usize = 1_000;
+/// The most answers that one label keeps; beyond it those nobody asks for are forgotten.
+pub const ANSWER_COUNT_MAX: usize = 20_000;
+/// The most resolutions under way at a time.
+const RESOLVING_COUNT_MAX: usize = 8;
+/// The most requests that wait for one; more are told to come back.
+const WAITING_COUNT_MAX: u64 = 2_048;
+/// How long a request waits for its turn to be resolved.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// The most names that are remembered for having been asked for.
+const ASKED_NAME_COUNT_MAX: usize = 10_000;
+/// The largest file that is served as text or as bytes.
+pub const SERVED_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// The caller may not.
+    #[error("not allowed")]
+    Forbidden,
+    /// The source has no such label.
+    #[error("unknown label {0}")]
+    UnknownLabel(Label),
+    /// The source cannot be read and nothing was loaded before.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Too many are waiting.
+    #[error("too many requests are waiting to be resolved")]
+    Overloaded,
+}
+
+impl From<SourceError> for AnswerError {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::UnknownLabel(label) => Self::UnknownLabel(label),
+            SourceError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<TreeError> for AnswerError {
+    fn from(error: TreeError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Live labels and their answers.
+pub struct Store {
+    /// Where loops and blocking work run, whichever worker's thread asks.
+    runtime: Handle,
+    source: Arc<dyn Source>,
+    additions: Arc<Additions>,
+    policy: Policy,
+    labels: Mutex<HashMap<Label, Arc<OnceCell<Arc<Live>>>>>,
+    resolving: Semaphore,
+    waiting: AtomicU64,
+    asked_names: Mutex<HashSet<Arc<str>>>,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+/// What happened since start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Moves of labels that were published.
+    pub publish_count: AtomicU64,
+    /// Answers that were made anew by a move.
+    pub refreshed_count: AtomicU64,
+    /// Answers that were made because someone asked for the first time.
+    pub resolved_count: AtomicU64,
+    /// Attempts to follow a source that failed.
+    pub failure_count: AtomicU64,
+}
+
+/// Where an answer is read and watched. Holding one keeps the answer alive.
+#[derive(Clone)]
+pub struct Reader {
+    live: Arc<Live>,
+    slot: Arc<Slot>,
+    receiver: watch::Receiver<Arc<Answer>>,
+}
+
+/// An answer as it stands at one revision.
+pub struct Reading {
+    /// The answer.
+    pub answer: Arc<Answer>,
+    /// The revision that is served, held back or not.
+    pub revision: Revision,
+    /// The newest revision of the label.
+    pub tip: Revision,
+}
+
+impl Reader {
+    /// The present answer.
+    pub fn current(&self) -> Reading {
+        let view = self.live.view.load_full();
+        self.live.mark_used(&self.slot);
+        reading(&self.live, &view, Arc::clone(&self.receiver.borrow()))
+    }
+
+    /// Waits for another content.
+    ///
+    /// # Errors
+    /// When the label is gone.
+    pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        self.receiver.changed().await
+    }
+}
+
+fn reading(live: &Live, view: &View, answer: Arc<Answer>) -> Reading {
+    let revision = live.revision_of(view, &answer);
+    let tip = match answer.sequence > view.sequence {
+        true => revision.clone(),
+        false => view.snapshot.revision.clone(),
+    };
+    Reading { answer, revision, tip }
+}
+
+/// A door that stays open: reads a cached answer again and again, without waiting and without keeping it alive.
+#[derive(Clone)]
+pub struct Door {
+    live: std::sync::Weak<Live>,
+    slot: std::sync::Weak<Slot>,
+}
+
+impl Door {
+    /// The present answer, unless it was forgotten or its label is gone.
+    pub fn current(&self) -> Option<Reading> {
+        let (live, slot) = (self.live.upgrade()?, self.slot.upgrade()?);
+        let view = live.view.load_full();
+        live.mark_used(&slot);
+        let answer = Arc::clone(&slot.answer.borrow());
+        Some(reading(&live, &view, answer))
+    }
+}
+
+/// A file out of a snapshot, with the environment for its placeholders.
+pub struct ServedFile {
+    /// The bytes as stored.
+    pub bytes: Bytes,
+    /// The id of the bytes.
+    pub id: ContentId,
+    /// What the request asked for, at the same revision.
+    pub environment: Option<Environment>,
+    /// The revision both come from.
+    pub revision: Revision,
+    /// When that revision was made, in seconds since 1970, if known.
+    pub made_seconds: Option<i64>,
+}
+
+/// The state of one live label.
+pub struct LabelStatus {
+    /// The label.
+    pub label: Label,
+    /// The revision that is served.
+    pub revision: Revision,
+    /// How many answers are kept.
+    pub answer_count: usize,
+    /// Since how many seconds the source has not been heard of, and why.
+    pub stale: Option<(Duration, String)>,
+}
+
+/// An environment that is held back or broken.
+pub struct HeldBack {
+    /// What was asked for.
+    pub query: Query,
+    /// The newest revision of its label.
+    pub tip: Revision,
+    /// What is served in its place, or `None` if nothing is.
+    pub held: Option<Held>,
+    /// What is wrong.
+    pub problem: crate::model::Problem,
+}
+
+impl Store {
+    /// A store over a source. Loads nothing yet.
+    pub fn new(
+        source: Arc<dyn Source>,
+        additions: Additions,
+        policy: Policy,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            source,
+            additions: Arc::new(additions),
+            policy,
+            labels: Mutex::default(),
+            resolving: Semaphore::new(RESOLVING_COUNT_MAX),
+            waiting: AtomicU64::new(0),
+            asked_names: Mutex::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// The stable name of the source.
+    pub fn source_name(&self) -> &str {
+        self.source.name()
+    }
+
+    /// Whether a caller may do something here.
+    pub fn may(&self, caller: &Caller, action: Action, target: Target<'_>) -> bool {
+        access::may(self.policy, caller, action, target)
+    }
+
+    /// Reads and watches the answer to a query: the one door. What was asked for before is answered without waiting;
+    /// the first time, its label is loaded and its files are read.
+    ///
+    /// # Errors
+    /// As [`AnswerError`] says. Content that cannot be used is no error here but part of the answer.
+    pub async fn answer(
+        self: &Arc<Self>,
+        caller: &Caller,
+        query: &Query,
+    ) -> Result<Reader, AnswerError> {
+        if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
+            return Err(AnswerError::Forbidden);
+        }
+        let live = self.live(&query.label).await?;
+        let slot = match live.slot(query) {
+            Some(slot) => slot,
+            None => self.resolve(&live, query).await?,
+        };
+        live.mark_used(&slot);
+        Ok(Reader { receiver: slot.answer.subscribe(), slot, live })
+    }
+
+    /// A door to an answer that is already kept; for callers that read it over and over.
+    pub fn door(&self, query: &Query) -> Option<Door> {
+        let live = lock(&self.labels).get(&query.label)?.get().cloned()?;
+        let slot = live.slot(query)?;
+        Some(Door { live: Arc::downgrade(&live), slot: Arc::downgrade(&slot) })
+    }
+
+    async fn resolve(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        query: &Query,
+    ) -> Result<Arc<Slot>, AnswerError> {
+        let (live, query, additions) =
+            (Arc::clone(live), query.clone(), Arc::clone(&self.additions));
+        self.remember_names(&query);
+        self.counters.resolved_count.fetch_add(1, Ordering::Relaxed);
+        self.bounded(move || {
+            let slot = live.answer(&query, &additions)?;
+            if live.slot_count() > ANSWER_COUNT_MAX {
+                live.forget_idle(ANSWER_COUNT_MAX * 9 / 10);
+            }
+            Ok(slot)
+        })
+        .await
+    }
+
+    /// Runs blocking work, so many at a time and so many waiting.
+    async fn bounded<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, AnswerError> + Send + 'static,
+    ) -> Result<T, AnswerError> {
+        let _waiting = Waiting::enter(&self.waiting).ok_or(AnswerError::Overloaded)?;
+        let permit = tokio::time::timeout(WAIT_MAX, self.resolving.acquire())
+            .await
+            .map_err(|_| AnswerError::Overloaded)?;
+        let result = self.runtime.spawn_blocking(work).await;
+        drop(permit);
+        result.unwrap_or_else(|_| Err(AnswerError::Unavailable("resolving failed".to_owned())))
+    }
+
+    /// A file of the tree, found as the specification's section 6.1 says, with the environment at the same revision.
+    ///
+    /// # Errors
+    /// As for [`Store::answer`]; a file that does not exist, or is too large to be served, is `None`.
+    pub async fn file(
+        self: &Arc<Self>,
+        caller: &Caller,
+        query: &Query,
+        path: &str,
+    ) -> Result<Option<ServedFile>, AnswerError> {
+        if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
+            return Err(AnswerError::Forbidden);
+        }
+        let live = self.live(&query.label).await?;
+        let (query, path, additions) =
+            (query.clone(), path.to_owned(), Arc::clone(&self.additions));
+        self.bounded(move || {
+            let view = live.view.load_full();
+            let Some(found) = resolve::find_file(&view.snapshot, &query, &path)? else {
+                return Ok(None);
+            };
+            if found.tree.size(&found.file)? > SERVED_FILE_BYTES_MAX {
+                return Ok(None);
+            }
+            let answer = match live.slot(&query).map(|slot| Arc::clone(&slot.answer.borrow())) {
+                Some(answer) if answer.sequence <= view.sequence => answer,
+                _ => {
+                    Arc::new(build::build(&query, &view.snapshot, view.sequence, &additions, None)?)
+                }
+            };
+            Ok(Some(ServedFile {
+                bytes: found.tree.bytes(&found.file)?.into(),
+                id: found.file.id(),
+                environment: answer.served().map(|served| served.environment.clone()),
+                revision: view.snapshot.revision.clone(),
+                made_seconds: found.made_seconds,
+            }))
+        })
+        .await
+    }
+
+    /// The known applications and profiles of a label, with the names asked for since start.
+    ///
+    /// # Errors
+    /// As for [`Store::answer`].
+    pub async fn catalog(
+        self: &Arc<Self>,
+        label: &Label,
+    ) -> Result<(Catalog, Revision), AnswerError> {
+        let live = self.live(label).await?;
+        let asked: Vec<Arc<str>> = lock(&self.asked_names).iter().cloned().collect();
+        self.bounded(move || {
+            let view = live.view.load_full();
+            let mut catalog = catalog::catalog(&view.snapshot)?;
+            catalog.applications.extend(asked.iter().map(|name| name.to_string()));
+            Ok((catalog, view.snapshot.revision.clone()))
+        })
+        .await
+    }
+
+    /// Every live label.
+    pub fn labels(&self) -> Vec<LabelStatus> {
+        self.lives()
+            .iter()
+            .map(|live| LabelStatus {
+                label: live.label.clone(),
+                revision: live.view.load().snapshot.revision.clone(),
+                answer_count: live.slot_count(),
+                stale: live.stale().map(|stale| (stale.since.elapsed(), stale.message)),
+            })
+            .collect()
+    }
+
+    /// Every environment asked for so far whose newest revision cannot be served.
+    pub fn problems(&self) -> Vec<HeldBack> {
+        let mut problems = Vec::new();
+        for live in self.lives() {
+            let tip = live.view.load().snapshot.revision.clone();
+            for slot in live.slots() {
+                let answer = Arc::clone(&slot.answer.borrow());
+                let broken = match &answer.content {
+                    Content::Broken(problem) => Some(problem.clone()),
+                    _ => None,
+                };
+                let held = answer.held().map(|held| (Some(held.clone()), held.problem.clone()));
+                for (held, problem) in held.chain(broken.map(|problem| (None, problem))) {
+                    problems.push(HeldBack {
+                        query: answer.query.clone(),
+                        tip: tip.clone(),
+                        held,
+                        problem,
+                    });
+                }
+            }
+        }
+        problems.sort_by(|a, b| {
+            (&a.query.application, &a.query.profiles)
+                .cmp(&(&b.query.application, &b.query.profiles))
+        });
+        problems
+    }
+
+    /// How many files the source has parsed since start, as far as its live labels tell.
+    pub fn parsed_count(&self) -> u64 {
+        let lives = self.lives();
+        let trees = lives.iter().flat_map(|live| live.view.load().snapshot.members.clone());
+        trees.map(|member| member.tree.parsed_count()).max().unwrap_or(0)
+    }
+
+    fn lives(&self) -> Vec<Arc<Live>> {
+        lock(&self.labels).values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    fn remember_names(&self, query: &Query) {
+        let mut asked = lock(&self.asked_names);
+        for name in query.application_names() {
+            if asked.len() < ASKED_NAME_COUNT_MAX && !asked.contains(name) {
+                asked.insert(name.into());
+            }
+        }
+    }
+
+    /// The live label, loaded now if it was not live; those who ask for it at the same time share one load.
+    async fn live(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {
+        let cell = self.cell(label);
+        let live = cell.get_or_try_init(|| self.load(label)).await;
+        if live.is_err() {
+            self.forget(label, &cell);
+        }
+        live.cloned()
+    }
+
+    fn cell(&self, label: &Label) -> Arc<OnceCell<Arc<Live>>> {
+        let mut labels = lock(&self.labels);
+        if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(label) {
+            let longest_idle = labels
+                .iter()
+                .filter(|(label, _)| **label != Label::Default)
+                .filter_map(|(label, cell)| Some((cell.get()?.idle_seconds(), label.clone())))
+                .max_by_key(|(idle, _)| *idle);
+            if let Some((_, label)) = longest_idle {
+                labels.remove(&label);
+            }
+        }
+        Arc::clone(labels.entry(label.clone()).or_default())
+    }
+
+    /// Forgets a label that could not be loaded or is gone; whoever asks for it again loads it anew.
+    fn forget(&self, label: &Label, cell: &Arc<OnceCell<Arc<Live>>>) {
+        let mut labels = lock(&self.labels);
+        if labels.get(label).is_some_and(|known| Arc::ptr_eq(known, cell)) {
+            labels.remove(label);
+        }
+    }
+
+    /// The source no longer has the label: its watchers are let go.
+    fn gone(&self, live: &Arc<Live>) {
+        lock(&self.labels)
+            .retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
+    }
+
+    async fn load(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {
+        let (source, wanted) = (Arc::clone(&self.source), label.clone());
+        let loading = self.runtime.spawn(async move { source.load(&wanted, None).await });
+        let snapshot: Snapshot =
+            loading.await.map_err(|_| AnswerError::Unavailable("loading failed".to_owned()))??;
+        let live = Arc::new(Live::new(label.clone(), Arc::new(snapshot)));
+        let follower =
+            self.runtime.spawn(refresh::follow(Arc::downgrade(self), Arc::downgrade(&live)));
+        *lock(&live.follower) = Some(follower.abort_handle());
+        Ok(live)
+    }
+}
+
+/// One of those who wait, counted while it does.
+struct Waiting<'a>(&'a AtomicU64);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicU64) -> Option<Self> {
+        if count.fetch_add(1, Ordering::Relaxed) >= WAITING_COUNT_MAX {
+            count.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self(count))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

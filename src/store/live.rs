@@ -1,0 +1,260 @@
+//! A label that is being served: its view, and the answers that were asked for.
+//!
+//! The order is everything here. A publisher first replaces the answers that the new revision concerns and then swaps
+//! the view; a reader first takes the view and then the answer. So who sees the new view sees all of its answers, and
+//! who sees a new answer under the old view is told the revision that the answer was made for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::answer::Answer;
+use super::build::{self, Additions};
+use crate::model::{Label, Query, Revision};
+use crate::snapshot::Snapshot;
+use crate::tree::{Changes, TreeError};
+
+/// One revision of a label, whole.
+pub(super) struct View {
+    /// Counts the moves of this label since the server began to serve it.
+    pub sequence: u64,
+    /// What is served.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// A label that is being served.
+pub(super) struct Live {
+    pub(super) label: Label,
+    pub(super) view: ArcSwap<View>,
+    slots: RwLock<HashMap<Query, Arc<Slot>>>,
+    /// One publisher at a time; readers never take it.
+    publishing: Mutex<()>,
+    stale: Mutex<Option<Stale>>,
+    begun: Instant,
+    used_seconds: AtomicU64,
+    /// Ends the task that follows the source when the label is forgotten.
+    pub(super) follower: Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+/// Since when, and why, a source has not been heard of.
+#[derive(Debug, Clone)]
+pub(super) struct Stale {
+    /// When the first attempt failed.
+    pub since: Instant,
+    /// The last error.
+    pub message: String,
+}
+
+/// One answer of a label and those who watch it.
+pub(super) struct Slot {
+    pub(super) answer: watch::Sender<Arc<Answer>>,
+    used_seconds: AtomicU64,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(follower) = lock(&self.follower).take() {
+            follower.abort();
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn new(label: Label, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            label,
+            view: ArcSwap::from_pointee(View { sequence: 0, snapshot }),
+            slots: RwLock::default(),
+            publishing: Mutex::default(),
+            stale: Mutex::default(),
+            begun: Instant::now(),
+            used_seconds: AtomicU64::new(0),
+            follower: Mutex::default(),
+        }
+    }
+
+    fn now_seconds(&self) -> u64 {
+        self.begun.elapsed().as_secs()
+    }
+
+    /// The slot of a query that was asked for before.
+    pub(super) fn slot(&self, query: &Query) -> Option<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.get(query).cloned()
+    }
+
+    pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        slots.values().cloned().collect()
+    }
+
+    pub(super) fn slot_count(&self) -> usize {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(super) fn mark_used(&self, slot: &Slot) {
+        let now = self.now_seconds();
+        slot.used_seconds.store(now, Ordering::Relaxed);
+        self.used_seconds.store(now, Ordering::Relaxed);
+    }
+
+    /// Seconds since anyone asked for anything here; zero while someone watches.
+    pub(super) fn idle_seconds(&self) -> u64 {
+        if self.slots().iter().any(|slot| slot.answer.receiver_count() > 0) {
+            return 0;
+        }
+        self.now_seconds().saturating_sub(self.used_seconds.load(Ordering::Relaxed))
+    }
+
+    /// Makes the answer to a query that was not asked for before and keeps it. Blocking.
+    pub(super) fn answer(
+        &self,
+        query: &Query,
+        additions: &Additions,
+    ) -> Result<Arc<Slot>, TreeError> {
+        loop {
+            if let Some(slot) = self.slot(query) {
+                return Ok(slot);
+            }
+            let view = self.view.load_full();
+            let answer = build::build(query, &view.snapshot, view.sequence, additions, None)?;
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            if self.view.load().sequence != view.sequence {
+                continue;
+            }
+            let slot = slots.entry(query.clone()).or_insert_with(|| {
+                Arc::new(Slot {
+                    answer: watch::Sender::new(Arc::new(answer)),
+                    used_seconds: AtomicU64::new(self.now_seconds()),
+                })
+            });
+            return Ok(Arc::clone(slot));
+        }
+    }
+
+    /// Moves the label to a new snapshot. Answers that it does not concern go over untouched; of the others only those
+    /// whose content differs wake anyone. Blocking; gives the number of answers that were made anew.
+    pub(super) fn publish(
+        &self,
+        snapshot: Arc<Snapshot>,
+        additions: &Additions,
+    ) -> Result<usize, TreeError> {
+        let _one_at_a_time = lock(&self.publishing);
+        let old = self.view.load_full();
+        let sequence = old.sequence + 1;
+        let changes = Differences::between(&old.snapshot, &snapshot)?;
+        let mut made = HashMap::new();
+        loop {
+            for slot in self.slots() {
+                let before = Arc::clone(&slot.answer.borrow());
+                if made.contains_key(&before.query) || !changes.concern(&before) {
+                    continue;
+                }
+                let answer =
+                    build::build(&before.query, &snapshot, sequence, additions, Some(&before))?;
+                made.insert(before.query.clone(), (slot, Arc::new(answer)));
+            }
+            // Answers that were asked for meanwhile were made from the old view, and go round once more.
+            let slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let late = slots.values().any(|slot| {
+                let answer = slot.answer.borrow();
+                !made.contains_key(&answer.query) && changes.concern(&answer)
+            });
+            if late {
+                continue;
+            }
+            for (slot, answer) in made.values() {
+                replace(slot, answer);
+            }
+            self.view.store(Arc::new(View { sequence, snapshot }));
+            return Ok(made.len());
+        }
+    }
+
+    /// Forgets the answers that nobody has asked for the longest, down to `keep`; watched ones stay.
+    pub(super) fn forget_idle(&self, keep: usize) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut idle: Vec<(u64, Query)> = slots
+            .iter()
+            .filter(|(_, slot)| slot.answer.receiver_count() == 0)
+            .map(|(query, slot)| (slot.used_seconds.load(Ordering::Relaxed), query.clone()))
+            .collect();
+        idle.sort_by_key(|(used, _)| *used);
+        let surplus = slots.len().saturating_sub(keep);
+        for (_, query) in idle.into_iter().take(surplus) {
+            slots.remove(&query);
+        }
+    }
+
+    pub(super) fn set_stale(&self, message: Option<String>) {
+        let mut stale = lock(&self.stale);
+        *stale = message.map(|message| Stale {
+            since: stale.as_ref().map_or_else(Instant::now, |stale| stale.since),
+            message,
+        });
+    }
+
+    pub(super) fn stale(&self) -> Option<Stale> {
+        lock(&self.stale).clone()
+    }
+
+    /// The revision that an answer is served at, in the present view.
+    pub(super) fn revision_of(&self, view: &View, answer: &Answer) -> Revision {
+        answer.revision_in(view.sequence, &view.snapshot)
+    }
+}
+
+/// Watchers are told of another content only; another revision of the same is replaced in silence.
+fn replace(slot: &Slot, answer: &Arc<Answer>) {
+    slot.answer.send_if_modified(|current| {
+        let differs = current.differs(answer);
+        *current = Arc::clone(answer);
+        differs
+    });
+}
+
+/// What differs between two snapshots of a label.
+enum Differences {
+    /// Other members, or otherwise composed: every answer has to be made anew.
+    Everything,
+    /// For each member what differs in its tree.
+    Members(Vec<Changes>),
+}
+
+impl Differences {
+    fn between(old: &Snapshot, new: &Snapshot) -> Result<Self, TreeError> {
+        let alike = old.members.len() == new.members.len()
+            && old.members.iter().zip(&new.members).all(|(old, new)| {
+                old.group == new.group
+                    && old.label == new.label
+                    && old.overlays == new.overlays
+                    && old.layout == new.layout
+            });
+        if !alike {
+            return Ok(Self::Everything);
+        }
+        let changes = old.members.iter().zip(&new.members);
+        Ok(Self::Members(
+            changes.map(|(old, new)| new.tree.changes(&old.tree)).collect::<Result<_, _>>()?,
+        ))
+    }
+
+    fn concern(&self, answer: &Answer) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Members(changes) => answer.members.iter().any(|member| {
+                changes
+                    .get(member.index)
+                    .is_none_or(|changes| build::touches(&member.asked, changes))
+            }),
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,110 @@
+//! The one loop that moves anything: follows a label's source and publishes what it finds.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::Store;
+use super::live::Live;
+use crate::model::Revision;
+use crate::snapshot::Snapshot;
+use crate::source::SourceError;
+
+/// The first pause after a source failed; each further one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// The longest pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Follows one label until it is forgotten or gone. A source that fails leaves what is served as it is.
+pub(super) async fn follow(store: Weak<Store>, live: Weak<Live>) {
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let Some(source) = store.upgrade().map(|store| Arc::clone(&store.source)) else {
+            return;
+        };
+        let Some((label, seen)) = live.upgrade().map(|live| (live.label.clone(), revision(&live)))
+        else {
+            return;
+        };
+        let mut outcome = source.changed(&label, &seen).await;
+        let (Some(store), Some(live)) = (store.upgrade(), live.upgrade()) else {
+            return;
+        };
+        if outcome.is_ok() {
+            outcome = advance(&store, &live).await;
+        }
+        match outcome {
+            Ok(()) => {
+                if live.stale().is_some() {
+                    tracing::info!(%label, source = source.name(), "source is back");
+                }
+                live.set_stale(None);
+                backoff = BACKOFF_MIN;
+            }
+            Err(SourceError::UnknownLabel(_)) => {
+                tracing::warn!(%label, source = source.name(), "label is gone");
+                store.gone(&live);
+                return;
+            }
+            Err(error) => {
+                store.counters.failure_count.fetch_add(1, Ordering::Relaxed);
+                if live.stale().is_none() {
+                    tracing::warn!(%label, source = source.name(), %error, "serving the last revision");
+                }
+                live.set_stale(Some(error.to_string()));
+                drop((store, live));
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}
+
+fn revision(live: &Live) -> Revision {
+    live.view.load().snapshot.revision.clone()
+}
+
+/// Loads what the label stands for now and publishes it if that is something else.
+async fn advance(store: &Arc<Store>, live: &Arc<Live>) -> Result<(), SourceError> {
+    let previous = Arc::clone(&live.view.load().snapshot);
+    let snapshot = store.source.load(&live.label, Some(&previous)).await?;
+    if snapshot.revision == previous.revision {
+        return Ok(());
+    }
+    publish(store, live, snapshot).await
+}
+
+/// Every move of any label goes through here.
+async fn publish(
+    store: &Arc<Store>,
+    live: &Arc<Live>,
+    snapshot: Snapshot,
+) -> Result<(), SourceError> {
+    let begun = Instant::now();
+    let (from, to) = (revision(live), snapshot.revision.clone());
+    let (moved, additions) = (Arc::clone(live), Arc::clone(&store.additions));
+    let snapshot = Arc::new(snapshot);
+    let published = tokio::task::spawn_blocking(move || moved.publish(snapshot, &additions)).await;
+    let refreshed = match published {
+        Ok(Ok(refreshed)) => refreshed,
+        Ok(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
+        Err(_) => {
+            return Err(SourceError::Unavailable {
+                name: store.source_name().to_owned(),
+                message: "publishing failed".to_owned(),
+            });
+        }
+    };
+    store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
+    store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
+    tracing::info!(
+        label = %live.label,
+        source = store.source_name(),
+        %from,
+        revision = %to,
+        refreshed,
+        duration_ms = begun.elapsed().as_secs_f64() * 1e3,
+        "revision published"
+    );
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! The places that the sources under test read from, and the ways to change them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use git2::{Oid, Repository, Signature, Time};
+use headwater::model::Revision;
+use headwater::snapshot::Style;
+use headwater::source::Source;
+use headwater::source::directory::{DirectoryOptions, DirectorySource};
+use headwater::source::git::{GitOptions, GitSource};
+use headwater::source::memory::MemorySource;
+use tempfile::TempDir;
+
+use super::layout;
+
+/// Files by path: `None` deletes.
+pub(super) type Files<'a> = &'a [(&'a str, Option<&'a str>)];
+
+/// A source, and the place it reads from.
+pub(super) trait Bed: Send + Sync + 'static {
+    fn new() -> Self
+    where
+        Self: Sized;
+    fn source(&self) -> Arc<dyn Source>;
+    /// Changes what a request without a label gets.
+    fn commit(&self, files: Files<'_>);
+    /// The place cannot be read from now on.
+    fn break_down(&self);
+    fn mend(&self);
+}
+
+/// A bed with branches, tags and history. The default branch is `main`.
+pub(super) trait Branches: Bed {
+    fn commit_on(&self, branch: &str, files: Files<'_>) -> Revision;
+    fn tag(&self, name: &str, revision: &Revision);
+    fn force(&self, branch: &str, revision: &Revision);
+    fn delete_branch(&self, branch: &str);
+}
+
+pub(super) struct MemoryBed(Arc<MemorySource>);
+
+impl Bed for MemoryBed {
+    fn new() -> Self {
+        Self(Arc::new(MemorySource::new(layout("memory", Style::Git))))
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.0) as Arc<_>
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        self.0.commit("main", files);
+    }
+
+    fn break_down(&self) {
+        self.0.fail(Some("an outage"));
+    }
+
+    fn mend(&self) {
+        self.0.fail(None);
+    }
+}
+
+impl Branches for MemoryBed {
+    fn commit_on(&self, branch: &str, files: Files<'_>) -> Revision {
+        self.0.commit(branch, files)
+    }
+
+    fn tag(&self, name: &str, revision: &Revision) {
+        assert!(self.0.tag(name, revision));
+    }
+
+    fn force(&self, branch: &str, revision: &Revision) {
+        assert!(self.0.force(branch, revision));
+    }
+
+    fn delete_branch(&self, branch: &str) {
+        self.0.delete_branch(branch);
+    }
+}
+
+/// A bare repository. Every commit is made a minute after the one before, so that ids are known.
+pub(super) struct GitBed {
+    directory: TempDir,
+    files: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+    made_count: Mutex<i64>,
+    source: Arc<GitSource>,
+}
+
+impl GitBed {
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("config.git")
+    }
+
+    pub(super) fn repository(&self) -> Repository {
+        Repository::open_bare(self.path()).expect("the repository")
+    }
+
+    pub(super) fn signature(&self) -> Signature<'static> {
+        let mut made_count = self.made_count.lock().expect("the count");
+        *made_count += 1;
+        let time = Time::new(1_700_000_000 + 60 * *made_count, 0);
+        Signature::new("Ada", "ada@example.org", &time).expect("a signature")
+    }
+
+    /// Commits a tree as the new tip of a branch.
+    pub(super) fn commit_tree(&self, branch: &str, tree: Oid) -> Revision {
+        let repository = self.repository();
+        let name = format!("refs/heads/{branch}");
+        let parent = repository
+            .find_reference(&name)
+            .ok()
+            .map(|tip| tip.peel_to_commit().expect("a commit"));
+        let signature = self.signature();
+        let tree = repository.find_tree(tree).expect("a tree");
+        let parents: Vec<_> = parent.iter().collect();
+        let id = repository.commit(Some(&name), &signature, &signature, "Change", &tree, &parents);
+        Revision::new(id.expect("a commit").to_string())
+    }
+}
+
+/// Opens a repository the way the server does.
+pub(super) fn open_git(path: &Path) -> GitSource {
+    let options = GitOptions { layout: layout("config", Style::Git), default_label: None };
+    GitSource::open(path, options).expect("the source")
+}
+
+impl Bed for GitBed {
+    fn new() -> Self {
+        headwater::source::git::prepare();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("config.git");
+        let mut options = git2::RepositoryInitOptions::new();
+        options.bare(true).initial_head("main");
+        Repository::init_opts(&path, &options).expect("a repository");
+        Self {
+            source: Arc::new(open_git(&path)),
+            directory,
+            files: Mutex::default(),
+            made_count: Mutex::default(),
+        }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.source) as Arc<_>
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        self.commit_on("main", files);
+    }
+
+    fn break_down(&self) {
+        std::fs::rename(self.path(), self.directory.path().join("away")).expect("moved away");
+    }
+
+    fn mend(&self) {
+        std::fs::rename(self.directory.path().join("away"), self.path()).expect("moved back");
+    }
+}
+
+impl Branches for GitBed {
+    fn commit_on(&self, branch: &str, changes: Files<'_>) -> Revision {
+        let tree = {
+            let mut branches = self.files.lock().expect("the files");
+            let files = branches.entry(branch.to_owned()).or_default();
+            for (path, content) in changes {
+                match content {
+                    Some(content) => files.insert((*path).to_owned(), (*content).to_owned()),
+                    None => files.remove(*path),
+                };
+            }
+            let files: Vec<(&str, u32, &str)> =
+                files.iter().map(|(path, content)| (&**path, 0o100_644, &**content)).collect();
+            write_tree(&self.repository(), &files)
+        };
+        self.commit_tree(branch, tree)
+    }
+
+    fn tag(&self, name: &str, revision: &Revision) {
+        let repository = self.repository();
+        let target = repository.find_object(oid(revision), None).expect("a commit");
+        repository.tag(name, &target, &self.signature(), "A release", false).expect("a tag");
+    }
+
+    fn force(&self, branch: &str, revision: &Revision) {
+        self.repository()
+            .reference(&format!("refs/heads/{branch}"), oid(revision), true, "")
+            .expect("a reference");
+    }
+
+    fn delete_branch(&self, branch: &str) {
+        let repository = self.repository();
+        let mut reference =
+            repository.find_reference(&format!("refs/heads/{branch}")).expect("a branch");
+        reference.delete().expect("deleted");
+    }
+}
+
+pub(super) fn oid(revision: &Revision) -> Oid {
+    Oid::from_str(revision.as_str()).expect("a commit id")
+}
+
+/// Writes nested trees of files with their modes.
+pub(super) fn write_tree(repository: &Repository, files: &[(&str, u32, &str)]) -> Oid {
+    let mut builder = repository.treebuilder(None).expect("a tree builder");
+    let mut directories: BTreeMap<&str, Vec<(&str, u32, &str)>> = BTreeMap::new();
+    for (path, mode, content) in files {
+        match path.split_once('/') {
+            Some((directory, rest)) => {
+                directories.entry(directory).or_default().push((rest, *mode, content))
+            }
+            None => {
+                let id = match mode {
+                    0o160_000 => Oid::from_str(content).expect("a commit id"),
+                    _ => repository.blob(content.as_bytes()).expect("a blob"),
+                };
+                builder.insert(path, id, *mode as i32).expect("an entry");
+            }
+        }
+    }
+    for (name, files) in directories {
+        let id = write_tree(repository, &files);
+        builder.insert(name, id, 0o040_000).expect("a directory");
+    }
+    builder.write().expect("a tree")
+}
+
+/// A directory whose files are replaced by renaming, as editors do.
+pub(super) struct DirectoryBed {
+    directory: TempDir,
+    source: Arc<DirectorySource>,
+}
+
+impl DirectoryBed {
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    /// A path next to the directory, which must never be read.
+    pub(super) fn outside(&self) -> PathBuf {
+        self.directory.path().join("outside")
+    }
+}
+
+/// Opens a directory the way the server does.
+pub(super) fn open_directory(path: &Path) -> DirectorySource {
+    let options = DirectoryOptions {
+        layout: layout("directory", Style::Native),
+        default_label: None,
+    };
+    DirectorySource::open(path, options).expect("the source")
+}
+
+impl Bed for DirectoryBed {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("config");
+        std::fs::create_dir(&path).expect("a directory");
+        Self {
+            source: Arc::new(open_directory(&path)),
+            directory,
+        }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.source) as Arc<_>
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        files
+            .iter()
+            .for_each(|(path, content)| put(&self.path().join(path), *content));
+    }
+
+    fn break_down(&self) {
+        std::fs::rename(self.path(), self.directory.path().join("away")).expect("moved away");
+    }
+
+    fn mend(&self) {
+        std::fs::rename(self.directory.path().join("away"), self.path()).expect("moved back");
+    }
+}
+
+fn put(path: &Path, content: Option<&str>) {
+    let Some(content) = content else {
+        std::fs::remove_file(path).expect("deleted");
+        return;
+    };
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    let new = path.with_extension("new~");
+    std::fs::write(&new, content).expect("written");
+    std::fs::rename(&new, path).expect("renamed");
+}
+
+/// A Kubernetes ConfigMap as the kubelet lays it out: everything is a link through `..data`, which is swapped.
+pub(super) struct ConfigMapBed {
+    directory: DirectoryBed,
+    files: Mutex<BTreeMap<String, String>>,
+    swap_count: Mutex<usize>,
+}
+
+impl Bed for ConfigMapBed {
+    fn new() -> Self {
+        Self {
+            directory: DirectoryBed::new(),
+            files: Mutex::default(),
+            swap_count: Mutex::default(),
+        }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.directory.source()
+    }
+
+    fn commit(&self, changes: Files<'_>) {
+        let root = self.directory.path();
+        let mut files = self.files.lock().expect("the files");
+        let mut swap_count = self.swap_count.lock().expect("the count");
+        *swap_count += 1;
+        let data = format!("..2026_11_20_{swap_count}");
+        for (path, content) in changes {
+            match content {
+                Some(content) => files.insert((*path).to_owned(), (*content).to_owned()),
+                None => files.remove(*path),
+            };
+        }
+        for (path, content) in &*files {
+            put(&root.join(&data).join(path), Some(content));
+        }
+        let old = std::fs::read_link(root.join("..data")).ok();
+        std::os::unix::fs::symlink(&data, root.join("..data_tmp")).expect("a link");
+        std::fs::rename(root.join("..data_tmp"), root.join("..data")).expect("swapped");
+        for path in files.keys() {
+            let name = path.split('/').next().expect("a name");
+            if !root.join(name).is_symlink() {
+                std::os::unix::fs::symlink(format!("..data/{name}"), root.join(name))
+                    .expect("a link");
+            }
+        }
+        if let Some(old) = old {
+            std::fs::remove_dir_all(root.join(old)).expect("removed");
+        }
+    }
+
+    fn break_down(&self) {
+        self.directory.break_down();
+    }
+
+    fn mend(&self) {
+        self.directory.mend();
+    }
+}
