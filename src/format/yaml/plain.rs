@@ -20,7 +20,8 @@ pub(super) fn parse(text: &str) -> Option<Vec<Document>> {
     if text.bytes().any(|byte| matches!(byte, b'\t' | b'\r')) || text.contains('\u{feff}') {
         return None;
     }
-    let mut plain = Plain { rest: text, number: 0, line: None, flat: Flat::default(), keys: Vec::new() };
+    let mut plain =
+        Plain { rest: text, number: 0, line: None, flat: Flat::default(), keys: Vec::new() };
     plain.advance();
     for _ in 0..DOCUMENTS_MAX {
         plain.document()?;
@@ -114,7 +115,9 @@ impl<'a> Plain<'a> {
             return None;
         }
         let outer = self.keys.len();
-        while let Some(line) = self.line.filter(|line| line.indent == indent && !line.is_separator()) {
+        while let Some(line) =
+            self.line.filter(|line| line.indent == indent && !line.is_separator())
+        {
             let (key, value) = key(line.content())?;
             let siblings = &self.keys[outer..];
             if siblings.len() == MAP_KEYS_MAX || siblings.contains(&key) {
@@ -137,7 +140,9 @@ impl<'a> Plain<'a> {
         let position = Position { line: self.number, column: line.column(value) };
         self.advance();
         match self.line {
-            Some(next) if next.is_item() && next.indent >= line.indent => self.list(next.indent, depth + 1),
+            Some(next) if next.is_item() && next.indent >= line.indent => {
+                self.list(next.indent, depth + 1)
+            }
             Some(next) if next.indent > line.indent => self.map(next.indent, depth + 1),
             _ => self.flat.put(Scalar::String("".into()), position).ok(),
         }
@@ -228,7 +233,9 @@ fn value(text: &str) -> Option<Scalar> {
         [b'\'', ..] => single_quoted(&text[1..]),
         [b'"', ..] => double_quoted(&text[1..]),
         [b'-', b'0'..=b'9', ..] => plain(text),
-        [b'-' | b'?' | b':' | b',' | b'[' | b']' | b'{' | b'}' | b'#' | b'&' | b'*' | b'!', ..] => None,
+        [b'-' | b'?' | b':' | b',' | b'[' | b']' | b'{' | b'}' | b'#' | b'&' | b'*' | b'!', ..] => {
+            None
+        }
         [b'|' | b'>' | b'%' | b'@' | b'`', ..] => None,
         _ => plain(text),
     }

@@ -10,7 +10,9 @@ use crate::model::Document;
 /// Documents as `key=value` rows, several of them separated by `---`.
 fn rows(documents: &[Document]) -> Vec<String> {
     let rows = documents.iter().map(|document| {
-        let row = |property: &crate::model::Property| format!("{}={}", property.key, property.value.text());
+        let row = |property: &crate::model::Property| {
+            format!("{}={}", property.key, property.value.text())
+        };
         document.properties.iter().map(row).collect::<Vec<_>>()
     });
     rows.collect::<Vec<_>>().join(&["---".to_owned()][..])
@@ -31,8 +33,9 @@ fn check_count(text: &str, expected: usize) {
 fn check_places(text: &str, expected: &[(&str, u32, u32)]) {
     let documents = parse(text.as_bytes()).unwrap();
     let places = documents.iter().flat_map(|document| &document.properties);
-    let places: Vec<_> =
-        places.map(|property| (&*property.key, property.position.line, property.position.column)).collect();
+    let places: Vec<_> = places
+        .map(|property| (&*property.key, property.position.line, property.position.column))
+        .collect();
     assert_eq!(places, expected, "{text}");
 }
 
@@ -53,7 +56,10 @@ fn check_refused(text: &str, line: u32, column: u32, message: &str) {
 #[test]
 fn maps_and_lists_become_paths() {
     check("a:\n  b: 1\n  c: [x, y, 3]\n", &["a.b=1", "a.c[0]=x", "a.c[1]=y", "a.c[2]=3"]);
-    check("objs: [{name: n1, v: 1}, {name: n2}]", &["objs[0].name=n1", "objs[0].v=1", "objs[1].name=n2"]);
+    check(
+        "objs: [{name: n1, v: 1}, {name: n2}]",
+        &["objs[0].name=n1", "objs[0].v=1", "objs[1].name=n2"],
+    );
     check("a: [[1, 2], [3]]", &["a[0][0]=1", "a[0][1]=2", "a[1][0]=3"]);
     check("just text", &["document=just text"]);
     check("- a\n- b", &["document[0]=a", "document[1]=b"]);
@@ -61,13 +67,19 @@ fn maps_and_lists_become_paths() {
 
 #[test]
 fn keys_are_taken_as_they_are_and_brackets_need_no_dot() {
-    check("a:\n  '[my.key]': 1\n  a/b: 2\n  c d: 3\n  '': 4", &["a[my.key]=1", "a.a/b=2", "a.c d=3", "a.=4"]);
+    check(
+        "a:\n  '[my.key]': 1\n  a/b: 2\n  c d: 3\n  '': 4",
+        &["a[my.key]=1", "a.a/b=2", "a.c d=3", "a.=4"],
+    );
     check("'': {a: 1}\n' ': {b: [2]}", &["a=1", "b[0]=2"]);
 }
 
 #[test]
 fn keys_that_are_no_strings_stand_in_brackets() {
-    check("a:\n  1: x\n  1.5: y\n  on: z\n  ~: w", &["a[1]=x", "a[1.5]=y", "a[true]=z", "a[null]=w"]);
+    check(
+        "a:\n  1: x\n  1.5: y\n  on: z\n  ~: w",
+        &["a[1]=x", "a[1.5]=y", "a[true]=z", "a[null]=w"],
+    );
     check("? [x, y]\n: complex", &["[[x, y]]=complex"]);
     check("? {a: 1}\n: complex", &["[{a=1}]=complex"]);
     check("1: {a: x}\n'[1]': {b: y}", &["[1].b=y"]);
@@ -97,7 +109,10 @@ fn anchors_and_merges() {
         "a: &x {p: 1, q: 2}\nb: *x\nc: {<<: *x, q: 3}",
         &["a.p=1", "a.q=2", "b.p=1", "b.q=2", "c.p=1", "c.q=3"],
     );
-    check("a: &a {p: 1}\nb: &b {p: 2, q: 2}\nc: {<<: [*a, *b], r: 3}", &["a.p=1", "b.p=2", "b.q=2", "c.p=1", "c.q=2", "c.r=3"]);
+    check(
+        "a: &a {p: 1}\nb: &b {p: 2, q: 2}\nc: {<<: [*a, *b], r: 3}",
+        &["a.p=1", "b.p=2", "b.q=2", "c.p=1", "c.q=2", "c.r=3"],
+    );
     check("c: {q: 3, <<: {q: 1, p: 2}}", &["c.q=3", "c.p=2"]);
     check("c: {'<<': 1}", &["c.<<=1"]);
     check("a: &x 1\nb: &x 2\nc: *x", &["a=1", "b=2", "c=2"]);
@@ -105,15 +120,26 @@ fn anchors_and_merges() {
 
 #[test]
 fn explicit_tags() {
-    check("a: !!str 12\nb: !!int '0x1F'\nc: !!float 1\nd: !!bool 'on'\ne: !!null x", &["a=12", "b=31", "c=1.0", "d=true", "e="]);
+    check(
+        "a: !!str 12\nb: !!int '0x1F'\nc: !!float 1\nd: !!bool 'on'\ne: !!null x",
+        &["a=12", "b=31", "c=1.0", "d=true", "e="],
+    );
     check("a: !!binary aGVs bG8\nb: !!binary QR==", &["a=aGVsbG8=", "b=QQ=="]);
-    check("set: !!set {a, b}\nm: !!map {a: 1}\nl: !!seq [1]", &["set[0]=a", "set[1]=b", "m.a=1", "l[0]=1"]);
-    check("a: !!timestamp 2020-01-01\nb: 2020-01-01\nc: ! '12'", &["a=2020-01-01", "b=2020-01-01", "c=12"]);
+    check(
+        "set: !!set {a, b}\nm: !!map {a: 1}\nl: !!seq [1]",
+        &["set[0]=a", "set[1]=b", "m.a=1", "l[0]=1"],
+    );
+    check(
+        "a: !!timestamp 2020-01-01\nb: 2020-01-01\nc: ! '12'",
+        &["a=2020-01-01", "b=2020-01-01", "c=12"],
+    );
 }
 
 #[test]
 fn unknown_tags_are_refused() {
-    for tag in ["!custom", "!!javax.script.ScriptEngineManager", "!!python/object:os.system", "!include"] {
+    for tag in
+        ["!custom", "!!javax.script.ScriptEngineManager", "!!python/object:os.system", "!include"]
+    {
         check_refused(&format!("a:\n  b: {tag} x"), 2, 6, "tag is not known");
         check_refused(&format!("a: {tag} [x]"), 1, 4, "tag is not known for a list or a map");
     }
@@ -157,28 +183,42 @@ fn a_block_at_the_end_of_the_file_gets_no_line_break_that_is_not_there() {
     check("a: |\n  x\n", &["a=x\n"]);
     check("a: |+\n  x\n\n", &["a=x\n\n"]);
     check("a: >\n  x\n  y", &["a=x y"]);
-    check("pem: |\n  -----BEGIN-----\n  abc\n  -----END-----", &["pem=-----BEGIN-----\nabc\n-----END-----"]);
+    check(
+        "pem: |\n  -----BEGIN-----\n  abc\n  -----END-----",
+        &["pem=-----BEGIN-----\nabc\n-----END-----"],
+    );
 }
 
 #[test]
 fn the_marker_seals_a_value() {
     let documents = parse(b"a: '{cipher}AQA'\nb: x{cipher}").unwrap();
-    let sealed = |key| matches!(documents[0].get(key).unwrap().value, crate::model::Value::Sealed(_));
+    let sealed =
+        |key| matches!(documents[0].get(key).unwrap().value, crate::model::Value::Sealed(_));
     assert!(sealed("a") && !sealed("b"));
 }
 
 #[test]
 fn places_are_those_of_values() {
-    check_places("a: 1\nb:\n  - x\n  - {c:  y}\n", &[("a", 1, 4), ("b[0]", 3, 5), ("b[1].c", 4, 10)]);
-    check_places("a: &x 5\nb: !!str 6\nc: *x\nd: !!str &y 7", &[("a", 1, 4), ("b", 2, 4), ("c", 1, 4), ("d", 4, 4)]);
+    check_places(
+        "a: 1\nb:\n  - x\n  - {c:  y}\n",
+        &[("a", 1, 4), ("b[0]", 3, 5), ("b[1].c", 4, 10)],
+    );
+    check_places(
+        "a: &x 5\nb: !!str 6\nc: *x\nd: !!str &y 7",
+        &[("a", 1, 4), ("b", 2, 4), ("c", 1, 4), ("d", 4, 4)],
+    );
     check_places("a: |\n  x\nb: >-  # c | d\n\n  x\n", &[("a", 1, 4), ("b", 3, 4)]);
-    check_places("a:\nb: # c\nc:\n  -\n  - \nd: {e, f: }", &[("a", 1, 3), ("b", 2, 3), ("c[0]", 4, 4), ("c[1]", 5, 4), ("d.e", 6, 6), ("d.f", 6, 10)]);
+    check_places(
+        "a:\nb: # c\nc:\n  -\n  - \nd: {e, f: }",
+        &[("a", 1, 3), ("b", 2, 3), ("c[0]", 4, 4), ("c[1]", 5, 4), ("d.e", 6, 6), ("d.f", 6, 10)],
+    );
     check_places("ü: ü\n'ß': []", &[("ü", 1, 4), ("ß", 2, 6)]);
 }
 
 #[test]
 fn utf_16_and_other_line_ends() {
-    let utf16: Vec<u8> = "\u{feff}a: ü\r\nb: 2\r".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let utf16: Vec<u8> =
+        "\u{feff}a: ü\r\nb: 2\r".encode_utf16().flat_map(u16::to_be_bytes).collect();
     assert_eq!(rows(&parse(&utf16).unwrap()), ["a=ü", "b=2"]);
     check("\u{feff}a: 1\r\nb: |\r\n  x\r\n", &["a=1", "b=x\n"]);
     check("a: \"\\uD83D\\uDE00\"", &["a=\u{1f600}"]);
@@ -194,7 +234,12 @@ fn nesting_is_bounded_as_in_snakeyaml() {
 #[test]
 fn documents_are_bounded() {
     check_count(&"---\na: 1\n".repeat(DOCUMENTS_MAX), DOCUMENTS_MAX);
-    check_refused(&"---\na: 1\n".repeat(DOCUMENTS_MAX + 1), 2_001, 1, "file has more than 1000 documents");
+    check_refused(
+        &"---\na: 1\n".repeat(DOCUMENTS_MAX + 1),
+        2_001,
+        1,
+        "file has more than 1000 documents",
+    );
     check_refused(&"---\n".repeat(1_000_000), 1_001, 1, "file has more than 1000 documents");
 }
 
@@ -204,9 +249,19 @@ fn flat_keys_are_bounded() {
     check_count(&lines(KEYS_MAX), 1);
     check_refused(&lines(KEYS_MAX + 1), 100_001, 10, "file has more than 100000 flat keys");
     check_count(&format!("? {}\n: 1", "k".repeat(KEY_BYTES_MAX)), 1);
-    check_refused(&format!("? {}\n: 1", "k".repeat(KEY_BYTES_MAX + 1)), 1, 3, "key is longer than 8192 bytes");
+    check_refused(
+        &format!("? {}\n: 1", "k".repeat(KEY_BYTES_MAX + 1)),
+        1,
+        3,
+        "key is longer than 8192 bytes",
+    );
     let half = "k".repeat(KEY_BYTES_MAX / 2);
-    check_refused(&format!("? {half}\n: ? {half}\n  : 1"), 3, 5, "flat key is longer than 8192 bytes");
+    check_refused(
+        &format!("? {half}\n: ? {half}\n  : 1"),
+        3,
+        5,
+        "flat key is longer than 8192 bytes",
+    );
 }
 
 #[test]
@@ -218,7 +273,8 @@ fn nodes_are_bounded() {
 
 #[test]
 fn what_aliases_stand_for_is_bounded() {
-    let text = |count: usize| format!("a: &a [{}]\nb: [{}]", "{},".repeat(999), "*a,".repeat(count));
+    let text =
+        |count: usize| format!("a: &a [{}]\nb: [{}]", "{},".repeat(999), "*a,".repeat(count));
     check_count(&text(1_000), 1);
     let error = refusal(&text(1_001));
     assert_eq!(error.message, "aliases stand for more than 1000000 nodes");
@@ -232,14 +288,23 @@ fn laughs(level: impl Fn(usize) -> String) -> String {
 #[test]
 fn billion_laughs_are_refused() {
     let list = laughs(|below| format!("[{}]", format!("*a{below},").repeat(10)));
-    assert_eq!(refusal(&format!("a0: &a0 lol\n{list}")).message, "aliases stand for more than 1000000 nodes");
+    assert_eq!(
+        refusal(&format!("a0: &a0 lol\n{list}")).message,
+        "aliases stand for more than 1000000 nodes"
+    );
     let map = laughs(|below| {
         format!("{{{}}}", (0..10).map(|key| format!("k{key}: *a{below},")).collect::<String>())
     });
-    assert_eq!(refusal(&format!("a0: &a0 lol\n{map}")).message, "aliases stand for more than 1000000 nodes");
+    assert_eq!(
+        refusal(&format!("a0: &a0 lol\n{map}")).message,
+        "aliases stand for more than 1000000 nodes"
+    );
     let keys = laughs(|below| format!("{{? [{}] : 1}}", format!("*a{below},").repeat(10)));
     let error = refusal(&format!("a0: &a0 lol\n{keys}"));
-    assert!(["aliases stand for more than 1000000 nodes", "key is longer than 8192 bytes"].contains(&&*error.message));
+    assert!(
+        ["aliases stand for more than 1000000 nodes", "key is longer than 8192 bytes"]
+            .contains(&&*error.message)
+    );
 }
 
 #[test]
@@ -253,7 +318,10 @@ fn merges_that_multiply_are_refused() {
 #[test]
 fn a_long_text_named_often_is_refused() {
     let text = format!("- &a {}\n{}", "x".repeat(1_000_000), "- *a\n".repeat(100_000));
-    assert_eq!(refusal(&text).message, format!("flat keys and values exceed {FLAT_BYTES_MAX} bytes"));
+    assert_eq!(
+        refusal(&text).message,
+        format!("flat keys and values exceed {FLAT_BYTES_MAX} bytes")
+    );
 }
 
 #[test]
