@@ -82,7 +82,10 @@ impl Pushed {
 fn commit_ids_are_known() {
     let bed = GitBed::new();
     let revision = bed.commit_on("main", &[("application.yml", Some("a: 1"))]);
-    assert_eq!(revision.as_str(), "8794207a3f49548750abe0e63855899a014266e0");
+    assert_eq!(
+        revision.as_str(),
+        "8794207a3f49548750abe0e63855899a014266e0"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
