@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater::model::{Label, Revision};
 use headwater::source::git::{GitOptions, GitSource};
-use headwater::source::{OpenOptions, SourceError, open};
+use headwater::source::{OpenOptions, Source, SourceError, open};
 use headwater::tree::EntryKind;
 use tempfile::TempDir;
 
@@ -70,7 +70,10 @@ impl Pushed {
 fn commit_ids_are_known() {
     let bed = GitBed::new();
     let revision = bed.commit_on("main", &[("application.yml", Some("a: 1"))]);
-    assert_eq!(revision.as_str(), "8794207a3f49548750abe0e63855899a014266e0");
+    assert_eq!(
+        revision.as_str(),
+        "8794207a3f49548750abe0e63855899a014266e0"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -279,6 +282,35 @@ async fn a_moved_head_is_noticed() {
     });
     waited.expect("changes");
     assert_eq!(load(&*source, &Label::Default).await.revision, live);
+}
+
+#[tokio::test]
+async fn a_repository_that_was_replaced_goes_on_being_watched() {
+    let pushed = Pushed::new();
+    let mut seen = pushed.push("main", "a: 0");
+    let source = open_git(&pushed.bare());
+    changed(&source, &Label::Default, &Revision::new("")).await;
+    let (old, new) = (pushed.bare(), pushed.directory.path().join("new.git"));
+    git(
+        pushed.directory.path(),
+        &["clone", "-q", "--bare", "config.git", "new.git"],
+    );
+    std::fs::remove_dir_all(&old).expect("removed");
+    let error = refusal(&source, &Label::Default).await;
+    assert!(matches!(error, SourceError::Unavailable { .. }), "{error}");
+    std::fs::rename(&new, &old).expect("replaced");
+    for round in 1..4 {
+        let (waited, next) = tokio::join!(source.changed(&Label::Default, &seen), async {
+            tokio::task::yield_now().await;
+            pushed.push("main", &format!("a: {round}"))
+        });
+        waited.expect("changes");
+        let found = load(&source, &Label::Default).await;
+        assert_eq!(found.revision, next);
+        let content = format!("a: {round}");
+        assert_eq!(text(&found, "application.yml"), Some(content));
+        seen = next;
+    }
 }
 
 #[tokio::test]
