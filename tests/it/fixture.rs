@@ -7,9 +7,9 @@ mod socket;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use self::repository::{Repository, directory};
+pub(crate) use self::repository::Repository;
 pub(crate) use self::server::{Child, Server, settings};
-pub(crate) use self::socket::{Address, Reply};
+pub(crate) use self::socket::{Address, Reply, Session, read};
 
 /// How long something may take that should take milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

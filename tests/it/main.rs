@@ -1,5 +1,6 @@
 //! One test binary for everything that is seen from outside.
 
+mod attack;
 mod differential;
 mod fixture;
 mod http;
