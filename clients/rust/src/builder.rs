@@ -1,5 +1,6 @@
 //! What a client is told before it is one. Nothing is checked before [`Builder::build`].
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::error::Error;
 use crate::last_known_good::LastKnownGood;
 use crate::retry::Limits;
 use crate::server::{Query, Server};
+
+mod http;
 
 /// Longer waits are mistakes, and would overflow clocks.
 const DEADLINE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -30,16 +33,6 @@ pub struct Builder {
     placeholders: bool,
     #[cfg(feature = "rustls")]
     roots: Vec<Vec<u8>>,
-}
-
-/// Base URLs as they were given; they may hold passwords.
-#[derive(Clone, Default)]
-struct Urls(Vec<String>);
-
-impl std::fmt::Debug for Urls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} urls", self.0.len())
-    }
 }
 
 impl Default for Builder {
@@ -239,38 +232,15 @@ impl Builder {
     pub fn connect_blocking(self) -> Result<Configuration, Error> {
         self.build()?.connect_blocking()
     }
+}
 
-    /// Credentials must not follow a redirect, and a configuration server is not behind the proxy to the outside.
-    #[cfg_attr(
-        not(feature = "rustls"),
-        expect(unused_variables, reason = "only tls depends on them")
-    )]
-    fn http(&self, servers: &[Server]) -> Result<reqwest::Client, Error> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("headwater-client/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(self.connect_timeout);
-        #[cfg(feature = "rustls")]
-        let http = match servers.iter().any(Server::is_https) {
-            true => http.tls_certs_merge(self.certificates()?),
-            // The system's roots may be missing (a small image), and reading them takes its time.
-            false => http.tls_certs_only(self.certificates()?),
-        };
-        http.build()
-            .map_err(|_| Error::Settings("https has no usable certificate authorities".into()))
-    }
+/// Base URLs as they were given; they may hold passwords.
+#[derive(Clone, Default)]
+struct Urls(Vec<String>);
 
-    #[cfg(feature = "rustls")]
-    fn certificates(&self) -> Result<Vec<reqwest::Certificate>, Error> {
-        let mut certificates = Vec::new();
-        for pem in &self.roots {
-            match reqwest::Certificate::from_pem_bundle(pem) {
-                Ok(bundle) if !bundle.is_empty() => certificates.extend(bundle),
-                _ => return Err(Error::Settings("a root certificate is not pem".into())),
-            }
-        }
-        Ok(certificates)
+impl fmt::Debug for Urls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} urls", self.0.len())
     }
 }
 

@@ -7,7 +7,8 @@ use crate::configuration::Configuration;
 
 /// One line for a program that has a `Figment` already: `.merge(&configuration)`.
 ///
-/// Keys become field names (`max-items` is `max_items`), except those in brackets, which stay as they are.
+/// Keys become field names (`max-items` is `max_items`), except those in brackets, which stay as they are. All of it is
+/// in figment's default profile, as what `Env` reads is: the server has chosen the profiles already.
 impl Provider for Configuration {
     fn metadata(&self) -> Metadata {
         let metadata = Metadata::named("Headwater");

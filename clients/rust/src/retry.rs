@@ -55,14 +55,15 @@ pub(crate) async fn first_answer<S: Servers>(
             if state.not_before > now || now >= end {
                 continue;
             }
-            let (limit, patience) = (end.min(now + limits.request_timeout), limits.request_timeout);
+            let limit = end.min(now + limits.request_timeout);
             match timeout_at(limit, servers.attempt(server)).await {
                 Ok(Ok(answer)) => return Ok((server, answer)),
                 Ok(Err(Attempt::Final(error))) => return Err(error),
                 Ok(Err(Attempt::Again { failure, retry_after })) => {
                     state.failed(failure, retry_after)
                 }
-                Err(_) => state.failed(Failure::Timeout(patience.min(limit - now)), None),
+                Err(_) if limit == end && state.last.is_some() => state.cut_short(),
+                Err(_) => state.failed(Failure::Timeout(limit - now), None),
             }
             let (name, failure) = (
                 servers.names()[server].to_owned(),
@@ -121,6 +122,11 @@ impl State {
         self.not_before = Instant::now() + retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
         self.attempt_count += 1;
         self.last = Some(failure);
+    }
+
+    /// An attempt that the deadline left too little time says less than the one before it.
+    fn cut_short(&mut self) {
+        self.attempt_count += 1;
     }
 
     fn into_failure(self, name: &str) -> ServerFailure {

@@ -30,7 +30,7 @@ fn variables_are_enough_for_a_client() {
         ("product", "prod,eu")
     );
     assert_eq!(client.query.label.as_deref(), Some("release/7"));
-    assert!(matches!(client.credentials, Credentials::TokenFile(path) if path == "/run/token"));
+    assert!(matches!(client.credentials, Credentials::TokenFile(path) if *path == *"/run/token"));
 }
 
 #[test]

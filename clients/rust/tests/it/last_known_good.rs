@@ -10,6 +10,9 @@ use serde_json::json;
 
 use crate::fixture::{Reply, Server, client, ok, product, status};
 
+/// For starts that get no answer.
+const SHORT: Duration = Duration::from_millis(300);
+
 /// A directory with the copy of one good answer, and the server that gave it, which now only fails.
 struct Outage {
     root: tempfile::TempDir,
@@ -31,8 +34,7 @@ impl Outage {
     }
 
     fn client(&self) -> Builder {
-        let deadline = Duration::from_millis(300);
-        client([&self.server]).deadline(deadline).last_known_good(self.root.path().join("cache"))
+        client([&self.server]).last_known_good(self.root.path().join("cache"))
     }
 
     /// The one file in the directory.
@@ -42,8 +44,9 @@ impl Outage {
         files.into_iter().next().unwrap().unwrap().path()
     }
 
+    /// A start during the outage.
     async fn start(&self) -> Result<Configuration, Error> {
-        self.client().connect().await
+        self.client().deadline(SHORT).connect().await
     }
 
     async fn problem(&self) -> LastKnownGoodProblem {
@@ -69,8 +72,7 @@ async fn a_service_starts_from_its_copy_and_says_that_it_is_stale() {
 #[tokio::test]
 async fn nothing_is_written_or_read_unless_asked_for() {
     let outage = Outage::after_one_good_answer().await;
-    let error =
-        client([&outage.server]).deadline(Duration::from_millis(300)).connect().await.unwrap_err();
+    let error = client([&outage.server]).deadline(SHORT).connect().await.unwrap_err();
     assert!(
         matches!(error, Error::Deadline(DeadlineExceeded { last_known_good: None, .. })),
         "{error}"
@@ -85,7 +87,7 @@ async fn an_answer_is_believed_over_the_copy() {
         (status("400 Bad Request"), "refused the request"),
         (ok(&json!({"name": "product", "propertySources": []})), "without any property source"),
     ] {
-        let error = Outage::then(reply).await.start().await.unwrap_err().to_string();
+        let error = Outage::then(reply).await.client().connect().await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -95,7 +97,7 @@ async fn a_newer_answer_replaces_the_copy() {
     let mut newer = product();
     newer["version"] = json!("decaf");
     let outage = Outage::then(ok(&newer)).await;
-    assert_eq!(outage.start().await.unwrap().revision(), Some("decaf"));
+    assert_eq!(outage.client().connect().await.unwrap().revision(), Some("decaf"));
     let down = Server::start([status("500 Internal Server Error")]).await;
     let urls = [down.url.as_str(), outage.server.url.as_str()];
     assert_eq!(outage.client().urls(urls).connect().await.unwrap().revision(), Some("decaf"));
@@ -134,11 +136,11 @@ async fn the_copy_of_another_question_or_server_is_not_used() {
         Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) => problem,
         other => panic!("{other}"),
     };
-    let other = outage.client().profiles(["dev"]).connect().await.unwrap_err();
+    let other = outage.client().profiles(["dev"]).deadline(SHORT).connect().await.unwrap_err();
     assert!(matches!(problem(other), LastKnownGoodProblem::Absent(_)));
 
     let down = Server::start([status("500 Internal Server Error")]).await;
-    let other = outage.client().url(&down.url).connect().await.unwrap_err();
+    let other = outage.client().url(&down.url).deadline(SHORT).connect().await.unwrap_err();
     assert!(matches!(problem(other), LastKnownGoodProblem::Foreign { what: "server", .. }));
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that unwraps says by its failure what was wrong")]
 
 mod answers;
+mod bad_answers;
 mod failover;
 mod fixture;
 #[cfg(unix)]

@@ -23,7 +23,7 @@ fn configuration() -> Configuration {
     let environment = json!({"name": "product", "version": "c0ffee", "propertySources": [
         {"name": "product.yml", "source": {"shop.max-items": 20, "shop.currencies[0]": "CHF"}},
         {"name": "application.yml", "source": {
-            "shop.maxItems": 5, "shop.greeting": "${nobody:hello}", "shop.currencies[1]": "USD",
+            "log-level": "debug", "shop.greeting": "${nobody:hello}", "shop.currencies[1]": "USD",
         }},
     ]});
     Configuration::from_environment(serde_json::from_value(environment).unwrap())
@@ -31,14 +31,15 @@ fn configuration() -> Configuration {
 
 fn expected() -> Settings {
     let shop = Shop { max_items: 20, currencies: vec!["CHF".into()], greeting: "hello".into() };
-    Settings { shop, log_level: "info".into() }
+    Settings { shop, log_level: "debug".into() }
 }
 
 #[cfg(feature = "figment")]
 #[test]
 fn figment_takes_it_in_one_line() {
     use figment::Figment;
-    let figment = Figment::from(("log_level", "info")).merge(configuration());
+    use figment::providers::Serialized;
+    let figment = Figment::from(Serialized::default("log_level", "info")).merge(configuration());
     assert_eq!(figment.extract::<Settings>().unwrap(), expected());
     let error = figment.extract_inner::<u8>("shop.greeting").unwrap_err();
     assert!(error.to_string().contains("Headwater"), "{error}");

@@ -6,12 +6,31 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headwater_client::Error;
+use serde::Deserialize;
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::{Reply, Server, client, ok, response, status};
 
 const CANARY: &str = "s3cret";
+
+/// A type whose complaint quotes what it was given, as many do.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Quoting;
+
+impl TryFrom<String> for Quoting {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Quoting, String> {
+        Err(format!("`{text}` is not nice"))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+enum Level {
+    Info,
+}
 
 /// Everything that was printed.
 #[derive(Clone, Default)]
@@ -21,6 +40,14 @@ impl Output {
     fn add(&self, shown: &impl Debug, error: Option<&Error>) {
         let chain = error.map(|error| format!("{error} {error:?} {error:#?}"));
         writeln!(self.0.lock().unwrap(), "{shown:?} {shown:#?} {chain:?}").unwrap();
+    }
+}
+
+impl Output {
+    /// What is said about a value that does not fit its type.
+    #[track_caller]
+    fn unfit<T: Debug>(&self, read: Result<T, Error>) {
+        self.add(&"unfit", Some(&read.unwrap_err()));
     }
 }
 
@@ -78,11 +105,13 @@ async fn nothing_shows_a_secret() {
                 Ok(configuration) => {
                     output.add(&(&configuration, configuration.environment()), None);
                     output.add(&configuration.properties().collect::<Vec<_>>(), None);
-                    output.add(&"u16", configuration.get_at::<u16>("port").err().as_ref());
-                    output
-                        .add(&"ip", configuration.get_at::<std::net::IpAddr>("ip").err().as_ref());
-                    output.add(&"list", configuration.get_at::<Vec<u8>>("list").err().as_ref());
-                    output.add(&"gone", configuration.get_at::<String>("gone").err().as_ref());
+                    output.unfit(configuration.get_at::<u16>("port"));
+                    output.unfit(configuration.get_at::<bool>("port"));
+                    output.unfit(configuration.get_at::<Level>("level"));
+                    output.unfit(configuration.get_at::<std::net::IpAddr>("ip"));
+                    output.unfit(configuration.get_at::<Quoting>("ip"));
+                    output.unfit(configuration.get_at::<Vec<u8>>("list"));
+                    output.unfit(configuration.get_at::<String>("gone"));
                 }
             }
         }

@@ -61,7 +61,7 @@ async fn an_unknown_certificate_is_refused() {
     let client = Client::builder()
         .url(url)
         .application("product")
-        .deadline(Duration::from_millis(500))
+        .deadline(Duration::from_secs(2))
         .root_certificate_pem(other);
     let error = client.connect().await.unwrap_err();
     assert!(matches!(error, Error::Deadline(_)), "{error}");
