@@ -1,20 +1,17 @@
-//! What a request's headers ask for: which representation, and whether the caller has it already.
+//! What a request's headers ask for: which representation, and whether the caller has it already. Every list is read once,
+//! from front to back; how long one may be is for the server below to say.
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
 
 use super::error::Fault;
 use crate::render::Representation;
 
-/// The longest list of media types or entity tags that is read.
-const LIST_BYTES_MAX: usize = 8 * 1024;
-
 /// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
 pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
     let mut best: Option<(u32, Representation)> = None;
     let mut asked = false;
     for value in headers.get_all(header::ACCEPT) {
-        let text = value.to_str().unwrap_or_default();
-        for item in text.get(..LIST_BYTES_MAX).unwrap_or(text).split(',') {
+        for item in value.to_str().unwrap_or_default().split(',') {
             asked |= !item.trim().is_empty();
             let (media_type, quality) = media_range(item);
             let Some(representation) = representation_of(&media_type) else {
@@ -96,9 +93,14 @@ fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else {
         return false;
     };
-    let list = list.get(..LIST_BYTES_MAX).unwrap_or(list);
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
+    let wanted = opaque(etag);
+    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == wanted)
+}
+
+/// An entity tag without its mark of weakness.
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 #[cfg(test)]

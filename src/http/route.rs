@@ -13,6 +13,9 @@ pub const PATH_BYTES_MAX: usize = 8 * 1024;
 /// The most names or profiles in one request.
 pub const ITEM_COUNT_MAX: usize = 64;
 
+/// What a search path reads as a wildcard: nobody's name, or a request could choose directories by a pattern.
+const WILDCARDS: [char; 2] = ['*', '?'];
+
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -140,13 +143,28 @@ pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route,
         return Err(Refusal::NoHandler);
     };
     let below = format!("/{}", segments.join("/"));
-    if let Some(found) = own(&below).filter(|own| !beside_prefix(*own) && !trailing_slash) {
+    let is_index = segments.is_empty();
+    if let Some(found) =
+        own(&below).filter(|own| !beside_prefix(*own) && (is_index || !trailing_slash))
+    {
         return Ok(Route::Own(found));
     }
     match segments.first() {
         None => Err(Refusal::NoHandler),
         Some(first) if RESERVED.contains(&first.as_str()) => reserved(segments),
         Some(_) => spring(segments, trailing_slash, use_default_label),
+    }
+}
+
+/// A label out of a query string; an empty one is the default.
+///
+/// # Errors
+/// When it is no name.
+pub fn label(text: &str) -> Result<Label, Refusal> {
+    let decoded = percent_decode(text).ok_or(Refusal::Invalid)?;
+    match decoded.as_str() {
+        "" => Ok(Label::Default),
+        name => Ok(Label::Named(label_name(name)?)),
     }
 }
 
@@ -269,7 +287,7 @@ fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refus
         return Err(Refusal::Invalid);
     }
     let name = checked(name)?;
-    if name.contains('*') {
+    if name.contains(WILDCARDS) {
         return Err(Refusal::NoHandler);
     }
     check_profiles(profiles)?;
@@ -278,9 +296,17 @@ fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refus
     }
     let label = match label {
         None => Label::Default,
-        Some(label) => Label::Named(checked(label)?.into()),
+        Some(label) => Label::Named(label_name(label)?),
     };
     Ok(Query { application: name.into(), profiles: Arc::from(profiles), label })
+}
+
+fn label_name(text: &str) -> Result<Arc<str>, Refusal> {
+    let name = checked(text)?;
+    match name.contains(WILDCARDS) {
+        true => Err(Refusal::NoHandler),
+        false => Ok(name.into()),
+    }
 }
 
 fn file_path(path: &str) -> Result<String, Refusal> {
@@ -424,6 +450,8 @@ mod tests {
             check(path, "400");
         }
         check("/f*o/dev/main", "404");
+        check("/f%3Fo/dev/main", "404");
+        check("/foo/dev/m*", "404");
     }
 
     #[test]
@@ -431,6 +459,7 @@ mod tests {
         assert!(matches!(route("/cfg/foo/dev", "/cfg", false), Ok(Route::Environment(_))));
         assert_eq!(route("/foo/dev", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Own(Own::Index)));
+        assert_eq!(route("/cfg/", "/cfg", false), Ok(Route::Own(Own::Index)));
         assert_eq!(route("/livez", "/cfg", false), Ok(Route::Own(Own::Live)));
         assert_eq!(route("/cfg/-/problems", "/cfg", false), Ok(Route::Own(Own::Problems)));
         assert_eq!(route("/actuator/health", "/cfg", false), Ok(Route::Own(Own::Health)));

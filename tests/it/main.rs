@@ -6,6 +6,9 @@
     reason = "tests say what they do and stop at the first surprise"
 )]
 
+mod attack;
 mod differential;
+mod fixture;
+mod http;
 mod oracle;
 mod sources;
