@@ -41,15 +41,8 @@ impl Store {
                 Some(target) => (EntryKind::Link, target),
                 None => (EntryKind::File, *content),
             };
-            let id = self.put(
-                &format!("bytes {content}"),
-                Object::Bytes(content.to_owned()),
-            );
-            entries.push(RawEntry {
-                name: (*path).into(),
-                kind,
-                id,
-            });
+            let id = self.put(&format!("bytes {content}"), Object::Bytes(content.to_owned()));
+            entries.push(RawEntry { name: (*path).into(), kind, id });
         }
         for (name, files) in below {
             entries.push(RawEntry {
@@ -60,10 +53,7 @@ impl Store {
         }
         // Any order will do.
         entries.reverse();
-        self.put(
-            &format!("directory {entries:?}"),
-            Object::Directory(entries),
-        )
+        self.put(&format!("directory {entries:?}"), Object::Directory(entries))
     }
 
     fn get(&self, id: ContentId) -> Result<Object, TreeError> {
@@ -195,11 +185,7 @@ fn a_link_that_leads_outside_or_nowhere_is_nothing() {
         check(&files, path, None);
     }
     check(&files, "circle/circle/application.yml", Some("a"));
-    check(
-        &files,
-        &format!("{}application.yml", "circle/".repeat(20)),
-        None,
-    );
+    check(&files, &format!("{}application.yml", "circle/".repeat(20)), None);
 }
 
 #[test]
@@ -237,8 +223,7 @@ fn a_walk_visits_each_file_once() {
         ("circle", "-> ."),
     ]);
     let mut paths = Vec::new();
-    tree.walk(&mut |path| paths.push(path.to_owned()))
-        .expect("walks");
+    tree.walk(&mut |path| paths.push(path.to_owned())).expect("walks");
     assert_eq!(paths, ["a/x.yml", "b.yml"]);
 }
 
@@ -285,14 +270,10 @@ fn links_that_come_go_or_turn_are_said() {
 #[test]
 fn what_is_equal_is_not_looked_into() {
     let fixture = Fixture::new();
-    let mut files: Vec<(String, String)> = (0..50)
-        .map(|team| (format!("team-{team}/a.yml"), format!("{team}")))
-        .collect();
+    let mut files: Vec<(String, String)> =
+        (0..50).map(|team| (format!("team-{team}/a.yml"), format!("{team}"))).collect();
     let tree = |files: &[(String, String)]| {
-        let files: Vec<_> = files
-            .iter()
-            .map(|(path, text)| (&**path, &**text))
-            .collect();
+        let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
         fixture.tree(&files)
     };
     let old = tree(&files);
@@ -343,9 +324,7 @@ fn a_tree_holds_what_it_was_told_to_keep() {
     let fixture = Fixture::new();
     let kept = Arc::new(());
     let root = fixture.tree(&[]).id();
-    let tree = fixture
-        .shelf
-        .tree_keeping(root, Arc::clone(&kept) as Arc<_>);
+    let tree = fixture.shelf.tree_keeping(root, Arc::clone(&kept) as Arc<_>);
     let clone = tree.clone();
     drop(tree);
     assert_eq!(Arc::strong_count(&kept), 2);

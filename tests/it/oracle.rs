@@ -353,8 +353,9 @@ fn compare_content(ours: &[u8], theirs: &[u8], path: &str) -> Result<Option<&'st
             heading = Some(ORIGINS);
         }
         // As text where the order of keys counts.
+        let text = Value::to_string;
         let same = match ours["propertySources"].is_array() {
-            true => ours.to_string() == theirs.to_string(),
+            true => text(&ours) == text(&theirs),
             false => ours == theirs,
         };
         return if same { Ok(heading) } else { said() };

@@ -106,6 +106,9 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("labels", "unknown-17", "A slash in a label may be percent-encoded"),
     ("labels", "file-06", "Files are found for lists of labels"),
     ("patterns", "pattern-14", "A source that matches and fails is not passed over"),
+    ("environments", "names-30", "Names with wildcards are not found"),
+    ("native", "native-30", "Blank items of a list of labels are dropped"),
+    ("prefix", "prefix-08", "Resources of our own"),
 ];
 
 /// What is known of a request; `*` stands for a whole setup that is not run, and ends an id that begins so.

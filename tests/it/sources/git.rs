@@ -70,10 +70,7 @@ impl Pushed {
 fn commit_ids_are_known() {
     let bed = GitBed::new();
     let revision = bed.commit_on("main", &[("application.yml", Some("a: 1"))]);
-    assert_eq!(
-        revision.as_str(),
-        "8794207a3f49548750abe0e63855899a014266e0"
-    );
+    assert_eq!(revision.as_str(), "8794207a3f49548750abe0e63855899a014266e0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -291,10 +288,7 @@ async fn a_repository_that_was_replaced_goes_on_being_watched() {
     let source = open_git(&pushed.bare());
     changed(&source, &Label::Default, &Revision::new("")).await;
     let (old, new) = (pushed.bare(), pushed.directory.path().join("new.git"));
-    git(
-        pushed.directory.path(),
-        &["clone", "-q", "--bare", "config.git", "new.git"],
-    );
+    git(pushed.directory.path(), &["clone", "-q", "--bare", "config.git", "new.git"]);
     std::fs::remove_dir_all(&old).expect("removed");
     let error = refusal(&source, &Label::Default).await;
     assert!(matches!(error, SourceError::Unavailable { .. }), "{error}");
