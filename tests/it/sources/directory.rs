@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use headwater::model::Label;
-use headwater::source::{Source, SourceError};
+use headwater::source::SourceError;
 
 use super::bed::{Bed, ConfigMapBed, DirectoryBed, Files, open_directory};
 use super::{changed, load, named, refusal, text, unchanged};
@@ -199,11 +199,13 @@ async fn a_directory_that_was_replaced_goes_on_being_watched() {
     bed.commit(&[("application.yml", Some("a: 2"))]);
     changed(&*source, &Label::Default, &first.revision).await;
     let second = load(&*source, &Label::Default).await;
-    let (waited, ()) = tokio::join!(source.changed(&Label::Default, &second.revision), async {
-        tokio::task::yield_now().await;
-        bed.commit(&[("application.yml", Some("a: 3"))]);
-    });
-    waited.expect("changes");
+    let ((), ()) = tokio::join!(
+        changed(&*source, &Label::Default, &second.revision),
+        async {
+            tokio::task::yield_now().await;
+            bed.commit(&[("application.yml", Some("a: 3"))]);
+        }
+    );
     let third = load(&*source, &Label::Default).await;
     assert_eq!(text(&third, "application.yml").as_deref(), Some("a: 3"));
 }
@@ -235,12 +237,11 @@ async fn a_directory_that_is_a_link_may_be_moved_to_another_one() {
     symlink("one", &current).expect("a link");
     let source = open_directory(&current);
     let before = load(&source, &Label::Default).await;
-    let (waited, ()) = tokio::join!(source.changed(&Label::Default, &before.revision), async {
+    let ((), ()) = tokio::join!(changed(&source, &Label::Default, &before.revision), async {
         tokio::task::yield_now().await;
         symlink("two", place.path().join("new")).expect("a link");
         std::fs::rename(place.path().join("new"), &current).expect("moved");
     });
-    waited.expect("changes");
     let after = load(&source, &Label::Default).await;
     assert_eq!(text(&after, "application.yml").as_deref(), Some("two"));
     std::fs::write(place.path().join("two/application.yml"), "three").expect("a file");

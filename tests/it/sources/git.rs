@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater::model::{Label, Revision};
 use headwater::source::git::{GitOptions, GitSource};
-use headwater::source::{OpenOptions, Source, SourceError, open};
+use headwater::source::{OpenOptions, SourceError, open};
 use headwater::tree::EntryKind;
 use tempfile::TempDir;
 
@@ -273,11 +273,10 @@ async fn a_moved_head_is_noticed() {
     let main = bed.commit_on("main", &[("application.yml", Some("a: 1"))]);
     let live = bed.commit_on("live", &[("application.yml", Some("a: 2"))]);
     let source = bed.source();
-    let (waited, ()) = tokio::join!(source.changed(&Label::Default, &main), async {
+    let ((), ()) = tokio::join!(changed(&*source, &Label::Default, &main), async {
         tokio::task::yield_now().await;
         git(&bed.path(), &["symbolic-ref", "HEAD", "refs/heads/live"]);
     });
-    waited.expect("changes");
     assert_eq!(load(&*source, &Label::Default).await.revision, live);
 }
 
@@ -294,11 +293,10 @@ async fn a_repository_that_was_replaced_goes_on_being_watched() {
     assert!(matches!(error, SourceError::Unavailable { .. }), "{error}");
     std::fs::rename(&new, &old).expect("replaced");
     for round in 1..4 {
-        let (waited, next) = tokio::join!(source.changed(&Label::Default, &seen), async {
+        let ((), next) = tokio::join!(changed(&source, &Label::Default, &seen), async {
             tokio::task::yield_now().await;
             pushed.push("main", &format!("a: {round}"))
         });
-        waited.expect("changes");
         let found = load(&source, &Label::Default).await;
         assert_eq!(found.revision, next);
         let content = format!("a: {round}");
