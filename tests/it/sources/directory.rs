@@ -199,13 +199,10 @@ async fn a_directory_that_was_replaced_goes_on_being_watched() {
     bed.commit(&[("application.yml", Some("a: 2"))]);
     changed(&*source, &Label::Default, &first.revision).await;
     let second = load(&*source, &Label::Default).await;
-    let ((), ()) = tokio::join!(
-        changed(&*source, &Label::Default, &second.revision),
-        async {
-            tokio::task::yield_now().await;
-            bed.commit(&[("application.yml", Some("a: 3"))]);
-        }
-    );
+    let ((), ()) = tokio::join!(changed(&*source, &Label::Default, &second.revision), async {
+        tokio::task::yield_now().await;
+        bed.commit(&[("application.yml", Some("a: 3"))]);
+    });
     let third = load(&*source, &Label::Default).await;
     assert_eq!(text(&third, "application.yml").as_deref(), Some("a: 3"));
 }
