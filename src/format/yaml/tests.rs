@@ -345,3 +345,10 @@ fn numbers_of_a_million_digits_stay_text() {
     let parts = format!("1{}", ":30".repeat(200_000));
     check(&format!("a: {parts}"), &[&format!("a={parts}")]);
 }
+
+#[test]
+fn quoted_text_over_several_lines() {
+    check("a:\n  b: \"multi\n    line\"", &["a.b=multi line"]);
+    check("a: \"multi\n line\"", &["a=multi line"]);
+    check("a: 'multi\n\n line'", &["a=multi\nline"]);
+}
