@@ -42,7 +42,8 @@ fn check_places(text: &str, expected: &[(&str, u32, u32)]) {
 fn refusal(text: &str) -> ParseError {
     let started = Instant::now();
     let error = parse(text.as_bytes()).map(|documents| documents.len()).unwrap_err();
-    assert!(started.elapsed() <= Duration::from_secs(5), "{:?}", started.elapsed());
+    // Milliseconds when optimized; the margin is for a debug build on a busy machine.
+    assert!(started.elapsed() <= Duration::from_secs(60), "{:?}", started.elapsed());
     error
 }
 
