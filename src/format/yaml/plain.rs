@@ -11,7 +11,7 @@ use crate::model::{Document, Position, Scalar};
 
 /// Deeper files, and wider maps, go the general way.
 const DEPTH_MAX: usize = 40;
-const MAP_KEYS_MAX: usize = 500;
+const MAP_KEYS_MAX: usize = 256;
 const KEY_BYTES_MAX: usize = 256;
 const DOCUMENTS_MAX: usize = 500;
 
