@@ -79,7 +79,7 @@ pub(super) fn resolve(
     let reading = reader.current();
     let answer = reading.answer;
     if let Some(held) = answer.held().next() {
-        tracing::warn!(problem = %held.problem, served = %held.revision, "held back");
+        eprintln!("headwater: held back at {}: {}", held.revision, held.problem);
     }
     Ok(match &answer.content {
         Content::Environment(served) => {
