@@ -130,14 +130,39 @@ impl Reader {
         reading(&self.live, &view, Arc::clone(&self.receiver.borrow()))
     }
 
-    /// Waits for another content.
+    /// Waits until the label serves exactly this revision; whatever it serves meanwhile is passed over.
     ///
     /// # Errors
     /// When the label is gone.
-    pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
-        self.receiver.changed().await
+    pub async fn reached(&mut self, revision: &Revision) -> Result<(), Gone> {
+        let mut moves = self.live.moves.subscribe();
+        let mut gone = self.live.gone.subscribe();
+        while self.live.view.load().snapshot.revision != *revision {
+            tokio::select! {
+                _ = moves.changed() => {}
+                _ = gone.wait_for(|gone| *gone) => return Err(Gone),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for another content; another revision of the same wakes nobody.
+    ///
+    /// # Errors
+    /// When the label is gone.
+    pub async fn changed(&mut self) -> Result<(), Gone> {
+        let mut gone = self.live.gone.subscribe();
+        tokio::select! {
+            _ = self.receiver.changed() => Ok(()),
+            _ = gone.wait_for(|gone| *gone) => Err(Gone),
+        }
     }
 }
+
+/// The source no longer has the label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the label is gone")]
+pub struct Gone;
 
 fn reading(live: &Live, view: &View, answer: Arc<Answer>) -> Reading {
     let revision = live.revision_of(view, &answer);
@@ -457,6 +482,7 @@ impl Store {
 
     /// The source no longer has the label: its watchers are let go.
     fn gone(&self, live: &Arc<Live>) {
+        live.gone.send_replace(true);
         lock(&self.labels)
             .retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
     }

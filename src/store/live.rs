@@ -33,6 +33,10 @@ pub(super) struct Live {
     slots: RwLock<HashMap<Query, Arc<Slot>>>,
     /// One publisher at a time; readers never take it.
     publishing: Mutex<()>,
+    /// The number of the present view, for those who wait for the label to move at all.
+    pub(super) moves: watch::Sender<u64>,
+    /// Whether the source no longer has the label. Apart from `moves`, so that a move wakes no watcher in vain.
+    pub(super) gone: watch::Sender<bool>,
     stale: Mutex<Option<Stale>>,
     begun: Instant,
     used_seconds: AtomicU64,
@@ -70,6 +74,8 @@ impl Live {
             view: ArcSwap::from_pointee(View { sequence: 0, snapshot }),
             slots: RwLock::default(),
             publishing: Mutex::default(),
+            moves: watch::Sender::new(0),
+            gone: watch::Sender::new(false),
             stale: Mutex::default(),
             begun: Instant::now(),
             used_seconds: AtomicU64::new(0),
@@ -171,6 +177,7 @@ impl Live {
                 replace(slot, answer);
             }
             self.view.store(Arc::new(View { sequence, snapshot }));
+            self.moves.send_replace(sequence);
             return Ok(made.len());
         }
     }
