@@ -12,3 +12,4 @@ mod fixture;
 mod http;
 mod oracle;
 mod sources;
+mod tls;
