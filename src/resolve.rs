@@ -21,7 +21,7 @@ pub use file::{FoundFile, find_file};
 pub use search::directories;
 
 /// The extensions of configuration files, highest precedence first; `.toml` and `.json` stand below Spring's own.
-const EXTENSIONS: [&str; 5] = ["properties", "yml", "yaml", "toml", "json"];
+const EXTENSIONS: [&str; 6] = ["properties", "xml", "yml", "yaml", "toml", "json"];
 /// How deep imports may lead from file to file.
 const IMPORT_DEPTH_MAX: usize = 16;
 /// Stands where Spring names its clone's directory in the names of multi-document files.

@@ -1,11 +1,10 @@
 //! `.xml` as `java.util.Properties` writes it: `<properties><entry key="…">…</entry></properties>` (specification, 10).
 
-use std::sync::Arc;
-
 use roxmltree::{Document as Xml, Node, ParsingOptions};
 
+use super::flat::Flat;
 use super::{KEYS_MAX, ParseError};
-use crate::model::{Document, Position, Property, Scalar, Value};
+use crate::model::{Document, Position, Scalar};
 
 /// The most nodes that a file may have: an entry is an element and its text, and there is white space between them.
 const NODES_MAX: u32 = 4 * KEYS_MAX as u32;
@@ -23,18 +22,26 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     if !root.has_tag_name("properties") {
         return Err(refusal(&xml, root, "the outermost element is not <properties>"));
     }
-    let mut document = Document::default();
+    let mut flat = Flat::with_repeated_keys();
     for element in root.children().filter(Node::is_element) {
         match (element.tag_name().name(), element.attribute("key")) {
-            ("entry", Some(key)) => put(&mut document, key, entry(&xml, element)?),
+            ("entry", Some(key)) => {
+                let mark = flat.enter_key(key);
+                let place = position(&xml, element.first_child().unwrap_or(element));
+                flat.put(Scalar::String(text_of(&xml, element)?.into()), place)?;
+                flat.leave(mark);
+            }
             ("comment", _) => {}
             _ => return Err(refusal(&xml, element, "neither a comment nor an entry with a key")),
         }
     }
-    Ok(if document.properties.is_empty() { Vec::new() } else { vec![document] })
+    if !flat.is_empty() {
+        flat.end_document()?;
+    }
+    Ok(flat.finish())
 }
 
-fn entry(xml: &Xml<'_>, element: Node<'_, '_>) -> Result<(Value, Position), ParseError> {
+fn text_of(xml: &Xml<'_>, element: Node<'_, '_>) -> Result<String, ParseError> {
     let mut text = String::new();
     for child in element.children() {
         if child.is_element() {
@@ -42,15 +49,7 @@ fn entry(xml: &Xml<'_>, element: Node<'_, '_>) -> Result<(Value, Position), Pars
         }
         text.push_str(child.text().unwrap_or_default());
     }
-    let place = element.first_child().unwrap_or(element);
-    Ok((super::string_value(&text), position(xml, place)))
-}
-
-fn put(document: &mut Document, key: &str, (value, position): (Value, Position)) {
-    match document.properties.iter_mut().find(|property| *property.key == *key) {
-        Some(known) => (known.value, known.position) = (value, position),
-        None => document.properties.push(Property { key: Arc::from(key), value, position }),
-    }
+    Ok(text)
 }
 
 fn position(xml: &Xml<'_>, node: Node<'_, '_>) -> Position {

@@ -3,6 +3,7 @@
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
 
+use super::error::Fault;
 use crate::render::Representation;
 
 /// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
@@ -52,11 +53,31 @@ fn media_range(item: &str) -> (String, u32) {
 
 /// Whether the first media type that is wanted is this one.
 pub(super) fn wants(headers: &HeaderMap, media_type: &str) -> bool {
+    accepted(headers).first().is_some_and(|(first, _)| first == media_type)
+}
+
+/// Whether a file is wanted as it is: no other type is wanted more than bytes, or than any of `application`
+/// (specification, 6.3).
+///
+/// # Errors
+/// When `Accept` holds something that is no media type.
+pub(super) fn wants_binary(headers: &HeaderMap) -> Result<bool, Fault> {
+    let accepted = accepted(headers);
+    if accepted.iter().any(|(media_type, _)| !media_type.contains('/')) {
+        return Err(Fault::NotAcceptable);
+    }
+    let names_binary = |name: &str| ["application/octet-stream", "application/*"].contains(&name);
+    let (binary, other): (Vec<_>, Vec<_>) =
+        accepted.iter().partition(|(media_type, _)| names_binary(media_type));
+    let highest = |types: &[&(String, u32)]| types.iter().map(|(_, quality)| *quality).max();
+    Ok(highest(&binary).is_some_and(|quality| quality > 0 && Some(quality) >= highest(&other)))
+}
+
+/// The media types that are wanted, each with its quality in thousandths.
+fn accepted(headers: &HeaderMap) -> Vec<(String, u32)> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| {
-        let first = accept.split(',').next().unwrap_or_default();
-        media_range(first).0 == media_type
-    })
+    let items = accept.unwrap_or_default().split(',');
+    items.filter(|item| !item.trim().is_empty()).map(media_range).collect()
 }
 
 /// Whether `If-None-Match` names this entity tag, compared weakly, or is `*`.

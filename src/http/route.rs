@@ -205,8 +205,7 @@ fn spring(
         [_, _, _] if trailing_slash => Ok(Route::NoFile),
         [_] | [_, _] if trailing_slash => Err(Refusal::NoHandler),
         [flat] => flat_form(flat, None),
-        [label, flat] if is_flat(flat) => flat_form(flat, Some(label)),
-        [_, profiles] if names_a_format(profiles) => Err(Refusal::NoHandler),
+        [label, flat] if names_a_format(flat) => flat_form(flat, Some(label)),
         [name, profiles] => Ok(Route::Environment(query(name, profiles, None)?)),
         [name, profiles, path] if use_default_label => {
             Ok(Route::File(query(name, profiles, None)?, file_path(path)?))
@@ -215,10 +214,7 @@ fn spring(
         [name, profiles, label, ..] => {
             let query = query(name, profiles, Some(label))?;
             let path = file_path(&parts[3..].join("/"))?;
-            if trailing_slash {
-                return Ok(Route::NoFile);
-            }
-            Ok(Route::File(query, path))
+            Ok(if trailing_slash { Route::NoFile } else { Route::File(query, path) })
         }
         [] => Err(Refusal::NoHandler),
     }
@@ -263,10 +259,6 @@ fn flat_form(segment: &str, label: Option<&str>) -> Result<Route, Refusal> {
     Ok(Route::Flat(query(name, profiles, label)?, form))
 }
 
-fn is_flat(segment: &str) -> bool {
-    split_form(segment).is_some_and(|(stem, _)| stem.contains('-'))
-}
-
 fn split_form(segment: &str) -> Option<(&str, Form)> {
     let (stem, extension) = segment.rsplit_once('.')?;
     let form = match extension {
@@ -278,12 +270,14 @@ fn split_form(segment: &str) -> Option<(&str, Form)> {
     Some((stem, form))
 }
 
-/// Whether a segment has the name of a flat form in it, up to a word boundary: then it is no list of profiles (R1).
+/// Whether a segment has the extension of a flat form in it, between word boundaries: then it is no list of profiles
+/// (R1), though it may still be no flat form.
 fn names_a_format(segment: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     [".yml", ".yaml", ".properties", ".json"].iter().any(|extension| {
         segment.match_indices(extension).any(|(at, _)| {
-            let next = segment[at + extension.len()..].chars().next();
-            !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+            segment[..at].ends_with(is_word)
+                && !segment[at + extension.len()..].starts_with(is_word)
         })
     })
 }

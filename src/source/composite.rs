@@ -82,7 +82,7 @@ impl Composite {
 
     fn may_be_left_out(&self, part: &Part, error: &SourceError) -> bool {
         match error {
-            SourceError::UnknownLabel(_) => part.is_alternative,
+            SourceError::UnknownLabel(_) => part.is_alternative || !self.fail_on_error,
             SourceError::Unavailable { .. } => !self.fail_on_error,
         }
     }

@@ -27,8 +27,9 @@ const DEFAULT_LABEL: &str = "master";
 const QUIET: Duration = Duration::from_millis(50);
 /// The longest wait for quiet.
 const QUIET_MAX: Duration = Duration::from_secs(1);
-/// How often a directory that changes while it is read is read again.
-const TRIES_MAX: usize = 10;
+/// How often a directory that changes while it is read is read again, each time after a longer pause: for about a
+/// second in all.
+const TRIES_MAX: u32 = 10;
 
 /// How a directory is served.
 #[derive(Debug, Clone)]
@@ -183,7 +184,10 @@ impl Inner {
     fn read(&self) -> Result<Arc<Reading>, SourceError> {
         let mut latest = lock(&self.latest);
         self.hints.settle();
-        for _ in 0..TRIES_MAX {
+        for tries in 0..TRIES_MAX {
+            if tries > 0 {
+                std::thread::sleep(Duration::from_millis(1 << tries));
+            }
             let generation = self.hints.generation();
             let survey = match Survey::of(&self.place.0) {
                 Ok(survey) => survey,

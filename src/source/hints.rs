@@ -79,9 +79,7 @@ impl Hints {
         let mut watcher = lock(&self.watcher);
         match watcher.as_mut() {
             None => self.start(&mut watcher),
-            Some(watcher) if self.uprooted.swap(false, Ordering::Relaxed) => {
-                self.watch_places(watcher);
-            }
+            Some(watcher) if self.lacks_a_place() => self.watch_places(watcher),
             Some(watcher) => {
                 let appeared = std::mem::take(&mut *lock(&self.appeared));
                 for path in appeared {
@@ -99,6 +97,10 @@ impl Hints {
             None => self.start(&mut watcher),
             Some(watcher) => self.watch_places(watcher),
         }
+    }
+
+    fn lacks_a_place(&self) -> bool {
+        self.uprooted.swap(false, Ordering::Relaxed) || self.blind.load(Ordering::Relaxed)
     }
 
     fn start(&self, watcher: &mut Option<RecommendedWatcher>) {

@@ -155,7 +155,7 @@ fn names_of_files_outside_are_only_names() {
         format!("/orders/dev/main/{joined}(_)canary.txt"),
         format!("/orders/dev/main/file:{around}/canary.txt"),
         format!("/orders/dev/main/file:%2f%2f{around}/canary.txt"),
-        format!("/orders/canary/main/..%2fcanary.txt"),
+        "/orders/canary/main/..%2fcanary.txt".to_owned(),
         format!("/x{joined}(_)canary/dev"),
         "/orders/dev/main/canary.txt".to_owned(),
         "/canary/dev".to_owned(),

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 
 use headwater::model::Label;
-use headwater::source::{Source, SourceError};
+use headwater::source::SourceError;
 
 use super::bed::{Bed, ConfigMapBed, DirectoryBed, Files, open_directory};
 use super::{changed, load, named, refusal, text, unchanged};
@@ -170,6 +170,44 @@ async fn a_file_written_in_place_is_noticed() {
 }
 
 #[tokio::test]
+async fn two_writes_within_one_tick_of_the_clock_are_two_changes() {
+    let bed = bed(&[("application.yml", Some("a: 000"))]);
+    let source = bed.source();
+    let write = |round: usize| {
+        let content = format!("a: {round:03}");
+        std::fs::write(bed.path().join("application.yml"), &content).expect("written");
+        content
+    };
+    for round in (0..40).step_by(2) {
+        write(round);
+        let mut seen = load(&*source, &Label::Default).await;
+        let last = write(round + 1);
+        while text(&seen, "application.yml").as_ref() != Some(&last) {
+            changed(&*source, &Label::Default, &seen.revision).await;
+            seen = load(&*source, &Label::Default).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_was_replaced_goes_on_being_watched() {
+    let bed = bed(&[("application.yml", Some("a: 1"))]);
+    let source = bed.source();
+    let first = load(&*source, &Label::Default).await;
+    bed.break_down();
+    refusal(&*source, &Label::Default).await;
+    bed.commit(&[("application.yml", Some("a: 2"))]);
+    changed(&*source, &Label::Default, &first.revision).await;
+    let second = load(&*source, &Label::Default).await;
+    let ((), ()) = tokio::join!(changed(&*source, &Label::Default, &second.revision), async {
+        tokio::task::yield_now().await;
+        bed.commit(&[("application.yml", Some("a: 3"))]);
+    });
+    let third = load(&*source, &Label::Default).await;
+    assert_eq!(text(&third, "application.yml").as_deref(), Some("a: 3"));
+}
+
+#[tokio::test]
 async fn a_file_in_a_new_folder_is_noticed() {
     let bed = bed(&[("application.yml", Some("a: 1"))]);
     let source = bed.source();
@@ -196,12 +234,11 @@ async fn a_directory_that_is_a_link_may_be_moved_to_another_one() {
     symlink("one", &current).expect("a link");
     let source = open_directory(&current);
     let before = load(&source, &Label::Default).await;
-    let (waited, ()) = tokio::join!(source.changed(&Label::Default, &before.revision), async {
+    let ((), ()) = tokio::join!(changed(&source, &Label::Default, &before.revision), async {
         tokio::task::yield_now().await;
         symlink("two", place.path().join("new")).expect("a link");
         std::fs::rename(place.path().join("new"), &current).expect("moved");
     });
-    waited.expect("changes");
     let after = load(&source, &Label::Default).await;
     assert_eq!(text(&after, "application.yml").as_deref(), Some("two"));
     std::fs::write(place.path().join("two/application.yml"), "three").expect("a file");

@@ -273,12 +273,36 @@ async fn a_moved_head_is_noticed() {
     let main = bed.commit_on("main", &[("application.yml", Some("a: 1"))]);
     let live = bed.commit_on("live", &[("application.yml", Some("a: 2"))]);
     let source = bed.source();
-    let (waited, ()) = tokio::join!(source.changed(&Label::Default, &main), async {
+    let ((), ()) = tokio::join!(changed(&*source, &Label::Default, &main), async {
         tokio::task::yield_now().await;
         git(&bed.path(), &["symbolic-ref", "HEAD", "refs/heads/live"]);
     });
-    waited.expect("changes");
     assert_eq!(load(&*source, &Label::Default).await.revision, live);
+}
+
+#[tokio::test]
+async fn a_repository_that_was_replaced_goes_on_being_watched() {
+    let pushed = Pushed::new();
+    let mut seen = pushed.push("main", "a: 0");
+    let source = open_git(&pushed.bare());
+    changed(&source, &Label::Default, &Revision::new("")).await;
+    let (old, new) = (pushed.bare(), pushed.directory.path().join("new.git"));
+    git(pushed.directory.path(), &["clone", "-q", "--bare", "config.git", "new.git"]);
+    std::fs::remove_dir_all(&old).expect("removed");
+    let error = refusal(&source, &Label::Default).await;
+    assert!(matches!(error, SourceError::Unavailable { .. }), "{error}");
+    std::fs::rename(&new, &old).expect("replaced");
+    for round in 1..4 {
+        let ((), next) = tokio::join!(changed(&source, &Label::Default, &seen), async {
+            tokio::task::yield_now().await;
+            pushed.push("main", &format!("a: {round}"))
+        });
+        let found = load(&source, &Label::Default).await;
+        assert_eq!(found.revision, next);
+        let content = format!("a: {round}");
+        assert_eq!(text(&found, "application.yml"), Some(content));
+        seen = next;
+    }
 }
 
 #[tokio::test]
