@@ -117,6 +117,11 @@ fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
     }
 }
 
+/// Runs what serves on this thread, until it is over: the workers need the web framework's own kind of runtime.
+pub fn block_on<T>(serving: impl Future<Output = T>) -> T {
+    actix_web::rt::System::new().block_on(serving)
+}
+
 /// Answers requests on a listener until `shutdown` is over, then lets those under way end.
 ///
 /// # Errors

@@ -8,8 +8,8 @@ mod socket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::repository::Repository;
-pub(crate) use self::server::{Child, Server, settings};
+pub(crate) use self::repository::{Repository, directory};
+pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::socket::{Address, Reply, Session, read};
 
 /// How long something may take that should take milliseconds.

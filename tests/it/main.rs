@@ -7,9 +7,12 @@
 )]
 
 mod attack;
+mod cli;
 mod differential;
 mod fixture;
 mod http;
 mod oracle;
+mod secrets;
 mod sources;
+mod tidy;
 mod tls;
