@@ -15,7 +15,7 @@ struct Planted(Vec<(String, String)>);
 
 impl Planted {
     /// A new secret for a place.
-    fn new(&mut self, place: &str) -> String {
+    fn plant(&mut self, place: &str) -> String {
         let secret = format!("hunter{:02}canary", self.0.len());
         self.0.push((place.to_owned(), secret.clone()));
         secret
@@ -50,7 +50,7 @@ fn invariant_8_secrets_are_in_no_log_no_error_and_no_metric() {
     let mut applications = Vec::new();
     let mut add =
         |planted: &mut Planted, name: &str, extension: &str, text: &dyn Fn(&str) -> String| {
-            let secret = planted.new(&format!("{name}.{extension}"));
+            let secret = planted.plant(&format!("{name}.{extension}"));
             writeln!(files, "//- {name}.{extension}\n{}", text(&secret)).unwrap();
             applications.push(name.to_owned());
         };
@@ -97,13 +97,13 @@ fn invariant_8_secrets_are_in_no_log_no_error_and_no_metric() {
     for (name, extension, text) in &texts {
         add(&mut planted, name, extension, text);
     }
-    let text_file = planted.new("a text file");
+    let text_file = planted.plant("a text file");
     writeln!(files, "//- circle.txt\n{text_file} ${{a}}").unwrap();
     let repository = Repository::new(&files);
 
-    let token = planted.new("the token");
-    let override_value = planted.new("an override");
-    let remote = planted.new("the password of a remote");
+    let token = planted.plant("the token");
+    let override_value = planted.plant("an override");
+    let remote = planted.plant("the password of a remote");
     let config = repository.path().join("config");
     let mut text = std::fs::read_to_string(&config).unwrap();
     write!(text, "[remote \"origin\"]\n\turl = https://u:{remote}@host.invalid/x.git\n").unwrap();
@@ -145,27 +145,27 @@ fn invariant_8_secrets_are_in_no_log_no_error_and_no_metric() {
         ("a cookie", "Cookie", "session={}"),
         ("a proxy's password", "Proxy-Authorization", "Basic {}"),
     ] {
-        let value = format.replace("{}", &planted.new(what));
+        let value = format.replace("{}", &planted.plant(what));
         let reply = server.get_with("/plain/default", &[(header, &value)]).expect(401);
         planted.search(what, &reply.everything());
         let reply = server.get_with("/plain/default", &[right[0], (header, &value)]);
         planted.search(what, &beside_the_product(&reply));
     }
-    let basic = STANDARD.encode(format!("user:{}", planted.new("a wrong password")));
+    let basic = STANDARD.encode(format!("user:{}", planted.plant("a wrong password")));
     let reply = server.get_with("/plain/default", &[("Authorization", &format!("Basic {basic}"))]);
     planted.search("a wrong password", &reply.expect(401).everything());
-    let in_query = planted.new("a query string");
+    let in_query = planted.plant("a query string");
     let reply = server.get(&format!("/plain/default?access_token={in_query}"));
     planted.search("a query string", &reply.expect(401).everything());
-    let in_authority = planted.new("an address");
+    let in_authority = planted.plant("an address");
     let reply = server.get(&format!("http://u:{in_authority}@localhost/plain/default"));
     planted.search("an address", &reply.everything());
-    let in_garbage = planted.new("a request that is none");
+    let in_garbage = planted.plant("a request that is none");
     let reply = server.send(format!("GET /x HTTP/1.1\r\nX {in_garbage}\r\n\r\n").as_bytes());
     planted.search("garbage", &reply.everything());
 
     // A change that breaks a file, so that the loop that follows the source has something to say.
-    let later = planted.new("a later commit");
+    let later = planted.plant("a later commit");
     let tip = repository.commit(&format!("//- plain.yml\npassword: [{later}\n"));
     eventually("the bad commit is held back", || {
         server.get_with("/plain/default", &right).header("headwater-held-at") == Some(&tip)
@@ -211,7 +211,7 @@ fn settings_that_are_refused_are_not_quoted() {
         "[[source]]\njson = \"{}\"",
         "source = \"https://u:{}@host.invalid/x.git\"",
     ] {
-        let secret = planted.new(line);
+        let secret = planted.plant(line);
         let place = directory(&format!("//- headwater.toml\n{}\n", line.replace("{}", &secret)));
         let output =
             command(place.path()).args(["serve", "--listen", "127.0.0.1:0"]).output().unwrap();
