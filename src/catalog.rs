@@ -14,6 +14,9 @@ use crate::tree::{EntryKind, TreeError, join};
 /// The most files whose activation expressions are looked into; beyond it only names count.
 const EXPRESSION_FILE_COUNT_MAX: usize = 50_000;
 
+/// The name whose files every application has.
+pub const EVERYONE: &str = "application";
+
 /// The applications and profiles that a snapshot speaks of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
@@ -28,7 +31,7 @@ impl Catalog {
     pub fn queries(&self, label: &Label) -> Vec<Query> {
         let profiles: Vec<&str> =
             std::iter::once("default").chain(self.profiles.iter().map(String::as_str)).collect();
-        let application = "application".to_owned();
+        let application = EVERYONE.to_owned();
         std::iter::once(&application)
             .chain(&self.applications)
             .flat_map(|application| {
@@ -65,12 +68,12 @@ fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
     paths.retain(|path| directories.contains(directory_of(path)));
     let stems: BTreeSet<&str> = paths.iter().map(|path| stem_of(path)).collect();
     for stem in &stems {
-        let owner = cuts(stem).find(|(head, _)| *head == "application" || stems.contains(head));
+        let owner = cuts(stem).find(|(head, _)| *head == EVERYONE || stems.contains(head));
         match owner {
             Some((_, profile)) => {
                 catalog.profiles.insert(profile.to_owned());
             }
-            None if *stem != "application" => {
+            None if *stem != EVERYONE => {
                 catalog.applications.insert((*stem).to_owned());
             }
             None => {}

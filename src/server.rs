@@ -2,7 +2,6 @@
 
 mod tls;
 
-use std::any::Any;
 use std::future::Future;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -117,6 +116,11 @@ fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
     }
 }
 
+/// Runs what serves on this thread, until it is over: the workers need the web framework's own kind of runtime.
+pub fn block_on<T>(serving: impl Future<Output = T>) -> T {
+    actix_web::rt::System::new().block_on(serving)
+}
+
 /// Answers requests on a listener until `shutdown` is over, then lets those under way end.
 ///
 /// # Errors
@@ -127,6 +131,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
+    limit_unacknowledged(&listener);
     let http = web::Data::new(http);
     let tls = settings.tls.as_ref().map(|(certificate, key)| tls::Reloading::new(certificate, key));
     let tls = tls.transpose()?;
@@ -141,7 +146,6 @@ pub async fn run(
         .client_request_timeout(HEADERS_MAX)
         .h1_allow_half_closed(false)
         .shutdown_timeout(SHUTDOWN_MAX_SECONDS)
-        .on_connect(|connection, _| limit_unacknowledged(connection))
         .disable_signals();
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
@@ -159,11 +163,26 @@ pub async fn run(
     Ok(())
 }
 
-/// A peer that stops reading would otherwise keep its connection, and what is buffered for it, for ever.
-fn limit_unacknowledged(connection: &dyn Any) {
-    if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
-        let socket = socket2::SockRef::from(stream);
-        // A connection without the limit still works; there is nobody to tell.
-        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+/// A peer that stops reading would otherwise keep its connection, and what is buffered for it, for ever. What is accepted
+/// inherits the limit, whether TLS is spoken on it or not.
+fn limit_unacknowledged(listener: &TcpListener) {
+    // A server without the limit still works; there is nobody to tell.
+    let _ = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn connections_inherit_the_limit_on_what_is_unacknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        limit_unacknowledged(&listener);
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let limit = socket2::SockRef::from(&accepted).tcp_user_timeout().unwrap();
+        assert_eq!(limit, Some(UNACKNOWLEDGED_MAX));
     }
 }

@@ -17,7 +17,13 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
     /// A git repository or a directory; several make a composite, the first one winning [default: ./config-repo]
-    #[arg(long = "source", value_name = "SOURCE", env = "HEADWATER_SOURCE", value_delimiter = ',')]
+    #[arg(
+        long = "source",
+        value_name = "SOURCE",
+        env = "HEADWATER_SOURCE",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub source: Vec<String>,
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8888]
     #[arg(long, value_name = "ADDRESS", env = "HEADWATER_LISTEN")]
@@ -125,8 +131,18 @@ fn read(path: &Path) -> Result<File, SettingsError> {
         .map_err(|error| SettingsError(vec![format!("{name}: {error}")]))?;
     toml::from_str(&text).map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        SettingsError(vec![format!("{name}:{line}: {}", error.message())])
+        SettingsError(vec![format!("{name}:{line}: {}", without_value(error.message()))])
     })
+}
+
+/// A message about a value of the wrong type, without the value that it quotes: that may be a secret.
+fn without_value(message: &str) -> String {
+    let quoted = message.strip_prefix("invalid ").and_then(|_| {
+        let (before, _) = message.split_once(['"', '`'])?;
+        let (_, after) = message.rsplit_once(", expected ")?;
+        Some(format!("{}, expected {after}", before.trim_end()))
+    });
+    quoted.unwrap_or_else(|| message.to_owned())
 }
 
 fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
@@ -282,6 +298,18 @@ mod tests {
         assert!(error.contains("headwater.toml:2: unknown field `listen_on`"), "{error}");
         let error = file("[[source]]\nuri = \"x\"\nserach_paths = []\n").unwrap_err();
         assert!(error.contains(":3: unknown field `serach_paths`"), "{error}");
+    }
+
+    #[test]
+    fn values_of_the_wrong_type_are_not_quoted() {
+        for (text, message) in [
+            ("overrides = \"hunter2\"", "invalid type: string, expected a map"),
+            ("workers = \"a\\\", expected hunter2\"", "invalid type: string, expected usize"),
+            ("listen = 4711", "invalid type: integer, expected a string"),
+        ] {
+            let error = file(text).unwrap_err();
+            assert!(error.ends_with(&format!("headwater.toml:1: {message}")), "{error}");
+        }
     }
 
     #[test]

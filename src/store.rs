@@ -379,7 +379,8 @@ impl Store {
         self.bounded(move || {
             let view = live.view.load_full();
             let mut catalog = catalog::catalog(&view.snapshot)?;
-            catalog.applications.extend(asked.iter().map(|name| name.to_string()));
+            let asked = asked.iter().filter(|name| name.as_ref() != catalog::EVERYONE);
+            catalog.applications.extend(asked.map(|name| name.to_string()));
             Ok((catalog, view.snapshot.revision.clone()))
         })
         .await

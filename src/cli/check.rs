@@ -15,7 +15,7 @@ const ENVIRONMENT_COUNT_MAX: usize = 20_000;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// A git repository or a directory [default: what headwater.toml says, or ./config-repo]
-    #[arg(env = "HEADWATER_SOURCE", value_delimiter = ',')]
+    #[arg(env = "HEADWATER_SOURCE", hide_env_values = true, value_delimiter = ',')]
     source: Vec<String>,
     /// Branch, tag, full commit id or folder
     #[arg(long, short)]

@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     asked: output::Asked,
     /// Where configuration comes from [default: what headwater.toml says, or ./config-repo]
-    #[arg(long, env = "HEADWATER_SOURCE", value_delimiter = ',')]
+    #[arg(long, env = "HEADWATER_SOURCE", hide_env_values = true, value_delimiter = ',')]
     source: Vec<String>,
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]

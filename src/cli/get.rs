@@ -28,6 +28,7 @@ pub(super) struct Arguments {
     #[arg(
         long,
         env = "HEADWATER_URL",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8888",
         conflicts_with = "source"
     )]

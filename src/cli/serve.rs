@@ -43,8 +43,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     background.spawn(async move { load_default_label(&store).await });
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     tracing::info!(url = format!("{scheme}://{address}{}", settings.prefix), "listening");
-    actix_web::rt::System::new()
-        .block_on(async { server::run(&settings, http, listener, told_to_stop()?).await })?;
+    server::block_on(async { server::run(&settings, http, listener, told_to_stop()?).await })?;
     Ok(ExitCode::SUCCESS)
 }
 

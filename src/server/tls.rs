@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecursiveMode, Watcher};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -37,9 +38,11 @@ impl Reloading {
     pub(super) fn new(certificate: &Path, key: &Path) -> Result<Self, StartError> {
         let current = Arc::new(Current(ArcSwap::from_pointee(read(certificate, key)?)));
         let (changed, changes) = std::sync::mpsc::channel();
-        let mut watcher = notify::recommended_watcher(move |_| {
-            // The receiver ends with the watcher, never before it.
-            let _ = changed.send(());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| !is_read(event.kind)) {
+                // The receiver ends with the watcher, never before it.
+                let _ = changed.send(());
+            }
         })
         .map_err(|error| fault(certificate, error.to_string()))?;
         for file in [certificate, key] {
@@ -63,6 +66,14 @@ impl Reloading {
             .expect("the provider has the suites of TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&self.current) as Arc<dyn ResolvesServerCert>)
+    }
+}
+
+/// Whether an event only says that somebody read a file: this server does so itself whenever one changes.
+fn is_read(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(kind) => kind != AccessKind::Close(AccessMode::Write),
+        _ => false,
     }
 }
 

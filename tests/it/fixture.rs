@@ -5,10 +5,11 @@ mod repository;
 mod server;
 mod socket;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::repository::Repository;
-pub(crate) use self::server::{Child, Server, settings};
+pub(crate) use self::repository::{Repository, directory};
+pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::socket::{Address, Reply, Session, read};
 
 /// How long something may take that should take milliseconds.
@@ -39,4 +40,13 @@ pub(crate) fn files(fixture: &str) -> Vec<(String, Vec<u8>)> {
         }
     }
     files
+}
+
+/// Says that it is over when it is dropped, so that those who go on until then end after a failure too.
+pub(crate) struct Until<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

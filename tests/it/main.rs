@@ -7,9 +7,13 @@
 )]
 
 mod attack;
+mod cli;
 mod differential;
 mod fixture;
 mod http;
 mod oracle;
+mod secrets;
 mod sources;
 mod store;
+mod tidy;
+mod tls;

@@ -9,7 +9,7 @@ use crate::fixture::{Child, Repository, eventually};
 /// Stands for the text of a file, which no message may quote.
 const CANARY: &str = "hunter2-77af";
 /// How long a bad file may take; the tests run without optimisation.
-const SLOWEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 1 });
+const SLOWEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
 /// Resident memory at the end.
 const RESIDENT_KIB_MAX: u64 = 400 * 1024;
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::{assert_well, shop};
-use crate::fixture::{Child, Session, eventually};
+use crate::fixture::{Child, Session, Until, eventually};
 
 /// More names than answers are kept.
 const NAME_COUNT: usize = 21_000;
@@ -69,10 +69,9 @@ fn a_stop_under_load_ends_what_is_under_way() {
                 }
             });
         }
+        let _until = Until(&stopping);
         eventually("some answers", || answered.load(Ordering::Relaxed) > 200);
-        let ended = server.stop();
-        stopping.store(true, Ordering::Relaxed);
-        ended
+        server.stop()
     });
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("stopping"), "{log}");

@@ -350,3 +350,60 @@ fn what_is_no_name_is_refused_before_anything_is_looked_up() {
     assert!(server.resident_kib() < 200 * 1024);
     assert_well(*server);
 }
+
+#[test]
+fn a_directory_hides_what_is_beside_it_and_what_it_links_to() {
+    let place = crate::fixture::directory(&format!(
+        "//- config/orders.yml\nname: Orders\n//- config/application.yml\nshared: everywhere\n\
+         //- config/plain.txt\nI am ${{name}}\n//- config/blue/orders.yml\ncolour: blue\n\
+         //- config/.git/config\n{CANARY}\n//- config/.hidden/orders.yml\nx: 1\n\
+         //- canary.yml\nx: {CANARY}\n//- canary.txt\n{CANARY}\n//- other/orders.yml\nx: {CANARY}\n"
+    ));
+    let config = place.path().join("config");
+    std::fs::remove_dir_all(config.join(".git")).expect("a directory, not a repository");
+    for (link, target) in [
+        ("link.txt", "../canary.txt"),
+        ("absolute.txt", &place.path().join("canary.txt").display().to_string()),
+        ("away", "../other"),
+        ("up", ".."),
+        ("linked.yml", "../canary.yml"),
+    ] {
+        std::os::unix::fs::symlink(target, config.join(link)).expect("a link");
+    }
+    let server = Child::serve(&["--source", &config.display().to_string()]);
+    for path in [
+        "/canary/dev",
+        "/linked/dev",
+        "/orders/dev/away",
+        "/orders/dev/up",
+        "/orders/dev/up(_)other",
+        "/orders/dev/..",
+        "/orders/dev/other",
+        "/orders/dev/*",
+        "/orders/dev/b%3Fue",
+        "/orders/dev/%2A%2A",
+        "/away(_)orders/dev",
+        "/up(_)canary/dev",
+        "/orders/dev/main/link.txt",
+        "/orders/dev/main/absolute.txt",
+        "/orders/dev/main/away/orders.yml",
+        "/orders/dev/main/up/canary.txt",
+        "/orders/dev/main/../canary.txt",
+        "/orders/dev/main/%2e%2e/canary.txt",
+        "/orders/dev/blue/..(_)..(_)canary.txt",
+        "/up/orders-dev.yml",
+        "/*/orders-dev.yml",
+    ] {
+        let reply = server.get(path);
+        check_body(path, &reply);
+        assert!(matches!(reply.status, 200 | 400 | 404), "{path}: {}", reply.everything());
+        assert!(
+            !path.contains(['*', '?']) || reply.status == 404,
+            "{path}: {}",
+            reply.everything()
+        );
+        assert!(!path.contains("%3F") || !reply.text().contains("blue"), "{path}");
+    }
+    assert!(server.get("/orders/dev/blue").expect(200).text().contains("blue"));
+    assert_well(*server);
+}

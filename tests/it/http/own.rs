@@ -104,6 +104,7 @@ fn the_index_links_to_what_there_is() {
 #[test]
 fn the_known_environments_are_listed() {
     let (repository, server) = shop();
+    server.get("/application/dev").expect(200);
     let known = server.get("/-/environments").expect(200).json();
     assert_eq!(known["applications"], json!(["cart", "my-app-dev", "orders"]));
     assert_eq!(known["profiles"], json!(["dev", "prod"]));
