@@ -7,6 +7,7 @@
 )]
 
 mod attack;
+mod clients;
 mod differential;
 mod fixture;
 mod http;
