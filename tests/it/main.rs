@@ -10,6 +10,7 @@ mod attack;
 mod clients;
 mod differential;
 mod fixture;
+mod fleet;
 mod http;
 mod oracle;
 mod sources;
