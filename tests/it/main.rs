@@ -12,5 +12,6 @@ mod differential;
 mod fixture;
 mod fleet;
 mod http;
+mod image;
 mod oracle;
 mod sources;
