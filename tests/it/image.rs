@@ -1,8 +1,9 @@
 //! The image, as far as a machine without a container engine can show it: `docs/image.md` says what that is.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+
+use crate::fixture::skipped;
 
 /// What `scripts/image-check` ends with where it cannot do its work.
 const NOT_HERE: i32 = 77;
@@ -23,8 +24,7 @@ fn the_binary_runs_as_the_image_runs_it() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.code() == Some(NOT_HERE) {
-        // Past the capture of the test harness, so that everybody sees it.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: the image is not checked: {}", said.trim());
+        skipped(said.trim());
         return;
     }
     let complained = String::from_utf8_lossy(&output.stderr);

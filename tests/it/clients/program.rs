@@ -1,15 +1,11 @@
 //! The clients that are programs of their own: how they are found, started and read.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::oracle;
-
-/// Set to `1` where the clients cannot be installed; their tests then say that they were left out.
-const WITHOUT: &str = "HEADWATER_WITHOUT_CLIENTS";
 
 /// What must be there, below the root of the repository.
 const PARTS: [&str; 4] = [
@@ -19,27 +15,10 @@ const PARTS: [&str; 4] = [
     "target/test-deps/venv/bin/python",
 ];
 
-/// Whether the clients can be run. Without them a test fails, unless it was told to do without.
+/// Whether the clients can be run, see [`crate::fixture::installed`].
 #[track_caller]
 pub(crate) fn installed() -> bool {
-    if std::env::var(WITHOUT).is_ok_and(|value| value == "1") {
-        // Past the capture of the test harness, so that everybody sees it.
-        let place = std::panic::Location::caller();
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: {WITHOUT}=1: real clients are not run, {}:{}",
-            place.file(),
-            place.line()
-        );
-        return false;
-    }
-    let missing: Vec<_> = PARTS.iter().filter(|part| !root().join(part).exists()).collect();
-    assert!(
-        missing.is_empty(),
-        "the real clients are not installed: run scripts/install-test-deps.sh once (or set {WITHOUT}=1 to do without \
-         them); missing: {missing:?}"
-    );
-    true
+    crate::fixture::installed(&PARTS)
 }
 
 fn root() -> PathBuf {
