@@ -1,7 +1,8 @@
 //! The formats against Spring's own loaders: `tests/differential/README.md` says how the answers were recorded.
 //!
-//! The committed sample is compared always; the full set where Java's side is built, or where `HEADWATER_DIFFERENTIAL`
-//! names a file of answers. Where we differ on purpose there is a class below, narrow, with its reason.
+//! The committed sample is compared always; the full set with the Java side that `scripts/install-test-deps.sh` builds,
+//! or from the file of answers that `HEADWATER_DIFFERENTIAL` names. Where we differ on purpose there is a class below,
+//! narrow, with its reason.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +12,8 @@ use std::process::Command;
 use headwater::format::{Format, parse};
 use headwater::model::{Document, Scalar, Value};
 use serde_json::Value as Json;
+
+use crate::fixture::installed;
 
 /// Key, type, text, origin.
 type Row = (String, String, String, Option<String>);
@@ -32,7 +35,7 @@ fn the_sample_reads_as_in_spring() {
 fn all_generated_files_read_as_in_spring() {
     if let Ok(answers) = std::env::var("HEADWATER_DIFFERENTIAL") {
         compare(Path::new(&answers));
-    } else if root().join("tests/oracle/target/classes").is_dir() {
+    } else if installed(&["tests/oracle/target/classes", "tests/oracle/target/lib"]) {
         let folder = tempfile::tempdir().unwrap();
         compare(&ask_java(folder.path()));
     }

@@ -5,6 +5,9 @@ mod repository;
 mod server;
 mod socket;
 
+use std::io::Write;
+use std::panic::Location;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,35 @@ pub(crate) use self::socket::{Address, Reply, Session, read};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait before a condition is looked at again.
 const PAUSE: Duration = Duration::from_millis(3);
+
+/// Set to `1` where what `scripts/install-test-deps.sh` installs cannot be installed.
+const WITHOUT: &str = "HEADWATER_WITHOUT_CLIENTS";
+
+/// Whether parts that `scripts/install-test-deps.sh` installs are there. Without them a test fails, unless it was told to
+/// do without.
+#[track_caller]
+pub(crate) fn installed(parts: &[&str]) -> bool {
+    if std::env::var(WITHOUT).is_ok_and(|value| value == "1") {
+        skipped(&format!("{WITHOUT}=1"));
+        return false;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let missing: Vec<_> = parts.iter().filter(|part| !root.join(part).exists()).collect();
+    assert!(
+        missing.is_empty(),
+        "the original and the real clients are not installed: run scripts/install-test-deps.sh once, or set {WITHOUT}=1 \
+         to do without them; missing: {missing:?}"
+    );
+    true
+}
+
+/// Says that a test was left out, past the capture of the test harness, so that everybody sees it.
+#[track_caller]
+pub(crate) fn skipped(why: &str) {
+    let place = Location::caller();
+    // Nobody is left to be told that nobody can be told.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {}:{}: {why}", place.file(), place.line());
+}
 
 /// Waits until a condition holds.
 #[track_caller]

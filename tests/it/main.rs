@@ -8,9 +8,12 @@
 
 mod attack;
 mod cli;
+mod clients;
 mod differential;
 mod fixture;
+mod fleet;
 mod http;
+mod image;
 mod oracle;
 mod secrets;
 mod sources;

@@ -5,7 +5,7 @@
 //! exists fails the test as well.
 
 mod differences;
-mod repository;
+pub(crate) mod repository;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,21 +23,19 @@ use differences::{Difference, difference};
 
 #[test]
 fn answers_are_those_of_the_original() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
-    let recorded =
-        std::env::var_os("ORACLE_RECORDED").map_or_else(|| root.join("recorded"), PathBuf::from);
+    let root = root();
     let only = std::env::var("ORACLE_ONLY").ok();
     let work = tempfile::tempdir().unwrap();
     let mut tally = Tally::default();
     let mut setups: Vec<PathBuf> =
-        fs::read_dir(&recorded).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(recordings()).unwrap().map(|entry| entry.unwrap().path()).collect();
     setups.sort();
     for path in setups {
         let setup = path.file_stem().unwrap().to_str().unwrap().to_owned();
         if setup == "clients" || only.as_ref().is_some_and(|only| *only != setup) {
             continue;
         }
-        let recorded: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let recorded = recording(&setup);
         if let Some(Difference { heading, .. }) = difference(&setup, "*") {
             *tally.explained.entry(heading).or_default() += array(&recorded["exchanges"]).len();
             continue;
@@ -59,6 +57,32 @@ fn answers_are_those_of_the_original() {
     }
 }
 
+/// A recording of the original, fresh if the environment names a directory of those.
+pub(crate) fn recording(setup: &str) -> Value {
+    let recorded = recordings().join(format!("{setup}.json"));
+    serde_json::from_str(&fs::read_to_string(recorded).unwrap()).unwrap()
+}
+
+fn recordings() -> PathBuf {
+    std::env::var_os("ORACLE_RECORDED").map_or_else(|| root().join("recorded"), PathBuf::from)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle")
+}
+
+/// Builds the repositories of a setup in a directory; gives the settings of its server.
+pub(crate) fn lay_out(recorded: &Value, place: &Path) -> Settings {
+    for fixture in array(&recorded["fixtures"]) {
+        let name = fixture.as_str().unwrap();
+        let text = fs::read_to_string(root().join("cases").join(format!("{name}.repo"))).unwrap();
+        let bare = place.join(format!("{name}.git"));
+        repository::build(&text, &bare);
+        repository::check_out(&bare, &place.join(name));
+    }
+    settings(&recorded["server"], place)
+}
+
 #[derive(Default)]
 struct Tally {
     requests: usize,
@@ -74,14 +98,7 @@ fn array(value: &Value) -> &[Value] {
 fn compare_setup(root: &Path, work: &Path, setup: &str, recorded: &Value, tally: &mut Tally) {
     let place = work.join(setup);
     fs::create_dir(&place).unwrap();
-    for fixture in array(&recorded["fixtures"]) {
-        let name = fixture.as_str().unwrap();
-        let text = fs::read(root.join("cases").join(format!("{name}.repo"))).unwrap();
-        let bare = place.join(format!("{name}.git"));
-        repository::build(std::str::from_utf8(&text).unwrap(), &bare);
-        repository::check_out(&bare, &place.join(name));
-    }
-    let settings = settings(&recorded["server"], &place);
+    let settings = lay_out(recorded, &place);
     let server = Server::start(settings);
     let later = later(root);
     for exchange in array(&recorded["exchanges"]) {
@@ -147,8 +164,15 @@ fn source_settings(source: &Value, place: &Path, in_group: bool) -> SourceSettin
     let texts = |key: &str| -> Vec<String> {
         array(&source[key]).iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     };
+    // A place without placeholders is a directory of its own.
+    let below = match texts("locations").as_slice() {
+        [location] if is_native && !location.contains('{') => format!("/{location}"),
+        _ => String::new(),
+    };
     let (directory, name) = match is_native {
-        true => (place.join(fixture), format!("file:{{{{DIR:{fixture}}}}}")),
+        true => {
+            (place.join(format!("{fixture}{below}")), format!("file:{{{{DIR:{fixture}}}}}{below}"))
+        }
         false => (place.join(format!("{fixture}.git")), format!("{{{{URI:{fixture}}}}}")),
     };
     let mut patterns = texts("pattern");
@@ -413,7 +437,7 @@ fn drop_empty_origins(value: &mut Value) {
 }
 
 /// Our synthetic directory as the recording's token for the original's clone.
-fn neutral(body: &[u8]) -> Vec<u8> {
+pub(crate) fn neutral(body: &[u8]) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(body) else {
         return body.to_vec();
     };

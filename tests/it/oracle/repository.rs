@@ -24,7 +24,7 @@ enum Step {
 }
 
 /// Makes the bare repository of a fixture.
-pub(super) fn build(text: &str, bare: &Path) {
+pub(crate) fn build(text: &str, bare: &Path) {
     let steps = parse(text);
     let first = match &steps[0] {
         Step::Branch(name) => name.clone(),
@@ -41,7 +41,7 @@ pub(super) fn build(text: &str, bare: &Path) {
 }
 
 /// Runs git as nobody in particular.
-pub(super) fn git(arguments: &[&str]) {
+pub(crate) fn git(arguments: &[&str]) {
     assert!(command(arguments).status().unwrap().success(), "git {arguments:?}");
 }
 
@@ -177,7 +177,7 @@ fn data(out: &mut Vec<u8>, payload: &[u8]) {
 }
 
 /// The working tree of a fixture, for the sources that are plain directories.
-pub(super) fn check_out(bare: &Path, directory: &Path) {
+pub(crate) fn check_out(bare: &Path, directory: &Path) {
     git(&["clone", "-q", bare.to_str().unwrap(), directory.to_str().unwrap()]);
     fs::remove_dir_all(directory.join(".git")).unwrap();
 }
