@@ -40,6 +40,17 @@ enum Output {
     Json,
 }
 
+impl Cli {
+    /// How much is logged unless the environment says otherwise: a server tells what it does, a command only what went
+    /// wrong.
+    pub fn log_level(&self) -> &'static str {
+        match self.verb {
+            Verb::Serve(_) => "info,actix_server=warn",
+            Verb::Get(_) | Verb::Explain(_) | Verb::Check(_) => "error",
+        }
+    }
+}
+
 /// Does what the command line says.
 ///
 /// # Errors

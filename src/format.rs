@@ -9,6 +9,7 @@ mod json;
 mod place;
 mod properties;
 mod toml;
+mod xml;
 mod yaml;
 
 use crate::model::{Document, Position};
@@ -18,6 +19,8 @@ use crate::model::{Document, Position};
 pub enum Format {
     /// `.properties`, as Spring reads them.
     Properties,
+    /// `.xml`, as `java.util.Properties` writes it.
+    Xml,
     /// `.yml` and `.yaml`, YAML 1.1 as Spring reads it.
     Yaml,
     /// `.toml`, an addition of Headwater.
@@ -31,6 +34,7 @@ impl Format {
     pub fn of(name: &str) -> Option<Self> {
         match name.rsplit_once('.')?.1 {
             "properties" => Some(Self::Properties),
+            "xml" => Some(Self::Xml),
             "yml" | "yaml" => Some(Self::Yaml),
             "toml" => Some(Self::Toml),
             "json" => Some(Self::Json),
@@ -79,12 +83,64 @@ pub const KEYS_MAX: usize = 100_000;
 /// The first thing that is wrong, with its place.
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     if bytes.len() > FILE_BYTES_MAX {
-        return Err(ParseError::whole(format!("file is larger than {FILE_BYTES_MAX} bytes")));
+        return Err(ParseError::too_large());
     }
     match format {
         Format::Properties => properties::parse(bytes),
+        Format::Xml => xml::parse(bytes),
         Format::Yaml => yaml::parse(bytes),
         Format::Toml => toml::parse(bytes),
         Format::Json => json::parse(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Format; 4] = [Format::Properties, Format::Yaml, Format::Toml, Format::Json];
+
+    #[test]
+    fn larger_files_are_not_parsed() {
+        let comment = |bytes: usize| [b"#".as_slice(), &vec![b'x'; bytes - 1]].concat();
+        for format in [Format::Properties, Format::Yaml] {
+            assert_eq!(parse(format, &comment(FILE_BYTES_MAX)), Ok(Vec::new()));
+        }
+        for format in ALL {
+            let error = parse(format, &comment(FILE_BYTES_MAX + 1)).unwrap_err();
+            assert_eq!(error, ParseError::too_large());
+        }
+    }
+
+    /// Whatever is wrong with a file, its text does not get into the error.
+    #[test]
+    fn errors_do_not_quote_the_file() {
+        for text in [
+            "a: s3cr3t: x",
+            "a: 's3cr3t",
+            "a: {s3cr3t",
+            "a: *s3cr3t",
+            "a: !s3cr3t x",
+            "!!int s3cr3t",
+            "s3cr3t: 1\ns3cr3t: 2",
+            "a = s3cr3t",
+            "a = \"s3cr3t",
+            "[s3cr3t",
+            "a = 1\na = 2 # s3cr3t",
+            "a.\\us3cr3t = 1",
+            "{\"s3cr3t\": 1, \"s3cr3t\": 2}",
+            "{\"a\": s3cr3t}",
+            "{\"a\": \"s3cr3t",
+            "{\"a\": \"s3cr3t\\ud800\"}",
+            "%s3cr3t s3cr3t\n- s3cr3t",
+            "\"\\s3cr3t\"",
+            "a: \u{1}s3cr3t",
+        ] {
+            for format in ALL {
+                let Err(error) = parse(format, text.as_bytes()) else { continue };
+                assert!(!error.message.contains("s3cr3t"), "{format:?}: {text:?}: {error}");
+                assert!(error.position.is_some(), "{format:?}: {text:?}: {error}");
+            }
+        }
     }
 }

@@ -182,8 +182,13 @@ fn parameter<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 }
 
 /// Whether placeholders are to be resolved: unless `resolvePlaceholders` says `false`.
-fn resolves_placeholders(request: &HttpRequest) -> bool {
-    !parameter(request, "resolvePlaceholders").is_some_and(|value| {
-        ["false", "off", "no", "0"].iter().any(|no| value.eq_ignore_ascii_case(no))
-    })
+fn resolves_placeholders(request: &HttpRequest) -> Result<bool, Fault> {
+    let Some(value) = parameter(request, "resolvePlaceholders") else {
+        return Ok(true);
+    };
+    match value.to_ascii_lowercase().as_str() {
+        "" | "true" | "on" | "yes" | "1" => Ok(true),
+        "false" | "off" | "no" | "0" => Ok(false),
+        _ => Err(Fault::Refused(route::Refusal::Invalid)),
+    }
 }

@@ -21,7 +21,7 @@ pub use file::{FoundFile, find_file};
 pub use search::directories;
 
 /// The extensions of configuration files, highest precedence first; `.toml` and `.json` stand below Spring's own.
-const EXTENSIONS: [&str; 5] = ["properties", "yml", "yaml", "toml", "json"];
+const EXTENSIONS: [&str; 6] = ["properties", "xml", "yml", "yaml", "toml", "json"];
 /// How deep imports may lead from file to file.
 const IMPORT_DEPTH_MAX: usize = 16;
 /// Stands where Spring names its clone's directory in the names of multi-document files.
@@ -127,7 +127,7 @@ impl Loader<'_> {
             profiles::accept(&requested, &declaring)?
         };
 
-        let mut sources = Vec::new();
+        let mut specific = Vec::new();
         for profile in accepted.iter().rev() {
             let files = self.files(&directories, &names, Some(profile))?;
             for file in &files {
@@ -135,12 +135,16 @@ impl Loader<'_> {
                 profiles::refuse_in_specific(file)?;
             }
             for file in &files {
-                self.emit(file, &accepted, 0, &mut sources)?;
+                self.emit(file, &accepted, 0, &mut specific, None)?;
             }
         }
+        // What unprofiled files import for a profile ranks above all that is specific to a profile.
+        let (mut sources, mut unprofiled) = (Vec::new(), Vec::new());
         for file in &base {
-            self.emit(file, &accepted, 0, &mut sources)?;
+            self.emit(file, &accepted, 0, &mut unprofiled, Some(&mut sources))?;
         }
+        sources.extend(specific);
+        sources.extend(unprofiled);
         Ok(sources)
     }
 
@@ -203,12 +207,13 @@ impl Loader<'_> {
         accepted: &[String],
         depth: usize,
         sources: &mut Vec<PropertySource>,
+        mut lifted: Option<&mut Vec<PropertySource>>,
     ) -> Result<(), Stop> {
         for (index, document) in file.documents.iter().enumerate().rev() {
             if !activation::is_active(file, document, Some(accepted))? {
                 continue;
             }
-            self.emit_imports(file, document, accepted, depth, sources)?;
+            self.emit_imports(file, document, accepted, depth, sources, lifted.as_deref_mut())?;
             sources.push(PropertySource {
                 name: self.name(file, index),
                 file: Some(Arc::clone(&file.path)),
@@ -220,6 +225,7 @@ impl Loader<'_> {
     }
 
     /// Imported files rank above their importer, profile variants above plain ones, later imports above earlier ones.
+    /// The variants go to `lifted`, where there is one.
     fn emit_imports(
         &mut self,
         importer: &Loaded,
@@ -227,23 +233,39 @@ impl Loader<'_> {
         accepted: &[String],
         depth: usize,
         sources: &mut Vec<PropertySource>,
+        mut lifted: Option<&mut Vec<PropertySource>>,
     ) -> Result<(), Stop> {
         let imports = profiles::imports(importer, document)?;
         if imports.is_empty() || depth >= IMPORT_DEPTH_MAX {
             return Ok(());
         }
-        let plain = imports.iter().rev().map(|import| (import.path.clone(), &import.text));
-        let specific = imports.iter().rev().flat_map(|import| {
-            accepted.iter().rev().map(|profile| (import.for_profile(profile), &import.text))
-        });
-        let candidates: Vec<_> = specific.chain(plain).collect();
-        for (path, text) in candidates {
-            if let Some(file) = self.load(&path, Arc::clone(text))? {
-                profiles::refuse_legacy_selector(&file)?;
-                self.emit(&file, accepted, depth + 1, sources)?;
+        for import in imports.iter().rev() {
+            for profile in accepted.iter().rev() {
+                let path = import.for_profile(profile);
+                if let Some(file) = self.load(&path, Arc::clone(&import.text))? {
+                    let place = lifted.as_deref_mut().unwrap_or(&mut *sources);
+                    self.emit_imported(&file, accepted, depth, place, None)?;
+                }
+            }
+        }
+        for import in imports.iter().rev() {
+            if let Some(file) = self.load(&import.path, Arc::clone(&import.text))? {
+                self.emit_imported(&file, accepted, depth, sources, lifted.as_deref_mut())?;
             }
         }
         Ok(())
+    }
+
+    fn emit_imported(
+        &mut self,
+        file: &Loaded,
+        accepted: &[String],
+        depth: usize,
+        sources: &mut Vec<PropertySource>,
+        lifted: Option<&mut Vec<PropertySource>>,
+    ) -> Result<(), Stop> {
+        profiles::refuse_legacy_selector(file)?;
+        self.emit(file, accepted, depth + 1, sources, lifted)
     }
 
     /// The files that may declare includes and groups: these and what their unconditional documents import.
@@ -284,9 +306,12 @@ impl Loader<'_> {
             Style::Git => format!(
                 "{base}/Config resource 'file [{SYNTHETIC_DIRECTORY}/{path}' via location '{via}' (document #{index})"
             ),
-            Style::Native => format!(
-                "Config resource 'file [{base}/{path}]' via location '{base}/{via}' (document #{index})"
-            ),
+            Style::Native => {
+                let directory = base.strip_prefix("file:").unwrap_or(base);
+                format!(
+                    "Config resource 'file [{directory}/{path}]' via location '{base}/{via}' (document #{index})"
+                )
+            }
         }
         .into()
     }

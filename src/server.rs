@@ -17,6 +17,7 @@ use crate::access::Policy;
 use crate::http::{self, Hot, Http, Metrics, Token};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::settings::{Settings, SourceSettings};
+use crate::source::composite::Composite;
 use crate::source::{self, OpenError, OpenOptions, Source};
 use crate::store::{Additions, Store};
 
@@ -63,8 +64,7 @@ pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
     }
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     let name = names.join(",");
-    let _ = name;
-    Ok(sources.remove(0))
+    Ok(Arc::new(Composite::new(name, sources, settings.fail_on_composite_error)))
 }
 
 fn open_one(settings: &SourceSettings) -> Result<Arc<dyn Source>, OpenError> {

@@ -83,8 +83,7 @@ pub struct Layout {
 impl Layout {
     /// Whether a source with this layout is asked for these (specification, section 12).
     pub fn answers(&self, application: &str, profiles: &str) -> bool {
-        let _ = (application, profiles);
-        self.patterns.is_empty()
+        matches(&self.patterns, application, profiles)
     }
 }
 
@@ -116,15 +115,18 @@ pub fn expand_patterns(configured: &[String]) -> Vec<String> {
     patterns
 }
 
-/// Whether a member with these patterns, already expanded, answers for a comma list of profiles: some profile by itself
-/// has to match, and the whole list too (specification, 12). Without patterns it answers for all.
-pub fn matches(patterns: &[String], application: &str, profiles: &str) -> bool {
+/// Whether a member with these patterns, already expanded, answers for comma lists of applications and profiles: for some
+/// application some profile by itself has to match, and the whole list too (specification, 12). Without patterns it
+/// answers for all.
+fn matches(patterns: &[String], application: &str, profiles: &str) -> bool {
     if patterns.is_empty() {
         return true;
     }
     let any = |text: &str| patterns.iter().any(|pattern| glob(pattern, text));
-    profiles.split(',').any(|profile| any(&format!("{application}/{profile}")))
-        && any(&format!("{application}/{profiles}"))
+    application.split(',').any(|application| {
+        profiles.split(',').any(|profile| any(&format!("{application}/{profile}")))
+            && any(&format!("{application}/{profiles}"))
+    })
 }
 
 /// `*` stands for any text, all else for itself.

@@ -1,5 +1,7 @@
 //! Where configuration comes from: a versioned tree of files. Sources do I/O; right of the snapshot there is none.
 
+pub mod composite;
+pub mod directory;
 pub mod git;
 pub mod memory;
 

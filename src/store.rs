@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 
 use crate::access::{self, Action, Caller, Policy, Target};
 use crate::catalog::{self, Catalog};
-use crate::model::{ContentId, Environment, Label, Query, Revision};
+use crate::model::{ContentId, Environment, Label, Problem, Query, Revision};
 use crate::resolve;
 use crate::snapshot::Snapshot;
 use crate::source::{Source, SourceError};
@@ -172,8 +172,8 @@ pub struct ServedFile {
     pub bytes: Bytes,
     /// The id of the bytes.
     pub id: ContentId,
-    /// What the request asked for, at the same revision.
-    pub environment: Option<Environment>,
+    /// The environment of the request at the same revision, or why it has none.
+    pub environment: Result<Option<Environment>, Problem>,
     /// The revision both come from.
     pub revision: Revision,
     /// When that revision was made, in seconds since 1970, if known.
@@ -201,7 +201,7 @@ pub struct HeldBack {
     /// What is served in its place, or `None` if nothing is.
     pub held: Option<Held>,
     /// What is wrong.
-    pub problem: crate::model::Problem,
+    pub problem: Problem,
 }
 
 impl Store {
@@ -330,7 +330,10 @@ impl Store {
             Ok(Some(ServedFile {
                 bytes: found.tree.bytes(&found.file)?.into(),
                 id: found.file.id(),
-                environment: answer.served().map(|served| served.environment.clone()),
+                environment: match &answer.content {
+                    Content::Broken(problem) => Err(problem.clone()),
+                    _ => Ok(answer.served().map(|served| served.environment.clone())),
+                },
                 revision: view.snapshot.revision.clone(),
                 made_seconds: found.made_seconds,
             }))

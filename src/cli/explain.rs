@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let query = arguments.asked.query();
     let environment = match output::resolve(&arguments.source, &query)? {
-        Ok(environment) => environment,
+        Ok((environment, _)) => environment,
         Err(reason) => {
             eprintln!("headwater: {reason}");
             return Ok(ExitCode::from(1));

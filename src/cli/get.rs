@@ -1,20 +1,46 @@
 //! `headwater get`: what a service would be configured with, from a running server or straight from a source.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ValueEnum;
+use headwater_client::{Client, Error};
 
 use super::output;
+use crate::change;
 use crate::model::Environment;
-use crate::render::{self, Representation, flat};
+use crate::placeholder::{Lookup, Resolver};
+use crate::render::flat::{self, Placeholders};
+use crate::render::{self, Representation};
+
+/// How long a server is asked before giving up.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     asked: output::Asked,
-    /// Read a source instead of asking a server
+    /// Read this source instead of asking a server
     #[arg(long, value_delimiter = ',')]
     source: Vec<String>,
+    /// The server to ask
+    #[arg(
+        long,
+        env = "HEADWATER_URL",
+        default_value = "http://127.0.0.1:8888",
+        conflicts_with = "source"
+    )]
+    url: String,
+    /// File with the token that the server wants
+    #[arg(long, env = "HEADWATER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Accept an answer without any property source
+    #[arg(long)]
+    allow_empty: bool,
+    /// Leave ${...} as it is
+    #[arg(long)]
+    raw: bool,
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
     output: Form,
@@ -33,20 +59,81 @@ enum Form {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let _ = arguments;
+    let found = match arguments.source.is_empty() {
+        true => from_server(&arguments)?,
+        false => output::resolve(&arguments.source, &arguments.asked.query())?,
+    };
+    let (environment, revision) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            eprintln!("headwater: {reason}");
+            return Ok(ExitCode::from(1));
+        }
+    };
+    if environment.sources.is_empty() && !arguments.allow_empty {
+        eprintln!("headwater: no property source for {}", arguments.asked.application);
+        return Ok(ExitCode::from(1));
+    }
+    let placeholders = if arguments.raw { Placeholders::Keep } else { Placeholders::Resolve };
+    output::print(&match arguments.output {
+        Form::Table => table(&environment, placeholders)?,
+        Form::Json => {
+            let rendered = render::json(&environment, Representation::V1, &revision, None);
+            String::from_utf8(rendered.bytes)? + "\n"
+        }
+        Form::Yaml => flat::yaml(&environment, placeholders)?,
+        Form::Properties => flat::properties(&environment, placeholders)? + "\n",
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[allow(dead_code)]
-fn print(environment: &Environment, form: Form) -> anyhow::Result<()> {
-    let text = match form {
-        Form::Table => String::new(),
-        Form::Json => {
-            let rendered = render::json(environment, Representation::V1, "", None);
-            String::from_utf8_lossy(&rendered.bytes).into_owned() + "\n"
+/// Asks a running server; an answer that is a no is the inner error.
+fn from_server(arguments: &Arguments) -> anyhow::Result<Result<(Environment, String), String>> {
+    let asked = &arguments.asked;
+    let mut builder = Client::builder()
+        .url(&arguments.url)
+        .application(&asked.application)
+        .profiles(asked.profiles.split(','))
+        .deadline(DEADLINE)
+        .allow_empty(true);
+    if let Some(label) = &asked.label {
+        builder = builder.label(label);
+    }
+    if let Some(path) = &arguments.token_file {
+        builder = builder.token_file(path);
+    }
+    match builder.connect_blocking() {
+        Ok(configuration) => {
+            let revision = configuration.revision().unwrap_or_default().to_owned();
+            Ok(Ok((output::from_wire(configuration.environment()), revision)))
         }
-        Form::Yaml => flat::yaml(environment, flat::Placeholders::Resolve)?,
-        Form::Properties => flat::properties(environment, flat::Placeholders::Resolve)? + "\n",
-    };
-    output::print(&text)
+        Err(error @ (Error::NotFound { .. } | Error::Empty { .. })) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Every effective key with its value and the source it comes from, sorted.
+fn table(environment: &Environment, placeholders: Placeholders) -> anyhow::Result<String> {
+    let effective = change::effective(environment);
+    let lookup = Lookup::new(environment);
+    let mut rows = Vec::new();
+    for (key, value) in effective {
+        let source = environment
+            .sources
+            .iter()
+            .find(|source| source.properties().iter().any(|property| property.key == key));
+        let text = match placeholders {
+            Placeholders::Keep => value.text().into(),
+            Placeholders::Resolve => {
+                Resolver::new(&lookup, value.text().len()).value(value.text())?
+            }
+        };
+        rows.push(vec![
+            key.to_string(),
+            output::one_line(&text),
+            source.map_or_else(String::new, |source| source.name.to_string()),
+        ]);
+    }
+    rows.sort();
+    Ok(output::table(&rows))
 }

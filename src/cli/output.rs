@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::model::{Environment, Label, Query};
+use crate::model::{
+    Document, Environment, Label, Position, Property, PropertySource, Query, Scalar, Value,
+};
 use crate::server;
 use crate::settings::{Flags, Settings};
 use crate::source::Source;
@@ -57,7 +59,7 @@ pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
 pub(super) fn resolve(
     source: &[String],
     query: &Query,
-) -> anyhow::Result<Result<Environment, String>> {
+) -> anyhow::Result<Result<(Environment, String), String>> {
     let settings = settings(source)?;
     let runtime = runtime()?;
     let store = Store::new(
@@ -74,16 +76,50 @@ pub(super) fn resolve(
         }
         Err(error) => return Err(error.into()),
     };
-    let answer = reader.current().answer;
+    let reading = reader.current();
+    let answer = reading.answer;
     if let Some(held) = answer.held().next() {
-        tracing::warn!(problem = %held.problem, served = %held.revision, "held back");
+        eprintln!("headwater: held back at {}: {}", held.revision, held.problem);
     }
     Ok(match &answer.content {
-        Content::Environment(served) => Ok(served.environment.clone()),
+        Content::Environment(served) => {
+            Ok((served.environment.clone(), reading.revision.to_string()))
+        }
         Content::Broken(problem) => Err(problem.to_string()),
         Content::UnknownLabel => Err("unknown label".to_owned()),
         Content::Empty => Err("no property source".to_owned()),
     })
+}
+
+/// What a server answered, in our own words. Places are not in it.
+pub(super) fn from_wire(environment: &headwater_wire::Environment) -> Environment {
+    let property = |(key, value): (&String, &serde_json::Value)| Property {
+        key: key.as_str().into(),
+        value: Value::Plain(match value {
+            serde_json::Value::Bool(value) => Scalar::Bool(*value),
+            serde_json::Value::Number(number) => Scalar::Integer(number.to_string().into()),
+            serde_json::Value::String(text) => Scalar::String(text.as_str().into()),
+            other => Scalar::String(other.to_string().into()),
+        }),
+        position: Position { line: 1, column: 1 },
+    };
+    let source = |source: &headwater_wire::PropertySource| PropertySource {
+        name: source.name.as_str().into(),
+        file: None,
+        documents: Arc::new([Document {
+            properties: source.source.iter().map(property).collect(),
+        }]),
+        index: 0,
+    };
+    Environment {
+        application: environment.name.as_str().into(),
+        profiles: environment.profiles.join(",").into(),
+        label: environment
+            .label
+            .as_deref()
+            .map_or(Label::Default, |name| Label::Named(name.into())),
+        sources: environment.property_sources.iter().map(source).collect(),
+    }
 }
 
 /// Writes to stdout; a reader that has gone away, as `head` does, ends the output and is no error.

@@ -25,6 +25,8 @@ pub(super) struct Flat {
     properties: Vec<Property>,
     /// Where each key stands, kept only once a key was seen that another path might give too.
     places: Option<HashMap<Arc<str>, usize>>,
+    /// Those of the document closed last, which may be opened again.
+    places_before: Option<HashMap<Arc<str>, usize>>,
     keys_repeat: bool,
     path: String,
     /// Where the path begins in `path`: a blank path is dropped from what lies below it.
@@ -126,6 +128,7 @@ impl Flat {
         if self.documents.len() == DOCUMENTS_MAX {
             return Err(ParseError::whole(format!("file has more than {DOCUMENTS_MAX} documents")));
         }
+        self.places_before = std::mem::take(&mut self.places);
         self.places = self.keys_repeat.then(HashMap::new);
         self.documents.push(Document { properties: std::mem::take(&mut self.properties) });
         Ok(())
@@ -135,7 +138,7 @@ impl Flat {
     pub(super) fn reopen_document(&mut self) {
         if let Some(last) = self.documents.pop() {
             self.properties = last.properties;
-            self.remember_places();
+            self.places = std::mem::take(&mut self.places_before);
         }
     }
 
@@ -172,5 +175,60 @@ fn sealed_or_plain(value: Scalar) -> Value {
     match value {
         Scalar::String(text) if text.starts_with(CIPHER) => Value::Sealed(text),
         value => Value::Plain(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Position = Position { line: 1, column: 1 };
+
+    fn put(flat: &mut Flat, key: &str, value: &str) -> Result<(), ParseError> {
+        let mark = flat.enter_key(key);
+        let result = flat.put(Scalar::String(value.into()), PLACE);
+        flat.leave(mark);
+        result
+    }
+
+    #[test]
+    fn keys_and_values_have_a_bound_together() {
+        let mut flat = Flat::default();
+        assert_eq!(put(&mut flat, "k", &"x".repeat(FLAT_BYTES_MAX - 1)), Ok(()));
+        assert_eq!(put(&mut flat, "", ""), Ok(()));
+        let error = put(&mut flat, "l", "").unwrap_err();
+        assert_eq!(error.message, format!("flat keys and values exceed {FLAT_BYTES_MAX} bytes"));
+    }
+
+    #[test]
+    fn a_key_has_a_bound() {
+        let mut flat = Flat::default();
+        assert_eq!(put(&mut flat, &"k".repeat(KEY_BYTES_MAX), ""), Ok(()));
+        assert!(put(&mut flat, &"k".repeat(KEY_BYTES_MAX + 1), "").is_err());
+    }
+
+    #[test]
+    fn repeated_keys_need_no_room_twice() {
+        let mut flat = Flat::with_repeated_keys();
+        for _ in 0..=KEYS_MAX {
+            put(&mut flat, "k", "v").unwrap();
+        }
+        flat.end_document().unwrap();
+        assert_eq!(flat.finish()[0].properties.len(), 1);
+    }
+
+    #[test]
+    fn a_blank_path_is_dropped() {
+        let mut flat = Flat::default();
+        let blank = flat.enter_key(" ");
+        put(&mut flat, "a", "1").unwrap();
+        let item = flat.enter_item(0);
+        put(&mut flat, "b", "2").unwrap();
+        flat.leave(item);
+        flat.leave(blank);
+        put(&mut flat, "c", "3").unwrap();
+        flat.end_document().unwrap();
+        let keys: Vec<_> = flat.documents[0].properties.iter().map(|found| &*found.key).collect();
+        assert_eq!(keys, ["a", "[0].b", "c"]);
     }
 }

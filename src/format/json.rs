@@ -18,7 +18,7 @@ use crate::model::{Document, Position, Scalar};
 /// The deepest value, where the whole file has depth 0.
 const DEPTH_MAX: usize = 128;
 
-/// Reads the one document of a file; `null` is none.
+/// Reads the one document of a file; `null`, an empty text and an empty array are none.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = str::from_utf8(bytes).map_err(|error| {
@@ -42,6 +42,7 @@ impl<'a> Flattener<'a> {
     fn document(&mut self, root: &'a str) -> Result<(), ParseError> {
         match root.as_bytes() {
             b"null" | b"\"\"" => return Ok(()),
+            [b'[', ..] if root[1..].trim_start().starts_with(']') => return Ok(()),
             [b'{', ..] => self.value(root, 0)?,
             _ => {
                 let mark = self.flat.enter_key("document");
@@ -168,4 +169,87 @@ fn number(raw: &str) -> Scalar {
         return Scalar::Integer(raw.into());
     }
     Scalar::Float(java::double(raw.parse().unwrap_or(f64::NAN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(&str, &str, u32, u32)]) {
+        let documents = parse(text.as_bytes()).unwrap();
+        let rows: Vec<_> = documents.iter().flat_map(|document| &document.properties).collect();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (&*row.key, row.value.text(), row.position.line, row.position.column))
+            .collect();
+        assert_eq!(rows, expected, "{text}");
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, place: Option<(u32, u32)>, message: &str) {
+        let error = parse(text.as_bytes()).map(|documents| documents.len()).unwrap_err();
+        let position = error.position.map(|position| (position.line, position.column));
+        assert_eq!((position, error.message.as_str()), (place, message));
+    }
+
+    #[test]
+    fn objects_and_arrays_become_paths() {
+        check(
+            "{\"a\": {\"b\": 1},\n \"c\": [\"x\", {\"d\": true}]}",
+            &[("a.b", "1", 1, 13), ("c[0]", "x", 2, 8), ("c[1].d", "true", 2, 19)],
+        );
+        check("[1, [2]]", &[("document[0]", "1", 1, 2), ("document[1][0]", "2", 1, 6)]);
+        check("\"x\"", &[("document", "x", 1, 1)]);
+        check("{\"a.b\": 1, \"a\": {\"b\": 2}}", &[("a.b", "2", 1, 23)]);
+    }
+
+    #[test]
+    fn numbers_are_exact() {
+        check(
+            "[12345678901234567890123, -0, 1.10, 1e400, 1E2]",
+            &[
+                ("document[0]", "12345678901234567890123", 1, 2),
+                ("document[1]", "0", 1, 27),
+                ("document[2]", "1.1", 1, 31),
+                ("document[3]", "Infinity", 1, 37),
+                ("document[4]", "100.0", 1, 44),
+            ],
+        );
+        let digits = "7".repeat(1_000_000);
+        check(&digits, &[("document", &digits, 1, 1)]);
+    }
+
+    #[test]
+    fn nothing_and_empty_collections() {
+        check("{\"a\": null, \"b\": [], \"c\": {}}", &[("a", "", 1, 7), ("b", "", 1, 18)]);
+        assert_eq!(parse(b"null").unwrap().len(), 0);
+        assert_eq!(parse(b"[ ]").unwrap().len(), 0);
+        assert_eq!(parse(b" {} ").unwrap().len(), 1);
+        check("\u{feff}{\"a\": 1}", &[("a", "1", 1, 7)]);
+    }
+
+    #[test]
+    fn mistakes_are_refused_at_their_place() {
+        check_refused(
+            "{\"a\": 1,\n \"a\": 2}",
+            Some((2, 7)),
+            "duplicate key, first value at line 1, column 7",
+        );
+        check_refused("{\"a\": 1,}", Some((1, 9)), "not valid json");
+        check_refused("{\n\"a\": secret}", Some((2, 6)), "not valid json");
+        check_refused("[\n\"\\ud800\"]", Some((2, 8)), "not valid json");
+        check_refused("[1", Some((1, 2)), "file ends within a value");
+        check_refused("", Some((1, 1)), "file ends within a value");
+        assert!(parse(b"\"\xff\"").is_err());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        check_refused(&nested(DEPTH_MAX + 1), Some((1, 130)), "nested deeper than 128");
+        assert!(parse("[".repeat(1_000_000).as_bytes()).is_err());
+        assert!(parse(nested(1_000_000).as_bytes()).is_err());
+    }
 }

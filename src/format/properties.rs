@@ -136,3 +136,6 @@ fn text(units: &[u16], position: Position) -> Result<String, ParseError> {
     String::from_utf16(units)
         .map_err(|_| ParseError::at(position, "escape is half a surrogate pair"))
 }
+
+#[cfg(test)]
+mod tests;

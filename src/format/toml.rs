@@ -8,8 +8,14 @@ use super::java;
 use super::place::Places;
 use crate::model::{Document, Position, Scalar};
 
+/// The largest TOML file, in bytes: the parser's tree takes several hundred times the room of a dense file.
+pub(super) const TOML_BYTES_MAX: usize = 256 * 1024;
+
 /// Reads the one document of a file; a file without any key is none.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
+    if bytes.len() > TOML_BYTES_MAX {
+        return Err(ParseError::whole(format!("toml file is larger than {TOML_BYTES_MAX} bytes")));
+    }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = str::from_utf8(bytes).map_err(|error| {
         let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
@@ -87,5 +93,83 @@ impl Flattener<'_> {
 
     fn position(&self, value: &Value) -> Position {
         self.places.of(value.span().map_or(0, |span| span.start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[(&str, &str, u32, u32)]) {
+        let documents = parse(text.as_bytes()).unwrap();
+        let rows: Vec<_> = documents.iter().flat_map(|document| &document.properties).collect();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| (&*row.key, row.value.text(), row.position.line, row.position.column))
+            .collect();
+        assert_eq!(rows, expected, "{text}");
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, place: Option<(u32, u32)>, message: &str) {
+        let error = parse(text.as_bytes()).map(|documents| documents.len()).unwrap_err();
+        let position = error.position.map(|position| (position.line, position.column));
+        assert_eq!((position, error.message.as_str()), (place, message));
+    }
+
+    #[test]
+    fn tables_and_arrays_become_paths() {
+        check("a = 1\n[b]\nc.d = 'x'\n", &[("a", "1", 1, 5), ("b.c.d", "x", 3, 7)]);
+        check(
+            "a = [1, [2], {b = 3}]",
+            &[("a[0]", "1", 1, 6), ("a[1][0]", "2", 1, 10), ("a[2].b", "3", 1, 19)],
+        );
+        check("[[a]]\nb = 1\n[[a]]\nb = 2", &[("a[0].b", "1", 2, 5), ("a[1].b", "2", 4, 5)]);
+        check("'a.b' = 1\n[c]\n'[x.y]' = 2", &[("a.b", "1", 1, 9), ("c[x.y]", "2", 3, 11)]);
+        check("a.b = 1\n'a.b' = 2", &[("a.b", "2", 2, 9)]);
+    }
+
+    #[test]
+    fn values_have_their_types() {
+        check(
+            "a = 1.50\nb = -inf\nc = nan\nd = true\ne = 0x1F\nf = 2020-01-01T10:00:00Z\ng = \"\"\"\nx\"\"\"",
+            &[
+                ("a", "1.5", 1, 5),
+                ("b", "-Infinity", 2, 5),
+                ("c", "NaN", 3, 5),
+                ("d", "true", 4, 5),
+                ("e", "31", 5, 5),
+                ("f", "2020-01-01T10:00:00Z", 6, 5),
+                ("g", "x", 7, 5),
+            ],
+        );
+        check("a = []\nb = {}", &[("a", "", 1, 5)]);
+    }
+
+    #[test]
+    fn a_file_without_keys_is_no_document() {
+        assert_eq!(parse(b"# c").unwrap().len(), 0);
+        assert_eq!(parse(b"[a]").unwrap().len(), 1);
+        assert_eq!(parse(b"\xef\xbb\xbfa = 1").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_refused_at_their_place() {
+        check_refused("a = 1\na = 2", Some((2, 1)), "not valid toml");
+        check_refused("a = 1\nb = secret", Some((2, 5)), "not valid toml");
+        check_refused("a = 9223372036854775808", Some((1, 5)), "not valid toml");
+        assert!(parse(b"a = '\xff'").is_err());
+    }
+
+    #[test]
+    fn nesting_and_size_are_bounded() {
+        for bomb in ["[", "a.", "a=[", "a={a="] {
+            assert!(parse(bomb.repeat(50_000).as_bytes()).is_err());
+        }
+        assert!(parse(format!("{}a = 1", "a.".repeat(50_000)).as_bytes()).is_err());
+        assert!(parse(format!("#{}", "x".repeat(TOML_BYTES_MAX - 1)).as_bytes()).is_ok());
+        let text = format!("#{}", "x".repeat(TOML_BYTES_MAX));
+        check_refused(&text, None, &format!("toml file is larger than {TOML_BYTES_MAX} bytes"));
     }
 }

@@ -1,13 +1,14 @@
 //! YAML 1.1 as Spring reads it: SnakeYAML's scalars without timestamps, duplicate keys refused, flattened with origins.
 //!
 //! The way of a file: bytes → text (`text`) → events of the parser (`events`) → a tree with every alias and merge
-//! resolved and every scalar typed (`compose`, `scalar`, `tagged`) → flat keys (`flatten`). Stricter than Spring in one
-//! point: whatever a few bytes could blow up is bounded.
+//! resolved and every scalar typed (`compose`, `scalar`, `tagged`) → flat keys (`flatten`). Plain files take a short cut
+//! (`plain`). Stricter than Spring in one point: whatever a few bytes could blow up is bounded.
 
 mod compose;
 mod events;
 mod flatten;
 mod merge;
+mod plain;
 mod scalar;
 mod start;
 mod tagged;
@@ -21,7 +22,10 @@ use crate::model::Document;
 /// Reads all documents of a file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     let text = text::decode(bytes)?;
-    general(&text)
+    match plain::parse(&text) {
+        Some(documents) => Ok(documents),
+        None => general(&text),
+    }
 }
 
 /// The whole language.
@@ -33,3 +37,6 @@ fn general(text: &str) -> Result<Vec<Document>, ParseError> {
     }
     Ok(flat.finish())
 }
+
+#[cfg(test)]
+mod tests;

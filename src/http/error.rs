@@ -10,6 +10,9 @@ use crate::placeholder::PlaceholderError;
 use crate::render::flat::FlatError;
 use crate::store::AnswerError;
 
+/// How much of a request's path an error repeats, in bytes.
+const PATH_SHOWN_BYTES_MAX: usize = 1_000;
+
 /// A request that gets no content.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -138,7 +141,7 @@ impl Fault {
         if let Some(message) = self.message() {
             body["message"] = message.into();
         }
-        body["path"] = request.path().into();
+        body["path"] = cut(request.path()).into();
         response.content_type("application/json").body(body.to_string())
     }
 
@@ -161,6 +164,13 @@ impl Fault {
         }
         response.content_type("application/problem+json").body(body.to_string())
     }
+}
+
+/// As much of a path as an answer repeats.
+fn cut(path: &str) -> &str {
+    let end =
+        (0..=PATH_SHOWN_BYTES_MAX.min(path.len())).rev().find(|at| path.is_char_boundary(*at));
+    &path[..end.unwrap_or(0)]
 }
 
 /// Now, as Spring writes it: `2026-01-02T03:04:05.678+00:00`.

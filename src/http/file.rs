@@ -23,11 +23,11 @@ pub(super) async fn get(
     let made_seconds = file.made_seconds;
     let revision = file.revision.clone();
     let headers = request.headers();
-    let (etag, content_type, body) = if negotiate::wants(headers, BINARY) {
+    let (etag, content_type, body) = if negotiate::wants_binary(headers)? {
         (format!("\"{}\"", file.id), BINARY, file.bytes)
     } else {
-        let charset = charset(request);
-        let resolves = resolves_placeholders(request);
+        let charset = Charset::of(request);
+        let resolves = resolves_placeholders(request)?;
         let text = actix_web::web::block(move || text(&file, charset, resolves))
             .await
             .map_err(|_| crate::store::AnswerError::Overloaded)??;
@@ -74,26 +74,50 @@ fn is_known(request: &HttpRequest, etag: &str, modified: Option<std::time::Syste
     }
 }
 
-/// The first charset of `Accept-Charset` that is known, else UTF-8.
-fn charset(request: &HttpRequest) -> &'static encoding_rs::Encoding {
-    let header = request.headers().get("Accept-Charset").and_then(|value| value.to_str().ok());
-    header
-        .into_iter()
-        .flat_map(|list| list.split(','))
-        .filter_map(|item| item.split(';').next())
-        .find_map(|name| encoding_rs::Encoding::for_label(name.trim().as_bytes()))
-        .unwrap_or(encoding_rs::UTF_8)
+/// How the bytes of a text file are read.
+#[derive(Debug, Clone, Copy)]
+enum Charset {
+    /// ISO-8859-1 proper; what browsers call by that name is another one.
+    Latin1,
+    Other(&'static encoding_rs::Encoding),
 }
 
-fn text(
-    file: &ServedFile,
-    charset: &'static encoding_rs::Encoding,
-    resolves: bool,
-) -> Result<String, Fault> {
-    let (text, _) = charset.decode_without_bom_handling(&file.bytes);
-    let environment = match &file.environment {
-        Some(environment) if resolves => environment,
-        _ => return Ok(text.into_owned()),
-    };
-    placeholder::resolve_text(environment, &text).map_err(Fault::FileText)
+impl Charset {
+    /// The first charset of `Accept-Charset` that is known, else UTF-8.
+    fn of(request: &HttpRequest) -> Self {
+        let header = request.headers().get("Accept-Charset").and_then(|value| value.to_str().ok());
+        header
+            .into_iter()
+            .flat_map(|list| list.split(','))
+            .filter_map(|item| item.split(';').next())
+            .find_map(|name| Self::named(name.trim()))
+            .unwrap_or(Self::Other(encoding_rs::UTF_8))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let latin1 = ["iso-8859-1", "iso8859-1", "latin1", "us-ascii"];
+        if latin1.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            return Some(Self::Latin1);
+        }
+        encoding_rs::Encoding::for_label(name.as_bytes()).map(Self::Other)
+    }
+
+    fn decode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Latin1 => bytes.iter().copied().map(char::from).collect(),
+            Self::Other(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
+        }
+    }
+}
+
+fn text(file: &ServedFile, charset: Charset, resolves: bool) -> Result<String, Fault> {
+    let text = charset.decode(&file.bytes);
+    match &file.environment {
+        _ if !resolves => Ok(text),
+        Err(problem) => Err(Fault::Broken(problem.clone())),
+        Ok(None) => Ok(text),
+        Ok(Some(environment)) => {
+            placeholder::resolve_text(environment, &text).map_err(Fault::FileText)
+        }
+    }
 }

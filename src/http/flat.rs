@@ -18,7 +18,7 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, Fault> {
     let reading = http.store.answer(caller, query).await?.current();
     let served = environment::served(&reading)?;
-    let (placeholders, resolved) = match resolves_placeholders(request) {
+    let (placeholders, resolved) = match resolves_placeholders(request)? {
         true => (Placeholders::Resolve, "resolved"),
         false => (Placeholders::Keep, "raw"),
     };

@@ -3,12 +3,15 @@
 //! Readiness stays up while anything can be served: an outage of the git host must not drain every replica. Staleness and
 //! environments that are held back are details.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde_json::{Value, json};
 
 use super::Http;
 use crate::access::Caller;
 use crate::model::{Label, Query};
+
+/// The media type of the actuator.
+const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
 
 pub(super) fn up() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "UP"}))
@@ -23,8 +26,8 @@ pub(super) async fn ready(http: &Http) -> HttpResponse {
 
 pub(super) async fn actuator_ready(http: &Http) -> HttpResponse {
     match can_serve(http).await {
-        true => HttpResponse::Ok().json(json!({"status": "UP"})),
-        false => HttpResponse::ServiceUnavailable().json(json!({"status": "OUT_OF_SERVICE"})),
+        true => actuator(HttpResponse::Ok(), &json!({"status": "UP"})),
+        false => actuator(HttpResponse::ServiceUnavailable(), &json!({"status": "OUT_OF_SERVICE"})),
     }
 }
 
@@ -39,9 +42,13 @@ pub(super) async fn health(http: &Http, detailed: bool) -> HttpResponse {
         });
     }
     match is_up {
-        true => HttpResponse::Ok().json(body),
-        false => HttpResponse::ServiceUnavailable().json(body),
+        true => actuator(HttpResponse::Ok(), &body),
+        false => actuator(HttpResponse::ServiceUnavailable(), &body),
     }
+}
+
+fn actuator(mut response: HttpResponseBuilder, body: &Value) -> HttpResponse {
+    response.content_type(ACTUATOR).body(body.to_string())
 }
 
 fn details(http: &Http) -> Value {

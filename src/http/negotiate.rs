@@ -1,19 +1,17 @@
-//! What a request's headers ask for: which representation, and whether the caller has it already.
+//! What a request's headers ask for: which representation, and whether the caller has it already. Every list is read once,
+//! from front to back; how long one may be is for the server below to say.
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
 
+use super::error::Fault;
 use crate::render::Representation;
-
-/// The longest list of media types or entity tags that is read.
-const LIST_BYTES_MAX: usize = 8 * 1024;
 
 /// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
 pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
     let mut best: Option<(u32, Representation)> = None;
     let mut asked = false;
     for value in headers.get_all(header::ACCEPT) {
-        let text = value.to_str().unwrap_or_default();
-        for item in text.get(..LIST_BYTES_MAX).unwrap_or(text).split(',') {
+        for item in value.to_str().unwrap_or_default().split(',') {
             asked |= !item.trim().is_empty();
             let (media_type, quality) = media_range(item);
             let Some(representation) = representation_of(&media_type) else {
@@ -55,11 +53,31 @@ fn media_range(item: &str) -> (String, u32) {
 
 /// Whether the first media type that is wanted is this one.
 pub(super) fn wants(headers: &HeaderMap, media_type: &str) -> bool {
+    accepted(headers).first().is_some_and(|(first, _)| first == media_type)
+}
+
+/// Whether a file is wanted as it is: no other type is wanted more than bytes, or than any of `application`
+/// (specification, 6.3).
+///
+/// # Errors
+/// When `Accept` holds something that is no media type.
+pub(super) fn wants_binary(headers: &HeaderMap) -> Result<bool, Fault> {
+    let accepted = accepted(headers);
+    if accepted.iter().any(|(media_type, _)| !media_type.contains('/')) {
+        return Err(Fault::NotAcceptable);
+    }
+    let names_binary = |name: &str| ["application/octet-stream", "application/*"].contains(&name);
+    let (binary, other): (Vec<_>, Vec<_>) =
+        accepted.iter().partition(|(media_type, _)| names_binary(media_type));
+    let highest = |types: &[&(String, u32)]| types.iter().map(|(_, quality)| *quality).max();
+    Ok(highest(&binary).is_some_and(|quality| quality > 0 && Some(quality) >= highest(&other)))
+}
+
+/// The media types that are wanted, each with its quality in thousandths.
+fn accepted(headers: &HeaderMap) -> Vec<(String, u32)> {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| {
-        let first = accept.split(',').next().unwrap_or_default();
-        media_range(first).0 == media_type
-    })
+    let items = accept.unwrap_or_default().split(',');
+    items.filter(|item| !item.trim().is_empty()).map(media_range).collect()
 }
 
 /// Whether `If-None-Match` names this entity tag, compared weakly, or is `*`.
@@ -74,9 +92,14 @@ fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else {
         return false;
     };
-    let list = list.get(..LIST_BYTES_MAX).unwrap_or(list);
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
+    let wanted = opaque(etag);
+    list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == wanted)
+}
+
+/// An entity tag without its mark of weakness.
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::error::Fault;
-use super::route::{OWN, Own};
+use super::route::{self, OWN, Own};
 use super::{Http, parameter};
 use crate::model::Label;
 use crate::store::HeldBack;
@@ -35,7 +35,7 @@ pub(super) async fn environments(
     http: &Http,
 ) -> Result<HttpResponse, Fault> {
     let label = match parameter(request, "label") {
-        Some(label) => Label::Named(label.replace("(_)", "/").into()),
+        Some(text) => route::label(text)?,
         None => Label::Default,
     };
     let (catalog, revision) = http.store.catalog(&label).await?;

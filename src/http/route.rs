@@ -13,6 +13,9 @@ pub const PATH_BYTES_MAX: usize = 8 * 1024;
 /// The most names or profiles in one request.
 pub const ITEM_COUNT_MAX: usize = 64;
 
+/// What a search path reads as a wildcard: nobody's name, or a request could choose directories by a pattern.
+const WILDCARDS: [char; 2] = ['*', '?'];
+
 /// What a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -140,13 +143,28 @@ pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route,
         return Err(Refusal::NoHandler);
     };
     let below = format!("/{}", segments.join("/"));
-    if let Some(found) = own(&below).filter(|own| !beside_prefix(*own) && !trailing_slash) {
+    let is_index = segments.is_empty();
+    if let Some(found) =
+        own(&below).filter(|own| !beside_prefix(*own) && (is_index || !trailing_slash))
+    {
         return Ok(Route::Own(found));
     }
     match segments.first() {
         None => Err(Refusal::NoHandler),
         Some(first) if RESERVED.contains(&first.as_str()) => reserved(segments),
         Some(_) => spring(segments, trailing_slash, use_default_label),
+    }
+}
+
+/// A label out of a query string; an empty one is the default.
+///
+/// # Errors
+/// When it is no name.
+pub fn label(text: &str) -> Result<Label, Refusal> {
+    let decoded = percent_decode(text).ok_or(Refusal::Invalid)?;
+    match decoded.as_str() {
+        "" => Ok(Label::Default),
+        name => Ok(Label::Named(label_name(name)?)),
     }
 }
 
@@ -187,8 +205,7 @@ fn spring(
         [_, _, _] if trailing_slash => Ok(Route::NoFile),
         [_] | [_, _] if trailing_slash => Err(Refusal::NoHandler),
         [flat] => flat_form(flat, None),
-        [label, flat] if is_flat(flat) => flat_form(flat, Some(label)),
-        [_, profiles] if names_a_format(profiles) => Err(Refusal::NoHandler),
+        [label, flat] if names_a_format(flat) => flat_form(flat, Some(label)),
         [name, profiles] => Ok(Route::Environment(query(name, profiles, None)?)),
         [name, profiles, path] if use_default_label => {
             Ok(Route::File(query(name, profiles, None)?, file_path(path)?))
@@ -197,10 +214,7 @@ fn spring(
         [name, profiles, label, ..] => {
             let query = query(name, profiles, Some(label))?;
             let path = file_path(&parts[3..].join("/"))?;
-            if trailing_slash {
-                return Ok(Route::NoFile);
-            }
-            Ok(Route::File(query, path))
+            Ok(if trailing_slash { Route::NoFile } else { Route::File(query, path) })
         }
         [] => Err(Refusal::NoHandler),
     }
@@ -245,10 +259,6 @@ fn flat_form(segment: &str, label: Option<&str>) -> Result<Route, Refusal> {
     Ok(Route::Flat(query(name, profiles, label)?, form))
 }
 
-fn is_flat(segment: &str) -> bool {
-    split_form(segment).is_some_and(|(stem, _)| stem.contains('-'))
-}
-
 fn split_form(segment: &str) -> Option<(&str, Form)> {
     let (stem, extension) = segment.rsplit_once('.')?;
     let form = match extension {
@@ -260,12 +270,14 @@ fn split_form(segment: &str) -> Option<(&str, Form)> {
     Some((stem, form))
 }
 
-/// Whether a segment has the name of a flat form in it, up to a word boundary: then it is no list of profiles (R1).
+/// Whether a segment has the extension of a flat form in it, between word boundaries: then it is no list of profiles
+/// (R1), though it may still be no flat form.
 fn names_a_format(segment: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     [".yml", ".yaml", ".properties", ".json"].iter().any(|extension| {
         segment.match_indices(extension).any(|(at, _)| {
-            let next = segment[at + extension.len()..].chars().next();
-            !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+            segment[..at].ends_with(is_word)
+                && !segment[at + extension.len()..].starts_with(is_word)
         })
     })
 }
@@ -275,7 +287,7 @@ fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refus
         return Err(Refusal::Invalid);
     }
     let name = checked(name)?;
-    if name.contains('*') {
+    if name.contains(WILDCARDS) {
         return Err(Refusal::NoHandler);
     }
     check_profiles(profiles)?;
@@ -284,9 +296,17 @@ fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refus
     }
     let label = match label {
         None => Label::Default,
-        Some(label) => Label::Named(checked(label)?.into()),
+        Some(label) => Label::Named(label_name(label)?),
     };
     Ok(Query { application: name.into(), profiles: Arc::from(profiles), label })
+}
+
+fn label_name(text: &str) -> Result<Arc<str>, Refusal> {
+    let name = checked(text)?;
+    match name.contains(WILDCARDS) {
+        true => Err(Refusal::NoHandler),
+        false => Ok(name.into()),
+    }
 }
 
 fn file_path(path: &str) -> Result<String, Refusal> {
@@ -430,6 +450,8 @@ mod tests {
             check(path, "400");
         }
         check("/f*o/dev/main", "404");
+        check("/f%3Fo/dev/main", "404");
+        check("/foo/dev/m*", "404");
     }
 
     #[test]
@@ -437,6 +459,7 @@ mod tests {
         assert!(matches!(route("/cfg/foo/dev", "/cfg", false), Ok(Route::Environment(_))));
         assert_eq!(route("/foo/dev", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Own(Own::Index)));
+        assert_eq!(route("/cfg/", "/cfg", false), Ok(Route::Own(Own::Index)));
         assert_eq!(route("/livez", "/cfg", false), Ok(Route::Own(Own::Live)));
         assert_eq!(route("/cfg/-/problems", "/cfg", false), Ok(Route::Own(Own::Problems)));
         assert_eq!(route("/actuator/health", "/cfg", false), Ok(Route::Own(Own::Health)));

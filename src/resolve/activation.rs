@@ -22,6 +22,9 @@ pub(super) fn is_active(
     let Some(expressions) = profiles::list(document, ON_PROFILE) else {
         return Ok(true);
     };
+    if expressions.values.is_empty() {
+        return Ok(true);
+    }
     let Some(accepted) = accepted else {
         return Ok(false);
     };

@@ -41,6 +41,8 @@ pub(super) struct Hints {
     watcher: Mutex<Option<RecommendedWatcher>>,
     /// Directories that appeared, and may have been filled before their watch stood.
     appeared: Arc<Mutex<Vec<PathBuf>>>,
+    /// A watched place itself was moved or removed: its watch went with it.
+    uprooted: Arc<AtomicBool>,
     blind: AtomicBool,
 }
 
@@ -51,6 +53,7 @@ impl Hints {
             generation: watch::Sender::new(0),
             watcher: Mutex::new(None),
             appeared: Arc::default(),
+            uprooted: Arc::default(),
             blind: AtomicBool::new(false),
         }
     }
@@ -58,6 +61,12 @@ impl Hints {
     /// Counts the hints from now on.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    /// The present generation; `None` while there is no watcher that would move it.
+    pub(super) fn generation(&self) -> Option<u64> {
+        let blind = self.blind.load(Ordering::Relaxed);
+        (!blind).then(|| *self.generation.borrow())
     }
 
     /// How long to wait for a hint before looking without one.
@@ -70,6 +79,7 @@ impl Hints {
         let mut watcher = lock(&self.watcher);
         match watcher.as_mut() {
             None => self.start(&mut watcher),
+            Some(watcher) if self.lacks_a_place() => self.watch_places(watcher),
             Some(watcher) => {
                 let appeared = std::mem::take(&mut *lock(&self.appeared));
                 for path in appeared {
@@ -89,14 +99,21 @@ impl Hints {
         }
     }
 
+    fn lacks_a_place(&self) -> bool {
+        self.uprooted.swap(false, Ordering::Relaxed) || self.blind.load(Ordering::Relaxed)
+    }
+
     fn start(&self, watcher: &mut Option<RecommendedWatcher>) {
         let generation = self.generation.clone();
         let watched = Arc::clone(&self.watched);
         let appeared = Arc::clone(&self.appeared);
+        let uprooted = Arc::clone(&self.uprooted);
         let hint = move |event: notify::Result<Event>| {
             if let Ok(event) = &event {
                 if is_new_directory(event) {
                     lock(&appeared).extend(event.paths.iter().cloned());
+                } else if is_uprooted(event, &*watched) {
+                    uprooted.store(true, Ordering::Relaxed);
                 } else if !counts(event, &*watched) {
                     return;
                 }
@@ -143,6 +160,12 @@ fn is_new_directory(event: &Event) -> bool {
         EventKind::Modify(ModifyKind::Name(_)) => event.paths.iter().any(|path| path.is_dir()),
         _ => false,
     }
+}
+
+fn is_uprooted(event: &Event, watched: &dyn Watched) -> bool {
+    let went = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+    let is_place = |path: &PathBuf| watched.places().iter().any(|place| place.path == *path);
+    went && event.paths.iter().any(is_place)
 }
 
 fn counts(event: &Event, watched: &dyn Watched) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
+use crate::source::directory::{DirectoryOptions, DirectorySource};
 use crate::source::git::{self, GitOptions, GitSource};
 
 /// Why a source cannot be opened. For the operator: it names the configured path.
@@ -93,10 +94,11 @@ pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenErro
         json: options.json,
     });
     let default_label = options.default_label;
-    if !is_repository {
-        return Err(OpenError::Unsupported("plain directory"));
-    }
-    Ok(Arc::new(GitSource::open(path, GitOptions { layout, default_label })?))
+    Ok(if is_repository {
+        Arc::new(GitSource::open(path, GitOptions { layout, default_label })?)
+    } else {
+        Arc::new(DirectorySource::open(path, DirectoryOptions { layout, default_label })?)
+    })
 }
 
 /// The address without the slashes at its end, but not less than the root.

@@ -79,10 +79,13 @@ fn assemble(
         label: query.label.clone(),
         sources,
     };
-    let state = match &snapshot.members[..] {
-        [only] if only.layout.style == Style::Git => Some(""),
-        _ => None,
-    };
+    // Blank for a single git repository, null for all else (specification, section 3).
+    let first = &snapshot.members[0];
+    let has_one_source = snapshot
+        .members
+        .iter()
+        .all(|member| member.layout.base == first.layout.base || member.group == first.group);
+    let state = (has_one_source && first.layout.style == Style::Git).then_some("");
     Content::Environment(Box::new(Served::new(reveal(environment), state)))
 }
 

@@ -2,7 +2,10 @@
 
 mod bed;
 mod branches;
+mod composite;
 mod conformance;
+mod directory;
+mod git;
 
 use std::sync::Arc;
 use std::time::Duration;

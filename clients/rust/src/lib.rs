@@ -1,1 +1,38 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+//!
+//! # Map
+//!
+//! In the order in which a start-up passes them: `builder` and `credentials` say what to ask and as whom, `server`
+//! spells the URL, `fetch` makes one attempt, `retry` decides about the next one, `last_known_good` stands in when there
+//! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
+//! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
+//!
+//! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
+
+mod builder;
+mod client;
+#[cfg(feature = "config")]
+mod config;
+mod configuration;
+mod credentials;
+mod de;
+mod effective;
+mod error;
+mod fetch;
+#[cfg(feature = "figment")]
+mod figment;
+mod last_known_good;
+mod names;
+mod placeholder;
+mod retry;
+mod server;
+mod tree;
+
+pub use headwater_wire::{Environment, PropertySource};
+
+pub use crate::builder::Builder;
+pub use crate::client::Client;
+pub use crate::configuration::{Configuration, Property};
+pub use crate::error::{DeadlineExceeded, Error, Failure, ServerFailure};
+pub use crate::last_known_good::LastKnownGoodProblem;
+pub use crate::placeholder::PlaceholderProblem;

@@ -69,7 +69,9 @@ impl<'a> Events<'a> {
             let Some(next) = self.parser.next_event() else { return Ok(None) };
             let (raw, span) = next.map_err(|error| lowered(&error))?;
             let start = self.start_of_node(&raw, &span)?;
-            self.end = place(&span.end);
+            if !matches!(raw, Raw::Anchor(..)) {
+                self.end = place(&span.end);
+            }
             let event = match raw {
                 Raw::StreamEnd => return Ok(None),
                 Raw::DocumentStart(..) => Event::DocumentStart,
@@ -126,19 +128,42 @@ impl<'a> Events<'a> {
     fn scalar_text(&self, text: Cow<'a, str>, style: ScalarStyle, span: &Span) -> Cow<'a, str> {
         match style {
             ScalarStyle::Plain if span.start.index() == span.end.index() => Cow::Borrowed(""),
-            ScalarStyle::Literal | ScalarStyle::Folded if self.ends_within_line(span) => {
-                match text.strip_suffix('\n') {
-                    Some(without) => Cow::Owned(without.to_owned()),
-                    None => text,
-                }
+            ScalarStyle::Literal | ScalarStyle::Folded
+                if span.end.byte_offset() == Some(self.text.len()) =>
+            {
+                without_added_break(text, self.text)
             }
             _ => text,
         }
     }
+}
 
-    fn ends_within_line(&self, span: &Span) -> bool {
-        span.end.byte_offset() == Some(self.text.len()) && !self.text.ends_with(['\n', '\r'])
+/// A block that ends with the file: its last line has no line break if the file has none.
+fn without_added_break<'a>(block: Cow<'a, str>, text: &str) -> Cow<'a, str> {
+    let last_line = text.rsplit(['\n', '\r']).next().unwrap_or_default();
+    let Some(without) = block.strip_suffix('\n') else { return block };
+    if without.is_empty() && follows_content(text, last_line) {
+        return Cow::Borrowed("");
     }
+    let last_of_block = without.rsplit('\n').next().unwrap_or_default();
+    let is_blank = |line: &str| line.bytes().all(|byte| byte == b' ');
+    // A last line of blanks is one of the block only if it is further in than the block.
+    if last_line.is_empty()
+        || is_blank(last_line) && (last_of_block.is_empty() || !is_blank(last_of_block))
+    {
+        return block;
+    }
+    Cow::Owned(without.to_owned())
+}
+
+/// Whether the last line is blank and the one above it is not.
+fn follows_content(text: &str, last_line: &str) -> bool {
+    let above = &text[..text.len() - last_line.len()];
+    let above = above.strip_suffix('\n').unwrap_or(above);
+    let above = above.strip_suffix('\r').unwrap_or(above).trim_end_matches(' ');
+    !last_line.is_empty()
+        && last_line.trim_end_matches(' ').is_empty()
+        && !above.ends_with(['\n', '\r'])
 }
 
 fn lower_tag(tag: Option<Cow<'_, granit_parser::Tag>>) -> Tag {
@@ -173,6 +198,7 @@ fn sentence(kind: &ErrorKind) -> &'static str {
         ErrorKind::InvalidIndentation | ErrorKind::InvalidBlockScalarIndent => {
             "line is indented wrongly"
         }
+        ErrorKind::InvalidQuotedScalarIndent => "quoted text goes on further out than its key",
         ErrorKind::UnclosedQuotedScalar => "quoted text is not closed",
         ErrorKind::UnknownQuotedScalarEscape
         | ErrorKind::InvalidQuotedScalarHexEscape

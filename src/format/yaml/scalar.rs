@@ -176,18 +176,24 @@ fn decimal(digits: &str, radix: u32) -> Result<String, BadNumber> {
     if radix == 10 {
         return Ok(digits.to_owned());
     }
-    // Limbs of nine decimal digits, the lowest first.
+    // Limbs of nine decimal digits, the lowest first; as many digits at once as fit into 32 bits.
     const LIMB: u64 = 1_000_000_000;
+    let digits: Vec<u64> =
+        digits.chars().filter_map(|digit| digit.to_digit(radix)).map(u64::from).collect();
+    let at_once = if radix == 16 { 8 } else { 10 };
     let mut limbs = vec![0u64];
-    for digit in digits.chars().filter_map(|digit| digit.to_digit(radix)) {
-        let mut carry = u64::from(digit);
+    for chunk in digits.chunks(at_once) {
+        let (scale, mut carry) = chunk.iter().fold((1, 0), |(scale, value), digit| {
+            (scale * u64::from(radix), value * u64::from(radix) + digit)
+        });
         for limb in &mut limbs {
-            let value = *limb * u64::from(radix) + carry;
+            let value = *limb * scale + carry;
             *limb = value % LIMB;
             carry = value / LIMB;
         }
-        if carry > 0 {
-            limbs.push(carry);
+        while carry > 0 {
+            limbs.push(carry % LIMB);
+            carry /= LIMB;
         }
     }
     let highest = limbs.pop().unwrap_or_default().to_string();

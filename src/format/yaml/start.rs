@@ -56,13 +56,15 @@ pub(super) fn of_nothing(text: &str, place: Place, before: Place) -> Place {
     // The parser names the place of a colon, but the place behind a dash.
     for c in text[before.offset..].chars() {
         let next = walked.step(text, c);
+        let arrived = walked.offset >= place.offset;
         match c {
             '\n' | '\r' => in_comment = false,
             '#' => in_comment = true,
-            '-' | ':' if !in_comment => announced = next,
+            '-' if !in_comment && !arrived => announced = next,
+            ':' if !in_comment => announced = next,
             _ => {}
         }
-        if walked.offset >= place.offset {
+        if arrived {
             break;
         }
         walked = next;

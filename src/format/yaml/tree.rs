@@ -50,6 +50,8 @@ pub(super) fn identity<'n>(
     let identity = match &nodes[id as usize].content {
         Content::Leaf(Leaf::String(text)) => Identity::Text(text),
         Content::Leaf(leaf) => Identity::Other(Cow::Borrowed(leaf.text().unwrap_or("null"))),
+        // An empty list is an empty text, here as everywhere.
+        Content::List(items) if items.is_empty() => Identity::Text(""),
         Content::List(_) | Content::Map(_) => {
             let mut text = String::new();
             write_java(nodes, id, bytes_max, &mut text)?;
@@ -72,6 +74,7 @@ fn write_java(
 ) -> Result<(), TooLong> {
     match &nodes[id as usize].content {
         Content::Leaf(leaf) => out.push_str(leaf.text().unwrap_or_default()),
+        Content::List(items) if items.is_empty() => {}
         Content::List(items) => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {

@@ -115,3 +115,39 @@ fn lines() {
     check("a\n\u{1}", "\"a\\n\\x01\"");
     check("a\n\u{85}b", "\"a\\n\\x85b\"");
 }
+
+#[test]
+fn keys() {
+    let one = |key: &str| {
+        let mut map = Ordered::default();
+        map.put(key, Node::List(vec![Node::Null]));
+        write(&Node::Map(map))
+    };
+    assert_eq!(one("true"), Ok("'true':\n- null\n".into()));
+    assert_eq!(one("a b/c"), Ok("a b/c:\n- null\n".into()));
+    assert_eq!(one("a\nb"), Ok("\"a\\nb\":\n- null\n".into()));
+    let long = "k".repeat(SIMPLE_KEY_BYTES_MAX + 1);
+    assert_eq!(one(&long), Ok(format!("? {long}\n:\n- null\n")));
+}
+
+#[test]
+fn text_far_to_the_right_stands_on_one_line() {
+    let nested = |depth: usize| {
+        let mut node = Node::Scalar(Cow::Owned(Scalar::String("a\nb".into())));
+        for _ in 0..depth {
+            node = Node::List(vec![node]);
+        }
+        write(&node)
+    };
+    let edge = LITERAL_COLUMN_MAX / INDENT + 1;
+    assert_eq!(nested(edge).map(|text| text.lines().count()), Ok(3));
+    assert_eq!(nested(edge + 1).map(|text| text.lines().count()), Ok(1));
+}
+
+#[test]
+fn size_has_an_edge() {
+    let out = " ".repeat(OUTPUT_BYTES_MAX - 1);
+    let mut writer = Writer { out };
+    assert_eq!(writer.indent(1), Ok(()));
+    assert_eq!(writer.indent(1), Err(FlatError::TooLarge));
+}

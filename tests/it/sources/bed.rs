@@ -8,6 +8,7 @@ use git2::{Oid, Repository, Signature, Time};
 use headwater::model::Revision;
 use headwater::snapshot::Style;
 use headwater::source::Source;
+use headwater::source::directory::{DirectoryOptions, DirectorySource};
 use headwater::source::git::{GitOptions, GitSource};
 use headwater::source::memory::MemorySource;
 use tempfile::TempDir;
@@ -224,4 +225,123 @@ pub(super) fn write_tree(repository: &Repository, files: &[(&str, u32, &str)]) -
         builder.insert(name, id, 0o040_000).expect("a directory");
     }
     builder.write().expect("a tree")
+}
+
+/// A directory whose files are replaced by renaming, as editors do.
+pub(super) struct DirectoryBed {
+    directory: TempDir,
+    source: Arc<DirectorySource>,
+}
+
+impl DirectoryBed {
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    /// A path next to the directory, which must never be read.
+    pub(super) fn outside(&self) -> PathBuf {
+        self.directory.path().join("outside")
+    }
+}
+
+/// Opens a directory the way the server does.
+pub(super) fn open_directory(path: &Path) -> DirectorySource {
+    let options =
+        DirectoryOptions { layout: layout("directory", Style::Native), default_label: None };
+    DirectorySource::open(path, options).expect("the source")
+}
+
+impl Bed for DirectoryBed {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("config");
+        std::fs::create_dir(&path).expect("a directory");
+        Self { source: Arc::new(open_directory(&path)), directory }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.source) as Arc<_>
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        files.iter().for_each(|(path, content)| put(&self.path().join(path), *content));
+    }
+
+    fn break_down(&self) {
+        std::fs::rename(self.path(), self.directory.path().join("away")).expect("moved away");
+    }
+
+    fn mend(&self) {
+        std::fs::rename(self.directory.path().join("away"), self.path()).expect("moved back");
+    }
+}
+
+fn put(path: &Path, content: Option<&str>) {
+    let Some(content) = content else {
+        std::fs::remove_file(path).expect("deleted");
+        return;
+    };
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    let new = path.with_extension("new~");
+    std::fs::write(&new, content).expect("written");
+    std::fs::rename(&new, path).expect("renamed");
+}
+
+/// A Kubernetes ConfigMap as the kubelet lays it out: everything is a link through `..data`, which is swapped.
+pub(super) struct ConfigMapBed {
+    directory: DirectoryBed,
+    files: Mutex<BTreeMap<String, String>>,
+    swap_count: Mutex<usize>,
+}
+
+impl Bed for ConfigMapBed {
+    fn new() -> Self {
+        Self {
+            directory: DirectoryBed::new(),
+            files: Mutex::default(),
+            swap_count: Mutex::default(),
+        }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.directory.source()
+    }
+
+    fn commit(&self, changes: Files<'_>) {
+        let root = self.directory.path();
+        let mut files = self.files.lock().expect("the files");
+        let mut swap_count = self.swap_count.lock().expect("the count");
+        *swap_count += 1;
+        let data = format!("..2026_11_20_{swap_count}");
+        for (path, content) in changes {
+            match content {
+                Some(content) => files.insert((*path).to_owned(), (*content).to_owned()),
+                None => files.remove(*path),
+            };
+        }
+        for (path, content) in &*files {
+            put(&root.join(&data).join(path), Some(content));
+        }
+        let old = std::fs::read_link(root.join("..data")).ok();
+        std::os::unix::fs::symlink(&data, root.join("..data_tmp")).expect("a link");
+        std::fs::rename(root.join("..data_tmp"), root.join("..data")).expect("swapped");
+        for path in files.keys() {
+            let name = path.split('/').next().expect("a name");
+            if !root.join(name).is_symlink() {
+                std::os::unix::fs::symlink(format!("..data/{name}"), root.join(name))
+                    .expect("a link");
+            }
+        }
+        if let Some(old) = old {
+            std::fs::remove_dir_all(root.join(old)).expect("removed");
+        }
+    }
+
+    fn break_down(&self) {
+        self.directory.break_down();
+    }
+
+    fn mend(&self) {
+        self.directory.mend();
+    }
 }

@@ -1,0 +1,179 @@
+//! A client: servers, a question, and patience.
+
+use std::fmt;
+
+use headwater_wire::Environment;
+use reqwest::header::HeaderValue;
+
+use crate::builder::Builder;
+use crate::configuration::{Configuration, Origin};
+use crate::credentials::Credentials;
+use crate::error::{DeadlineExceeded, Error};
+use crate::fetch::{Attempt, fetch};
+use crate::last_known_good::{Copy, LastKnownGood};
+use crate::retry::{Limits, Servers, first_answer};
+use crate::server::{Query, Server};
+
+/// Asks one question of one or several servers. Cheap to clone; `Debug` shows no credentials.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) http: reqwest::Client,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) query: Query,
+    pub(crate) credentials: Credentials,
+    pub(crate) limits: Limits,
+    pub(crate) last_known_good: Option<LastKnownGood>,
+    pub(crate) allow_empty: bool,
+    pub(crate) placeholders: bool,
+}
+
+impl Client {
+    /// A client that knows nothing yet, not even what the environment variables say.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A builder that knows what the environment variables say: `HEADWATER_URL` (several, separated by commas),
+    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL` and `HEADWATER_TOKEN_FILE`. Empty ones count
+    /// as not set; whatever is called on the builder afterwards stands above them.
+    pub fn from_env() -> Builder {
+        Builder::default().variables(|name| std::env::var(name).ok())
+    }
+
+    /// Asks until a server answers or the deadline comes.
+    ///
+    /// Servers are tried in order; the next one is tried when there is no connection, no answer in time, a bad answer
+    /// or a status that passes (5xx, 429, 408, 3xx), with pauses between the rounds. Any other status is final.
+    /// If no server gives an answer and a last known good copy was asked for, that is what is returned,
+    /// [stale](Configuration::is_stale).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Refused`] and [`Error::Empty`] at once;
+    /// [`Error::Deadline`] when time is up.
+    pub async fn connect(&self) -> Result<Configuration, Error> {
+        let mut round = Round { client: self, header: None };
+        match first_answer(&mut round, self.limits).await {
+            Ok((server, environment)) => {
+                Ok(self.fresh(environment, self.servers[server].name()).await)
+            }
+            Err(Error::Deadline(deadline)) => self.stale(deadline).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// [`Client::connect`] for programs without an asynchronous runtime. Blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_blocking(&self) -> Result<Configuration, Error> {
+        // On a thread of its own, since a runtime must not be started inside another one.
+        let connect = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime =
+                runtime.map_err(|error| Error::Settings(format!("no runtime: {error}")))?;
+            runtime.block_on(self.connect())
+        };
+        std::thread::scope(|scope| scope.spawn(connect).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    async fn fresh(&self, environment: Environment, server: &str) -> Configuration {
+        let Query { application, profiles, label } = &self.query;
+        let revision = environment.version.as_deref();
+        tracing::info!(application, profiles, label, revision, server, "configuration received");
+        if let Some(copy) = self.last_known_good.clone() {
+            let (environment, server) = (environment.clone(), server.to_owned());
+            let written =
+                tokio::task::spawn_blocking(move || copy.write(&environment, &server)).await;
+            if let Ok(Err(problem)) = written {
+                tracing::warn!(application, profiles, label, %problem, "no last known good copy was written");
+            }
+        }
+        self.configuration(
+            environment,
+            Origin { server: Some(server.to_owned()), stale_since: None, placeholders: true },
+        )
+    }
+
+    async fn stale(&self, mut deadline: DeadlineExceeded) -> Result<Configuration, Error> {
+        let Query { application, profiles, label } = &self.query;
+        let Some(copy) = self.last_known_good.clone() else {
+            return Err(deadline.into());
+        };
+        let servers: Vec<_> = self.servers.iter().map(|server| server.name().to_owned()).collect();
+        let read = tokio::task::spawn_blocking(move || {
+            let servers: Vec<_> = servers.iter().map(String::as_str).collect();
+            copy.read(&servers)
+        });
+        match read.await {
+            Ok(Ok(Copy { environment, server, written })) => {
+                let age_seconds = written.elapsed().unwrap_or_default().as_secs();
+                let revision = environment.version.as_deref();
+                tracing::warn!(
+                    application, profiles, label, revision, server, age_seconds, %deadline,
+                    "starting from the last known good copy"
+                );
+                Ok(self.configuration(
+                    environment,
+                    Origin { server: Some(server), stale_since: Some(written), placeholders: true },
+                ))
+            }
+            Ok(Err(problem)) => {
+                tracing::warn!(application, profiles, label, %problem, "the last known good copy is not used");
+                deadline.last_known_good = Some(problem);
+                Err(deadline.into())
+            }
+            Err(_) => Err(deadline.into()),
+        }
+    }
+
+    fn configuration(&self, environment: Environment, origin: Origin) -> Configuration {
+        let origin = Origin { placeholders: self.placeholders, ..origin };
+        Configuration::new(environment, origin, |name| std::env::var(name).ok())
+    }
+}
+
+/// The servers during one connect, with the credentials of the current round.
+struct Round<'a> {
+    client: &'a Client,
+    header: Option<HeaderValue>,
+}
+
+impl Servers for Round<'_> {
+    type Answer = Environment;
+
+    fn names(&self) -> Vec<&str> {
+        self.client.servers.iter().map(Server::name).collect()
+    }
+
+    async fn prepare(&mut self) -> Result<(), Error> {
+        self.header = self.client.credentials.current_header().await?;
+        Ok(())
+    }
+
+    async fn attempt(&self, server: usize) -> Result<Environment, Attempt> {
+        let Client { http, servers, query, allow_empty, .. } = self.client;
+        let server = &servers[server];
+        let environment = fetch(http, server, query, self.header.as_ref()).await?;
+        if environment.property_sources.is_empty() && !allow_empty {
+            let Query { application, profiles, .. } = query.clone();
+            return Err(Attempt::Final(Error::Empty {
+                server: server.name().to_owned(),
+                application,
+                profiles,
+            }));
+        }
+        Ok(environment)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("servers", &self.servers)
+            .field("query", &self.query)
+            .field("credentials", &self.credentials)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! One attempt at one server: a request, and what its answer means. It knows nothing of retries.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use headwater_wire::Environment;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+
+use crate::error::{Error, Failure};
+use crate::server::{Query, Server};
+
+/// No environment is larger than this.
+pub(crate) const BODY_LENGTH_MAX: usize = 16 * 1024 * 1024;
+
+/// Why an attempt gave no environment.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// Asking again would give the same.
+    Final(Error),
+    /// Another server, or the same one later, may do better.
+    Again { failure: Failure, retry_after: Option<Duration> },
+}
+
+impl From<Failure> for Attempt {
+    fn from(failure: Failure) -> Attempt {
+        Attempt::Again { failure, retry_after: None }
+    }
+}
+
+/// Asks one server once. The caller bounds the time.
+pub(crate) async fn fetch(
+    http: &reqwest::Client,
+    server: &Server,
+    query: &Query,
+    credentials: Option<&HeaderValue>,
+) -> Result<Environment, Attempt> {
+    let mut request = http.get(server.url(query)).header(ACCEPT, "application/json");
+    if let Some(header) = server.credentials().or(credentials) {
+        request = request.header(AUTHORIZATION, header);
+    }
+    let response = request.send().await.map_err(|error| connection_failure(&error))?;
+    check_status(&response, server, query)?;
+    let body = bounded_body(response).await?;
+    environment_in(&body, query)
+}
+
+fn check_status(response: &Response, server: &Server, query: &Query) -> Result<(), Attempt> {
+    let (status, server) = (response.status(), server.name().to_owned());
+    let failure = Failure::Status(status.as_u16());
+    Err(match status {
+        StatusCode::OK => return Ok(()),
+        StatusCode::NOT_FOUND => {
+            let Query { application, profiles, label } = query.clone();
+            Attempt::Final(Error::NotFound { server, application, profiles, label })
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Attempt::Final(Error::Unauthorized { server, status: status.as_u16() })
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => failure.into(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Attempt::Again { failure, retry_after: retry_after(response) }
+        }
+        refused if refused.is_client_error() => {
+            Attempt::Final(Error::Refused { server, status: refused.as_u16() })
+        }
+        _ => failure.into(),
+    })
+}
+
+/// Seconds only: a date would trust two clocks.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
+    let too_large = || Failure::TooLarge(BODY_LENGTH_MAX);
+    if response.content_length().is_some_and(|length| length > BODY_LENGTH_MAX as u64) {
+        return Err(too_large().into());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| connection_failure(&error))? {
+        if body.len() + chunk.len() > BODY_LENGTH_MAX {
+            return Err(too_large().into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn environment_in(body: &[u8], query: &Query) -> Result<Environment, Attempt> {
+    // What the parser says may quote the answer, so it is not passed on.
+    let environment: Environment = serde_json::from_slice(body)
+        .map_err(|_| Failure::BadAnswer("it is no environment in JSON"))?;
+    if environment.name != query.application {
+        return Err(Failure::BadAnswer("it is for another application").into());
+    }
+    Ok(environment)
+}
+
+/// The innermost cause: the outer ones only say that a request failed.
+fn connection_failure(error: &reqwest::Error) -> Failure {
+    let mut cause: &dyn StdError = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let same = std::ptr::addr_eq(cause, std::ptr::from_ref(error));
+    Failure::Connection(if same { "the request failed".to_owned() } else { cause.to_string() })
+}

@@ -1,0 +1,152 @@
+//! The effective properties as a tree, and views of it in which relaxed spellings of one name are one.
+
+use std::collections::HashMap;
+
+use crate::effective::Effective;
+use crate::names::{self, Part};
+
+/// Nodes refer to properties by position, so that the tree holds no value.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
+    bracket: bool,
+    /// Position in the effective properties.
+    property: Option<usize>,
+    /// The most specific source below this node.
+    source: usize,
+    children: Vec<usize>,
+}
+
+/// One or more nodes that mean the same: `maxItems` of one source and `max-items` of another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View(Vec<usize>);
+
+/// A child as it is written, and its view.
+#[derive(Debug)]
+pub(crate) struct Child<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) bracket: bool,
+    pub(crate) view: View,
+}
+
+const ROOT: usize = 0;
+
+impl Tree {
+    pub(crate) fn new(properties: &[Effective]) -> Tree {
+        let mut tree = Tree { nodes: vec![Node::new(Part::Name(""), usize::MAX)] };
+        let mut known = HashMap::<(usize, Part<'_>), usize>::new();
+        for (position, property) in properties.iter().enumerate() {
+            let mut at = ROOT;
+            for part in names::parts(&property.key) {
+                let parent = at;
+                at = *known
+                    .entry((parent, part))
+                    .or_insert_with(|| tree.push(parent, part, property.source));
+                let node = &mut tree.nodes[at];
+                node.source = node.source.min(property.source);
+            }
+            tree.nodes[at].property = Some(position);
+        }
+        tree
+    }
+
+    fn push(&mut self, parent: usize, part: Part<'_>, source: usize) -> usize {
+        let child = self.nodes.len();
+        self.nodes.push(Node::new(part, source));
+        self.nodes[parent].children.push(child);
+        child
+    }
+
+    pub(crate) fn root(&self) -> View {
+        View(vec![ROOT])
+    }
+
+    /// What `key` names, in any spelling; nothing if no property is there or below.
+    pub(crate) fn find(&self, key: &str) -> Option<View> {
+        let mut view = self.root();
+        for part in names::parts(key) {
+            let matching = self.children(&view).into_iter().filter(|child| child.answers_to(part));
+            view = self.one(matching.map(|child| child.view).collect())?;
+        }
+        Some(view)
+    }
+
+    /// The property at the view itself.
+    pub(crate) fn property(&self, view: &View) -> Option<usize> {
+        let holders = view.0.iter().filter(|&&node| self.nodes[node].property.is_some());
+        holders
+            .min_by_key(|&&node| self.nodes[node].source)
+            .and_then(|&node| self.nodes[node].property)
+    }
+
+    pub(crate) fn has_children(&self, view: &View) -> bool {
+        view.0.iter().any(|&node| !self.nodes[node].children.is_empty())
+    }
+
+    /// The children in the order of the properties, those of the same spelling together.
+    pub(crate) fn children(&self, view: &View) -> Vec<Child<'_>> {
+        let mut children = Vec::<Child<'_>>::new();
+        let mut known = HashMap::new();
+        for &node in view.0.iter().flat_map(|&node| &self.nodes[node].children) {
+            let Node { name, bracket, .. } = &self.nodes[node];
+            let at = *known.entry((name, *bracket)).or_insert_with(|| {
+                children.push(Child { name, bracket: *bracket, view: View::default() });
+                children.len() - 1
+            });
+            children[at].view.0.push(node);
+        }
+        children
+    }
+
+    /// Views of several spellings as one. Lists are not mixed: the most specific one stands for all.
+    pub(crate) fn one(&self, views: Vec<View>) -> Option<View> {
+        let nodes: Vec<usize> = views.into_iter().flat_map(|view| view.0).collect();
+        let list = |&node: &usize| {
+            let children = &self.nodes[node].children;
+            !children.is_empty() && children.iter().all(|&child| self.nodes[child].bracket)
+        };
+        if nodes.len() > 1 && nodes.iter().any(list) {
+            return nodes
+                .into_iter()
+                .min_by_key(|&node| self.nodes[node].source)
+                .map(|node| View(vec![node]));
+        }
+        (!nodes.is_empty()).then_some(View(nodes))
+    }
+}
+
+impl Node {
+    fn new(part: Part<'_>, source: usize) -> Node {
+        Node {
+            name: part.text().to_owned(),
+            bracket: matches!(part, Part::Bracket(_)),
+            property: None,
+            source,
+            children: Vec::new(),
+        }
+    }
+}
+
+/// The children as list elements, in order; nothing if they are no list.
+pub(crate) fn elements(children: &[Child<'_>]) -> Option<Vec<(usize, View)>> {
+    let index = |child: &Child<'_>| child.bracket.then(|| child.name.parse().ok()).flatten();
+    let elements = children.iter().map(|child| Some((index(child)?, child.view.clone())));
+    let mut elements: Vec<_> = elements.collect::<Option<_>>()?;
+    elements.sort_by_key(|&(index, _)| index);
+    (!elements.is_empty()).then_some(elements)
+}
+
+impl Child<'_> {
+    fn answers_to(&self, part: Part<'_>) -> bool {
+        match part {
+            Part::Bracket(text) => self.bracket && self.name == text,
+            Part::Name(text) if self.bracket => self.name == text,
+            Part::Name(text) => names::relaxed(self.name) == names::relaxed(text),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A service that has run once starts again while no server can be reached, and says that it is stale.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use headwater_client::{Builder, Configuration, DeadlineExceeded, Error, LastKnownGoodProblem};
+use serde_json::json;
+
+use crate::fixture::{Reply, Server, client, ok, product, status};
+
+/// For starts that get no answer.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A directory with the copy of one good answer, and the server that gave it, which now only fails.
+struct Outage {
+    root: tempfile::TempDir,
+    server: Server,
+}
+
+impl Outage {
+    async fn after_one_good_answer() -> Outage {
+        Outage::then(status("503 Service Unavailable")).await
+    }
+
+    async fn then(reply: Reply) -> Outage {
+        let outage = Outage {
+            root: tempfile::tempdir().unwrap(),
+            server: Server::start([ok(&product()), reply]).await,
+        };
+        assert!(!outage.client().connect().await.unwrap().is_stale());
+        outage
+    }
+
+    fn client(&self) -> Builder {
+        client([&self.server]).last_known_good(self.root.path().join("cache"))
+    }
+
+    /// The one file in the directory.
+    fn file(&self) -> PathBuf {
+        let files: Vec<_> = fs::read_dir(self.root.path().join("cache")).unwrap().collect();
+        assert_eq!(files.len(), 1);
+        files.into_iter().next().unwrap().unwrap().path()
+    }
+
+    /// A start during the outage.
+    async fn start(&self) -> Result<Configuration, Error> {
+        self.client().deadline(SHORT).connect().await
+    }
+
+    async fn problem(&self) -> LastKnownGoodProblem {
+        let error = self.start().await.unwrap_err();
+        let Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) = error else {
+            panic!("{error}")
+        };
+        problem
+    }
+}
+
+#[tokio::test]
+async fn a_service_starts_from_its_copy_and_says_that_it_is_stale() {
+    let outage = Outage::after_one_good_answer().await;
+    let configuration = outage.start().await.unwrap();
+    assert!(configuration.is_stale());
+    assert!(configuration.stale_since().unwrap().elapsed().unwrap() < Duration::from_secs(60));
+    assert_eq!(configuration.server(), Some(outage.server.url.as_str()));
+    assert_eq!(configuration.get_at::<u32>("shop.max-items").unwrap(), 20);
+    assert_eq!(configuration.environment(), &serde_json::from_value(product()).unwrap());
+}
+
+#[tokio::test]
+async fn nothing_is_written_or_read_unless_asked_for() {
+    let outage = Outage::after_one_good_answer().await;
+    let error = client([&outage.server]).deadline(SHORT).connect().await.unwrap_err();
+    assert!(
+        matches!(error, Error::Deadline(DeadlineExceeded { last_known_good: None, .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_is_believed_over_the_copy() {
+    for (reply, expected) in [
+        (status("404 Not Found"), "knows no configuration"),
+        (status("401 Unauthorized"), "refused the credentials"),
+        (status("400 Bad Request"), "refused the request"),
+        (ok(&json!({"name": "product", "propertySources": []})), "without any property source"),
+    ] {
+        let error = Outage::then(reply).await.client().connect().await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_answer_replaces_the_copy() {
+    let mut newer = product();
+    newer["version"] = json!("decaf");
+    let outage = Outage::then(ok(&newer)).await;
+    assert_eq!(outage.client().connect().await.unwrap().revision(), Some("decaf"));
+    let down = Server::start([status("500 Internal Server Error")]).await;
+    let urls = [down.url.as_str(), outage.server.url.as_str()];
+    assert_eq!(outage.client().urls(urls).connect().await.unwrap().revision(), Some("decaf"));
+    assert!(fs::read_to_string(outage.file()).unwrap().contains("decaf"));
+}
+
+#[tokio::test]
+async fn a_copy_that_was_tampered_with_is_not_used() {
+    let outage = Outage::after_one_good_answer().await;
+    let text = fs::read_to_string(outage.file()).unwrap();
+    fs::write(outage.file(), text.replace("corner", "orcner")).unwrap();
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
+    fs::write(outage.file(), &text[..text.len() / 2]).unwrap();
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
+}
+
+#[tokio::test]
+async fn a_copy_that_others_can_reach_is_not_used() {
+    let outage = Outage::after_one_good_answer().await;
+    fs::set_permissions(outage.file(), fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Untrusted { .. }));
+
+    let elsewhere = outage.root.path().join("elsewhere");
+    fs::set_permissions(outage.file(), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::copy(outage.file(), &elsewhere).unwrap();
+    let file = outage.file();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
+    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Untrusted { .. }));
+}
+
+#[tokio::test]
+async fn the_copy_of_another_question_or_server_is_not_used() {
+    let outage = Outage::after_one_good_answer().await;
+    let problem = |error: Error| match error {
+        Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) => problem,
+        other => panic!("{other}"),
+    };
+    let other = outage.client().profiles(["dev"]).deadline(SHORT).connect().await.unwrap_err();
+    assert!(matches!(problem(other), LastKnownGoodProblem::Absent(_)));
+
+    let down = Server::start([status("500 Internal Server Error")]).await;
+    let other = outage.client().url(&down.url).deadline(SHORT).connect().await.unwrap_err();
+    assert!(matches!(problem(other), LastKnownGoodProblem::Foreign { what: "server", .. }));
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_used_does_not_stop_a_start() {
+    let server = Server::start([ok(&product())]).await;
+    for directory in ["/proc/no/such/parent", "/dev/null", "/"] {
+        client([&server]).last_known_good(directory).connect().await.unwrap();
+    }
+}

@@ -1,0 +1,14 @@
+//! The client against servers that misbehave: raw sockets on ports of the system's choice.
+
+#![expect(clippy::unwrap_used, reason = "a test that unwraps says by its failure what was wrong")]
+
+mod answers;
+mod bad_answers;
+mod failover;
+mod fixture;
+#[cfg(unix)]
+mod last_known_good;
+mod providers;
+mod secrets;
+#[cfg(feature = "rustls")]
+mod tls;

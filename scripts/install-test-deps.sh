@@ -1,0 +1,95 @@
+#!/bin/sh
+# Installs what the tests need, and nothing again that is there already:
+#   Debian packages   git, Python with venv, Java 17, Maven, Node with npm, nginx, wrk (as root, with apt-get)
+#   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
+#   npm               tests/clients/node
+#   PyPI              tests/clients/python, into target/test-deps/venv
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+# --- Debian packages
+
+java_new_enough() {
+    command -v javac >/dev/null 2>&1 || return 1
+    major=$(javac -version 2>&1 | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    [ "${major:-0}" -ge 17 ]
+}
+has_venv() { python3 -c 'import venv, ensurepip' >/dev/null 2>&1; }
+
+packages=
+need() { # package, then the command that shows it is there
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || packages="$packages $package"
+}
+there() { command -v "$1" || [ -x "/usr/sbin/$1" ]; }
+need git there git
+need python3 there python3
+need python3-venv has_venv
+need openjdk-17-jdk-headless java_new_enough
+need maven there mvn
+need nodejs there node
+need npm there npm
+need nginx-light there nginx
+need wrk there wrk
+
+if [ -n "$packages" ]; then
+    if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
+        say "installing:$packages"
+        export DEBIAN_FRONTEND=noninteractive
+        # The distribution's nginx would start at once; the tests and benches start their own.
+        policy=/usr/sbin/policy-rc.d
+        made=
+        if [ ! -e "$policy" ]; then
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod +x "$policy"
+            made=yes
+        fi
+        installed=yes
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages >/dev/null; } || installed=
+        [ -z "$made" ] || rm -f "$policy"
+        [ -n "$installed" ] || { say "COULD NOT INSTALL:$packages"; exit 1; }
+    else
+        say "MISSING:$packages"
+        say "Install these (this script does it itself as root on Debian or Ubuntu), then run it again."
+        exit 1
+    fi
+fi
+
+# --- Maven, npm, PyPI: each again only when its sources are newer than its mark
+
+deps=target/test-deps
+mkdir -p "$deps"
+fresh() { # mark, then the files it was made from
+    mark=$1
+    shift
+    [ -e "$mark" ] && [ -z "$(find "$@" -newer "$mark" -print 2>/dev/null | head -n 1)" ]
+}
+
+maven() {
+    if ! { fresh "$deps/$2.mark" "$1/pom.xml" "$1/src" && [ -d "$1/target/classes" ] && [ -d "$1/target/lib" ]; }; then
+        say "building $1"
+        (cd "$1" && mvn -q -B package)
+        touch "$deps/$2.mark"
+    fi
+}
+maven tests/oracle oracle
+maven tests/clients/spring-boot spring-boot
+
+if ! { fresh "$deps/node.mark" tests/clients/node/package.json tests/clients/node/package-lock.json && [ -d tests/clients/node/node_modules ]; }; then
+    say "installing tests/clients/node"
+    (cd tests/clients/node && npm ci --silent)
+    touch "$deps/node.mark"
+fi
+
+if ! { fresh "$deps/python.mark" tests/clients/python/requirements.txt && [ -x "$deps/venv/bin/python" ]; }; then
+    say "installing tests/clients/python"
+    rm -rf "$deps/venv"
+    python3 -m venv "$deps/venv"
+    "$deps/venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/python/requirements.txt
+    touch "$deps/python.mark"
+fi
+
+say "test dependencies: ready"

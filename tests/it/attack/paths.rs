@@ -1,0 +1,352 @@
+//! Traversal in every position and spelling (specification, 21; hardening, RES-1 to RES-8).
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{assert_well, shop};
+use crate::fixture::{Child, Repository, Session};
+
+/// What stands in the files that no answer may ever hold.
+const CANARY: &str = "canary-3f9c1d7e";
+
+/// Files outside the tree, removed when this is dropped.
+struct Canaries {
+    in_root: Vec<PathBuf>,
+    stem: String,
+}
+
+impl Canaries {
+    fn plant(repository: &Repository) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let stem = format!("headwater-canary-{}-{count}", std::process::id());
+        let mut in_root = Vec::new();
+        for (extension, text) in [
+            ("txt", CANARY.to_owned()),
+            ("yml", format!("canary: {CANARY}\n")),
+            ("properties", format!("canary={CANARY}\n")),
+        ] {
+            for directory in
+                [repository.around(), &repository.path(), &repository.path().join("hooks")]
+            {
+                std::fs::create_dir_all(directory).expect("a directory");
+                for name in ["canary", "canary-dev", "application-canary"] {
+                    std::fs::write(directory.join(format!("{name}.{extension}")), &text)
+                        .expect("a canary");
+                }
+            }
+            let path = PathBuf::from(format!("/{stem}.{extension}"));
+            // Only root may; the other canaries are there for everyone.
+            if std::fs::write(&path, &text).is_ok() {
+                in_root.push(path);
+            }
+        }
+        Self { in_root, stem }
+    }
+}
+
+impl Drop for Canaries {
+    fn drop(&mut self) {
+        for path in &self.in_root {
+            std::fs::remove_file(path).expect("the canary is removed");
+        }
+    }
+}
+
+/// Spellings of `..`; those of the first list climb, once they are decoded, and have to be refused.
+const CLIMBS: [&str; 9] =
+    ["..", "%2e%2e", "%2E%2E", ".%2e", "%252e%252e", "%252E.", "..%20", "..%00", "..%0d%0a"];
+const LOOKALIKES: [&str; 7] = [
+    "%c0%ae%c0%ae",
+    "%e0%80%ae.",
+    "%e2%80%a4%e2%80%a4",
+    "%ef%bc%8e%ef%bc%8e",
+    "%u002e%u002e",
+    ".%00.",
+    "%e2%80%ae.",
+];
+/// Spellings of `/`.
+const SLASHES: [&str; 16] = [
+    "/",
+    "//",
+    "%2f",
+    "%2F",
+    "%252f",
+    "%252F",
+    "%5c",
+    "%255c",
+    "\\",
+    "(_)",
+    "%28_%29",
+    "%c0%af",
+    "%e2%88%95",
+    "%ef%bc%8f",
+    ";/",
+    "/./",
+];
+
+fn is_refused(status: u16) -> bool {
+    matches!(status, 400 | 404)
+}
+
+#[track_caller]
+fn check_body(path: &str, reply: &crate::fixture::Reply) {
+    let everything = reply.everything();
+    for secret in [CANARY, "root:", "[core]", "bare = true"] {
+        assert!(!everything.contains(secret), "{path} gave {everything}");
+    }
+}
+
+#[test]
+fn nothing_outside_the_tree_can_be_read() {
+    let repository = shop();
+    let canaries = Canaries::plant(&repository);
+    let server = Child::serve(&["--source", &repository.uri()]);
+    let mut session = Session::new(*server);
+    let targets = ["canary", "canary.txt", "canary.yml", &canaries.stem, "etc/passwd", "config"];
+    let mut count = 0;
+    let mut ask = |path: &str, climbs: bool| {
+        let reply = session.get(path);
+        check_body(path, &reply);
+        let fits = match climbs {
+            true => is_refused(reply.status),
+            false => is_refused(reply.status) || reply.status == 200,
+        };
+        assert!(fits, "{path}: {}", reply.everything());
+        count += 1;
+    };
+    let spellings = CLIMBS.map(|dots| (dots, true)).into_iter();
+    for (dots, climbs) in spellings.chain(LOOKALIKES.map(|dots| (dots, false))) {
+        for slash in SLASHES {
+            for (target, depth) in targets.iter().zip([1, 1, 2, 1, 12, 3]) {
+                let payload = format!("{}{target}", format!("{dots}{slash}").repeat(depth));
+                ask(&format!("/{payload}/dev"), climbs);
+                ask(&format!("/{payload}%23/dev/main"), climbs);
+                ask(&format!("/orders/{payload}/main"), climbs);
+                ask(&format!("/orders/dev/{payload}"), climbs);
+                ask(&format!("/{payload}/orders-dev.yml"), climbs);
+                ask(&format!("/{payload}-dev.yml"), climbs);
+                ask(&format!("/orders/dev/main/{payload}"), climbs);
+                ask(&format!("/orders/dev/main/nested/{payload}"), climbs);
+                ask(&format!("/orders/dev/{payload}?useDefaultLabel"), climbs);
+                ask(&format!("/-/environments?label={payload}"), climbs);
+                ask(&format!("/orders/dev?label={payload}&name={payload}"), false);
+            }
+        }
+    }
+    assert!(count > 10_000, "{count}");
+    assert_well(*server);
+}
+
+#[test]
+fn names_of_files_outside_are_only_names() {
+    let repository = shop();
+    let canaries = Canaries::plant(&repository);
+    let server = Child::serve(&["--source", &repository.uri()]);
+    let stem = &canaries.stem;
+    let around = repository.around().display().to_string();
+    let inside = around.trim_start_matches('/');
+    let joined = around.replace('/', "(_)");
+    for path in [
+        format!("/{stem}/dev"),
+        format!("/orders/dev/main/{stem}.txt"),
+        format!("/orders/dev/main//{stem}.txt"),
+        format!("/orders/dev/main/{inside}/canary.txt"),
+        format!("/orders/dev/main/{joined}(_)canary.txt"),
+        format!("/orders/dev/main/file:{around}/canary.txt"),
+        format!("/orders/dev/main/file:%2f%2f{around}/canary.txt"),
+        "/orders/canary/main/..%2fcanary.txt".to_owned(),
+        format!("/x{joined}(_)canary/dev"),
+        "/orders/dev/main/canary.txt".to_owned(),
+        "/canary/dev".to_owned(),
+        "/config.git(_)canary/dev".to_owned(),
+        "/orders/dev/main/config.git/canary.txt".to_owned(),
+        "/orders/dev/main/hooks/canary.txt".to_owned(),
+        "/orders/dev/main/C:/canary.txt".to_owned(),
+        "/orders/dev/main/~/canary.txt".to_owned(),
+        "/orders/dev/main/$HOME/canary.txt".to_owned(),
+        "/orders/dev/main/%25HOME%25/canary.txt".to_owned(),
+    ] {
+        let reply = server.get(&path);
+        check_body(&path, &reply);
+        assert!(reply.status != 500, "{path}: {}", reply.everything());
+    }
+    assert_well(*server);
+}
+
+#[test]
+fn the_specifications_attacks_have_their_status() {
+    let repository = shop();
+    let server = Child::serve(&["--source", &repository.uri()]);
+    for (path, status) in [
+        ("/foo/dev/main/../../../../etc/passwd", 400),
+        ("/foo/dev/main/..%2f..%2fx", 400),
+        ("/foo/bar%2Ffoo/main", 400),
+        // `%2F` is accepted in a label, which is unknown here.
+        ("/foo/dev/feature%2Fx", 404),
+        ("/foo/dev/main/..%252f..%252fx", 400),
+        ("/foo/dev/main/%2e%2e/x", 400),
+        ("/foo/dev/main/....//x", 400),
+        ("/foo/dev/main/..%5c..%5cx", 400),
+        ("/foo/dev/main/a%00b", 400),
+        ("/foo/dev/..(_)..", 400),
+        ("/foo/dev/..%28_%29..(_)/x", 400),
+        ("/..(_)..(_)etc/passwd/main", 400),
+        ("/(_)etc/dev/main", 400),
+        ("/foo/dev/(_)etc/x", 400),
+        ("/foo%23/dev/main", 400),
+        ("/foo/dev/main%23", 400),
+        ("/foo/dev%23/main", 400),
+        ("/foo/..%255c..%255c/main", 400),
+        ("/foo/%2e%2e%252f/main", 400),
+        ("/foo/bar%252Ffoo/main", 400),
+        ("/foo/..(_)../main", 400),
+        ("/foo/../main", 400),
+        ("/foo/%7Bapplication%7D/main", 400),
+        ("/foo/d*v/main", 400),
+        ("/foo/dev,,x/main", 400),
+        ("/foo/dev/main/file:/etc/passwd", 404),
+        ("/foo/dev/main/WEB-INF/x", 404),
+        ("/foo/dev/main/META-INF", 404),
+        ("/f*o/dev/main", 404),
+    ] {
+        let reply = server.get(path);
+        assert_eq!(reply.status, status, "{path}: {}", reply.everything());
+        check_body(path, &reply);
+    }
+    server.ask("POST", "/encrypt/app/..%2e", &[]).expect(400);
+    assert_well(*server);
+}
+
+#[test]
+fn the_published_vulnerabilities_are_none_here() {
+    let repository = shop();
+    let server = Child::serve(&["--source", &repository.uri()]);
+    for (cve, method, path, status) in [
+        ("2019-3799", "GET", "/foo/default/main/..%252F..%252F..%252Fetc%252Fpasswd", 400),
+        ("2019-3799", "GET", "/foo/default/main/..%2F..%2F..%2Fetc%2Fpasswd", 400),
+        ("2020-5405", "GET", "/a/b/..(_)..(_)..(_)etc/passwd", 400),
+        ("2020-5405", "GET", "/a/b/..%28_%29..%28_%29etc/passwd", 400),
+        ("2020-5405", "GET", "/a/b/%2E%2E%28%5F%29%2E%2E/x", 400),
+        ("2020-5410", "GET", "/..%252F..%252F..%252F..%252Fetc%252Fpasswd%23foo/development", 400),
+        ("2026-22739", "GET", "/app/..,x/label", 400),
+        ("2026-22739", "GET", "/app/bar%252Ffoo/label", 400),
+        ("2026-22739", "GET", "/app/bar,%2e%2e,foo/label", 400),
+        ("2026-22739", "GET", "/app/127.0.0.1:8080/label", 400),
+        ("2026-40982", "GET", "/(_)spam/dev", 400),
+        ("2026-40982", "GET", "/app/dev/(_)spam", 400),
+        ("2026-40982", "GET", "/app/dev/main/../foo.txt", 400),
+        ("2026-40982", "GET", "/app/dev/main/%2Ffoo.txt", 400),
+        ("2026-40982", "POST", "/encrypt/(_)spam/dev", 400),
+        ("2026-40982", "POST", "/encrypt/app/bar%2Ffoo", 400),
+        ("2026-40982", "POST", "/decrypt/..%2f/dev", 400),
+        ("2026-40982", "GET", "/key/(_)spam/dev", 400),
+        ("2026-40982", "GET", "/key/app/..%2e", 400),
+        ("2026-47837", "POST", "/monitor", 404),
+        ("2026-47837", "POST", "/monitor?path=orders", 404),
+        ("2026-47894", "GET", "/app/dev/main/.git/config", 404),
+        ("2026-47894", "GET", "/app/dev/main/etc/passwd", 404),
+    ] {
+        let reply = server.ask(method, path, &[]);
+        assert_eq!(reply.status, status, "CVE-{cve}: {path}: {}", reply.everything());
+        check_body(path, &reply);
+    }
+    // CVE-2025-22232 and 2026-40981: what one caller says about itself changes no answer, neither its own nor another's.
+    let plain = server.get("/orders/dev").expect(200).body;
+    for header in ["X-Config-Token", "X-Config-State", "X-Project-ID", "X-Vault-Token"] {
+        assert_eq!(server.get_with("/orders/dev", &[(header, "other-project")]).body, plain);
+        assert_eq!(server.get("/orders/dev").body, plain, "{header}");
+    }
+    assert_well(*server);
+}
+
+#[test]
+fn a_repository_hides_its_own_machinery() {
+    let repository = shop();
+    let server = Child::serve(&["--source", &repository.uri()]);
+    for path in [
+        ".git/config",
+        ".git/HEAD",
+        ".GIT/config",
+        ".git./config",
+        "git~1/config",
+        "HEAD",
+        "config",
+        "refs/heads/main",
+        "hooks/update",
+        "objects/info/packs",
+        "packed-refs",
+        ".gitmodules",
+        "%2egit/config",
+        ".git%20/config",
+        "nested/.git/config",
+        ".g%e2%80%8cit/config",
+    ] {
+        let reply = server.get(&format!("/orders/dev/main/{path}"));
+        assert!(is_refused(reply.status), "{path}: {}", reply.everything());
+        check_body(path, &reply);
+        let named = path.replace('/', "(_)");
+        check_body(path, &server.get(&format!("/x(_){named}/dev")));
+    }
+    assert_well(*server);
+}
+
+#[test]
+fn what_is_no_name_is_refused_before_anything_is_looked_up() {
+    let repository = shop();
+    let server = Child::serve(&["--source", &repository.uri()]);
+    let long = "n".repeat(64 * 1024);
+    let wide = "n".repeat(7 * 1024);
+    let many = vec!["p"; 10_000].join(",");
+    let some = vec!["p"; 100].join(",");
+    let commas = ",".repeat(1_000);
+    let characters = [
+        "%00",
+        "%0d%0a",
+        "%0a",
+        "%1b%5b31m",
+        "%7f",
+        "%e2%80%ae",
+        "%",
+        "%z",
+        "%zz",
+        "%f",
+        "%ff",
+        "%c3%28",
+    ];
+    let mut paths: Vec<(String, u16)> = vec![
+        (format!("/{long}/dev"), 400),
+        (format!("/orders/{long}"), 400),
+        (format!("/orders/dev/{long}"), 400),
+        (format!("/orders/dev/main/{long}"), 400),
+        (format!("/orders/{many}"), 400),
+        (format!("/{many}/dev"), 400),
+        (format!("/orders/{some}"), 400),
+        (format!("/{some}/dev"), 400),
+        (format!("/orders/{commas}"), 400),
+        (format!("/orders/dev/{commas}"), 404),
+        (format!("/orders/dev/{some}"), 404),
+        (format!("/orders/dev/{wide}"), 404),
+        (format!("/orders/dev/main/{wide}"), 404),
+        (format!("/{wide}/dev"), 200),
+        ("/orders/,".to_owned(), 400),
+        ("/orders/%20".to_owned(), 400),
+    ];
+    for text in characters {
+        paths.extend([
+            (format!("/ord{text}ers/dev"), 400),
+            (format!("/orders/d{text}v"), 400),
+            (format!("/orders/dev/ma{text}in"), 400),
+            (format!("/orders/dev/main/pl{text}ain.txt"), 400),
+            (format!("/ma{text}in/orders-dev.yml"), 400),
+        ]);
+    }
+    for (path, status) in paths {
+        let reply = server.get(&path);
+        let name: String = path.chars().take(60).collect();
+        assert_eq!(reply.status, status, "{name}: {}", reply.everything());
+        assert!(reply.body.len() < 9_000, "{name}: echoes {} bytes", reply.body.len());
+    }
+    assert!(server.resident_kib() < 200 * 1024);
+    assert_well(*server);
+}
