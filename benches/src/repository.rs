@@ -108,8 +108,9 @@ pub(crate) fn content(name: &str, profile: &str, seed: usize) -> String {
         let port = 1024 + number(0);
         let _ = write!(
             text,
-            "{section}:\n  enabled: {}\n  port: {port}\n  timeout: {}ms\n  url: http://{name}.internal:{port}\n  \
-             pool:\n    size: {}\n  owner: \"team {}\"\n  zones:\n    - zone-{}\n",
+            "{section}:\n  enabled: {}\n  listen-port: {port}\n  request-timeout: {}ms\n  \
+             endpoint-url: http://{name}.production.internal:{port}/api\n  connection-pool:\n    maximum-size: {}\n  \
+             owner: \"team {} on call\"\n  zones:\n    - europe-west-{}\n",
             number(1) % 2 == 0,
             number(2),
             number(3) % 64,
