@@ -10,7 +10,7 @@ mod refresh;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -135,11 +135,11 @@ impl Reader {
     /// # Errors
     /// When the label is gone.
     pub async fn reached(&mut self, revision: &Revision) -> Result<(), Gone> {
-        let mut moves = self.live.moves.subscribe();
+        let mut moved = self.live.moved.subscribe();
         let mut gone = self.live.gone.subscribe();
         while self.live.view.load().snapshot.revision != *revision {
             tokio::select! {
-                _ = moves.changed() => {}
+                _ = moved.changed() => {}
                 _ = gone.wait_for(|gone| *gone) => return Err(Gone),
             }
         }
@@ -176,14 +176,37 @@ fn reading(live: &Live, view: &View, answer: Arc<Answer>) -> Reading {
 /// A door that stays open: reads a cached answer again and again, without waiting and without keeping it alive.
 #[derive(Clone)]
 pub struct Door {
-    live: std::sync::Weak<Live>,
-    slot: std::sync::Weak<Slot>,
+    live: Weak<Live>,
+    slot: Weak<Slot>,
+    moves: Arc<AtomicU64>,
 }
 
+/// A moment at which a label stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(u64);
+
 impl Door {
+    /// This moment, unless the label is just being moved. Taken before [`Door::current`], it tells for how long that
+    /// reading is the present one.
+    pub fn moment(&self) -> Option<Moment> {
+        let moves = self.moves.load(Ordering::Acquire);
+        moves.is_multiple_of(2).then_some(Moment(moves))
+    }
+
+    /// Whether what was read at a moment is the present answer still. Touches nothing that other threads write, as long
+    /// as the label stands still.
+    pub fn unmoved_since(&self, moment: Moment) -> bool {
+        self.moves.load(Ordering::Acquire) == moment.0
+            && self.live.strong_count() > 0
+            && self.slot.strong_count() > 0
+    }
+
     /// The present answer, unless it was forgotten or its label is gone.
     pub fn current(&self) -> Option<Reading> {
         let (live, slot) = (self.live.upgrade()?, self.slot.upgrade()?);
+        if *live.gone.borrow() {
+            return None;
+        }
         let view = live.view.load_full();
         live.mark_used(&slot);
         let answer = Arc::clone(&slot.answer.borrow());
@@ -286,7 +309,8 @@ impl Store {
     pub fn door(&self, query: &Query) -> Option<Door> {
         let live = lock(&self.labels).get(&query.label)?.get().cloned()?;
         let slot = live.slot(query)?;
-        Some(Door { live: Arc::downgrade(&live), slot: Arc::downgrade(&slot) })
+        let moves = Arc::clone(&live.moves);
+        Some(Door { live: Arc::downgrade(&live), slot: Arc::downgrade(&slot), moves })
     }
 
     async fn resolve(
@@ -484,6 +508,7 @@ impl Store {
     /// The source no longer has the label: its watchers are let go.
     fn gone(&self, live: &Arc<Live>) {
         live.gone.send_replace(true);
+        live.moves.fetch_add(2, Ordering::AcqRel);
         lock(&self.labels)
             .retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
     }

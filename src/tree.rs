@@ -116,8 +116,21 @@ impl Shelf {
         lock(&self.directories).get_or_insert(id, || Directory { id, entries: OnceLock::new() })
     }
 
-    /// What is already known of a file, so that a directory that changed keeps what its old version had read.
-    fn held(&self, id: ContentId, name: &str) -> OnceLock<Arc<File>> {
+    /// A directory in a directory, made when someone first goes there: most are only passed by.
+    fn child<'a>(&self, id: ContentId, made: &'a OnceLock<Arc<Directory>>) -> &'a Arc<Directory> {
+        made.get_or_init(|| self.directory(id))
+    }
+
+    /// What is already known of a directory, so that one around it that changed keeps what its old version had read.
+    fn held_directory(&self, id: ContentId) -> OnceLock<Arc<Directory>> {
+        match lock(&self.directories).held.get(&id).and_then(Weak::upgrade) {
+            Some(directory) => OnceLock::from(directory),
+            None => OnceLock::new(),
+        }
+    }
+
+    /// The same of a file.
+    fn held_file(&self, id: ContentId, name: &str) -> OnceLock<Arc<File>> {
         match lock(&self.files).held.get(&(id, Format::of(name))).and_then(Weak::upgrade) {
             Some(file) => OnceLock::from(file),
             None => OnceLock::new(),
@@ -173,7 +186,7 @@ struct Entry {
 
 #[derive(Clone)]
 enum Node {
-    Directory(Arc<Directory>),
+    Directory(ContentId, OnceLock<Arc<Directory>>),
     File(ContentId, OnceLock<Arc<File>>),
     Link(ContentId),
 }
@@ -181,7 +194,7 @@ enum Node {
 impl Node {
     fn kind(&self) -> EntryKind {
         match self {
-            Self::Directory(_) => EntryKind::Directory,
+            Self::Directory(..) => EntryKind::Directory,
             Self::File(..) => EntryKind::File,
             Self::Link(_) => EntryKind::Link,
         }
@@ -189,8 +202,7 @@ impl Node {
 
     fn id(&self) -> ContentId {
         match self {
-            Self::Directory(directory) => directory.id,
-            Self::File(id, _) | Self::Link(id) => *id,
+            Self::Directory(id, _) | Self::File(id, _) | Self::Link(id) => *id,
         }
     }
 }
@@ -206,8 +218,8 @@ impl Directory {
             .into_iter()
             .map(|raw| Entry {
                 node: match raw.kind {
-                    EntryKind::Directory => Node::Directory(shelf.directory(raw.id)),
-                    EntryKind::File => Node::File(raw.id, shelf.held(raw.id, &raw.name)),
+                    EntryKind::Directory => Node::Directory(raw.id, shelf.held_directory(raw.id)),
+                    EntryKind::File => Node::File(raw.id, shelf.held_file(raw.id, &raw.name)),
                     EntryKind::Link => Node::Link(raw.id),
                 },
                 name: raw.name,
@@ -287,7 +299,7 @@ impl Tree {
                 let name = path.rsplit('/').next().unwrap_or(path);
                 self.shelf.file(*id, Format::of(name))
             })))),
-            Node::Directory(_) | Node::Link(_) => Ok(None),
+            Node::Directory(..) | Node::Link(_) => Ok(None),
         }
     }
 
@@ -389,7 +401,10 @@ impl Tree {
         for entry in directory.entries(&self.shelf)? {
             let path = join(path, &entry.name);
             match &entry.node {
-                Node::Directory(child) => self.walk_directory(child, &path, depth + 1, visit)?,
+                Node::Directory(id, child) => {
+                    let child = self.shelf.child(*id, child);
+                    self.walk_directory(child, &path, depth + 1, visit)?;
+                }
                 Node::File(..) => visit(&path),
                 Node::Link(_) => {}
             }
@@ -419,7 +434,7 @@ impl Tree {
         Ok(match self.find(path)? {
             Some(Found::Root) => Some(Arc::clone(&self.root)),
             Some(Found::Entry(parent, index)) => match &parent.entries(&self.shelf)?[index].node {
-                Node::Directory(directory) => Some(Arc::clone(directory)),
+                Node::Directory(id, child) => Some(Arc::clone(self.shelf.child(*id, child))),
                 Node::File(..) | Node::Link(_) => None,
             },
             None => None,
@@ -461,7 +476,7 @@ impl Tree {
                 Node::Link(target) => {
                     return Ok(Step::Link { at, target: *target });
                 }
-                Node::Directory(child) => Arc::clone(child),
+                Node::Directory(id, child) => Arc::clone(self.shelf.child(*id, child)),
                 Node::File(..) if at < last => return Ok(Step::Nowhere),
                 Node::File(..) => return Ok(Step::Found(Found::Entry(directory, index))),
             };
@@ -566,7 +581,7 @@ fn subdirectory<'a>(
     (entry, (shelf, _)): (&'a Entry, (&'a Shelf, &'a Directory)),
 ) -> Option<(&'a Shelf, &'a Directory)> {
     match &entry.node {
-        Node::Directory(directory) => Some((shelf, directory)),
+        Node::Directory(id, child) => Some((shelf, shelf.child(*id, child))),
         Node::File(..) | Node::Link(_) => None,
     }
 }

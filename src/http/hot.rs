@@ -2,11 +2,12 @@
 //!
 //! Each worker remembers which paths lead to which answer and keeps the last bytes and headers it sent for each. Whatever
 //! is not plainly a GET of a remembered path goes on to the application, which knows everything. What is remembered is a
-//! door to the store, never an answer on its own: every request asks the store which revision is current.
+//! door to the store, never an answer on its own: every request asks the store whether the label has moved since.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use actix_http::body::BoxBody;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -22,10 +23,12 @@ use super::{Http, V1_TYPE, V2_TYPE, negotiate};
 use crate::access::{Action, Target};
 use crate::model::{Query, Revision};
 use crate::render::Representation;
-use crate::store::{Door, Reading};
+use crate::store::{Door, Moment};
 
 /// The most paths that one worker remembers; then it begins anew.
 const PATH_COUNT_MAX: usize = 4_096;
+/// How long an answer goes out before its door is used again, which tells the store that it is still asked for.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const REVISION: HeaderName = HeaderName::from_static("headwater-revision");
 
 /// The application with the hot path before it.
@@ -84,6 +87,8 @@ struct Remembered {
 
 /// The bytes and headers of one representation at one revision.
 struct ReadyAnswer {
+    moment: Option<Moment>,
+    read_at: Instant,
     sequence: u64,
     revision: Revision,
     etag: HeaderValue,
@@ -140,8 +145,7 @@ impl<S> HotService<S> {
         if !self.http.store.may(&caller, Action::ReadEnvironment, target) {
             return None;
         }
-        let reading = remembered.door.current()?;
-        let ready = remembered.ready(&reading, representation)?;
+        let ready = remembered.ready(representation)?;
         if request.headers().contains_key(header::IF_NONE_MATCH)
             && negotiate::has_already(request.headers(), ready.etag.to_str().ok()?)
         {
@@ -194,34 +198,51 @@ impl Paths {
 }
 
 impl Remembered {
-    /// The bytes and headers for a reading, made anew if it is another one than the last time. What is held back or
-    /// broken has more to say than fits here.
-    fn ready(&mut self, reading: &Reading, representation: Representation) -> Option<&ReadyAnswer> {
+    /// The present bytes and headers. What is held back or broken has more to say than fits here.
+    fn ready(&mut self, representation: Representation) -> Option<&ReadyAnswer> {
         let ready = match representation {
             Representation::V1 => &mut self.ready[0],
             Representation::V2 => &mut self.ready[1],
         };
-        let current = ready.as_ref().is_some_and(|ready| {
-            ready.sequence == reading.answer.sequence() && ready.revision == reading.revision
-        });
-        if !current {
-            if reading.answer.held().next().is_some() {
-                return None;
-            }
-            let served = reading.answer.served()?;
-            *ready = Some(ReadyAnswer {
-                sequence: reading.answer.sequence(),
-                revision: reading.revision.clone(),
-                etag: HeaderValue::from_str(served.etag(representation)).ok()?,
-                revision_header: HeaderValue::from_str(reading.revision.as_str()).ok()?,
-                bytes: served.json(representation, &reading.revision),
-            });
+        if !ready.as_ref().is_some_and(|ready| ready.is_present(&self.door)) {
+            *ready = Some(ReadyAnswer::read(&self.door, representation, ready.take())?);
         }
         ready.as_ref()
     }
 }
 
 impl ReadyAnswer {
+    /// Goes through the door; `before` is used again if it is what is there still.
+    fn read(door: &Door, representation: Representation, before: Option<Self>) -> Option<Self> {
+        let (moment, read_at) = (door.moment(), Instant::now());
+        let reading = door.current()?;
+        let sequence = reading.answer.sequence();
+        if let Some(before) = before
+            && (before.sequence, &before.revision) == (sequence, &reading.revision)
+        {
+            return Some(Self { moment, read_at, ..before });
+        }
+        if reading.answer.held().next().is_some() {
+            return None;
+        }
+        let served = reading.answer.served()?;
+        Some(Self {
+            moment,
+            read_at,
+            sequence,
+            etag: HeaderValue::from_str(served.etag(representation)).ok()?,
+            revision_header: HeaderValue::from_str(reading.revision.as_str()).ok()?,
+            // Counted for this worker alone: a count that all workers change is slow for each of them.
+            bytes: Bytes::from_owner(served.json(representation, &reading.revision)),
+            revision: reading.revision,
+        })
+    }
+
+    fn is_present(&self, door: &Door) -> bool {
+        self.moment.is_some_and(|moment| door.unmoved_since(moment))
+            && self.read_at.elapsed() < READ_AGAIN_AFTER
+    }
+
     fn add_headers(&self, headers: &mut HeaderMap) {
         headers.insert(header::ETAG, self.etag.clone());
         headers.insert(header::VARY, HeaderValue::from_static("Accept"));

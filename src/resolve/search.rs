@@ -62,7 +62,7 @@ fn expand(
     if components.contains(&"..") {
         return Ok(());
     }
-    if components.iter().any(|part| part.contains(['*', '?'])) {
+    if components.iter().any(|part| is_pattern(part)) {
         return descend(tree, "", &components, 0, asked, found);
     }
     let path = components.iter().fold(String::new(), |path, part| join(&path, part));
@@ -93,6 +93,15 @@ fn descend(
     if depth >= WILDCARD_DEPTH_MAX {
         return Ok(());
     }
+    if !is_pattern(first) {
+        // Looked for by name: a directory of a thousand services is not gone through for one of them.
+        let path = join(directory, first);
+        asked.listings.insert(path.as_str().into());
+        return match tree.kind(&path)? {
+            Some(EntryKind::Directory) => descend(tree, &path, rest, depth + 1, asked, found),
+            _ => Ok(()),
+        };
+    }
     asked.listings.insert(directory.into());
     for (name, kind) in tree.list(directory)?.unwrap_or_default() {
         if kind != EntryKind::Directory || !glob(first, &name) {
@@ -110,33 +119,36 @@ fn add(found: &mut Vec<Arc<str>>, directory: Arc<str>) {
     }
 }
 
+fn is_pattern(component: &str) -> bool {
+    component.contains(['*', '?'])
+}
+
 /// Whether a name matches a pattern of `*` and `?`, in time linear in both for every step back.
 pub(crate) fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
+    let (mut pattern, mut name) = (pattern.chars(), name.chars());
+    let mut star = None;
+    loop {
+        let (mut pattern_after, mut name_after) = (pattern.clone(), name.clone());
+        match (pattern_after.next(), name_after.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                pattern = pattern_after;
+                star = Some((pattern.clone(), name.clone()));
             }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
+            (Some(p), Some(n)) if p == '?' || p == n => {
+                (pattern, name) = (pattern_after, name_after);
             }
             _ => {
-                let Some((star_at, matched)) = star else {
+                let Some((after, rest)) = &mut star else {
                     return false;
                 };
-                star = Some((star_at, matched + 1));
-                p = star_at + 1;
-                n = matched + 1;
+                if rest.next().is_none() {
+                    return false;
+                }
+                (pattern, name) = (after.clone(), rest.clone());
             }
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! The order is everything here. A publisher first replaces the answers that the new revision concerns and then swaps
 //! the view; a reader first takes the view and then the answer. So who sees the new view sees all of its answers, and
-//! who sees a new answer under the old view is told the revision that the answer was made for.
+//! who sees a new answer under the old view is told the revision that the answer was made for. `moves` is odd from before
+//! the first of this until after the last: whoever read it even, and reads the same again, has missed nothing between.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +32,13 @@ pub(super) struct Live {
     pub(super) label: Label,
     pub(super) view: ArcSwap<View>,
     slots: RwLock<HashMap<Query, Arc<Slot>>>,
+    /// Odd while the label is being moved; two more after every move.
+    pub(super) moves: Arc<AtomicU64>,
     /// One publisher at a time; readers never take it.
     publishing: Mutex<()>,
     /// The number of the present view, for those who wait for the label to move at all.
-    pub(super) moves: watch::Sender<u64>,
-    /// Whether the source no longer has the label. Apart from `moves`, so that a move wakes no watcher in vain.
+    pub(super) moved: watch::Sender<u64>,
+    /// Whether the source no longer has the label. Apart from `moved`, so that a move wakes no watcher in vain.
     pub(super) gone: watch::Sender<bool>,
     stale: Mutex<Option<Stale>>,
     begun: Instant,
@@ -73,8 +76,9 @@ impl Live {
             label,
             view: ArcSwap::from_pointee(View { sequence: 0, snapshot }),
             slots: RwLock::default(),
+            moves: Arc::default(),
             publishing: Mutex::default(),
-            moves: watch::Sender::new(0),
+            moved: watch::Sender::new(0),
             gone: watch::Sender::new(false),
             stale: Mutex::default(),
             begun: Instant::now(),
@@ -104,8 +108,12 @@ impl Live {
 
     pub(super) fn mark_used(&self, slot: &Slot) {
         let now = self.now_seconds();
-        slot.used_seconds.store(now, Ordering::Relaxed);
-        self.used_seconds.store(now, Ordering::Relaxed);
+        // Looked at before it is written: what nobody writes, all processors may keep.
+        for used in [&slot.used_seconds, &self.used_seconds] {
+            if used.load(Ordering::Relaxed) != now {
+                used.store(now, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Seconds since anyone asked for anything here; zero while someone watches.
@@ -173,11 +181,13 @@ impl Live {
             if late {
                 continue;
             }
+            self.moves.fetch_add(1, Ordering::AcqRel);
             for (slot, answer) in made.values() {
                 replace(slot, answer);
             }
             self.view.store(Arc::new(View { sequence, snapshot }));
-            self.moves.send_replace(sequence);
+            self.moves.fetch_add(1, Ordering::AcqRel);
+            self.moved.send_replace(sequence);
             return Ok(made.len());
         }
     }

@@ -1,0 +1,65 @@
+//! Load from wrk: 256 connections, two threads, a few seconds.
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::process::Server;
+
+/// One kind of request to one server, and what its rounds gave.
+pub(crate) struct Contender<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) path: String,
+    pub(crate) header: Option<String>,
+    pub(crate) rates: Vec<f64>,
+    pub(crate) cpu_micros: Vec<f64>,
+}
+
+impl<'a> Contender<'a> {
+    pub(crate) fn new(server: &'a Server, path: &str, header: Option<String>) -> Self {
+        Self { server, path: path.to_owned(), header, rates: Vec::new(), cpu_micros: Vec::new() }
+    }
+
+    fn round(&mut self, seconds: u64) -> anyhow::Result<()> {
+        let before = self.server.cpu_seconds()?;
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t2", "-c256", "--timeout", "30s", "-d"]).arg(format!("{seconds}s"));
+        if let Some(header) = &self.header {
+            wrk.arg("-H").arg(header);
+        }
+        let output = wrk.arg(format!("http://{}{}", self.server.address, self.path)).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        if text.contains("Non-2xx") || text.contains("Socket errors") {
+            bail!("{} did not answer every request: {text}", self.path);
+        }
+        let requests = number(&text, " requests in")?;
+        let line =
+            text.lines().find(|line| line.starts_with("Requests/sec:")).context("no rate")?;
+        self.rates.push(line.split_whitespace().nth(1).context("no rate")?.parse()?);
+        self.cpu_micros.push((self.server.cpu_seconds()? - before) * 1e6 / requests);
+        Ok(())
+    }
+}
+
+fn number(text: &str, before: &str) -> anyhow::Result<f64> {
+    let line = text.lines().find(|line| line.contains(before)).context("wrk failed")?;
+    Ok(line.split_whitespace().next().context("no count")?.parse()?)
+}
+
+/// All contenders in turn, again and again; one round before that is not counted.
+pub(crate) fn rounds(
+    contenders: &mut [Contender<'_>],
+    count: usize,
+    seconds: u64,
+) -> anyhow::Result<()> {
+    for round in 0..=count {
+        for contender in &mut *contenders {
+            contender.round(seconds)?;
+            if round == 0 {
+                contender.rates.clear();
+                contender.cpu_micros.clear();
+            }
+        }
+    }
+    Ok(())
+}
