@@ -507,10 +507,11 @@ impl Store {
 
     /// The source no longer has the label: its watchers are let go.
     fn gone(&self, live: &Arc<Live>) {
-        live.gone.send_replace(true);
-        live.moves.fetch_add(2, Ordering::AcqRel);
+        // Out of the map first: whoever is let go and asks again must not find it there.
         lock(&self.labels)
             .retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
+        live.gone.send_replace(true);
+        live.moves.fetch_add(2, Ordering::AcqRel);
     }
 
     async fn load(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {
