@@ -132,6 +132,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     limit_unacknowledged(&listener);
+    let address = listener.local_addr()?;
     let http = web::Data::new(http);
     let tls = settings.tls.as_ref().map(|(certificate, key)| tls::Reloading::new(certificate, key));
     let tls = tls.transpose()?;
@@ -154,6 +155,8 @@ pub async fn run(
         Some(tls) => server.listen_rustls_0_23(listener, tls.config())?,
         None => server.listen(listener)?,
     };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!(url = format!("{scheme}://{address}{}", settings.prefix), "listening");
     let server = server.run();
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
