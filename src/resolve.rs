@@ -337,7 +337,8 @@ pub fn is_configuration(layout: &Layout, path: &str) -> bool {
     }
 }
 
-/// The application's own files that a query finds in a tree, shared `application` files left out.
+/// The application's own files that a query finds in a tree, shared `application` files left out. Records what it asks for:
+/// which of them there are decides how far back a last good revision may lie.
 ///
 /// # Errors
 /// When the source cannot be read.
@@ -345,16 +346,21 @@ pub fn own_files(
     member: &Member,
     tree: &Tree,
     query: &Query,
+    asked: &mut Asked,
 ) -> Result<BTreeSet<String>, TreeError> {
     let mut own = BTreeSet::new();
-    for directory in search::directories(member, tree, query, &mut Asked::default())? {
+    for directory in search::directories(member, tree, query, asked)? {
         for name in query.application_names().filter(|name| *name != "application") {
             let plain = std::iter::once(name.to_owned());
             let specific = query.profile_names().map(|profile| format!("{name}-{profile}"));
             for stem in plain.chain(specific) {
                 for extension in EXTENSIONS {
                     let path = join(&directory, &format!("{stem}.{extension}"));
-                    if is_configuration(&member.layout, &path) && tree.file(&path)?.is_some() {
+                    if !is_configuration(&member.layout, &path) {
+                        continue;
+                    }
+                    asked.files.insert(path.as_str().into());
+                    if tree.file(&path)?.is_some() {
                         own.insert(path);
                     }
                 }

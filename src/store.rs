@@ -5,17 +5,21 @@
 
 mod answer;
 mod build;
+mod cohort;
+mod labels;
 mod live;
+mod publish;
+mod reader;
 mod refresh;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::access::{self, Action, Caller, Policy, Target};
 use crate::catalog::{self, Catalog};
@@ -27,10 +31,12 @@ use crate::tree::TreeError;
 
 pub use answer::{Answer, Content, Held, Served};
 pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
-use live::{Live, Slot, View, lock};
+use cohort::Cohort;
+pub use labels::LABEL_COUNT_MAX;
+use labels::Labels;
+use live::{Live, Slot, lock};
+pub use reader::{Door, Gone, Moment, Reader, Reading};
 
-/// The most labels that are served at a time; beyond it those nobody asks for are forgotten.
-pub const LABEL_COUNT_MAX: usize = 1_000;
 /// The most answers that one label keeps; beyond it those nobody asks for are forgotten.
 pub const ANSWER_COUNT_MAX: usize = 20_000;
 /// The most resolutions under way at a time.
@@ -83,7 +89,7 @@ pub struct Store {
     source: Arc<dyn Source>,
     additions: Arc<Additions>,
     policy: Policy,
-    labels: Mutex<HashMap<Label, Arc<OnceCell<Arc<Live>>>>>,
+    labels: Labels,
     resolving: Semaphore,
     waiting: AtomicU64,
     asked_names: Mutex<HashSet<Arc<str>>>,
@@ -102,116 +108,6 @@ pub struct Counters {
     pub resolved_count: AtomicU64,
     /// Attempts to follow a source that failed.
     pub failure_count: AtomicU64,
-}
-
-/// Where an answer is read and watched. Holding one keeps the answer alive.
-#[derive(Clone)]
-pub struct Reader {
-    live: Arc<Live>,
-    slot: Arc<Slot>,
-    receiver: watch::Receiver<Arc<Answer>>,
-}
-
-/// An answer as it stands at one revision.
-pub struct Reading {
-    /// The answer.
-    pub answer: Arc<Answer>,
-    /// The revision that is served, held back or not.
-    pub revision: Revision,
-    /// The newest revision of the label.
-    pub tip: Revision,
-}
-
-impl Reader {
-    /// The present answer.
-    pub fn current(&self) -> Reading {
-        let view = self.live.view.load_full();
-        self.live.mark_used(&self.slot);
-        reading(&self.live, &view, Arc::clone(&self.receiver.borrow()))
-    }
-
-    /// Waits until the label serves exactly this revision; whatever it serves meanwhile is passed over.
-    ///
-    /// # Errors
-    /// When the label is gone.
-    pub async fn reached(&mut self, revision: &Revision) -> Result<(), Gone> {
-        let mut moved = self.live.moved.subscribe();
-        let mut gone = self.live.gone.subscribe();
-        while self.live.view.load().snapshot.revision != *revision {
-            tokio::select! {
-                _ = moved.changed() => {}
-                _ = gone.wait_for(|gone| *gone) => return Err(Gone),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for another content; another revision of the same wakes nobody.
-    ///
-    /// # Errors
-    /// When the label is gone.
-    pub async fn changed(&mut self) -> Result<(), Gone> {
-        let mut gone = self.live.gone.subscribe();
-        tokio::select! {
-            _ = self.receiver.changed() => Ok(()),
-            _ = gone.wait_for(|gone| *gone) => Err(Gone),
-        }
-    }
-}
-
-/// The source no longer has the label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the label is gone")]
-pub struct Gone;
-
-fn reading(live: &Live, view: &View, answer: Arc<Answer>) -> Reading {
-    let revision = live.revision_of(view, &answer);
-    let tip = match answer.sequence > view.sequence {
-        true => revision.clone(),
-        false => view.snapshot.revision.clone(),
-    };
-    Reading { answer, revision, tip }
-}
-
-/// A door that stays open: reads a cached answer again and again, without waiting and without keeping it alive.
-#[derive(Clone)]
-pub struct Door {
-    live: Weak<Live>,
-    slot: Weak<Slot>,
-    moves: Arc<AtomicU64>,
-}
-
-/// A moment at which a label stood still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment(u64);
-
-impl Door {
-    /// This moment, unless the label is just being moved. Taken before [`Door::current`], it tells for how long that
-    /// reading is the present one.
-    pub fn moment(&self) -> Option<Moment> {
-        let moves = self.moves.load(Ordering::Acquire);
-        moves.is_multiple_of(2).then_some(Moment(moves))
-    }
-
-    /// Whether what was read at a moment is the present answer still. Touches nothing that other threads write, as long
-    /// as the label stands still.
-    pub fn unmoved_since(&self, moment: Moment) -> bool {
-        self.moves.load(Ordering::Acquire) == moment.0
-            && self.live.strong_count() > 0
-            && self.slot.strong_count() > 0
-    }
-
-    /// The present answer, unless it was forgotten or its label is gone.
-    pub fn current(&self) -> Option<Reading> {
-        let (live, slot) = (self.live.upgrade()?, self.slot.upgrade()?);
-        if *live.gone.borrow() {
-            return None;
-        }
-        let view = live.view.load_full();
-        live.mark_used(&slot);
-        let answer = Arc::clone(&slot.answer.borrow());
-        Some(reading(&live, &view, answer))
-    }
 }
 
 /// A file out of a snapshot, with the environment for its placeholders.
@@ -265,7 +161,7 @@ impl Store {
             source,
             additions: Arc::new(additions),
             policy,
-            labels: Mutex::default(),
+            labels: Labels::default(),
             resolving: Semaphore::new(RESOLVING_COUNT_MAX),
             waiting: AtomicU64::new(0),
             asked_names: Mutex::default(),
@@ -296,21 +192,20 @@ impl Store {
         if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
             return Err(AnswerError::Forbidden);
         }
-        let live = self.live(&query.label).await?;
+        let live = self.live(&query.label, cohort::choose(caller, query)).await?;
         let slot = match live.slot(query) {
             Some(slot) => slot,
             None => self.resolve(&live, query).await?,
         };
-        live.mark_used(&slot);
-        Ok(Reader { receiver: slot.answer.subscribe(), slot, live })
+        Ok(Reader::new(live, slot))
     }
 
     /// A door to an answer that is already kept; for callers that read it over and over.
-    pub fn door(&self, query: &Query) -> Option<Door> {
-        let live = lock(&self.labels).get(&query.label)?.get().cloned()?;
+    pub fn door(&self, caller: &Caller, query: &Query) -> Option<Door> {
+        let cohort = cohort::choose(caller, query);
+        let live = self.labels.live(&query.label, cohort)?;
         let slot = live.slot(query)?;
-        let moves = Arc::clone(&live.moves);
-        Some(Door { live: Arc::downgrade(&live), slot: Arc::downgrade(&slot), moves })
+        Some(Door::new(&live, &slot, cohort))
     }
 
     async fn resolve(
@@ -359,7 +254,7 @@ impl Store {
         if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
             return Err(AnswerError::Forbidden);
         }
-        let live = self.live(&query.label).await?;
+        let live = self.live(&query.label, cohort::choose(caller, query)).await?;
         let (query, path, additions) =
             (query.clone(), path.to_owned(), Arc::clone(&self.additions));
         self.bounded(move || {
@@ -398,7 +293,7 @@ impl Store {
         self: &Arc<Self>,
         label: &Label,
     ) -> Result<(Catalog, Revision), AnswerError> {
-        let live = self.live(label).await?;
+        let live = self.live(label, Cohort::FIRST).await?;
         let asked: Vec<Arc<str>> = lock(&self.asked_names).iter().cloned().collect();
         self.bounded(move || {
             let view = live.view.load_full();
@@ -412,7 +307,8 @@ impl Store {
 
     /// Every live label.
     pub fn labels(&self) -> Vec<LabelStatus> {
-        self.lives()
+        self.labels
+            .all()
             .iter()
             .map(|live| LabelStatus {
                 label: live.label.clone(),
@@ -426,7 +322,7 @@ impl Store {
     /// Every environment asked for so far whose newest revision cannot be served.
     pub fn problems(&self) -> Vec<HeldBack> {
         let mut problems = Vec::new();
-        for live in self.lives() {
+        for live in self.labels.all() {
             let tip = live.view.load().snapshot.revision.clone();
             for slot in live.slots() {
                 let answer = Arc::clone(&slot.answer.borrow());
@@ -454,13 +350,9 @@ impl Store {
 
     /// How many files the source has parsed since start, as far as its live labels tell.
     pub fn parsed_count(&self) -> u64 {
-        let lives = self.lives();
+        let lives = self.labels.all();
         let trees = lives.iter().flat_map(|live| live.view.load().snapshot.members.clone());
         trees.map(|member| member.tree.parsed_count()).max().unwrap_or(0)
-    }
-
-    fn lives(&self) -> Vec<Arc<Live>> {
-        lock(&self.labels).values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
     fn remember_names(&self, query: &Query) {
@@ -473,44 +365,17 @@ impl Store {
     }
 
     /// The live label, loaded now if it was not live; those who ask for it at the same time share one load.
-    async fn live(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {
-        let cell = self.cell(label);
+    async fn live(
+        self: &Arc<Self>,
+        label: &Label,
+        cohort: Cohort,
+    ) -> Result<Arc<Live>, AnswerError> {
+        let cell = self.labels.cell(label, cohort);
         let live = cell.get_or_try_init(|| self.load(label)).await;
         if live.is_err() {
-            self.forget(label, &cell);
+            self.labels.forget(&cell);
         }
         live.cloned()
-    }
-
-    fn cell(&self, label: &Label) -> Arc<OnceCell<Arc<Live>>> {
-        let mut labels = lock(&self.labels);
-        if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(label) {
-            let longest_idle = labels
-                .iter()
-                .filter(|(label, _)| **label != Label::Default)
-                .filter_map(|(label, cell)| Some((cell.get()?.idle_seconds(), label.clone())))
-                .max_by_key(|(idle, _)| *idle);
-            if let Some((_, label)) = longest_idle {
-                labels.remove(&label);
-            }
-        }
-        Arc::clone(labels.entry(label.clone()).or_default())
-    }
-
-    /// Forgets a label that could not be loaded or is gone; whoever asks for it again loads it anew.
-    fn forget(&self, label: &Label, cell: &Arc<OnceCell<Arc<Live>>>) {
-        let mut labels = lock(&self.labels);
-        if labels.get(label).is_some_and(|known| Arc::ptr_eq(known, cell)) {
-            labels.remove(label);
-        }
-    }
-
-    /// The source no longer has the label: its watchers are let go.
-    fn gone(&self, live: &Arc<Live>) {
-        live.gone.send_replace(true);
-        live.moves.fetch_add(2, Ordering::AcqRel);
-        lock(&self.labels)
-            .retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
     }
 
     async fn load(self: &Arc<Self>, label: &Label) -> Result<Arc<Live>, AnswerError> {

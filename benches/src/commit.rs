@@ -1,5 +1,6 @@
 //! One file changes: from the moved reference to the new answer, beside `git ls-tree -r` of the same repository.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ const SERVICE: usize = 1_234;
 
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     let small = Followed::start(options, SERVICE_COUNT)?;
-    let (mut visible, mut from_call, mut listings) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut visible, mut listings) = (Vec::new(), Vec::new());
     let mut parsed = Vec::new();
     for round in 0..=options.rounds {
         let (before, mut times) = (small.parsed_files()?, Vec::new());
@@ -36,8 +37,7 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
         list.args(["ls-tree", "-r", "main"]).current_dir(&small.repository);
         let listing = timed(&mut list)?.as_secs_f64() * 1e3;
         if round > 0 {
-            visible.extend(times.iter().map(|time| time.0));
-            from_call.extend(times.iter().map(|time| time.1));
+            visible.extend(times);
             listings.push(listing);
             parsed.push(parsed_now);
         }
@@ -58,13 +58,8 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
             AtMost(0.03),
             median(&visible),
         ),
+        row("the same, fastest tenth", NoBound, NoBound, percentile(&visible, 0.1)),
         row("the same, p99", NoBound, NoBound, p99),
-        row(
-            "the same with the time to move the reference, p50",
-            NoBound,
-            NoBound,
-            median(&from_call),
-        ),
         Row {
             figure: "files parsed for each commit".to_owned(),
             must: Bound::AtMost(1.0),
@@ -91,22 +86,26 @@ impl Followed {
         Ok(Self { repository, server, path })
     }
 
-    /// Milliseconds until the new content was seen: from the end of the reference's move, and from its beginning.
-    fn commit(&self, options: &Options, number: usize) -> anyhow::Result<(f64, f64)> {
+    /// Milliseconds from the moved reference until the new content was seen.
+    fn commit(&self, options: &Options, number: usize) -> anyhow::Result<f64> {
         let repository = Repository::open_bare(&self.repository)?;
         let file = options.layout.path(SERVICE, "-prod");
         let mark = format!("change-{number}");
         let commit = write_commit(&repository, &file, &mark)?;
         let mut client = Client::connect(self.server.address)?;
         client.get(&self.path)?;
+        // As git does it: the new id goes into a lock file, and the rename onto the reference is the move. Done by hand,
+        // because the clock has to start there: what libgit2 does after it may well take longer than the server does.
+        let reference = self.repository.join("refs/heads/main");
+        let locked = reference.with_extension("lock");
+        fs::write(&locked, format!("{commit}\n"))?;
         std::thread::sleep(Duration::from_millis(5));
-        let begun = Instant::now();
-        repository.reference("refs/heads/main", commit, true, "bench")?;
         let moved = Instant::now();
+        fs::rename(&locked, &reference)?;
         loop {
             let answer = client.get(&self.path)?;
             if contains(&answer.body, mark.as_bytes()) {
-                return Ok((millis(moved.elapsed()), millis(begun.elapsed())));
+                return Ok(millis(moved.elapsed()));
             }
             if moved.elapsed() > VISIBLE_MAX {
                 bail!("the new content of {file} was not seen");

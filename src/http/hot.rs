@@ -115,13 +115,14 @@ where
             return Either::Left(ready(Ok(response)));
         }
         let asked = self.worth_remembering(&request);
+        let caller = self.http.caller(request.headers());
         let answered = self.app.call(request);
         let (http, paths) = (self.http.clone(), Rc::clone(&self.paths));
         Either::Right(Box::pin(async move {
             let response = answered.await?;
             if let Some((path, query)) = asked
                 && response.status() == StatusCode::OK
-                && let Some(door) = http.store.door(&query)
+                && let Some(door) = http.store.door(&caller, &query)
             {
                 paths.borrow_mut().remember(path, query, door);
             }
@@ -142,7 +143,8 @@ impl<S> HotService<S> {
         let representation = plain_representation(request.headers())?;
         let caller = self.http.caller(request.headers());
         let target = Target::Environment(&remembered.query);
-        if !self.http.store.may(&caller, Action::ReadEnvironment, target) {
+        let may = self.http.store.may(&caller, Action::ReadEnvironment, target);
+        if !may || !remembered.door.is_for(&caller, &remembered.query) {
             return None;
         }
         let ready = remembered.ready(representation)?;

@@ -104,6 +104,11 @@ impl Answer {
         }
     }
 
+    /// Whether it serves something older than the newest revision, or looked for it in vain.
+    pub(super) fn depends_on_history(&self) -> bool {
+        matches!(self.content, Content::Broken(_)) || self.held().next().is_some()
+    }
+
     /// Whether a reader would see a difference: another digest, another kind of answer, another problem.
     pub(super) fn differs(&self, other: &Self) -> bool {
         match (&self.content, &other.content) {

@@ -96,12 +96,12 @@ fn build_member(
     member: &Member,
     before: Option<&MemberAnswer>,
 ) -> Result<(MemberAnswer, Option<Problem>), TreeError> {
-    let Resolved { outcome, asked } = resolve::resolve(member, &member.tree, query)?;
+    let Resolved { outcome, mut asked } = resolve::resolve(member, &member.tree, query)?;
     let (sources, held, problem) = match outcome {
         Ok(sources) => (sources, None, None),
         Err(problem) => {
             let last_good = match &member.history {
-                Some(_) => from_history(query, member, &asked, &problem)?,
+                Some(_) => from_history(query, member, &mut asked, &problem)?,
                 None => from_memory(member, &problem, before),
             };
             match last_good {
@@ -120,13 +120,13 @@ fn build_member(
 fn from_history(
     query: &Query,
     member: &Member,
-    asked: &Asked,
+    asked: &mut Asked,
     problem: &Problem,
 ) -> Result<Option<(Vec<PropertySource>, Held)>, TreeError> {
     let Some(history) = &member.history else {
         return Ok(None);
     };
-    let own = resolve::own_files(member, &member.tree, query)?;
+    let own = resolve::own_files(member, &member.tree, query, asked)?;
     let (mut tree, mut asked) = (member.tree.clone(), asked.clone());
     for ancestor in history.ancestors().take(LAST_GOOD_DEPTH_MAX) {
         let Ancestor { revision, tree: older, followed_seconds } = ancestor?;
@@ -135,9 +135,10 @@ fn from_history(
         if !touched {
             continue;
         }
-        let resolved = resolve::resolve(member, &tree, query)?;
+        let mut resolved = resolve::resolve(member, &tree, query)?;
+        let has = resolve::own_files(member, &tree, query, &mut resolved.asked)?;
         if let Ok(sources) = resolved.outcome
-            && resolve::own_files(member, &tree, query)?.is_superset(&own)
+            && has.is_superset(&own)
         {
             let held = Held { revision, problem: problem.clone(), since_seconds: followed_seconds };
             return Ok(Some((sources, held)));

@@ -260,7 +260,12 @@ impl Differences {
         ))
     }
 
+    /// Whether an answer may be another one now. What does not stand at the newest revision depends on all of the history,
+    /// which a rewind changes and a bound cuts off: that is looked at every time.
     fn concern(&self, answer: &Answer) -> bool {
+        if answer.depends_on_history() {
+            return true;
+        }
         match self {
             Self::Everything => true,
             Self::Members(changes) => answer.members.iter().any(|member| {

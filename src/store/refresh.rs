@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Store;
 use super::live::Live;
+use super::publish::{Actor, Move, publish};
 use crate::model::Revision;
-use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 
 /// The first pause after a source failed; each further one is twice as long.
@@ -43,7 +43,7 @@ pub(super) async fn follow(store: Weak<Store>, live: Weak<Live>) {
             }
             Err(SourceError::UnknownLabel(_)) => {
                 tracing::warn!(%label, source = source.name(), "label is gone");
-                store.gone(&live);
+                store.labels.gone(&live);
                 return;
             }
             Err(error) => {
@@ -71,40 +71,5 @@ async fn advance(store: &Arc<Store>, live: &Arc<Live>) -> Result<(), SourceError
     if snapshot.revision == previous.revision {
         return Ok(());
     }
-    publish(store, live, snapshot).await
-}
-
-/// Every move of any label goes through here.
-async fn publish(
-    store: &Arc<Store>,
-    live: &Arc<Live>,
-    snapshot: Snapshot,
-) -> Result<(), SourceError> {
-    let begun = Instant::now();
-    let (from, to) = (revision(live), snapshot.revision.clone());
-    let (moved, additions) = (Arc::clone(live), Arc::clone(&store.additions));
-    let snapshot = Arc::new(snapshot);
-    let published = tokio::task::spawn_blocking(move || moved.publish(snapshot, &additions)).await;
-    let refreshed = match published {
-        Ok(Ok(refreshed)) => refreshed,
-        Ok(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
-        Err(_) => {
-            return Err(SourceError::Unavailable {
-                name: store.source_name().to_owned(),
-                message: "publishing failed".to_owned(),
-            });
-        }
-    };
-    store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
-    store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
-    tracing::info!(
-        label = %live.label,
-        source = store.source_name(),
-        %from,
-        revision = %to,
-        refreshed,
-        duration_ms = begun.elapsed().as_secs_f64() * 1e3,
-        "revision published"
-    );
-    Ok(())
+    publish(store, Move { live, snapshot: Arc::new(snapshot), actor: Actor::Source }).await
 }

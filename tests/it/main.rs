@@ -15,6 +15,7 @@ mod fleet;
 mod http;
 mod image;
 mod oracle;
+mod reference;
 mod secrets;
 mod sources;
 mod store;

@@ -305,7 +305,9 @@ proptest! {
                     }
                 }
             }
-            settle(&mut watcher, revisions.last().unwrap()).await;
+            // A revision that was not there before, so that the store cannot have been at it on the way.
+            let last = source.commit("main", &[("last.txt", Some("unrelated"))]);
+            settle(&mut watcher, &last).await;
             let restarted = store(&source);
             for (application, profiles) in QUERIES {
                 let query = query(application, profiles);

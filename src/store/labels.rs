@@ -1,0 +1,63 @@
+//! The labels that are being served, each cohort of callers apart.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::OnceCell;
+
+use super::cohort::Cohort;
+use super::live::{Live, lock};
+use crate::model::Label;
+
+/// The most labels that are served at a time; beyond it those nobody asks for are forgotten.
+pub const LABEL_COUNT_MAX: usize = 1_000;
+
+/// A place for a live label: those who ask for it while it is being loaded share one load.
+pub(super) type Cell = Arc<OnceCell<Arc<Live>>>;
+
+/// The live labels, bounded.
+#[derive(Default)]
+pub(super) struct Labels(Mutex<HashMap<(Label, Cohort), Cell>>);
+
+impl Labels {
+    /// The label, if it is live.
+    pub(super) fn live(&self, label: &Label, cohort: Cohort) -> Option<Arc<Live>> {
+        lock(&self.0).get(&(label.clone(), cohort))?.get().cloned()
+    }
+
+    /// Every live label.
+    pub(super) fn all(&self) -> Vec<Arc<Live>> {
+        lock(&self.0).values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    /// The place for a label. Where there are too many, the one that was not asked for the longest makes room; the default
+    /// label never does.
+    pub(super) fn cell(&self, label: &Label, cohort: Cohort) -> Cell {
+        let mut labels = lock(&self.0);
+        let key = (label.clone(), cohort);
+        if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(&key) {
+            let longest_idle = labels
+                .iter()
+                .filter(|((label, _), _)| *label != Label::Default)
+                .filter_map(|(key, cell)| Some((cell.get()?.idle_seconds(), key.clone())))
+                .max_by_key(|(idle, _)| *idle);
+            if let Some((_, idle)) = longest_idle {
+                labels.remove(&idle);
+            }
+        }
+        Arc::clone(labels.entry(key).or_default())
+    }
+
+    /// Forgets a label that could not be loaded; whoever asks for it again loads it anew.
+    pub(super) fn forget(&self, cell: &Cell) {
+        lock(&self.0).retain(|_, known| !Arc::ptr_eq(known, cell));
+    }
+
+    /// The source no longer has a label: its watchers are let go, once nobody can find it here.
+    pub(super) fn gone(&self, live: &Arc<Live>) {
+        lock(&self.0).retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
+        live.gone.send_replace(true);
+        live.moves.fetch_add(2, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,69 @@
+//! The one function through which a label moves, whoever moves it: where audit, rollback and staged rollout will stand.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::Store;
+use super::live::Live;
+use crate::snapshot::Snapshot;
+use crate::source::SourceError;
+
+/// Who moves a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Actor {
+    /// Whoever changed the source; it was noticed there.
+    Source,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("source"),
+        }
+    }
+}
+
+/// A label, what it will stand for, and who says so. What it stood for is its present view.
+pub(super) struct Move<'a> {
+    pub(super) live: &'a Arc<Live>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) actor: Actor,
+}
+
+/// Moves a label.
+///
+/// # Errors
+/// When a tree cannot be read; the label stays where it was.
+pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), SourceError> {
+    let Move { live, snapshot, actor } = to;
+    let begun = Instant::now();
+    let from = live.view.load().snapshot.revision.clone();
+    let revision = snapshot.revision.clone();
+    let (moved, additions) = (Arc::clone(live), Arc::clone(&store.additions));
+    let published = tokio::task::spawn_blocking(move || moved.publish(snapshot, &additions)).await;
+    let refreshed = match published {
+        Ok(Ok(refreshed)) => refreshed,
+        Ok(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
+        Err(_) => {
+            return Err(SourceError::Unavailable {
+                name: store.source_name().to_owned(),
+                message: "publishing failed".to_owned(),
+            });
+        }
+    };
+    store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
+    store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
+    tracing::info!(
+        label = %live.label,
+        source = store.source_name(),
+        %actor,
+        %from,
+        %revision,
+        refreshed,
+        duration_ms = begun.elapsed().as_secs_f64() * 1e3,
+        "revision published"
+    );
+    Ok(())
+}
