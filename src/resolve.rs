@@ -36,6 +36,22 @@ pub struct Asked {
     pub listings: BTreeSet<Arc<str>>,
 }
 
+impl Asked {
+    /// Remembers a file that is looked for, under its real path too where links lead to it.
+    fn file(&mut self, tree: &Tree, path: &str) -> Result<(), TreeError> {
+        self.files.extend(tree.behind_links(path)?.map(Arc::from));
+        self.files.insert(path.into());
+        Ok(())
+    }
+
+    /// The same of a directory.
+    fn listing(&mut self, tree: &Tree, path: &str) -> Result<(), TreeError> {
+        self.listings.extend(tree.behind_links(path)?.map(Arc::from));
+        self.listings.insert(path.into());
+        Ok(())
+    }
+}
+
 /// What became of a member: its property sources, highest precedence first, or why there are none.
 pub struct Resolved {
     /// The sources, or the first problem met.
@@ -181,8 +197,8 @@ impl Loader<'_> {
 
     /// A file that exists and was not loaded before in this resolution.
     fn load(&mut self, path: &str, via: Arc<str>) -> Result<Option<Loaded>, Stop> {
+        self.asked.file(self.tree, path)?;
         let path: Arc<str> = path.into();
-        self.asked.files.insert(Arc::clone(&path));
         let Some(file) = self.tree.file(&path)? else {
             return Ok(None);
         };
@@ -359,7 +375,7 @@ pub fn own_files(
                     if !is_configuration(&member.layout, &path) {
                         continue;
                     }
-                    asked.files.insert(path.as_str().into());
+                    asked.file(tree, &path)?;
                     if tree.file(&path)?.is_some() {
                         own.insert(path);
                     }

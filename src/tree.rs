@@ -294,13 +294,28 @@ impl Tree {
             return Ok(None);
         };
         let entry = &entries.entries(&self.shelf)?[index];
-        match &entry.node {
-            Node::File(id, file) => Ok(Some(Arc::clone(file.get_or_init(|| {
-                let name = path.rsplit('/').next().unwrap_or(path);
-                self.shelf.file(*id, Format::of(name))
-            })))),
-            Node::Directory(..) | Node::Link(_) => Ok(None),
-        }
+        let Node::File(id, file) = &entry.node else {
+            return Ok(None);
+        };
+        // A link may call a file by a name that says another format than the file's own.
+        let format = Format::of(path.rsplit('/').next().unwrap_or(path));
+        let own = file.get_or_init(|| self.shelf.file(*id, Format::of(&entry.name)));
+        Ok(Some(match own.format == format {
+            true => Arc::clone(own),
+            false => self.shelf.file(*id, format),
+        }))
+    }
+
+    /// The path that links make of a path, whether anything is there or not; `None` if there is no link on the way, or if
+    /// one leads outside.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn behind_links(&self, path: &str) -> Result<Option<String>, TreeError> {
+        let followed = self.follow(path)?;
+        Ok(followed
+            .filter(|followed| followed.is_link)
+            .map(|followed| followed.components.join("/")))
     }
 
     /// The documents of a configuration file, parsed at most once.
@@ -441,23 +456,30 @@ impl Tree {
         })
     }
 
-    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
     fn find(&self, path: &str) -> Result<Option<Found>, TreeError> {
-        let mut components: Vec<String> = match split(path) {
-            Some(components) => components.map(str::to_owned).collect(),
-            None => return Ok(None),
+        Ok(self.follow(path)?.and_then(|followed| followed.found))
+    }
+
+    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
+    fn follow(&self, path: &str) -> Result<Option<Followed>, TreeError> {
+        let Some(asked) = split(path) else {
+            return Ok(None);
         };
+        let mut components: Vec<String> = asked.map(str::to_owned).collect();
+        let mut is_link = false;
         for _ in 0..=LINK_COUNT_MAX {
-            match self.descend(&components)? {
-                Step::Found(found) => return Ok(Some(found)),
-                Step::Nowhere => return Ok(None),
+            let found = match self.descend(&components)? {
+                Step::Found(found) => Some(found),
+                Step::Nowhere => None,
                 Step::Link { at, target } => {
                     let Some(redirected) = self.redirect(&components, at, target)? else {
                         return Ok(None);
                     };
-                    components = redirected;
+                    (components, is_link) = (redirected, true);
+                    continue;
                 }
-            }
+            };
+            return Ok(Some(Followed { components, is_link, found }));
         }
         Ok(None)
     }
@@ -516,6 +538,14 @@ impl Tree {
         redirected.extend_from_slice(&components[at + 1..]);
         Ok((redirected.len() <= DEPTH_MAX).then_some(redirected))
     }
+}
+
+/// Where a path leads, whether anything is there or not.
+struct Followed {
+    components: Vec<String>,
+    /// Whether there was a link on the way.
+    is_link: bool,
+    found: Option<Found>,
 }
 
 enum Found {
