@@ -139,7 +139,9 @@ impl Loader<'_> {
             requested.iter().map(|profile| (*profile).to_owned()).collect()
         } else {
             let mut declaring = Vec::new();
+            let loaded = self.loaded.clone();
             self.with_imports(&base, 0, &mut declaring)?;
+            self.loaded = loaded;
             profiles::accept(&requested, &declaring)?
         };
 
@@ -284,7 +286,7 @@ impl Loader<'_> {
         self.emit(file, accepted, depth + 1, sources, lifted)
     }
 
-    /// The files that may declare includes and groups: these and what their unconditional documents import.
+    /// The files that may declare includes and groups: these and what their unconditional documents import, each once.
     fn with_imports(
         &mut self,
         files: &[Loaded],
@@ -298,12 +300,8 @@ impl Loader<'_> {
                     continue;
                 }
                 for import in profiles::imports(file, document)?.iter().rev() {
-                    let known = self.loaded.contains(&*import.path);
                     if let Some(imported) = self.load(&import.path, Arc::clone(&import.text))? {
                         self.with_imports(&[imported], depth + 1, declaring)?;
-                    }
-                    if !known {
-                        self.loaded.remove(&*import.path);
                     }
                 }
             }
