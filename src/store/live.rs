@@ -192,12 +192,13 @@ impl Live {
         }
     }
 
-    /// Forgets the answers that nobody has asked for the longest, down to `keep`; watched ones stay.
+    /// Forgets the answers that nobody has asked for the longest, down to `keep`. Those that somebody holds stay: a
+    /// watcher, a reader on its way in, or a publisher, who would otherwise replace an answer that is asked for no more.
     pub(super) fn forget_idle(&self, keep: usize) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let mut idle: Vec<(u64, Query)> = slots
             .iter()
-            .filter(|(_, slot)| slot.answer.receiver_count() == 0)
+            .filter(|(_, slot)| Arc::strong_count(slot) == 1)
             .map(|(query, slot)| (slot.used_seconds.load(Ordering::Relaxed), query.clone()))
             .collect();
         idle.sort_by_key(|(used, _)| *used);
