@@ -204,6 +204,24 @@ async fn a_source_that_is_back_with_nothing_new_is_no_longer_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_to_long_lists_do_not_fill_the_memory() {
+    let source = source();
+    source.commit("main", &[("application.yml", Some("a: 1\n"))]);
+    let store = store(&source);
+    let list = |name: &str| {
+        let items: Vec<String> = (0..64).map(|item| format!("{name}{item}")).collect();
+        items.join(",")
+    };
+    let profiles = list("p");
+    for round in 0..88 {
+        let long = query(&list(&format!("n{round}-")), &profiles);
+        store.answer(&Caller::Anonymous, &long).await.unwrap();
+    }
+    let kept = store.labels()[0].answer_count;
+    assert!((50..85).contains(&kept), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_branch_lets_its_watchers_go() {
     let source = source();
     source.commit("main", &[("cart.yml", Some("a: 1\n"))]);
