@@ -105,6 +105,12 @@ impl Answer {
         }
     }
 
+    /// How many paths were looked for to make it.
+    pub(super) fn path_count(&self) -> usize {
+        let asked = self.members.iter().map(|member| &member.asked);
+        asked.map(|asked| asked.files.len() + asked.listings.len()).sum()
+    }
+
     /// Whether it serves something older than the newest revision, or looked for it in vain.
     pub(super) fn depends_on_history(&self) -> bool {
         matches!(self.content, Content::Broken(_)) || self.held().next().is_some()

@@ -286,3 +286,22 @@ fn a_bad_file_that_comes_later_is_held_back_at_once() {
     assert!(!server.get("/-/problems").text().contains(CANARY));
     assert_well(*server);
 }
+
+#[test]
+fn files_that_all_import_one_another_are_each_read_once() {
+    let count = 40;
+    let mut fixture = format!("{SHOP}//- all.yml\nspring.config.import: part0.yml\n");
+    for part in 0..count {
+        let others: Vec<String> = (0..count).map(|other| format!("part{other}.yml")).collect();
+        let imports = others.join(", ");
+        fixture += &format!("//- part{part}.yml\nspring.config.import: [{imports}]\nk{part}: x\n");
+    }
+    let repository = Repository::new(&fixture);
+    let server = Child::serve(&["--source", &repository.uri()]);
+    let begun = Instant::now();
+    let body = server.get("/all/dev").expect(200).json();
+    assert!(begun.elapsed() < SLOWEST, "{:?}", begun.elapsed());
+    let sources = body["propertySources"].as_array().expect("sources");
+    assert!(sources.len() >= 16, "{}", sources.len());
+    assert_well(*server);
+}
