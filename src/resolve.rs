@@ -36,6 +36,22 @@ pub struct Asked {
     pub listings: BTreeSet<Arc<str>>,
 }
 
+impl Asked {
+    /// Remembers a file that is looked for, under its real path too where links lead to it.
+    fn file(&mut self, tree: &Tree, path: &str) -> Result<(), TreeError> {
+        self.files.extend(tree.behind_links(path)?.map(Arc::from));
+        self.files.insert(path.into());
+        Ok(())
+    }
+
+    /// The same of a directory.
+    fn listing(&mut self, tree: &Tree, path: &str) -> Result<(), TreeError> {
+        self.listings.extend(tree.behind_links(path)?.map(Arc::from));
+        self.listings.insert(path.into());
+        Ok(())
+    }
+}
+
 /// What became of a member: its property sources, highest precedence first, or why there are none.
 pub struct Resolved {
     /// The sources, or the first problem met.
@@ -123,7 +139,9 @@ impl Loader<'_> {
             requested.iter().map(|profile| (*profile).to_owned()).collect()
         } else {
             let mut declaring = Vec::new();
+            let loaded = self.loaded.clone();
             self.with_imports(&base, 0, &mut declaring)?;
+            self.loaded = loaded;
             profiles::accept(&requested, &declaring)?
         };
 
@@ -181,8 +199,8 @@ impl Loader<'_> {
 
     /// A file that exists and was not loaded before in this resolution.
     fn load(&mut self, path: &str, via: Arc<str>) -> Result<Option<Loaded>, Stop> {
+        self.asked.file(self.tree, path)?;
         let path: Arc<str> = path.into();
-        self.asked.files.insert(Arc::clone(&path));
         let Some(file) = self.tree.file(&path)? else {
             return Ok(None);
         };
@@ -268,7 +286,7 @@ impl Loader<'_> {
         self.emit(file, accepted, depth + 1, sources, lifted)
     }
 
-    /// The files that may declare includes and groups: these and what their unconditional documents import.
+    /// The files that may declare includes and groups: these and what their unconditional documents import, each once.
     fn with_imports(
         &mut self,
         files: &[Loaded],
@@ -282,12 +300,8 @@ impl Loader<'_> {
                     continue;
                 }
                 for import in profiles::imports(file, document)?.iter().rev() {
-                    let known = self.loaded.contains(&*import.path);
                     if let Some(imported) = self.load(&import.path, Arc::clone(&import.text))? {
                         self.with_imports(&[imported], depth + 1, declaring)?;
-                    }
-                    if !known {
-                        self.loaded.remove(&*import.path);
                     }
                 }
             }
@@ -359,7 +373,7 @@ pub fn own_files(
                     if !is_configuration(&member.layout, &path) {
                         continue;
                     }
-                    asked.files.insert(path.as_str().into());
+                    asked.file(tree, &path)?;
                     if tree.file(&path)?.is_some() {
                         own.insert(path);
                     }

@@ -39,6 +39,9 @@ pub use reader::{Door, Gone, Moment, Reader, Reading};
 
 /// The most answers that one label keeps; beyond it those nobody asks for are forgotten.
 pub const ANSWER_COUNT_MAX: usize = 20_000;
+/// The most paths that the answers of one label have looked for, all together: a list of names and a list of profiles
+/// make thousands of them in one answer. Beyond it answers are forgotten too.
+pub const ASKED_PATH_COUNT_MAX: usize = 2_000_000;
 /// The most resolutions under way at a time.
 const RESOLVING_COUNT_MAX: usize = 8;
 /// The most requests that wait for one; more are told to come back.
@@ -219,9 +222,7 @@ impl Store {
         self.counters.resolved_count.fetch_add(1, Ordering::Relaxed);
         self.bounded(move || {
             let slot = live.answer(&query, &additions)?;
-            if live.slot_count() > ANSWER_COUNT_MAX {
-                live.forget_idle(ANSWER_COUNT_MAX * 9 / 10);
-            }
+            live.make_room();
             Ok(slot)
         })
         .await

@@ -299,13 +299,29 @@ impl Tree {
     /// # Errors
     /// When the source cannot be read; a path that names no regular file is `None`.
     pub fn file(&self, path: &str) -> Result<Option<Arc<File>>, TreeError> {
-        let Some(Found::Entry(Entry { node: Node::File(id, file), .. })) = self.find(path)? else {
+        let Some(Found::Entry(Entry { name, node: Node::File(id, file) })) = self.find(path)?
+        else {
             return Ok(None);
         };
-        Ok(Some(Arc::clone(file.get_or_init(|| {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            self.shelf.file(*id, Format::of(name))
-        }))))
+        // A link may call a file by a name that says another format than the file's own.
+        let format = Format::of(path.rsplit('/').next().unwrap_or(path));
+        let own = file.get_or_init(|| self.shelf.file(*id, Format::of(name)));
+        Ok(Some(match own.format == format {
+            true => Arc::clone(own),
+            false => self.shelf.file(*id, format),
+        }))
+    }
+
+    /// The path that links make of a path, whether anything is there or not; `None` if there is no link on the way, or if
+    /// one leads outside.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn behind_links(&self, path: &str) -> Result<Option<String>, TreeError> {
+        Ok(match self.follow(path)? {
+            Some(Followed { path: Cow::Owned(behind), .. }) => Some(behind),
+            _ => None,
+        })
     }
 
     /// The documents of a configuration file, parsed at most once.
@@ -443,23 +459,29 @@ impl Tree {
         })
     }
 
-    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
     fn find(&self, path: &str) -> Result<Option<Found<'_>>, TreeError> {
+        Ok(self.follow(path)?.and_then(|followed| followed.found))
+    }
+
+    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
+    fn follow<'t, 'p>(&'t self, path: &'p str) -> Result<Option<Followed<'t, 'p>>, TreeError> {
         if !is_safe(path) {
             return Ok(None);
         }
         let mut path = Cow::Borrowed(path);
         for _ in 0..=LINK_COUNT_MAX {
-            match self.descend(&path)? {
-                Step::Found(found) => return Ok(Some(found)),
-                Step::Nowhere => return Ok(None),
+            let found = match self.descend(&path)? {
+                Step::Found(found) => Some(found),
+                Step::Nowhere => None,
                 Step::Link { at, target } => {
                     let Some(redirected) = self.redirect(&path, at, target)? else {
                         return Ok(None);
                     };
                     path = Cow::Owned(redirected);
+                    continue;
                 }
-            }
+            };
+            return Ok(Some(Followed { path, found }));
         }
         Ok(None)
     }
@@ -514,6 +536,13 @@ impl Tree {
         redirected.extend(path.split('/').skip(at + 1));
         Ok((redirected.len() <= DEPTH_MAX).then(|| redirected.join("/")))
     }
+}
+
+/// Where a path leads, whether anything is there or not.
+struct Followed<'t, 'p> {
+    /// Owned if there was a link on the way.
+    path: Cow<'p, str>,
+    found: Option<Found<'t>>,
 }
 
 enum Found<'a> {

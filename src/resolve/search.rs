@@ -67,7 +67,7 @@ fn expand(
     }
     let path = components.iter().fold(String::new(), |path, part| join(&path, part));
     if !path.is_empty() {
-        asked.listings.insert(path.as_str().into());
+        asked.listing(tree, &path)?;
     }
     if tree.kind(&path)? == Some(EntryKind::Directory) {
         add(found, path.into());
@@ -96,13 +96,13 @@ fn descend(
     if !is_pattern(first) {
         // Looked for by name: a directory of a thousand services is not gone through for one of them.
         let path = join(directory, first);
-        asked.listings.insert(path.as_str().into());
+        asked.listing(tree, &path)?;
         return match tree.kind(&path)? {
             Some(EntryKind::Directory) => descend(tree, &path, rest, depth + 1, asked, found),
             _ => Ok(()),
         };
     }
-    asked.listings.insert(directory.into());
+    asked.listing(tree, directory)?;
     for (name, kind) in tree.list(directory)?.unwrap_or_default() {
         if kind != EntryKind::Directory || !glob(first, &name) {
             continue;

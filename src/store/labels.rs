@@ -36,6 +36,10 @@ impl Labels {
     pub(super) fn cell(&self, label: &Label, cohort: Cohort) -> Cell {
         let mut labels = lock(&self.0);
         let key = (label.clone(), cohort);
+        if labels.len() >= LABEL_COUNT_MAX {
+            // Left behind by those who went away before their label was loaded.
+            labels.retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 1);
+        }
         if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(&key) {
             let longest_idle = labels
                 .iter()
@@ -49,9 +53,14 @@ impl Labels {
         Arc::clone(labels.entry(key).or_default())
     }
 
-    /// Forgets a label that could not be loaded; whoever asks for it again loads it anew.
+    /// Forgets a label that could not be loaded, unless others are about to try it in the same place; whoever asks for it
+    /// again loads it anew.
     pub(super) fn forget(&self, cell: &Cell) {
-        lock(&self.0).retain(|_, known| !Arc::ptr_eq(known, cell));
+        let mut labels = lock(&self.0);
+        let the_map_and_the_caller = 2;
+        if Arc::strong_count(cell) <= the_map_and_the_caller {
+            labels.retain(|_, known| !Arc::ptr_eq(known, cell));
+        }
     }
 
     /// The source no longer has a label: its watchers are let go, once nobody can find it here.
@@ -59,5 +68,33 @@ impl Labels {
         lock(&self.0).retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
         live.gone.send_replace(true);
         live.moves.fetch_add(2, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_nobody_waited_for_make_room() {
+        let labels = Labels::default();
+        for number in 0..3 * LABEL_COUNT_MAX {
+            labels.cell(&Label::Named(number.to_string().into()), Cohort::FIRST);
+        }
+        assert!(lock(&labels.0).len() <= LABEL_COUNT_MAX);
+    }
+
+    #[test]
+    fn a_label_that_another_request_still_loads_is_not_forgotten() {
+        let labels = Labels::default();
+        let (failed, waiting) = (
+            labels.cell(&Label::Default, Cohort::FIRST),
+            labels.cell(&Label::Default, Cohort::FIRST),
+        );
+        labels.forget(&failed);
+        assert!(Arc::ptr_eq(&waiting, &labels.cell(&Label::Default, Cohort::FIRST)));
+        drop(failed);
+        labels.forget(&waiting);
+        assert!(lock(&labels.0).is_empty());
     }
 }

@@ -6,7 +6,7 @@
 //! the first of this until after the last: whoever read it even, and reads the same again, has missed nothing between.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::build::{self, Additions};
+use super::{ANSWER_COUNT_MAX, ASKED_PATH_COUNT_MAX};
 use crate::model::{Label, Query, Revision};
 use crate::snapshot::Snapshot;
 use crate::tree::{Changes, TreeError};
@@ -32,6 +33,8 @@ pub(super) struct Live {
     pub(super) label: Label,
     pub(super) view: ArcSwap<View>,
     slots: RwLock<HashMap<Query, Arc<Slot>>>,
+    /// Of all slots together. Changed under the lock of `slots` only.
+    path_count: AtomicUsize,
     /// Odd while the label is being moved; two more after every move.
     pub(super) moves: Arc<AtomicU64>,
     /// One publisher at a time; readers never take it.
@@ -59,6 +62,8 @@ pub(super) struct Stale {
 /// One answer of a label and those who watch it.
 pub(super) struct Slot {
     pub(super) answer: watch::Sender<Arc<Answer>>,
+    /// How many paths its first answer looked for, which is most of what it takes to keep it.
+    path_count: usize,
     used_seconds: AtomicU64,
 }
 
@@ -76,6 +81,7 @@ impl Live {
             label,
             view: ArcSwap::from_pointee(View { sequence: 0, snapshot }),
             slots: RwLock::default(),
+            path_count: AtomicUsize::new(0),
             moves: Arc::default(),
             publishing: Mutex::default(),
             moved: watch::Sender::new(0),
@@ -141,7 +147,10 @@ impl Live {
                 continue;
             }
             let slot = slots.entry(query.clone()).or_insert_with(|| {
+                let path_count = answer.path_count();
+                self.path_count.fetch_add(path_count, Ordering::Relaxed);
                 Arc::new(Slot {
+                    path_count,
                     answer: watch::Sender::new(Arc::new(answer)),
                     used_seconds: AtomicU64::new(self.now_seconds()),
                 })
@@ -192,18 +201,31 @@ impl Live {
         }
     }
 
-    /// Forgets the answers that nobody has asked for the longest, down to `keep`; watched ones stay.
-    pub(super) fn forget_idle(&self, keep: usize) {
+    /// Where there are too many answers, or they looked for too many paths, forgets a tenth of what may be kept: those that
+    /// nobody has asked for the longest. Those that somebody holds stay: a watcher, a reader on its way in, or a publisher,
+    /// who would otherwise replace an answer that is asked for no more.
+    pub(super) fn make_room(&self) {
+        if self.slot_count() <= ANSWER_COUNT_MAX
+            && self.path_count.load(Ordering::Relaxed) <= ASKED_PATH_COUNT_MAX
+        {
+            return;
+        }
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let mut idle: Vec<(u64, Query)> = slots
             .iter()
-            .filter(|(_, slot)| slot.answer.receiver_count() == 0)
+            .filter(|(_, slot)| Arc::strong_count(slot) == 1)
             .map(|(query, slot)| (slot.used_seconds.load(Ordering::Relaxed), query.clone()))
             .collect();
         idle.sort_by_key(|(used, _)| *used);
-        let surplus = slots.len().saturating_sub(keep);
-        for (_, query) in idle.into_iter().take(surplus) {
-            slots.remove(&query);
+        for (_, query) in idle {
+            let path_count = self.path_count.load(Ordering::Relaxed);
+            if slots.len() <= ANSWER_COUNT_MAX * 9 / 10
+                && path_count <= ASKED_PATH_COUNT_MAX * 9 / 10
+            {
+                return;
+            }
+            let forgotten = slots.remove(&query).map_or(0, |slot| slot.path_count);
+            self.path_count.fetch_sub(forgotten, Ordering::Relaxed);
         }
     }
 
@@ -217,6 +239,24 @@ impl Live {
 
     pub(super) fn stale(&self) -> Option<Stale> {
         lock(&self.stale).clone()
+    }
+
+    /// Whether the label is at a revision or, as far as last good revisions are looked for, was. Blocking.
+    pub(super) fn knows(&self, revision: &str) -> Result<bool, TreeError> {
+        let view = self.view.load_full();
+        if view.snapshot.revision.as_str() == revision {
+            return Ok(true);
+        }
+        let parts: Vec<&str> = revision.split(',').collect();
+        if parts.len() != view.snapshot.members.len() {
+            return Ok(false);
+        }
+        for (member, wanted) in view.snapshot.members.iter().zip(parts) {
+            if member.revision.as_str() != wanted && !build::is_behind(member, wanted)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The revision that an answer is served at, in the present view.

@@ -26,7 +26,12 @@ pub(super) async fn follow(store: Weak<Store>, live: Weak<Live>) {
         else {
             return;
         };
-        let mut outcome = source.changed(&label, &seen).await;
+        // After a failure the source is asked at once: it may be back with nothing new to wait for.
+        let is_stale = live.upgrade().is_some_and(|live| live.stale().is_some());
+        let mut outcome = match is_stale {
+            true => Ok(()),
+            false => source.changed(&label, &seen).await,
+        };
         let (Some(store), Some(live)) = (store.upgrade(), live.upgrade()) else {
             return;
         };

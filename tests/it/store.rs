@@ -38,6 +38,15 @@ async fn read(store: &Arc<Store>, application: &str) -> Reader {
     store.answer(&Caller::Anonymous, &query(application, "default")).await.unwrap()
 }
 
+async fn wait_until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
 async fn settle(reader: &mut Reader, revision: &Revision) {
     tokio::time::timeout(PATIENCE, reader.reached(revision)).await.unwrap().unwrap();
 }
@@ -179,6 +188,37 @@ async fn a_source_that_is_away_leaves_what_is_served() {
     let third = source.commit("main", &[("cart.yml", Some("a: 3\n"))]);
     settle(&mut cart, &third).await;
     assert!(told(&cart).contains(r#""a":{"value":3"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_back_with_nothing_new_is_no_longer_stale() {
+    let source = source();
+    source.commit("main", &[("cart.yml", Some("a: 1\n"))]);
+    let store = store(&source);
+    let _cart = read(&store, "cart").await;
+    let is_stale = || store.labels().iter().any(|label| label.stale.is_some());
+    source.fail(Some("on purpose"));
+    wait_until(is_stale).await;
+    source.fail(None);
+    wait_until(|| !is_stale()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_long_lists_do_not_fill_the_memory() {
+    let source = source();
+    source.commit("main", &[("application.yml", Some("a: 1\n"))]);
+    let store = store(&source);
+    let list = |name: &str| {
+        let items: Vec<String> = (0..64).map(|item| format!("{name}{item}")).collect();
+        items.join(",")
+    };
+    let profiles = list("p");
+    for round in 0..110 {
+        let long = query(&list(&format!("n{round}-")), &profiles);
+        store.answer(&Caller::Anonymous, &long).await.unwrap();
+    }
+    let kept = store.labels()[0].answer_count;
+    assert!((50..100).contains(&kept), "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,3 +62,31 @@ fn a_new_branch_can_be_asked_for_and_a_deleted_one_is_gone() {
     eventually("the branch is gone", || server.get("/cart/dev/later").status == 404);
     server.get("/cart/dev").expect(200);
 }
+
+#[test]
+fn a_change_of_what_a_link_leads_to_is_seen_through_the_link() {
+    let (repository, server) = shop();
+    repository.commit("//- common/stock.yml\nleft: 1\n");
+    repository.commit_link("stock.yml", "common/stock.yml");
+    repository.commit_link("later.yml", "common/later.yml");
+    let left = |application: &str| {
+        let body = server.get(&format!("/{application}/dev")).json();
+        body["propertySources"][0]["source"]["left"].clone()
+    };
+    eventually("the link", || left("stock") == 1);
+    left("later");
+    repository.commit("//- common/stock.yml\nleft: 2\n//- common/later.yml\nleft: 3\n");
+    eventually("the file behind the link", || left("stock") == 2);
+    eventually("a file where a link led nowhere", || left("later") == 3);
+}
+
+#[test]
+fn a_file_that_was_read_as_text_through_a_link_is_configuration_still() {
+    let (repository, server) = shop();
+    repository.commit("//- stock.yml\nleft: 1\n");
+    let tip = repository.commit_link("stock.txt", "stock.yml");
+    eventually("the link", || server.get("/cart/dev").header("headwater-revision") == Some(&tip));
+    assert_eq!(server.get("/cart/dev/main/stock.txt").expect(200).text().trim(), "left: 1");
+    let body = server.get("/stock/dev").expect(200).json();
+    assert_eq!(body["propertySources"][0]["source"]["left"], 1, "{body}");
+}
