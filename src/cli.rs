@@ -42,10 +42,10 @@ enum Output {
 
 impl Cli {
     /// How much is logged unless the environment says otherwise: a server tells what it does, a command only what went
-    /// wrong.
+    /// wrong. The HTTP library calls every malformed request an error, which any stranger could fill the log with.
     pub fn log_level(&self) -> &'static str {
         match self.verb {
-            Verb::Serve(_) => "info,actix_server=warn",
+            Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
             Verb::Get(_) | Verb::Explain(_) | Verb::Check(_) => "error",
         }
     }

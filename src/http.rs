@@ -14,6 +14,7 @@ mod negotiate;
 mod overview;
 pub mod route;
 mod token;
+mod watch;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use route::{Crypto, Own, Route};
 pub use hot::Hot;
 pub use metrics::Metrics;
 pub use token::Token;
+pub use watch::{WATCHER_COUNT_MAX, Watchers};
 
 const V1_TYPE: &str = "application/json";
 const V2_TYPE: &str = "application/vnd.spring-cloud.config-server.v2+json";
@@ -45,6 +47,8 @@ pub struct Http {
     pub prefix: String,
     /// The read token, if reading needs one.
     pub token: Option<Token>,
+    /// Who watches.
+    pub watchers: Watchers,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -105,6 +109,11 @@ async fn answer(
         return Err(Fault::Unauthorized);
     }
     match route {
+        Route::Environment(query)
+            if request.method() == Method::GET && negotiate::wants_events(request.headers()) =>
+        {
+            watch::stream(request, http, &caller, query).await
+        }
         Route::Environment(query) => environment::get(request, http, &caller, query).await,
         Route::Flat(query, form) => flat::get(request, http, &caller, query, *form).await,
         Route::File(query, path) => file::get(request, http, &caller, query, path).await,
@@ -126,7 +135,7 @@ async fn own_resource(
         Own::OpenApi => Ok(overview::open_api()),
         Own::Environments => overview::environments(request, http).await,
         Own::Problems => Ok(overview::problems(http)),
-        Own::Metrics => Ok(http.metrics.response(&http.store)),
+        Own::Metrics => Ok(http.metrics.response(&http.store, http.watchers.count())),
         Own::Live => Ok(health::up()),
         Own::Ready => Ok(health::ready(http).await),
         Own::ActuatorReady => Ok(health::actuator_ready(http).await),

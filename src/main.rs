@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headwater::cli::{Cli, run};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -17,16 +19,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lines for people on a terminal, JSON for whoever collects them; `HEADWATER_LOG` says how much.
+/// Lines for people on a terminal, JSON for whoever collects them; `HEADWATER_LOG` says how much, such as `debug` or
+/// `info,headwater::store=debug`.
 fn start_logging(default: &str) {
     use std::io::IsTerminal;
-    use tracing_subscriber::EnvFilter;
-    let filter =
-        EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = std::env::var("HEADWATER_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let filter: Targets =
+        wanted.unwrap_or_else(|| default.parse().expect("the levels of `Cli` are levels"));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
-        lines.with_ansi(false).with_target(false).init();
+        let lines = lines.with_ansi(false).with_target(false);
+        tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     } else {
-        lines.json().flatten_event(true).init();
+        let lines = lines.json().flatten_event(true);
+        tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     }
 }

@@ -13,7 +13,7 @@ use actix_web::{HttpServer, web};
 use tokio::runtime::Handle;
 
 use crate::access::Policy;
-use crate::http::{self, Hot, Http, Metrics, Token};
+use crate::http::{self, Hot, Http, Metrics, Token, WATCHER_COUNT_MAX, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::settings::{Settings, SourceSettings};
 use crate::source::composite::Composite;
@@ -103,7 +103,13 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
     let store = Store::new(open_source(settings)?, additions(settings), policy, runtime);
-    Ok(Http { store, prefix: settings.prefix.clone(), token, metrics: Metrics::default() })
+    Ok(Http {
+        store,
+        prefix: settings.prefix.clone(),
+        token,
+        watchers: Watchers::new(WATCHER_COUNT_MAX),
+        metrics: Metrics::default(),
+    })
 }
 
 fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
@@ -132,7 +138,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     limit_unacknowledged(&listener);
+    let address = listener.local_addr()?;
     let http = web::Data::new(http);
+    let closing = http.clone();
     let tls = settings.tls.as_ref().map(|(certificate, key)| tls::Reloading::new(certificate, key));
     let tls = tls.transpose()?;
     let factory = move || {
@@ -154,10 +162,13 @@ pub async fn run(
         Some(tls) => server.listen_rustls_0_23(listener, tls.config())?,
         None => server.listen(listener)?,
     };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!(url = format!("{scheme}://{address}{}", settings.prefix), "listening");
     let server = server.run();
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
     shutdown.await;
+    closing.watchers.close();
     handle.stop(true).await;
     running.await.unwrap_or(Ok(()))?;
     Ok(())

@@ -6,6 +6,7 @@
 //! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +73,17 @@ pub trait Objects: Send + Sync + 'static {
     /// # Errors
     /// When the object cannot be read.
     fn read(&self, id: ContentId) -> Result<Vec<u8>, TreeError>;
+
+    /// The same, or `None` if that is more than so many bytes.
+    ///
+    /// # Errors
+    /// When the object cannot be read.
+    fn read_at_most(&self, id: ContentId, bytes_max: u64) -> Result<Option<Vec<u8>>, TreeError> {
+        match self.size(id)? > bytes_max {
+            true => Ok(None),
+            false => self.read(id).map(Some),
+        }
+    }
 }
 
 /// Everything that one source has read and that somebody still holds, by content id.
@@ -287,19 +299,13 @@ impl Tree {
     /// # Errors
     /// When the source cannot be read; a path that names no regular file is `None`.
     pub fn file(&self, path: &str) -> Result<Option<Arc<File>>, TreeError> {
-        let Some(found) = self.find(path)? else {
-            return Ok(None);
-        };
-        let Found::Entry(entries, index) = found else {
-            return Ok(None);
-        };
-        let entry = &entries.entries(&self.shelf)?[index];
-        let Node::File(id, file) = &entry.node else {
+        let Some(Found::Entry(Entry { name, node: Node::File(id, file) })) = self.find(path)?
+        else {
             return Ok(None);
         };
         // A link may call a file by a name that says another format than the file's own.
         let format = Format::of(path.rsplit('/').next().unwrap_or(path));
-        let own = file.get_or_init(|| self.shelf.file(*id, Format::of(&entry.name)));
+        let own = file.get_or_init(|| self.shelf.file(*id, Format::of(name)));
         Ok(Some(match own.format == format {
             true => Arc::clone(own),
             false => self.shelf.file(*id, format),
@@ -312,10 +318,10 @@ impl Tree {
     /// # Errors
     /// When the source cannot be read.
     pub fn behind_links(&self, path: &str) -> Result<Option<String>, TreeError> {
-        let followed = self.follow(path)?;
-        Ok(followed
-            .filter(|followed| followed.is_link)
-            .map(|followed| followed.components.join("/")))
+        Ok(match self.follow(path)? {
+            Some((Cow::Owned(real), _)) => Some(real),
+            _ => None,
+        })
     }
 
     /// The documents of a configuration file, parsed at most once.
@@ -335,11 +341,11 @@ impl Tree {
             return Ok(Ok(Arc::new([])));
         };
         self.shelf.parsed.fetch_add(1, Ordering::Relaxed);
-        if self.shelf.objects.size(file.id)? > format::FILE_BYTES_MAX as u64 {
-            return Ok(Err(ParseError::too_large()));
-        }
-        let bytes = self.shelf.objects.read(file.id)?;
-        Ok(format::parse(format, &bytes).map(Into::into))
+        let bytes = self.shelf.objects.read_at_most(file.id, format::FILE_BYTES_MAX as u64)?;
+        Ok(match bytes {
+            Some(bytes) => format::parse(format, &bytes).map(Into::into),
+            None => Err(ParseError::too_large()),
+        })
     }
 
     /// The size of a file in bytes, without reading it.
@@ -389,9 +395,7 @@ impl Tree {
         Ok(match self.find(path)? {
             None => None,
             Some(Found::Root) => Some(EntryKind::Directory),
-            Some(Found::Entry(directory, index)) => {
-                Some(directory.entries(&self.shelf)?[index].node.kind())
-            }
+            Some(Found::Entry(entry)) => Some(entry.node.kind()),
         })
     }
 
@@ -445,116 +449,104 @@ impl Tree {
         Ok(changes)
     }
 
-    fn directory(&self, path: &str) -> Result<Option<Arc<Directory>>, TreeError> {
+    fn directory(&self, path: &str) -> Result<Option<&Directory>, TreeError> {
         Ok(match self.find(path)? {
-            Some(Found::Root) => Some(Arc::clone(&self.root)),
-            Some(Found::Entry(parent, index)) => match &parent.entries(&self.shelf)?[index].node {
-                Node::Directory(id, child) => Some(Arc::clone(self.shelf.child(*id, child))),
-                Node::File(..) | Node::Link(_) => None,
-            },
-            None => None,
+            Some(Found::Root) => Some(&self.root),
+            Some(Found::Entry(Entry { node: Node::Directory(id, child), .. })) => {
+                Some(self.shelf.child(*id, child))
+            }
+            _ => None,
         })
     }
 
-    fn find(&self, path: &str) -> Result<Option<Found>, TreeError> {
-        Ok(self.follow(path)?.and_then(|followed| followed.found))
+    fn find(&self, path: &str) -> Result<Option<Found<'_>>, TreeError> {
+        Ok(self.follow(path)?.and_then(|(_, found)| found))
     }
 
-    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
-    fn follow(&self, path: &str) -> Result<Option<Followed>, TreeError> {
-        let Some(asked) = split(path) else {
+    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside. Gives the
+    /// path that was walked in the end, and what is there.
+    fn follow<'a>(&self, path: &'a str) -> Result<Option<Followed<'a, '_>>, TreeError> {
+        if !is_safe(path) {
             return Ok(None);
-        };
-        let mut components: Vec<String> = asked.map(str::to_owned).collect();
-        let mut is_link = false;
+        }
+        let mut path = Cow::Borrowed(path);
         for _ in 0..=LINK_COUNT_MAX {
-            let found = match self.descend(&components)? {
-                Step::Found(found) => Some(found),
-                Step::Nowhere => None,
+            match self.descend(&path)? {
+                Step::Found(found) => return Ok(Some((path, Some(found)))),
+                Step::Nowhere => return Ok(Some((path, None))),
                 Step::Link { at, target } => {
-                    let Some(redirected) = self.redirect(&components, at, target)? else {
+                    let Some(redirected) = self.redirect(&path, at, target)? else {
                         return Ok(None);
                     };
-                    (components, is_link) = (redirected, true);
-                    continue;
+                    path = Cow::Owned(redirected);
                 }
-            };
-            return Ok(Some(Followed { components, is_link, found }));
+            }
         }
         Ok(None)
     }
 
-    fn descend(&self, components: &[String]) -> Result<Step, TreeError> {
-        let mut directory = Arc::clone(&self.root);
-        let Some(last) = components.len().checked_sub(1) else {
+    fn descend(&self, path: &str) -> Result<Step<'_>, TreeError> {
+        if path.is_empty() {
             return Ok(Step::Found(Found::Root));
-        };
-        for (at, component) in components.iter().enumerate() {
+        }
+        let mut directory = &*self.root;
+        let mut components = path.split('/').enumerate().peekable();
+        while let Some((at, component)) = components.next() {
             let entries = directory.entries(&self.shelf)?;
             let Ok(index) = entries.binary_search_by(|entry| (*entry.name).cmp(component)) else {
                 return Ok(Step::Nowhere);
             };
-            let child = match &entries[index].node {
-                Node::Link(target) => {
-                    return Ok(Step::Link { at, target: *target });
-                }
-                Node::Directory(id, child) => Arc::clone(self.shelf.child(*id, child)),
-                Node::File(..) if at < last => return Ok(Step::Nowhere),
-                Node::File(..) => return Ok(Step::Found(Found::Entry(directory, index))),
-            };
-            if at == last {
-                return Ok(Step::Found(Found::Entry(directory, index)));
+            let entry = &entries[index];
+            match &entry.node {
+                Node::Link(target) => return Ok(Step::Link { at, target: *target }),
+                _ if components.peek().is_none() => return Ok(Step::Found(Found::Entry(entry))),
+                Node::Directory(id, child) => directory = self.shelf.child(*id, child),
+                Node::File(..) => return Ok(Step::Nowhere),
             }
-            directory = child;
         }
         Ok(Step::Nowhere)
     }
 
-    /// The components with the link at `at` replaced by its target, or `None` if that leaves the tree.
+    /// The path with its component `at`, a link, replaced by where it leads, or `None` if that leaves the tree.
     fn redirect(
         &self,
-        components: &[String],
+        path: &str,
         at: usize,
         target: ContentId,
-    ) -> Result<Option<Vec<String>>, TreeError> {
-        if self.shelf.objects.size(target)? > LINK_BYTES_MAX {
+    ) -> Result<Option<String>, TreeError> {
+        let Some(target) = self.shelf.objects.read_at_most(target, LINK_BYTES_MAX)? else {
             return Ok(None);
-        }
-        let Ok(target) = String::from_utf8(self.shelf.objects.read(target)?) else {
+        };
+        let Ok(target) = String::from_utf8(target) else {
             return Ok(None);
         };
         if target.starts_with('/') || target.contains(['\0', '\\']) {
             return Ok(None);
         }
-        let mut redirected = components[..at].to_vec();
+        let mut redirected: Vec<&str> = path.split('/').take(at).collect();
         for component in target.split('/') {
             match component {
                 "" | "." => {}
                 ".." if redirected.pop().is_none() => return Ok(None),
                 ".." => {}
-                name => redirected.push(name.to_owned()),
+                name => redirected.push(name),
             }
         }
-        redirected.extend_from_slice(&components[at + 1..]);
-        Ok((redirected.len() <= DEPTH_MAX).then_some(redirected))
+        redirected.extend(path.split('/').skip(at + 1));
+        Ok((redirected.len() <= DEPTH_MAX).then(|| redirected.join("/")))
     }
 }
 
-/// Where a path leads, whether anything is there or not.
-struct Followed {
-    components: Vec<String>,
-    /// Whether there was a link on the way.
-    is_link: bool,
-    found: Option<Found>,
-}
+/// A path with its links replaced, and what is there.
+type Followed<'a, 'b> = (Cow<'a, str>, Option<Found<'b>>);
 
-enum Found {
+enum Found<'a> {
     Root,
-    Entry(Arc<Directory>, usize),
+    Entry(&'a Entry),
 }
 
-enum Step {
-    Found(Found),
+enum Step<'a> {
+    Found(Found<'a>),
     Nowhere,
     Link { at: usize, target: ContentId },
 }
@@ -635,13 +627,12 @@ fn pairs<'a>(old: &'a [Entry], new: &'a [Entry]) -> Vec<(Option<&'a Entry>, Opti
     }
 }
 
-fn split(path: &str) -> Option<impl Iterator<Item = &str>> {
-    let safe = path.is_empty()
-        || path.split('/').all(|component| {
-            !component.is_empty() && component != "." && component != ".." && component.len() <= 255
-        });
-    (safe && path.split('/').count() <= DEPTH_MAX && !path.contains('\0'))
-        .then(|| path.split('/').filter(|component| !component.is_empty()))
+fn is_safe(path: &str) -> bool {
+    let is_name = |component: &str| {
+        !component.is_empty() && component != "." && component != ".." && component.len() <= 255
+    };
+    let mut components = path.split('/').enumerate();
+    path.is_empty() || components.all(|(depth, name)| depth < DEPTH_MAX && is_name(name))
 }
 
 /// `directory/name`, or the name alone in the root.

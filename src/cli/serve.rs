@@ -41,8 +41,6 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let store = std::sync::Arc::clone(&http.store);
     background.spawn(async move { load_default_label(&store).await });
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    tracing::info!(url = format!("{scheme}://{address}{}", settings.prefix), "listening");
     let served =
         server::block_on(async { server::run(&settings, http, listener, told_to_stop()?).await });
     // Not waited for: a read from a file system that hangs would keep the process for ever.

@@ -1,9 +1,10 @@
 //! `GET /{application}/{profiles}[/{label}]`: the Environment as JSON (specification, 2.2 and 3).
 
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::Fault;
-use super::{HELD_AT_HEADER, Http, REVISION_HEADER, negotiate};
+use super::{HELD_AT_HEADER, Http, REVISION_HEADER, negotiate, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::store::{Content, Reading, Served};
@@ -16,17 +17,31 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, Fault> {
     let representation =
         negotiate::representation(request.headers()).ok_or(Fault::NotAcceptable)?;
-    let reading = http.store.answer(caller, query).await?.current();
+    let mut reader = http.store.answer(caller, query).await?;
+    let knows = |reading: &Reading| {
+        let served = reading.answer.served();
+        served.is_some_and(|served| {
+            negotiate::has_already(request.headers(), served.etag(representation))
+        })
+    };
+    // HEAD never waits, and who has nothing yet need not.
+    let wait = watch::wait(request.headers()).filter(|_| {
+        request.method() == Method::GET && request.headers().contains_key("If-None-Match")
+    });
+    let reading = match wait {
+        Some(wait) => watch::poll(http, &mut reader, wait, knows).await?,
+        None => reader.current(),
+    };
     let served = served(&reading)?;
     let etag = served.etag(representation);
-    let mut response = if negotiate::has_already(request.headers(), etag) {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
+    let is_known = knows(&reading);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header(("ETag", etag)).insert_header(("Vary", "Accept"));
+    if let Some(wait) = wait {
+        response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
+    }
     add_revision(&mut response, &reading);
-    if negotiate::has_already(request.headers(), etag) {
+    if is_known {
         return Ok(response.finish());
     }
     response.content_type(representation.content_type());

@@ -38,6 +38,10 @@ pub(super) enum Fault {
     FileText(PlaceholderError),
     /// There is no such file.
     NoFile,
+    /// The server has as many watchers as it may have.
+    TooManyWatchers,
+    /// The client has seen a revision that this server does not know yet.
+    Behind,
 }
 
 impl From<AnswerError> for Fault {
@@ -73,9 +77,9 @@ impl Fault {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
+            | Self::TooManyWatchers
+            | Self::Behind => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
             Self::Broken(_) | Self::FileText(_) | Self::Flat(FlatError::ShapeConflict { .. }) => {
@@ -92,6 +96,8 @@ impl Fault {
             Self::Flat(error) => Some(error.to_string()),
             Self::FileText(error) => Some(error.to_string()),
             Self::Answer(error) => Some(error.to_string()),
+            Self::TooManyWatchers => Some("too many watchers".to_owned()),
+            Self::Behind => Some("this server does not know that revision yet".to_owned()),
             Self::Empty => Some("no property source".to_owned()),
             Self::Refused(Refusal::Invalid) => Some("Invalid Request".to_owned()),
             _ => None,
@@ -113,7 +119,7 @@ impl Fault {
                 let types = [super::V1_TYPE, super::V2_TYPE].join(", ");
                 response.insert_header(("Accept", types));
             }
-            Self::Answer(_) => {
+            Self::Answer(_) | Self::TooManyWatchers | Self::Behind => {
                 response.insert_header(("Retry-After", "1"));
             }
             _ => {}

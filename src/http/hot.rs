@@ -135,7 +135,7 @@ impl<S> HotService<S> {
     /// The whole hot path: a look-up, the question to the store, four headers.
     fn answer(&self, request: &Request) -> Option<Response<BoxBody>> {
         let uri = request.uri();
-        if request.method() != Method::GET || uri.query().is_some() {
+        if request.method() != Method::GET || uri.query().is_some() || waits(request.headers()) {
             return None;
         }
         let mut paths = self.paths.borrow_mut();
@@ -175,6 +175,11 @@ impl<S> HotService<S> {
             _ => None,
         }
     }
+}
+
+/// Whether a request may have to wait for its answer.
+fn waits(headers: &HeaderMap) -> bool {
+    headers.contains_key("prefer")
 }
 
 /// The representation of the `Accept` headers that nearly every client sends.

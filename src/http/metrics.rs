@@ -28,6 +28,7 @@ pub struct Metrics {
     pub(super) hot_full: Counter,
     /// Cached environments answered with 304.
     pub(super) hot_unchanged: Counter,
+    watchers: Gauge,
     store: StoreGauges,
 }
 
@@ -52,6 +53,8 @@ impl Default for Metrics {
         let hot = |status| {
             requests.get_or_create(&RequestLabels { route: "environment", status }).clone()
         };
+        let watchers = Gauge::default();
+        registry.register("watchers", "Streams and long polls that are open", watchers.clone());
         let store = StoreGauges::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
@@ -70,7 +73,7 @@ impl Default for Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, store }
+        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, watchers, store }
     }
 }
 
@@ -88,8 +91,9 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    pub(super) fn response(&self, store: &Store) -> HttpResponse {
+    pub(super) fn response(&self, store: &Store, watcher_count: usize) -> HttpResponse {
         self.read(store);
+        self.watchers.set(i64::try_from(watcher_count).unwrap_or(i64::MAX));
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => HttpResponse::Ok()

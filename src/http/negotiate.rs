@@ -29,6 +29,18 @@ pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
     }
 }
 
+/// The media type of server-sent events.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+/// Whether events are wanted at least as much as anything else.
+pub(super) fn wants_events(headers: &HeaderMap) -> bool {
+    let accepted = accepted(headers);
+    let quality =
+        accepted.iter().find(|(name, _)| name == EVENT_STREAM).map(|(_, quality)| *quality);
+    quality
+        .is_some_and(|quality| quality > 0 && accepted.iter().all(|(_, other)| *other <= quality))
+}
+
 fn representation_of(media_type: &str) -> Option<Representation> {
     match media_type {
         "*/*" | "application/*" | "application/json" => Some(Representation::V1),

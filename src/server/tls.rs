@@ -36,7 +36,6 @@ impl ResolvesServerCert for Current {
 impl Reloading {
     /// Reads both files and follows them.
     pub(super) fn new(certificate: &Path, key: &Path) -> Result<Self, StartError> {
-        let current = Arc::new(Current(ArcSwap::from_pointee(read(certificate, key)?)));
         let (changed, changes) = std::sync::mpsc::channel();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| !is_read(event.kind)) {
@@ -50,6 +49,8 @@ impl Reloading {
                 .watch(directory(file), RecursiveMode::NonRecursive)
                 .map_err(|error| fault(file, error.to_string()))?;
         }
+        // Watched first, so that no change is lost between reading and watching.
+        let current = Arc::new(Current(ArcSwap::from_pointee(read(certificate, key)?)));
         let follower = Follower {
             certificate: certificate.to_owned(),
             key: key.to_owned(),

@@ -119,7 +119,11 @@ impl Source for GitSource {
                     return Ok(());
                 }
                 let hint = tokio::time::timeout(self.inner.hints.recheck_after(), hints.changed());
-                renew = hint.await.is_err();
+                if hint.await.is_ok() {
+                    // Whoever waits loads now, and that looks too: looking here as well would only keep it waiting.
+                    return Ok(());
+                }
+                renew = true;
             }
         })
     }

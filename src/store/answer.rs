@@ -44,6 +44,7 @@ pub struct Served {
     pub digest: Digest,
     state: Option<&'static str>,
     json: [Json; 2],
+    event: ArcSwapOption<(Revision, Bytes)>,
 }
 
 #[derive(Default)]
@@ -155,7 +156,13 @@ pub(super) fn revision_of(members: &[MemberAnswer], snapshot: &Snapshot) -> Revi
 impl Served {
     /// Takes the digest; nothing is rendered before it is asked for.
     pub(super) fn new(environment: Environment, state: Option<&'static str>) -> Self {
-        Self { digest: render::digest(&environment), environment, state, json: Default::default() }
+        Self {
+            digest: render::digest(&environment),
+            environment,
+            state,
+            json: Default::default(),
+            event: ArcSwapOption::empty(),
+        }
     }
 
     /// The weak entity tag of a representation: the digest and the representation's name.
@@ -163,6 +170,24 @@ impl Served {
         self.json[index(representation)]
             .etag
             .get_or_init(|| format!("W/\"{}.{}\"", self.digest, representation.name()))
+    }
+
+    /// The server-sent event that tells a watcher of this environment: id, name and the JSON in one line. Encoded once for
+    /// each revision; all watchers are sent the same bytes.
+    pub fn event(&self, revision: &Revision) -> Bytes {
+        if let Some(known) = &*self.event.load()
+            && known.0 == *revision
+        {
+            return known.1.clone();
+        }
+        let json = self.json(Representation::V1, revision);
+        let mut event =
+            format!("event: environment\nid: {revision}.{}\ndata: ", self.digest).into_bytes();
+        event.extend_from_slice(&json);
+        event.extend_from_slice(b"\n\n");
+        let event = Bytes::from(event);
+        self.event.store(Some(Arc::new((revision.clone(), event.clone()))));
+        event
     }
 
     /// The JSON with this revision in it. Rendered once, spliced once for each revision that is read.

@@ -148,6 +148,19 @@ fn from_history(
     Ok(None)
 }
 
+/// Whether a revision is one of a member's ancestors, within the bound that holds for last good ones.
+pub(super) fn is_behind(member: &Member, revision: &str) -> Result<bool, TreeError> {
+    let Some(history) = &member.history else {
+        return Ok(false);
+    };
+    for ancestor in history.ancestors().take(LAST_GOOD_DEPTH_MAX) {
+        if ancestor?.revision.as_str() == revision {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// A source without a history goes back to what was served before, for as long as this process remembers it. A tag or a
 /// commit id never changes, so there is nothing before it.
 fn from_memory(

@@ -241,6 +241,24 @@ impl Live {
         lock(&self.stale).clone()
     }
 
+    /// Whether the label is at a revision or, as far as last good revisions are looked for, was. Blocking.
+    pub(super) fn knows(&self, revision: &str) -> Result<bool, TreeError> {
+        let view = self.view.load_full();
+        if view.snapshot.revision.as_str() == revision {
+            return Ok(true);
+        }
+        let parts: Vec<&str> = revision.split(',').collect();
+        if parts.len() != view.snapshot.members.len() {
+            return Ok(false);
+        }
+        for (member, wanted) in view.snapshot.members.iter().zip(parts) {
+            if member.revision.as_str() != wanted && !build::is_behind(member, wanted)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The revision that an answer is served at, in the present view.
     pub(super) fn revision_of(&self, view: &View, answer: &Answer) -> Revision {
         answer.revision_in(view.sequence, &view.snapshot)

@@ -21,3 +21,4 @@ mod sources;
 mod store;
 mod tidy;
 mod tls;
+mod watch;

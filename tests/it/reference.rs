@@ -24,10 +24,11 @@ const LIMITS: &str = "
 | YAML nodes; nodes after aliases and merges | 500,000; 1,000,000 |
 | a file that is served as text or bytes | 16 MB |
 | a request's path; names or profiles in it | 8 KB; 64 |
-| live labels; answers kept for a label | 1,000; 20,000 |
+| live labels; answers kept for a label; paths that these looked for | 1,000; 20,000; 2,000,000 |
 | resolutions at a time; requests that wait for one | 8; 2,048, then 503 |
 | ancestors looked at for a last good revision | 1,000 |
 | a directory source | 256 MB, 100,000 entries |
+| watchers; wait of a long poll; pause between heartbeats | 20,000; 45 s; 15 s |
 | request headers; idle connection; unacknowledged data | 5 s; 75 s; 20 s |
 
 ## Metrics
@@ -40,6 +41,7 @@ const LIMITS: &str = "
 | `headwater_stale_seconds` | longest time a source has not been heard of |
 | `headwater_publishes`, `headwater_refreshed` | moves of labels, environments made anew by them |
 | `headwater_resolved`, `headwater_parsed_files` | environments asked for the first time, files parsed |
+| `headwater_watchers` | event streams and long polls that are open |
 | `headwater_source_failures` | failed attempts to follow a source |
 ";
 

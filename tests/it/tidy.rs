@@ -76,7 +76,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("headwater_client", &["cli"]),
     ("headwater_wire", &["render", "cli"]),
     ("prometheus_client", &["http"]),
-    ("tokio", &["source", "store", "server", "cli"]),
+    ("tokio", &["http/watch", "source", "store", "server", "cli"]),
     ("std::fs", &["source", "settings", "server"]),
     ("std::net", &["settings", "server", "cli"]),
     ("std::env", &[]),

@@ -91,6 +91,18 @@ impl Objects for Pool {
         });
         bytes.map_err(|error| unreadable(oid, &error))
     }
+
+    fn read_at_most(&self, id: ContentId, bytes_max: u64) -> Result<Option<Vec<u8>>, TreeError> {
+        let oid = oid_of(id)?;
+        let bytes = self.with(|repository| {
+            let bytes = check_header(repository, oid, ObjectType::Blob, FILE_BYTES_MAX)?;
+            if bytes as u64 > bytes_max {
+                return Ok(None);
+            }
+            Ok(Some(repository.odb()?.read(oid)?.data().to_vec()))
+        });
+        bytes.map_err(|error| unreadable(oid, &error))
+    }
 }
 
 /// The id of a git object as a content id.
@@ -112,16 +124,16 @@ fn oid_of(id: ContentId) -> Result<Oid, TreeError> {
         .map_err(|_| TreeError(format!("{id} is no git object id")))
 }
 
-/// Looks at the type and the size before anything is inflated: a small pack may hold a huge object.
+/// Looks at the type and the size before anything is inflated, and gives the size: a small pack may hold a huge object.
 fn check_header(
     repository: &Repository,
     oid: Oid,
     kind: ObjectType,
     bytes_max: usize,
-) -> Result<(), git2::Error> {
+) -> Result<usize, git2::Error> {
     let (bytes, found) = repository.odb()?.read_header(oid)?;
     if found == kind && bytes <= bytes_max {
-        return Ok(());
+        return Ok(bytes);
     }
     Err(git2::Error::new(
         ErrorCode::Invalid,

@@ -8,8 +8,8 @@ use crate::fixture::{Child, Repository, eventually};
 
 /// Stands for the text of a file, which no message may quote.
 const CANARY: &str = "hunter2-77af";
-/// How long a bad file may take; the tests run without optimisation.
-const SLOWEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
+/// How much processor time a bad file may take: a second, and more where the build is not optimised.
+const SLOWEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 6 } else { 1 });
 /// Resident memory at the end.
 const RESIDENT_KIB_MAX: u64 = 400 * 1024;
 
@@ -184,9 +184,9 @@ fn a_bad_file_harms_its_own_application_only() {
     let settings = settings.display().to_string();
     let server = Child::serve_with(&["--config", &settings], &[("HEADWATER_LOG", "trace")]);
     for (file, (name, _, _, outcome)) in names.iter().zip(&files) {
-        let begun = Instant::now();
+        let before = server.processor_time();
         let reply = server.get(&format!("/{name}/default"));
-        let took = begun.elapsed();
+        let took = server.processor_time() - before;
         assert!(took < SLOWEST, "{file} took {took:?}");
         let start: String = reply.everything().chars().take(600).collect();
         match outcome {
@@ -244,9 +244,10 @@ fn placeholders_are_resolved_within_bounds_and_nothing_is_evaluated() {
     let server = Child::serve(&["--source", &repository.uri()]);
     for name in ["doubling", "chain", "nested", "opened"] {
         for extension in ["yml", "properties", "json"] {
-            let begun = Instant::now();
+            let before = server.processor_time();
             let reply = server.get(&format!("/{name}-dev.{extension}"));
-            assert!(begun.elapsed() < SLOWEST, "{name}.{extension}: {:?}", begun.elapsed());
+            let took = server.processor_time() - before;
+            assert!(took < SLOWEST, "{name}.{extension}: {took:?}");
             assert!(matches!(reply.status, 200 | 400), "{name}: {}", reply.status);
             assert!(reply.body.len() < 8 << 20, "{name}: {}", reply.body.len());
         }
@@ -272,12 +273,13 @@ fn a_bad_file_that_comes_later_is_held_back_at_once() {
     let good = server.get("/laughs/default").expect(200);
     server.get("/orders/dev").expect(200);
     let text = format!("//- laughs.yml\n{}", laughs(CANARY));
-    let begun = Instant::now();
+    let before = server.processor_time();
     let tip = repository.commit(&text);
     eventually("the others move on", || {
         server.get("/orders/dev").header("headwater-revision") == Some(&tip)
     });
-    assert!(begun.elapsed() < SLOWEST, "{:?}", begun.elapsed());
+    let took = server.processor_time() - before;
+    assert!(took < SLOWEST, "{took:?}");
     let held = server.get("/laughs/default").expect(200);
     assert_eq!(held.body, good.body);
     assert_eq!(held.header("headwater-held-at"), Some(tip.as_str()));

@@ -57,6 +57,8 @@ fn what_could_be_read_in_two_ways_is_refused() {
         }
     }
     assert_well(*server);
+    let (_, log) = server.stop();
+    assert!(!log.contains("ERROR"), "nobody has to get up for a malformed request: {log}");
 }
 
 #[test]
