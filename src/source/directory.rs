@@ -51,7 +51,16 @@ struct Inner {
     contents: Arc<Contents>,
     shelf: Arc<Shelf>,
     hints: Hints,
-    latest: Mutex<Option<Arc<Reading>>>,
+    looks: Mutex<Looks>,
+}
+
+/// What looking at the directory gave.
+#[derive(Default)]
+struct Looks {
+    /// The last time that it could be read.
+    latest: Option<Arc<Reading>>,
+    /// The last time at all, with the moment at which it began.
+    last: Option<(std::time::Instant, Result<Arc<Reading>, SourceError>)>,
 }
 
 /// All of the directory, as it was at one moment.
@@ -84,7 +93,7 @@ impl DirectorySource {
                 contents,
                 hints: Hints::new(Arc::new(place.clone())),
                 place,
-                latest: Mutex::new(None),
+                looks: Mutex::default(),
             }),
         })
     }
@@ -180,9 +189,27 @@ impl Inner {
         }]))
     }
 
-    /// The directory as it is now, all of one moment: what was found before reading is found again afterwards.
+    /// The directory as it is now. Those who ask while somebody else looks share the next look: every label waits for the
+    /// same hints.
     fn read(&self) -> Result<Arc<Reading>, SourceError> {
-        let mut latest = lock(&self.latest);
+        let asked_at = std::time::Instant::now();
+        let mut looks = lock(&self.looks);
+        if let Some((begun, found)) = &looks.last
+            && *begun >= asked_at
+        {
+            return found.clone();
+        }
+        let begun = std::time::Instant::now();
+        let found = self.look(looks.latest.as_ref());
+        if let Ok(reading) = &found {
+            looks.latest = Some(Arc::clone(reading));
+        }
+        looks.last = Some((begun, found.clone()));
+        found
+    }
+
+    /// All of one moment: what was found before reading is found again afterwards.
+    fn look(&self, latest: Option<&Arc<Reading>>) -> Result<Arc<Reading>, SourceError> {
         self.hints.settle();
         for tries in 0..TRIES_MAX {
             if tries > 0 {
@@ -194,7 +221,7 @@ impl Inner {
                 Err(SurveyError::Moved) => continue,
                 Err(error) => return Err(self.unavailable(&error)),
             };
-            if let Some(latest) = &*latest
+            if let Some(latest) = latest
                 && generation.is_some()
                 && latest.generation == generation
                 && latest.survey == survey
@@ -208,9 +235,7 @@ impl Inner {
                 Err(error) => return Err(self.unavailable(&error)),
             };
             if Survey::of(&self.place.0).is_ok_and(|after| after == survey) {
-                let reading = Arc::new(Reading { survey, generation, root, kept: intake.finish() });
-                *latest = Some(Arc::clone(&reading));
-                return Ok(reading);
+                return Ok(Arc::new(Reading { survey, generation, root, kept: intake.finish() }));
             }
         }
         Err(self.unavailable(&SurveyError::Moved))
