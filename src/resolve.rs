@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::format::Format;
 use crate::model::{Document, Origin, Problem, PropertySource, Query};
 use crate::snapshot::{Layout, Member, Snapshot, Style};
-use crate::tree::{Tree, TreeError, join};
+use crate::tree::{EntryKind, File, Tree, TreeError, join};
 
 pub use activation::named_profiles;
 pub use file::{FoundFile, find_file};
@@ -37,18 +37,20 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Remembers a file that is looked for, under its real path too where links lead to it.
-    fn file(&mut self, tree: &Tree, path: &str) -> Result<(), TreeError> {
-        self.files.extend(tree.behind_links(path)?.map(Arc::from));
-        self.files.insert(path.into());
-        Ok(())
+    /// Looks for a file and remembers that it was looked for, under its real path too where links lead to it.
+    fn file(&mut self, tree: &Tree, path: &Arc<str>) -> Result<Option<Arc<File>>, TreeError> {
+        let look = tree.look_for_file(path)?;
+        self.files.extend(look.behind_links.map(Arc::from));
+        self.files.insert(Arc::clone(path));
+        Ok(look.found)
     }
 
-    /// The same of a directory.
-    fn listing(&mut self, tree: &Tree, path: &str) -> Result<(), TreeError> {
-        self.listings.extend(tree.behind_links(path)?.map(Arc::from));
+    /// The same of a directory: whether there is one.
+    fn directory(&mut self, tree: &Tree, path: &str) -> Result<bool, TreeError> {
+        let look = tree.look_for_kind(path)?;
+        self.listings.extend(look.behind_links.map(Arc::from));
         self.listings.insert(path.into());
-        Ok(())
+        Ok(look.found == Some(EntryKind::Directory))
     }
 }
 
@@ -199,9 +201,8 @@ impl Loader<'_> {
 
     /// A file that exists and was not loaded before in this resolution.
     fn load(&mut self, path: &str, via: Arc<str>) -> Result<Option<Loaded>, Stop> {
-        self.asked.file(self.tree, path)?;
         let path: Arc<str> = path.into();
-        let Some(file) = self.tree.file(&path)? else {
+        let Some(file) = self.asked.file(self.tree, &path)? else {
             return Ok(None);
         };
         if !self.loaded.insert(Arc::clone(&path)) {
@@ -361,7 +362,7 @@ pub fn own_files(
     tree: &Tree,
     query: &Query,
     asked: &mut Asked,
-) -> Result<BTreeSet<String>, TreeError> {
+) -> Result<BTreeSet<Arc<str>>, TreeError> {
     let mut own = BTreeSet::new();
     for directory in search::directories(member, tree, query, asked)? {
         for name in query.application_names().filter(|name| *name != "application") {
@@ -373,8 +374,8 @@ pub fn own_files(
                     if !is_configuration(&member.layout, &path) {
                         continue;
                     }
-                    asked.file(tree, &path)?;
-                    if tree.file(&path)?.is_some() {
+                    let path: Arc<str> = path.into();
+                    if asked.file(tree, &path)?.is_some() {
                         own.insert(path);
                     }
                 }

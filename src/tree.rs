@@ -6,7 +6,6 @@
 //! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
 
 use std::any::Any;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -265,6 +264,16 @@ pub struct Tree {
     keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
+/// What a look at a path found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look<T> {
+    /// What is there.
+    pub found: Option<T>,
+    /// The path that links inside the tree made of the path, whether anything is there or not; `None` if there was no link
+    /// on the way, or one led outside.
+    pub behind_links: Option<String>,
+}
+
 /// What differs between two trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -299,29 +308,26 @@ impl Tree {
     /// # Errors
     /// When the source cannot be read; a path that names no regular file is `None`.
     pub fn file(&self, path: &str) -> Result<Option<Arc<File>>, TreeError> {
-        let Some(Found::Entry(Entry { name, node: Node::File(id, file) })) = self.find(path)?
-        else {
-            return Ok(None);
+        Ok(self.look_for_file(path)?.found)
+    }
+
+    /// As [`Tree::file`], with the path that links made of the path.
+    ///
+    /// # Errors
+    /// As for [`Tree::file`].
+    pub fn look_for_file(&self, path: &str) -> Result<Look<Arc<File>>, TreeError> {
+        let (found, behind_links) = self.follow(path)?;
+        let Some(Found::Entry(Entry { name, node: Node::File(id, file) })) = found else {
+            return Ok(Look { found: None, behind_links });
         };
         // A link may call a file by a name that says another format than the file's own.
         let format = Format::of(path.rsplit('/').next().unwrap_or(path));
         let own = file.get_or_init(|| self.shelf.file(*id, Format::of(name)));
-        Ok(Some(match own.format == format {
+        let found = match own.format == format {
             true => Arc::clone(own),
             false => self.shelf.file(*id, format),
-        }))
-    }
-
-    /// The path that links make of a path, whether anything is there or not; `None` if there is no link on the way, or if
-    /// one leads outside.
-    ///
-    /// # Errors
-    /// When the source cannot be read.
-    pub fn behind_links(&self, path: &str) -> Result<Option<String>, TreeError> {
-        Ok(match self.follow(path)? {
-            Some(Followed { path: Cow::Owned(behind), .. }) => Some(behind),
-            _ => None,
-        })
+        };
+        Ok(Look { found: Some(found), behind_links })
     }
 
     /// The documents of a configuration file, parsed at most once.
@@ -392,11 +398,20 @@ impl Tree {
     /// # Errors
     /// When the source cannot be read.
     pub fn kind(&self, path: &str) -> Result<Option<EntryKind>, TreeError> {
-        Ok(match self.find(path)? {
-            None => None,
-            Some(Found::Root) => Some(EntryKind::Directory),
-            Some(Found::Entry(entry)) => Some(entry.node.kind()),
-        })
+        Ok(self.look_for_kind(path)?.found)
+    }
+
+    /// As [`Tree::kind`], with the path that links made of the path.
+    ///
+    /// # Errors
+    /// As for [`Tree::kind`].
+    pub fn look_for_kind(&self, path: &str) -> Result<Look<EntryKind>, TreeError> {
+        let (found, behind_links) = self.follow(path)?;
+        let found = found.map(|found| match found {
+            Found::Root => EntryKind::Directory,
+            Found::Entry(entry) => entry.node.kind(),
+        });
+        Ok(Look { found, behind_links })
     }
 
     /// Calls `visit` with the path of every regular file, links not followed, in order of path within each directory.
@@ -460,30 +475,29 @@ impl Tree {
     }
 
     fn find(&self, path: &str) -> Result<Option<Found<'_>>, TreeError> {
-        Ok(self.follow(path)?.and_then(|followed| followed.found))
+        Ok(self.follow(path)?.0)
     }
 
-    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
-    fn follow<'t, 'p>(&'t self, path: &'p str) -> Result<Option<Followed<'t, 'p>>, TreeError> {
+    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside. Gives what
+    /// is there, and where the links led, whether anything is there or not.
+    fn follow(&self, path: &str) -> Result<(Option<Found<'_>>, Option<String>), TreeError> {
         if !is_safe(path) {
-            return Ok(None);
+            return Ok((None, None));
         }
-        let mut path = Cow::Borrowed(path);
+        let mut behind_links: Option<String> = None;
         for _ in 0..=LINK_COUNT_MAX {
-            let found = match self.descend(&path)? {
-                Step::Found(found) => Some(found),
-                Step::Nowhere => None,
-                Step::Link { at, target } => {
-                    let Some(redirected) = self.redirect(&path, at, target)? else {
-                        return Ok(None);
-                    };
-                    path = Cow::Owned(redirected);
-                    continue;
-                }
+            let path = behind_links.as_deref().unwrap_or(path);
+            let (at, target) = match self.descend(path)? {
+                Step::Found(found) => return Ok((Some(found), behind_links)),
+                Step::Nowhere => return Ok((None, behind_links)),
+                Step::Link { at, target } => (at, target),
             };
-            return Ok(Some(Followed { path, found }));
+            let Some(redirected) = self.redirect(path, at, target)? else {
+                return Ok((None, None));
+            };
+            behind_links = Some(redirected);
         }
-        Ok(None)
+        Ok((None, None))
     }
 
     fn descend(&self, path: &str) -> Result<Step<'_>, TreeError> {
@@ -536,13 +550,6 @@ impl Tree {
         redirected.extend(path.split('/').skip(at + 1));
         Ok((redirected.len() <= DEPTH_MAX).then(|| redirected.join("/")))
     }
-}
-
-/// Where a path leads, whether anything is there or not.
-struct Followed<'t, 'p> {
-    /// Owned if there was a link on the way.
-    path: Cow<'p, str>,
-    found: Option<Found<'t>>,
 }
 
 enum Found<'a> {

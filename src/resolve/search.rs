@@ -23,12 +23,17 @@ pub fn directories(
     asked: &mut Asked,
 ) -> Result<Vec<Arc<str>>, TreeError> {
     let mut found: Vec<Arc<str>> = Vec::new();
+    let mut expanded: Vec<String> = Vec::new();
     let paths = std::iter::once("").chain(member.layout.search_paths.iter().map(String::as_str));
     for path in paths {
         for profile in query.profile_names() {
             for application in query.application_names() {
                 let path = substitute(path, application, profile, member.label.as_deref());
-                expand(tree, &path, asked, &mut found)?;
+                // Most paths are the same for every profile.
+                if !expanded.contains(&path) {
+                    expand(tree, &path, asked, &mut found)?;
+                    expanded.push(path);
+                }
             }
         }
     }
@@ -66,10 +71,7 @@ fn expand(
         return descend(tree, "", &components, 0, asked, found);
     }
     let path = components.iter().fold(String::new(), |path, part| join(&path, part));
-    if !path.is_empty() {
-        asked.listing(tree, &path)?;
-    }
-    if tree.kind(&path)? == Some(EntryKind::Directory) {
+    if path.is_empty() || asked.directory(tree, &path)? {
         add(found, path.into());
     }
     Ok(())
@@ -96,13 +98,12 @@ fn descend(
     if !is_pattern(first) {
         // Looked for by name: a directory of a thousand services is not gone through for one of them.
         let path = join(directory, first);
-        asked.listing(tree, &path)?;
-        return match tree.kind(&path)? {
-            Some(EntryKind::Directory) => descend(tree, &path, rest, depth + 1, asked, found),
-            _ => Ok(()),
+        return match asked.directory(tree, &path)? {
+            true => descend(tree, &path, rest, depth + 1, asked, found),
+            false => Ok(()),
         };
     }
-    asked.listing(tree, directory)?;
+    asked.directory(tree, directory)?;
     for (name, kind) in tree.list(directory)?.unwrap_or_default() {
         if kind != EntryKind::Directory || !glob(first, &name) {
             continue;
