@@ -319,7 +319,7 @@ impl Tree {
     /// When the source cannot be read.
     pub fn behind_links(&self, path: &str) -> Result<Option<String>, TreeError> {
         Ok(match self.follow(path)? {
-            Some((Cow::Owned(real), _)) => Some(real),
+            Some(Followed { path: Cow::Owned(behind), .. }) => Some(behind),
             _ => None,
         })
     }
@@ -460,27 +460,28 @@ impl Tree {
     }
 
     fn find(&self, path: &str) -> Result<Option<Found<'_>>, TreeError> {
-        Ok(self.follow(path)?.and_then(|(_, found)| found))
+        Ok(self.follow(path)?.and_then(|followed| followed.found))
     }
 
-    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside. Gives the
-    /// path that was walked in the end, and what is there.
-    fn follow<'a>(&self, path: &'a str) -> Result<Option<Followed<'a, '_>>, TreeError> {
+    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside.
+    fn follow<'t, 'p>(&'t self, path: &'p str) -> Result<Option<Followed<'t, 'p>>, TreeError> {
         if !is_safe(path) {
             return Ok(None);
         }
         let mut path = Cow::Borrowed(path);
         for _ in 0..=LINK_COUNT_MAX {
-            match self.descend(&path)? {
-                Step::Found(found) => return Ok(Some((path, Some(found)))),
-                Step::Nowhere => return Ok(Some((path, None))),
+            let found = match self.descend(&path)? {
+                Step::Found(found) => Some(found),
+                Step::Nowhere => None,
                 Step::Link { at, target } => {
                     let Some(redirected) = self.redirect(&path, at, target)? else {
                         return Ok(None);
                     };
                     path = Cow::Owned(redirected);
+                    continue;
                 }
-            }
+            };
+            return Ok(Some(Followed { path, found }));
         }
         Ok(None)
     }
@@ -537,8 +538,12 @@ impl Tree {
     }
 }
 
-/// A path with its links replaced, and what is there.
-type Followed<'a, 'b> = (Cow<'a, str>, Option<Found<'b>>);
+/// Where a path leads, whether anything is there or not.
+struct Followed<'t, 'p> {
+    /// Owned if there was a link on the way.
+    path: Cow<'p, str>,
+    found: Option<Found<'t>>,
+}
 
 enum Found<'a> {
     Root,

@@ -1,4 +1,4 @@
-//! Load from wrk: 256 connections, two threads, a few seconds.
+//! Load from wrk: two threads, a few seconds.
 
 use std::process::Command;
 
@@ -11,19 +11,29 @@ pub(crate) struct Contender<'a> {
     pub(crate) server: &'a Server,
     pub(crate) path: String,
     pub(crate) header: Option<String>,
+    pub(crate) connections: usize,
     pub(crate) rates: Vec<f64>,
     pub(crate) cpu_micros: Vec<f64>,
 }
 
 impl<'a> Contender<'a> {
     pub(crate) fn new(server: &'a Server, path: &str, header: Option<String>) -> Self {
-        Self { server, path: path.to_owned(), header, rates: Vec::new(), cpu_micros: Vec::new() }
+        Self {
+            server,
+            path: path.to_owned(),
+            header,
+            connections: 256,
+            rates: Vec::new(),
+            cpu_micros: Vec::new(),
+        }
     }
 
     fn round(&mut self, seconds: u64) -> anyhow::Result<()> {
         let before = self.server.cpu_seconds()?;
         let mut wrk = Command::new("wrk");
-        wrk.args(["-t2", "-c256", "--timeout", "30s", "-d"]).arg(format!("{seconds}s"));
+        wrk.args(["-t2", "--timeout", "30s"])
+            .arg(format!("-c{}", self.connections))
+            .arg(format!("-d{seconds}s"));
         if let Some(header) = &self.header {
             wrk.arg("-H").arg(header);
         }

@@ -129,6 +129,14 @@ pub(crate) fn copy(work: &Path, repository: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// A copy with its files checked out, which is what the original needs of a local repository.
+pub(crate) fn checked_out(work: &Path, repository: &Path) -> anyhow::Result<PathBuf> {
+    let path = work.join("checked-out");
+    let _ = fs::remove_dir_all(&path);
+    git(work, &["clone", "--quiet", path_text(repository)?, path_text(&path)?])?;
+    Ok(path)
+}
+
 /// The bytes of all files at the tip.
 pub(crate) fn raw_bytes(repository: &Path) -> anyhow::Result<f64> {
     let listing = git(repository, &["ls-tree", "-r", "-l", "main"])?;

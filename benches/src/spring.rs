@@ -6,13 +6,15 @@ use std::process::Command;
 use crate::Options;
 use crate::load::{Contender, rounds};
 use crate::process::Server;
-use crate::repository::generated;
+use crate::repository::{checked_out, generated};
 use crate::size::MIB;
 use crate::table::Bound::{AtLeast, AtMost};
 use crate::table::{Row, median};
 
 /// How many of its own files the repository has, by four; four more are shared.
 const SERVICE_COUNT: usize = 1;
+/// How long each of the two is loaded at least, in each round.
+const SECONDS_MIN: u64 = 5;
 /// Starts of the original take seconds each.
 const START_COUNT: usize = 3;
 
@@ -22,7 +24,8 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
         eprintln!("{} is not built: scripts/install-test-deps.sh", options.original.display());
         return Ok(Vec::new());
     }
-    let repository = generated(&options.work, options.layout, SERVICE_COUNT)?;
+    let bare = generated(&options.work, options.layout, SERVICE_COUNT)?;
+    let repository = checked_out(&options.work, &bare)?;
     let path = "/service-00000/default";
     let search_path = options.layout.search_path();
     let headwater = || Server::headwater(&options.binary, &repository, search_path, path);
@@ -45,7 +48,9 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     }
     let (this, original) = (headwater()?, spring()?);
     let mut contenders = [Contender::new(&this, path, None), Contender::new(&original, path, None)];
-    rounds(&mut contenders, options.rounds, options.seconds.max(3))?;
+    // The original answers one request at a time; it is at its best with few connections and given some seconds.
+    contenders[1].connections = 16;
+    rounds(&mut contenders, options.rounds, options.seconds.max(SECONDS_MIN))?;
     let [hot, other] = &contenders;
     let (rate, spring_rate) = (median(&hot.rates), median(&other.rates));
     let (memory, spring_memory) = (this.resident_bytes()?, original.resident_bytes()?);

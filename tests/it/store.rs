@@ -213,12 +213,12 @@ async fn answers_to_long_lists_do_not_fill_the_memory() {
         items.join(",")
     };
     let profiles = list("p");
-    for round in 0..100 {
+    for round in 0..110 {
         let long = query(&list(&format!("n{round}-")), &profiles);
         store.answer(&Caller::Anonymous, &long).await.unwrap();
     }
     let kept = store.labels()[0].answer_count;
-    assert!((80..95).contains(&kept), "{kept}");
+    assert!((50..100).contains(&kept), "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("tokio", &["http/watch", "source", "store", "server", "cli"]),
     ("std::fs", &["source", "settings", "server"]),
     ("std::net", &["settings", "server", "cli"]),
-    ("std::env", &[]),
+    ("std::env", &["main"]),
 ];
 
 fn root() -> PathBuf {
