@@ -46,6 +46,15 @@ impl SourceError {
     }
 }
 
+/// Since when, and why, a part of a source cannot be read.
+#[derive(Debug, Clone)]
+pub struct Outage {
+    /// When it was noticed.
+    pub since: std::time::Instant,
+    /// The first error.
+    pub message: String,
+}
+
 /// One place that configuration comes from; a composite of sources is a source.
 ///
 /// `load` may be called for the same label at the same time from several tasks. `changed` is level-triggered: it
@@ -59,6 +68,12 @@ pub trait Source: Send + Sync + 'static {
     /// alternatives of the sources that have some.
     fn patterns(&self) -> &[String] {
         &[]
+    }
+
+    /// What of this source cannot be read just now although `load` gives something: a composite goes on with the last good
+    /// snapshot of a source that is away.
+    fn outage(&self) -> Option<Outage> {
+        None
     }
 
     /// Loads what the label stands for now. Content that `previous` already holds is shared, not read again.

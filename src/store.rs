@@ -308,6 +308,7 @@ impl Store {
 
     /// Every live label.
     pub fn labels(&self) -> Vec<LabelStatus> {
+        let outage = self.source.outage().map(|outage| (outage.since, outage.message));
         self.labels
             .all()
             .iter()
@@ -315,7 +316,11 @@ impl Store {
                 label: live.label.clone(),
                 revision: live.view.load().snapshot.revision.clone(),
                 answer_count: live.slot_count(),
-                stale: live.stale().map(|stale| (stale.since.elapsed(), stale.message)),
+                stale: live
+                    .stale()
+                    .map(|stale| (stale.since, stale.message))
+                    .or_else(|| outage.clone())
+                    .map(|(since, message)| (since.elapsed(), message)),
             })
             .collect()
     }

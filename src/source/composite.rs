@@ -5,15 +5,15 @@
 //! back no other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, select_all};
+use tokio::sync::watch;
 
 use crate::model::{Label, Revision};
 use crate::snapshot::{Member, Snapshot};
-use crate::source::{BoxFuture, Source, SourceError, lock};
+use crate::source::{BoxFuture, Outage, Source, SourceError, lock};
 
 /// For how many labels the parts are remembered.
 const LABEL_COUNT_MAX: usize = 1024;
@@ -34,7 +34,8 @@ struct Part {
     group: usize,
     /// Whether it may lack a label, for another one of its group may have it.
     is_alternative: bool,
-    is_failing: AtomicBool,
+    /// Set from when it could not be read until it can be again.
+    outage: watch::Sender<Option<Outage>>,
 }
 
 /// What a label was made of the last time.
@@ -106,6 +107,11 @@ impl Source for Composite {
         &self.name
     }
 
+    fn outage(&self) -> Option<Outage> {
+        let outages = self.sources.iter().filter_map(|part| part.outage.borrow().clone());
+        outages.min_by_key(|outage| outage.since)
+    }
+
     fn load<'a>(
         &'a self,
         label: &'a Label,
@@ -153,9 +159,8 @@ impl Source for Composite {
             };
             let parts = self.sources.iter().zip(loaded.parts.iter());
             select_all(
-                parts.map(|(part, snapshot)| {
-                    Box::pin(part_changed(part, label, snapshot.as_deref()))
-                }),
+                parts
+                    .map(|(part, snapshot)| Box::pin(part_changed(part, label, snapshot.as_ref()))),
             )
             .await;
             Ok(())
@@ -164,14 +169,19 @@ impl Source for Composite {
 }
 
 /// Returns when a source has something else to give than it gave, or nothing any more.
-async fn part_changed(part: &Part, label: &Label, snapshot: Option<&Snapshot>) {
+async fn part_changed(part: &Part, label: &Label, snapshot: Option<&Arc<Snapshot>>) {
     let nothing = Revision::new("");
     let seen = snapshot.map_or(&nothing, |snapshot| &snapshot.revision);
     loop {
-        match part.source.changed(label, seen).await {
-            Ok(()) => return,
-            Err(SourceError::UnknownLabel(_)) if snapshot.is_some() => return,
-            Err(SourceError::UnknownLabel(_)) => {}
+        match part.moved(label, seen, snapshot).await {
+            Ok(true) => return part.recovered(),
+            Ok(false) => continue,
+            Err(SourceError::UnknownLabel(_)) => {
+                part.recovered();
+                if snapshot.is_some() {
+                    return;
+                }
+            }
             Err(error) => part.failed(&error),
         }
         tokio::time::sleep(ASK_AGAIN).await;
@@ -187,14 +197,42 @@ fn worse(before: Option<SourceError>, error: SourceError) -> Option<SourceError>
 }
 
 impl Part {
+    /// Whether the source has moved past `seen`, which is waited for unless the source is away: then it is asked, since it
+    /// may be back with nothing new.
+    async fn moved(
+        &self,
+        label: &Label,
+        seen: &Revision,
+        snapshot: Option<&Arc<Snapshot>>,
+    ) -> Result<bool, SourceError> {
+        let mut outage = self.outage.subscribe();
+        if outage.borrow_and_update().is_none() {
+            return tokio::select! {
+                changed = self.source.changed(label, seen) => changed.map(|()| true),
+                _ = outage.changed() => Ok(false),
+            };
+        }
+        let loaded = self.source.load(label, snapshot).await?;
+        self.recovered();
+        Ok(loaded.revision != *seen)
+    }
+
     fn failed(&self, error: &SourceError) {
-        if !self.is_failing.swap(true, Ordering::Relaxed) {
+        let is_news = self.outage.send_if_modified(|outage| {
+            let is_news = outage.is_none();
+            outage.get_or_insert_with(|| Outage {
+                since: Instant::now(),
+                message: error.to_string(),
+            });
+            is_news
+        });
+        if is_news {
             tracing::warn!(source = self.source.name(), error = %error, "source cannot be read, its last good revision is served");
         }
     }
 
     fn recovered(&self) {
-        if self.is_failing.swap(false, Ordering::Relaxed) {
+        if self.outage.send_if_modified(|outage| outage.take().is_some()) {
             tracing::info!(source = self.source.name(), "source can be read again");
         }
     }
@@ -211,7 +249,7 @@ fn grouped(sources: Vec<Arc<dyn Source>>) -> Vec<Part> {
                 source,
                 group,
                 is_alternative: is_open || has_patterns,
-                is_failing: AtomicBool::new(false),
+                outage: watch::Sender::new(None),
             };
             is_open = has_patterns;
             group += usize::from(!has_patterns);

@@ -115,6 +115,37 @@ async fn a_source_that_goes_away_keeps_its_last_good_and_holds_back_no_other() {
     assert_ne!(after.members[0].revision, before.members[0].revision);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_one_source_is_told_until_it_is_back_with_nothing_new() {
+    let (a, b) = (filled("a", &[]), filled("b", &[]));
+    let composite = Arc::new(composite(&[&a, &b]));
+    let found = load(&*composite, &Label::Default).await;
+    let waiting = tokio::spawn({
+        let composite = Arc::clone(&composite);
+        async move { changed(&*composite, &Label::Default, &found.revision).await }
+    });
+    assert!(composite.outage().is_none());
+    a.fail(Some("an outage"));
+    until(|| composite.outage().is_some()).await;
+    let message = composite.outage().expect("an outage").message;
+    assert!(message.contains("an outage"), "{message}");
+    a.fail(None);
+    until(|| composite.outage().is_none()).await;
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+/// The clock is paused: whoever waits for time to pass is let go on at once.
+async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("it never came");
+}
+
 #[tokio::test]
 async fn a_source_that_never_could_be_read_fails_all_or_is_left_out() {
     let (a, b) = (filled("a", &[]), filled("b", &[]));
