@@ -34,12 +34,12 @@ pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
 use cohort::Cohort;
 pub use labels::LABEL_COUNT_MAX;
 use labels::Labels;
-use live::{Live, Slot, lock};
+use live::{Live, Slot, View, lock};
 pub use reader::{Door, Gone, Moment, Reader, Reading};
 
-/// The most answers that one label keeps; beyond it those nobody asks for are forgotten.
+/// The most answers that are kept, of all labels together; beyond it those nobody asks for are forgotten.
 pub const ANSWER_COUNT_MAX: usize = 20_000;
-/// The most paths that the answers of one label have looked for, all together: a list of names and a list of profiles
+/// The most paths that the answers of all labels have looked for, all together: a list of names and a list of profiles
 /// make thousands of them in one answer. Beyond it answers are forgotten too.
 pub const ASKED_PATH_COUNT_MAX: usize = 2_000_000;
 /// The most resolutions under way at a time.
@@ -113,18 +113,24 @@ pub struct Counters {
     pub failure_count: AtomicU64,
 }
 
-/// A file out of a snapshot, with the environment for its placeholders.
+/// A file out of a snapshot.
 pub struct ServedFile {
     /// The bytes as stored.
     pub bytes: Bytes,
     /// The id of the bytes.
     pub id: ContentId,
-    /// The environment of the request at the same revision, or why it has none.
-    pub environment: Result<Option<Environment>, Problem>,
-    /// The revision both come from.
+    /// The revision it comes from.
     pub revision: Revision,
     /// When that revision was made, in seconds since 1970, if known.
     pub made_seconds: Option<i64>,
+}
+
+/// A file with the environment of the request at the same revision.
+pub struct Template {
+    /// The file.
+    pub file: ServedFile,
+    /// The environment, or why there is none.
+    pub environment: Result<Option<Environment>, Problem>,
 }
 
 /// The state of one live label.
@@ -192,10 +198,7 @@ impl Store {
         caller: &Caller,
         query: &Query,
     ) -> Result<Reader, AnswerError> {
-        if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
-            return Err(AnswerError::Forbidden);
-        }
-        let live = self.live(&query.label, cohort::choose(caller, query)).await?;
+        let live = self.live_for(caller, query).await?;
         let slot = match live.slot(query) {
             Some(slot) => slot,
             None => self.resolve(&live, query).await?,
@@ -220,9 +223,10 @@ impl Store {
             (Arc::clone(live), query.clone(), Arc::clone(&self.additions));
         self.remember_names(&query);
         self.counters.resolved_count.fetch_add(1, Ordering::Relaxed);
+        let store = Arc::clone(self);
         self.bounded(move || {
             let slot = live.answer(&query, &additions)?;
-            live.make_room();
+            store.labels.make_room();
             Ok(slot)
         })
         .await
@@ -242,7 +246,7 @@ impl Store {
         result.unwrap_or_else(|_| Err(AnswerError::Unavailable("resolving failed".to_owned())))
     }
 
-    /// A file of the tree, found as the specification's section 6.1 says, with the environment at the same revision.
+    /// A file of the tree, found as the specification's section 6.1 says.
     ///
     /// # Errors
     /// As for [`Store::answer`]; a file that does not exist, or is too large to be served, is `None`.
@@ -252,36 +256,40 @@ impl Store {
         query: &Query,
         path: &str,
     ) -> Result<Option<ServedFile>, AnswerError> {
-        if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
-            return Err(AnswerError::Forbidden);
-        }
-        let live = self.live(&query.label, cohort::choose(caller, query)).await?;
+        let live = self.live_for(caller, query).await?;
+        let (query, path) = (query.clone(), path.to_owned());
+        self.bounded(move || served_file(&live.view.load_full(), &query, &path)).await
+    }
+
+    /// The same with the environment of the request at the same revision, for its placeholders.
+    ///
+    /// # Errors
+    /// As for [`Store::file`].
+    pub async fn template(
+        self: &Arc<Self>,
+        caller: &Caller,
+        query: &Query,
+        path: &str,
+    ) -> Result<Option<Template>, AnswerError> {
+        let live = self.live_for(caller, query).await?;
         let (query, path, additions) =
             (query.clone(), path.to_owned(), Arc::clone(&self.additions));
         self.bounded(move || {
             let view = live.view.load_full();
-            let Some(found) = resolve::find_file(&view.snapshot, &query, &path)? else {
+            let Some(file) = served_file(&view, &query, &path)? else {
                 return Ok(None);
             };
-            if found.tree.size(&found.file)? > SERVED_FILE_BYTES_MAX {
-                return Ok(None);
-            }
             let answer = match live.slot(&query).map(|slot| Arc::clone(&slot.answer.borrow())) {
                 Some(answer) if answer.sequence <= view.sequence => answer,
                 _ => {
                     Arc::new(build::build(&query, &view.snapshot, view.sequence, &additions, None)?)
                 }
             };
-            Ok(Some(ServedFile {
-                bytes: found.tree.bytes(&found.file)?.into(),
-                id: found.file.id(),
-                environment: match &answer.content {
-                    Content::Broken(problem) => Err(problem.clone()),
-                    _ => Ok(answer.served().map(|served| served.environment.clone())),
-                },
-                revision: view.snapshot.revision.clone(),
-                made_seconds: found.made_seconds,
-            }))
+            let environment = match &answer.content {
+                Content::Broken(problem) => Err(problem.clone()),
+                _ => Ok(answer.served().map(|served| served.environment.clone())),
+            };
+            Ok(Some(Template { file, environment }))
         })
         .await
     }
@@ -298,7 +306,7 @@ impl Store {
         let asked: Vec<Arc<str>> = lock(&self.asked_names).iter().cloned().collect();
         self.bounded(move || {
             let view = live.view.load_full();
-            let mut catalog = catalog::catalog(&view.snapshot)?;
+            let mut catalog = live.catalog(&view)?;
             let asked = asked.iter().filter(|name| name.as_ref() != catalog::EVERYONE);
             catalog.applications.extend(asked.map(|name| name.to_string()));
             Ok((catalog, view.snapshot.revision.clone()))
@@ -370,6 +378,18 @@ impl Store {
         }
     }
 
+    /// The live label of a query, if the caller may read what it asks for.
+    async fn live_for(
+        self: &Arc<Self>,
+        caller: &Caller,
+        query: &Query,
+    ) -> Result<Arc<Live>, AnswerError> {
+        if !self.may(caller, Action::ReadEnvironment, Target::Environment(query)) {
+            return Err(AnswerError::Forbidden);
+        }
+        self.live(&query.label, cohort::choose(caller, query)).await
+    }
+
     /// The live label, loaded now if it was not live; those who ask for it at the same time share one load.
     async fn live(
         self: &Arc<Self>,
@@ -395,6 +415,22 @@ impl Store {
         *lock(&live.follower) = Some(follower.abort_handle());
         Ok(live)
     }
+}
+
+/// A file of a view, unless there is none or it is too large. Blocking.
+fn served_file(view: &View, query: &Query, path: &str) -> Result<Option<ServedFile>, AnswerError> {
+    let Some(found) = resolve::find_file(&view.snapshot, query, path)? else {
+        return Ok(None);
+    };
+    if found.tree.size(&found.file)? > SERVED_FILE_BYTES_MAX {
+        return Ok(None);
+    }
+    Ok(Some(ServedFile {
+        bytes: found.tree.bytes(&found.file)?.into(),
+        id: found.file.id(),
+        revision: view.snapshot.revision.clone(),
+        made_seconds: found.made_seconds,
+    }))
 }
 
 /// One of those who wait, counted while it does.

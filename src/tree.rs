@@ -5,14 +5,20 @@
 //! descends only where ids differ. What a tree reads from is behind [`Objects`], which a source implements. Paths are
 //! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
 
+mod changes;
+mod shelf;
+
 use std::any::Any;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::format::{self, Format, ParseError};
 use crate::model::{ContentId, Document};
+
+pub use changes::Changes;
+use changes::compare;
+use shelf::{Directory, Entry, Node};
+pub use shelf::{File, Shelf};
 
 /// How many symbolic links one look-up follows inside the tree.
 const LINK_COUNT_MAX: usize = 8;
@@ -20,8 +26,6 @@ const LINK_COUNT_MAX: usize = 8;
 const DEPTH_MAX: usize = 128;
 /// The longest target of a symbolic link, in bytes.
 const LINK_BYTES_MAX: u64 = 4096;
-/// A shelf forgets what nobody holds when it has grown to this many names since it was last tidied.
-const SHELF_TIDY_AT: usize = 4096;
 
 /// Why content of a tree cannot be read; the message holds no path of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,176 +89,6 @@ pub trait Objects: Send + Sync + 'static {
     }
 }
 
-/// Everything that one source has read and that somebody still holds, by content id.
-pub struct Shelf {
-    objects: Arc<dyn Objects>,
-    directories: Mutex<Interned<ContentId, Directory>>,
-    files: Mutex<Interned<(ContentId, Option<Format>), File>>,
-    parsed: AtomicU64,
-}
-
-impl Shelf {
-    /// An empty shelf over an object store.
-    pub fn new(objects: Arc<dyn Objects>) -> Arc<Self> {
-        Arc::new(Self {
-            objects,
-            directories: Mutex::default(),
-            files: Mutex::default(),
-            parsed: AtomicU64::new(0),
-        })
-    }
-
-    /// The tree whose root directory has this id. Reads nothing yet.
-    pub fn tree(self: &Arc<Self>, root: ContentId) -> Tree {
-        Tree { root: self.directory(root), shelf: Arc::clone(self), keep: None }
-    }
-
-    /// The same, for a source whose content lives in memory: the tree and its clones hold `keep`.
-    pub fn tree_keeping(
-        self: &Arc<Self>,
-        root: ContentId,
-        keep: Arc<dyn Any + Send + Sync>,
-    ) -> Tree {
-        Tree { keep: Some(keep), ..self.tree(root) }
-    }
-
-    /// How many files have been parsed since start.
-    pub fn parsed_count(&self) -> u64 {
-        self.parsed.load(Ordering::Relaxed)
-    }
-
-    fn directory(&self, id: ContentId) -> Arc<Directory> {
-        lock(&self.directories).get_or_insert(id, || Directory { id, entries: OnceLock::new() })
-    }
-
-    /// A directory in a directory, made when someone first goes there: most are only passed by.
-    fn child<'a>(&self, id: ContentId, made: &'a OnceLock<Arc<Directory>>) -> &'a Arc<Directory> {
-        made.get_or_init(|| self.directory(id))
-    }
-
-    /// What is already known of a directory, so that one around it that changed keeps what its old version had read.
-    fn held_directory(&self, id: ContentId) -> OnceLock<Arc<Directory>> {
-        match lock(&self.directories).held.get(&id).and_then(Weak::upgrade) {
-            Some(directory) => OnceLock::from(directory),
-            None => OnceLock::new(),
-        }
-    }
-
-    /// The same of a file.
-    fn held_file(&self, id: ContentId, name: &str) -> OnceLock<Arc<File>> {
-        match lock(&self.files).held.get(&(id, Format::of(name))).and_then(Weak::upgrade) {
-            Some(file) => OnceLock::from(file),
-            None => OnceLock::new(),
-        }
-    }
-
-    fn file(&self, id: ContentId, format: Option<Format>) -> Arc<File> {
-        lock(&self.files).get_or_insert((id, format), || File {
-            id,
-            format,
-            documents: OnceLock::new(),
-        })
-    }
-}
-
-/// Weak references by key, tidied now and then.
-struct Interned<K, V> {
-    held: HashMap<K, Weak<V>>,
-    tidy_at: usize,
-}
-
-impl<K, V> Default for Interned<K, V> {
-    fn default() -> Self {
-        Self { held: HashMap::new(), tidy_at: SHELF_TIDY_AT }
-    }
-}
-
-impl<K: Eq + Hash, V> Interned<K, V> {
-    fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-        if let Some(held) = self.held.get(&key).and_then(Weak::upgrade) {
-            return held;
-        }
-        if self.held.len() >= self.tidy_at {
-            self.held.retain(|_, value| value.strong_count() > 0);
-            self.tidy_at = (self.held.len() * 2).max(SHELF_TIDY_AT);
-        }
-        let value = Arc::new(make());
-        self.held.insert(key, Arc::downgrade(&value));
-        value
-    }
-}
-
-struct Directory {
-    id: ContentId,
-    /// Sorted by name. Set only when the directory could be read.
-    entries: OnceLock<Vec<Entry>>,
-}
-
-struct Entry {
-    name: Box<str>,
-    node: Node,
-}
-
-#[derive(Clone)]
-enum Node {
-    Directory(ContentId, OnceLock<Arc<Directory>>),
-    File(ContentId, OnceLock<Arc<File>>),
-    Link(ContentId),
-}
-
-impl Node {
-    fn kind(&self) -> EntryKind {
-        match self {
-            Self::Directory(..) => EntryKind::Directory,
-            Self::File(..) => EntryKind::File,
-            Self::Link(_) => EntryKind::Link,
-        }
-    }
-
-    fn id(&self) -> ContentId {
-        match self {
-            Self::Directory(id, _) | Self::File(id, _) | Self::Link(id) => *id,
-        }
-    }
-}
-
-impl Directory {
-    fn entries(&self, shelf: &Shelf) -> Result<&[Entry], TreeError> {
-        if let Some(entries) = self.entries.get() {
-            return Ok(entries);
-        }
-        let mut entries: Vec<Entry> = shelf
-            .objects
-            .list(self.id)?
-            .into_iter()
-            .map(|raw| Entry {
-                node: match raw.kind {
-                    EntryKind::Directory => Node::Directory(raw.id, shelf.held_directory(raw.id)),
-                    EntryKind::File => Node::File(raw.id, shelf.held_file(raw.id, &raw.name)),
-                    EntryKind::Link => Node::Link(raw.id),
-                },
-                name: raw.name,
-            })
-            .collect();
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(self.entries.get_or_init(|| entries))
-    }
-}
-
-/// The content of one file. Its bytes are read when asked for; its documents are parsed once and kept.
-pub struct File {
-    id: ContentId,
-    format: Option<Format>,
-    documents: OnceLock<Result<Arc<[Document]>, ParseError>>,
-}
-
-impl File {
-    /// The id of the content.
-    pub fn id(&self) -> ContentId {
-        self.id
-    }
-}
-
 /// An immutable tree of files. Cheap to clone; whoever holds it holds what was read through it.
 #[derive(Clone)]
 pub struct Tree {
@@ -272,24 +106,6 @@ pub struct Look<T> {
     /// The path that links inside the tree made of the path, whether anything is there or not; `None` if there was no link
     /// on the way, or one led outside.
     pub behind_links: Option<String>,
-}
-
-/// What differs between two trees.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Paths of the files that were added, removed or changed.
-    pub files: Vec<String>,
-    /// Directories in which names came, went or changed their kind.
-    pub listings: Vec<String>,
-    /// A symbolic link came, went or changed, so that any path may lead elsewhere.
-    pub links: bool,
-}
-
-impl Changes {
-    /// Whether the trees are the same.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.listings.is_empty() && !self.links
-    }
 }
 
 impl Tree {
@@ -563,82 +379,6 @@ enum Step<'a> {
     Link { at: usize, target: ContentId },
 }
 
-type Side<'a> = Option<(&'a Shelf, &'a Directory)>;
-
-fn compare(
-    old: Side<'_>,
-    new: Side<'_>,
-    path: &str,
-    depth: usize,
-    changes: &mut Changes,
-) -> Result<(), TreeError> {
-    if depth > DEPTH_MAX {
-        return Ok(());
-    }
-    let mut names_changed = old.is_none() || new.is_none();
-    let old_entries = old.map_or(Ok(&[][..]), |(shelf, at)| at.entries(shelf))?;
-    let new_entries = new.map_or(Ok(&[][..]), |(shelf, at)| at.entries(shelf))?;
-    for (before, after) in pairs(old_entries, new_entries) {
-        if let (Some(before), Some(after)) = (before, after)
-            && before.node.id() == after.node.id()
-            && before.node.kind() == after.node.kind()
-        {
-            continue;
-        }
-        let (before_kind, after_kind) = (before.map(kind_of), after.map(kind_of));
-        names_changed |= before_kind != after_kind;
-        changes.links |= [before_kind, after_kind].contains(&Some(EntryKind::Link));
-        let Some(name) = after.or(before).map(|entry| &*entry.name) else {
-            continue;
-        };
-        let path = join(path, name);
-        let before_directory = before.zip(old).and_then(subdirectory);
-        let after_directory = after.zip(new).and_then(subdirectory);
-        if before_directory.is_some() || after_directory.is_some() {
-            compare(before_directory, after_directory, &path, depth + 1, changes)?;
-        }
-        if [before_kind, after_kind].contains(&Some(EntryKind::File)) {
-            changes.files.push(path);
-        }
-    }
-    if names_changed {
-        changes.listings.push(path.to_owned());
-    }
-    Ok(())
-}
-
-fn kind_of(entry: &Entry) -> EntryKind {
-    entry.node.kind()
-}
-
-fn subdirectory<'a>(
-    (entry, (shelf, _)): (&'a Entry, (&'a Shelf, &'a Directory)),
-) -> Option<(&'a Shelf, &'a Directory)> {
-    match &entry.node {
-        Node::Directory(id, child) => Some((shelf, shelf.child(*id, child))),
-        Node::File(..) | Node::Link(_) => None,
-    }
-}
-
-/// The entries of two sorted directories side by side, by name.
-fn pairs<'a>(old: &'a [Entry], new: &'a [Entry]) -> Vec<(Option<&'a Entry>, Option<&'a Entry>)> {
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    let mut pairs = Vec::new();
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return pairs,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(before), Some(after)) => before.name.cmp(&after.name),
-        };
-        pairs.push(match order {
-            std::cmp::Ordering::Less => (old.next(), None),
-            std::cmp::Ordering::Greater => (None, new.next()),
-            std::cmp::Ordering::Equal => (old.next(), new.next()),
-        });
-    }
-}
-
 fn is_safe(path: &str) -> bool {
     let is_name = |component: &str| {
         !component.is_empty() && component != "." && component != ".." && component.len() <= 255
@@ -653,10 +393,6 @@ pub fn join(directory: &str, name: &str) -> String {
         return name.to_owned();
     }
     format!("{directory}/{name}")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{Http, REVISION_HEADER, negotiate, resolves_placeholders};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::placeholder;
-use crate::store::ServedFile;
+use crate::store::{AnswerError, ServedFile, Template};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -19,26 +19,23 @@ pub(super) async fn get(
     query: &Query,
     path: &str,
 ) -> Result<HttpResponse, Fault> {
-    let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
-    let made_seconds = file.made_seconds;
-    let revision = file.revision.clone();
     let headers = request.headers();
-    let (etag, content_type, body) = if negotiate::wants_binary(headers)? {
-        (format!("\"{}\"", file.id), BINARY, file.bytes)
+    let (file, etag, content_type, body) = if negotiate::wants_binary(headers)? {
+        let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
+        let bytes = file.bytes.clone();
+        let etag = format!("\"{}\"", file.id);
+        (file, etag, BINARY, bytes)
     } else {
-        let charset = Charset::of(request);
-        let resolves = resolves_placeholders(request)?;
-        let text = actix_web::web::block(move || text(&file, charset, resolves))
-            .await
-            .map_err(|_| crate::store::AnswerError::Overloaded)??;
+        let (file, text) = text(request, http, caller, query, path).await?;
         let content_type = match negotiate::wants(headers, "application/json") {
             true => "application/json",
             false => "text/plain;charset=UTF-8",
         };
         let hash = digest(&SHA256, text.as_bytes());
         let etag: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        (format!("\"{etag}\""), content_type, text.into())
+        (file, format!("\"{etag}\""), content_type, text.into())
     };
+    let ServedFile { made_seconds, revision, .. } = file;
     let modified = made_seconds
         .and_then(|seconds| u64::try_from(seconds).ok())
         .map(|seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
@@ -110,14 +107,31 @@ impl Charset {
     }
 }
 
-fn text(file: &ServedFile, charset: Charset, resolves: bool) -> Result<String, Fault> {
-    let text = charset.decode(&file.bytes);
-    match &file.environment {
-        _ if !resolves => Ok(text),
-        Err(problem) => Err(Fault::Broken(problem.clone())),
-        Ok(None) => Ok(text),
-        Ok(Some(environment)) => {
-            placeholder::resolve_text(environment, &text).map_err(Fault::FileText)
-        }
+/// The file as text, with its placeholders resolved unless the request says otherwise.
+async fn text(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+    path: &str,
+) -> Result<(ServedFile, String), Fault> {
+    let charset = Charset::of(request);
+    if !resolves_placeholders(request)? {
+        let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
+        let text = charset.decode(&file.bytes);
+        return Ok((file, text));
     }
+    let template = http.store.template(caller, query, path).await?.ok_or(Fault::NoFile)?;
+    let Template { file, environment } = template;
+    let environment = environment.map_err(Fault::Broken)?;
+    let bytes = file.bytes.clone();
+    let resolved = actix_web::web::block(move || {
+        let text = charset.decode(&bytes);
+        match environment {
+            Some(environment) => placeholder::resolve_text(&environment, &text),
+            None => Ok(text),
+        }
+    });
+    let text = resolved.await.map_err(|_| AnswerError::Overloaded)?.map_err(Fault::FileText)?;
+    Ok((file, text))
 }

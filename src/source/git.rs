@@ -119,11 +119,7 @@ impl Source for GitSource {
                     return Ok(());
                 }
                 let hint = tokio::time::timeout(self.inner.hints.recheck_after(), hints.changed());
-                if hint.await.is_ok() {
-                    // Whoever waits loads now, and that looks too: looking here as well would only keep it waiting.
-                    return Ok(());
-                }
-                renew = true;
+                renew = hint.await.is_err();
             }
         })
     }

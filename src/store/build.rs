@@ -175,10 +175,16 @@ fn from_memory(
         None => Held {
             revision: before.made_at.clone(),
             problem: problem.clone(),
-            since_seconds: member.made_seconds,
+            since_seconds: member.made_seconds.or_else(now_seconds),
         },
     };
     Some((before.sources.clone(), held))
+}
+
+/// When something was noticed of which nobody says when it was done.
+fn now_seconds() -> Option<i64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 /// Whether a difference between two trees can change what was resolved from one of them.

@@ -8,7 +8,8 @@ use tokio::sync::OnceCell;
 
 use super::cohort::Cohort;
 use super::live::{Live, lock};
-use crate::model::Label;
+use super::{ANSWER_COUNT_MAX, ASKED_PATH_COUNT_MAX};
+use crate::model::{Label, Query};
 
 /// The most labels that are served at a time; beyond it those nobody asks for are forgotten.
 pub const LABEL_COUNT_MAX: usize = 1_000;
@@ -60,6 +61,30 @@ impl Labels {
         let the_map_and_the_caller = 2;
         if Arc::strong_count(cell) <= the_map_and_the_caller {
             labels.retain(|_, known| !Arc::ptr_eq(known, cell));
+        }
+    }
+
+    /// Where all labels together have too many answers, or these looked for too many paths, forgets a tenth of what may be
+    /// kept: those that nobody has asked for the longest.
+    pub(super) fn make_room(&self) {
+        let lives = self.all();
+        let mut answers: usize = lives.iter().map(|live| live.slot_count()).sum();
+        let mut paths: usize = lives.iter().map(|live| live.path_count()).sum();
+        if answers <= ANSWER_COUNT_MAX && paths <= ASKED_PATH_COUNT_MAX {
+            return;
+        }
+        let of = |live| move |(idle, query)| (idle, live, query);
+        let mut idle: Vec<(u64, &Arc<Live>, Query)> =
+            lives.iter().flat_map(|live| live.idle_answers().into_iter().map(of(live))).collect();
+        idle.sort_by_key(|(seconds, ..)| std::cmp::Reverse(*seconds));
+        for (_, live, query) in idle {
+            if answers <= ANSWER_COUNT_MAX / 10 * 9 && paths <= ASKED_PATH_COUNT_MAX / 10 * 9 {
+                return;
+            }
+            if let Some(forgotten) = live.forget(&query) {
+                answers -= 1;
+                paths -= forgotten.min(paths);
+            }
         }
     }
 

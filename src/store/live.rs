@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::build::{self, Additions};
-use super::{ANSWER_COUNT_MAX, ASKED_PATH_COUNT_MAX};
+use crate::catalog::{self, Catalog};
 use crate::model::{Label, Query, Revision};
 use crate::snapshot::Snapshot;
 use crate::tree::{Changes, TreeError};
@@ -44,6 +44,8 @@ pub(super) struct Live {
     /// Whether the source no longer has the label. Apart from `moved`, so that a move wakes no watcher in vain.
     pub(super) gone: watch::Sender<bool>,
     stale: Mutex<Option<Stale>>,
+    /// What the view with this number speaks of, once somebody has asked.
+    catalog: Mutex<Option<(u64, Catalog)>>,
     begun: Instant,
     used_seconds: AtomicU64,
     /// Ends the task that follows the source when the label is forgotten.
@@ -87,6 +89,7 @@ impl Live {
             moved: watch::Sender::new(0),
             gone: watch::Sender::new(false),
             stale: Mutex::default(),
+            catalog: Mutex::default(),
             begun: Instant::now(),
             used_seconds: AtomicU64::new(0),
             follower: Mutex::default(),
@@ -201,32 +204,44 @@ impl Live {
         }
     }
 
-    /// Where there are too many answers, or they looked for too many paths, forgets a tenth of what may be kept: those that
-    /// nobody has asked for the longest. Those that somebody holds stay: a watcher, a reader on its way in, or a publisher,
-    /// who would otherwise replace an answer that is asked for no more.
-    pub(super) fn make_room(&self) {
-        if self.slot_count() <= ANSWER_COUNT_MAX
-            && self.path_count.load(Ordering::Relaxed) <= ASKED_PATH_COUNT_MAX
-        {
-            return;
-        }
+    /// How many paths its answers looked for, all together.
+    pub(super) fn path_count(&self) -> usize {
+        self.path_count.load(Ordering::Relaxed)
+    }
+
+    /// The answers that nobody holds, each with the seconds since it was asked for.
+    pub(super) fn idle_answers(&self) -> Vec<(u64, Query)> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now_seconds();
+        let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(slot) == 1);
+        idle.map(|(query, slot)| {
+            (now.saturating_sub(slot.used_seconds.load(Ordering::Relaxed)), query.clone())
+        })
+        .collect()
+    }
+
+    /// Forgets an answer unless somebody holds it: a watcher, a reader on its way in, or a publisher, who would otherwise
+    /// replace an answer that is asked for no more. Gives the number of paths that it looked for.
+    pub(super) fn forget(&self, query: &Query) -> Option<usize> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let mut idle: Vec<(u64, Query)> = slots
-            .iter()
-            .filter(|(_, slot)| Arc::strong_count(slot) == 1)
-            .map(|(query, slot)| (slot.used_seconds.load(Ordering::Relaxed), query.clone()))
-            .collect();
-        idle.sort_by_key(|(used, _)| *used);
-        for (_, query) in idle {
-            let path_count = self.path_count.load(Ordering::Relaxed);
-            if slots.len() <= ANSWER_COUNT_MAX * 9 / 10
-                && path_count <= ASKED_PATH_COUNT_MAX * 9 / 10
-            {
-                return;
-            }
-            let forgotten = slots.remove(&query).map_or(0, |slot| slot.path_count);
-            self.path_count.fetch_sub(forgotten, Ordering::Relaxed);
+        if Arc::strong_count(slots.get(query)?) > 1 {
+            return None;
         }
+        let path_count = slots.remove(query)?.path_count;
+        self.path_count.fetch_sub(path_count, Ordering::Relaxed);
+        Some(path_count)
+    }
+
+    /// What a view of this label speaks of; read once for each view. Blocking.
+    pub(super) fn catalog(&self, view: &View) -> Result<Catalog, TreeError> {
+        if let Some((_, known)) =
+            lock(&self.catalog).as_ref().filter(|(at, _)| *at == view.sequence)
+        {
+            return Ok(known.clone());
+        }
+        let catalog = catalog::catalog(&view.snapshot)?;
+        *lock(&self.catalog) = Some((view.sequence, catalog.clone()));
+        Ok(catalog)
     }
 
     pub(super) fn set_stale(&self, message: Option<String>) {

@@ -1,7 +1,11 @@
 //! What trees do with links, paths, changes and what they share.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+
+use super::shelf::SHELF_TIDY_AT;
 use super::*;
-use std::collections::BTreeMap;
 
 /// An object store whose ids are made from the content, and which counts what it is asked for.
 #[derive(Default)]
@@ -305,8 +309,9 @@ fn what_nobody_holds_is_forgotten() {
         let tree = fixture.tree(&[("a.yml", &text)]);
         tree.file("a.yml").expect("reads").expect("is there");
     }
-    assert!(lock(&fixture.shelf.files).held.len() <= SHELF_TIDY_AT);
-    assert!(lock(&fixture.shelf.directories).held.len() <= SHELF_TIDY_AT);
+    let (directories, files) = fixture.shelf.held_counts();
+    assert!(files <= SHELF_TIDY_AT);
+    assert!(directories <= SHELF_TIDY_AT);
 }
 
 #[test]
@@ -330,4 +335,8 @@ fn a_tree_holds_what_it_was_told_to_keep() {
     assert_eq!(Arc::strong_count(&kept), 2);
     drop(clone);
     assert_eq!(Arc::strong_count(&kept), 1);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,7 +24,7 @@ const LIMITS: &str = "
 | YAML nodes; nodes after aliases and merges | 500,000; 1,000,000 |
 | a file that is served as text or bytes | 16 MB |
 | a request's path; names or profiles in it | 8 KB; 64 |
-| live labels; answers kept for a label; paths that these looked for | 1,000; 20,000; 2,000,000 |
+| live labels; answers kept; paths that these looked for | 1,000; 20,000; 2,000,000 |
 | resolutions at a time; requests that wait for one | 8; 2,048, then 503 |
 | ancestors looked at for a last good revision | 1,000 |
 | a directory source | 256 MB, 100,000 entries |
