@@ -46,6 +46,21 @@ pub struct Flags {
     /// Threads that answer requests [default: one for each processor]
     #[arg(long, value_name = "COUNT", env = "HEADWATER_WORKERS")]
     pub workers: Option<usize>,
+    /// Whether an environment without any property source is an answer [default: true]
+    #[arg(long, value_name = "BOOL", env = "HEADWATER_ACCEPT_EMPTY")]
+    pub accept_empty: Option<bool>,
+    /// Whether one source that fails, fails the answer [default: true]
+    #[arg(long, value_name = "BOOL", env = "HEADWATER_FAIL_ON_COMPOSITE_ERROR")]
+    pub fail_on_composite_error: Option<bool>,
+    /// A property that every environment has, above all others; in the variable one on each line
+    #[arg(
+        long = "override",
+        value_name = "KEY=VALUE",
+        env = "HEADWATER_OVERRIDES",
+        hide_env_values = true,
+        value_delimiter = '\n'
+    )]
+    pub overrides: Vec<String>,
 }
 
 /// `headwater.toml`.
@@ -179,7 +194,10 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
             problems.push(format!("source {}: uri is missing", index + 1));
         }
     }
-    let overrides = flatten(&file.overrides, &mut problems);
+    let overrides = match flags.overrides.is_empty() {
+        true => flatten(&file.overrides, &mut problems),
+        false => pairs(&flags.overrides, &mut problems),
+    };
     let workers = flags.workers.or(file.workers);
     if workers == Some(0) {
         problems.push("workers: at least 1".to_owned());
@@ -193,11 +211,30 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
         tls,
         token_file: flags.token_file.or(file.token_file),
         workers,
-        accept_empty: file.accept_empty.unwrap_or(true),
-        fail_on_composite_error: file.fail_on_composite_error.unwrap_or(true),
+        accept_empty: flags.accept_empty.or(file.accept_empty).unwrap_or(true),
+        fail_on_composite_error: flags
+            .fail_on_composite_error
+            .or(file.fail_on_composite_error)
+            .unwrap_or(true),
         overrides,
         sources,
     })
+}
+
+/// `KEY=VALUE` texts; blank ones, such as the last line of a variable, say nothing.
+fn pairs(texts: &[String], problems: &mut Vec<String>) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for text in texts.iter().map(|text| text.trim_end_matches('\r')) {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                pairs.push((key.trim().to_owned(), value.replace("\\{", "{")));
+            }
+            _ if text.trim().is_empty() => {}
+            // Not repeated: it may be a value whose key was forgotten.
+            _ => problems.push("override: not of the form KEY=VALUE".to_owned()),
+        }
+    }
+    pairs
 }
 
 /// `[overrides]` as flat keys; values are strings, with Spring's escapes taken out (specification, section 14).
@@ -319,6 +356,24 @@ mod tests {
         for part in ["listen", "prefix", "tls_cert", "uri is missing"] {
             assert!(error.contains(part), "{part}: {error}");
         }
+    }
+
+    #[test]
+    fn overrides_of_the_command_line_take_the_place_of_the_files() {
+        let flags = Flags {
+            overrides: vec!["a.b=x=y".to_owned(), "c=".to_owned(), String::new()],
+            accept_empty: Some(false),
+            ..Flags::default()
+        };
+        let settings = lower(flags, File::default()).unwrap();
+        assert_eq!(
+            settings.overrides,
+            [("a.b".to_owned(), "x=y".to_owned()), ("c".to_owned(), String::new())]
+        );
+        assert!(!settings.accept_empty);
+        let flags = Flags { overrides: vec!["s3cret".to_owned()], ..Flags::default() };
+        let error = lower(flags, File::default()).unwrap_err().to_string();
+        assert_eq!(error, "override: not of the form KEY=VALUE");
     }
 
     #[test]

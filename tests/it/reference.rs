@@ -11,7 +11,8 @@ const HEAD: &str = "# Reference
 
 What the program says of itself; written by `UPDATE_REFERENCE=1 cargo test --test it reference`.
 
-Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags. Exit codes: 0 done, 1 the answer is no, 2 it
+Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags; what belongs to
+one source only, but for its address, stands in the file. Exit codes: 0 done, 1 the answer is no, 2 it
 did not work. `HEADWATER_LOG` says how much is logged (`info`, `debug`, `headwater=trace`).
 ";
 
