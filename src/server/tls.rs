@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use notify::event::{AccessKind, AccessMode};
@@ -17,6 +17,8 @@ use super::StartError;
 
 /// How long the files must be quiet before they are read: both are written one after the other.
 const QUIET: Duration = Duration::from_millis(100);
+/// How long a directory that never is quiet may put that off.
+const QUIET_MAX: Duration = Duration::from_secs(2);
 
 /// A certificate and its key that follow their files. The watch ends when this is dropped.
 pub(super) struct Reloading {
@@ -95,7 +97,8 @@ impl Follower {
     /// Ends when the watcher is dropped.
     fn follow(&self, changes: &std::sync::mpsc::Receiver<()>) {
         while changes.recv().is_ok() {
-            while changes.recv_timeout(QUIET).is_ok() {}
+            let at_last = Instant::now() + QUIET_MAX;
+            while Instant::now() < at_last && changes.recv_timeout(QUIET).is_ok() {}
             match read(&self.certificate, &self.key) {
                 Ok(key) if key.cert == self.current.0.load().cert => {}
                 Ok(key) => {
