@@ -144,3 +144,33 @@ mod tests {
         }
     }
 }
+
+/// What the tests of the formats share.
+#[cfg(test)]
+mod testing {
+    use super::{Format, parse};
+
+    /// Key, value, line and column of every property.
+    #[track_caller]
+    pub(super) fn check(format: Format, text: &str, expected: &[(&str, &str, u32, u32)]) {
+        let documents = parse(format, text.as_bytes()).unwrap();
+        let properties = documents.iter().flat_map(|document| &document.properties);
+        let rows: Vec<_> = properties
+            .map(|row| (&*row.key, row.value.text(), row.position.line, row.position.column))
+            .collect();
+        assert_eq!(rows, expected, "{text}");
+    }
+
+    /// Place and reason of a refusal.
+    #[track_caller]
+    pub(super) fn check_refused(
+        format: Format,
+        text: &str,
+        place: Option<(u32, u32)>,
+        message: &str,
+    ) {
+        let error = parse(format, text.as_bytes()).map(|documents| documents.len()).unwrap_err();
+        let position = error.position.map(|position| (position.line, position.column));
+        assert_eq!((position, error.message.as_str()), (place, message));
+    }
+}

@@ -99,23 +99,16 @@ impl Flattener<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{Format, testing};
 
     #[track_caller]
     fn check(text: &str, expected: &[(&str, &str, u32, u32)]) {
-        let documents = parse(text.as_bytes()).unwrap();
-        let rows: Vec<_> = documents.iter().flat_map(|document| &document.properties).collect();
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|row| (&*row.key, row.value.text(), row.position.line, row.position.column))
-            .collect();
-        assert_eq!(rows, expected, "{text}");
+        testing::check(Format::Toml, text, expected);
     }
 
     #[track_caller]
     fn check_refused(text: &str, place: Option<(u32, u32)>, message: &str) {
-        let error = parse(text.as_bytes()).map(|documents| documents.len()).unwrap_err();
-        let position = error.position.map(|position| (position.line, position.column));
-        assert_eq!((position, error.message.as_str()), (place, message));
+        testing::check_refused(Format::Toml, text, place, message);
     }
 
     #[test]
