@@ -121,7 +121,7 @@ where
         Either::Right(Box::pin(async move {
             let response = answered.await?;
             if let Some((path, query)) = asked
-                && response.status() == StatusCode::OK
+                && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED)
                 && let Some(door) = http.store.door(&caller, &query)
             {
                 paths.borrow_mut().remember(path, query, door);

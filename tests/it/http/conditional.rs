@@ -1,7 +1,7 @@
 //! Entity tags, 304, and that the short way and the long way to an answer are the same to a client.
 
 use super::shop;
-use crate::fixture::{Reply, Repository, Server};
+use crate::fixture::{Reply, Repository, Server, eventually};
 
 const V2: &str = "application/vnd.spring-cloud.config-server.v2+json";
 
@@ -110,4 +110,21 @@ fn invariant_5_two_servers_at_one_revision_give_the_same_bytes() {
         assert_eq!(one, other, "{path}");
         assert_eq!(one.status, 200);
     }
+}
+
+#[test]
+fn a_client_that_only_ever_hears_304_is_told_of_a_change() {
+    let (repository, server) = shop();
+    let tag = etag(&server.get("/orders/dev?bypass").expect(200));
+    let ask = || server.get_with("/orders/dev", &[("If-None-Match", &tag)]);
+    let first = ask().expect(304);
+    for _ in 0..3 {
+        let again = ask().expect(304);
+        for header in ["etag", "vary", "headwater-revision"] {
+            assert_eq!(again.header(header), first.header(header), "{header}");
+        }
+    }
+    let revision = repository.commit("//- orders-dev.yml\nchanged: yes\n");
+    eventually("the change is told", || ask().status == 200);
+    assert_eq!(ask().header("headwater-revision"), Some(revision.as_str()));
 }
