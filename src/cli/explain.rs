@@ -1,5 +1,6 @@
 //! `headwater explain`: which file and line sets a key, and what it overrides.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -49,11 +50,12 @@ fn settings_of<'a>(
 ) -> Vec<(&'a Property, &'a PropertySource, bool)> {
     let is_prefix = key.ends_with(['.', '[']);
     let mut found: Vec<(&Property, &PropertySource, bool)> = Vec::new();
+    let mut won = HashSet::new();
     for source in &environment.sources {
         for property in source.properties() {
             let matches = *property.key == *key || is_prefix && property.key.starts_with(key);
             if matches {
-                let wins = !found.iter().any(|(known, ..)| known.key == property.key);
+                let wins = won.insert(&*property.key);
                 found.push((property, source, wins));
             }
         }

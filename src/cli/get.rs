@@ -1,5 +1,6 @@
 //! `headwater get`: what a service would be configured with, from a running server or straight from a source.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,6 @@ use clap::ValueEnum;
 use headwater_client::{Client, Error};
 
 use super::output;
-use crate::change;
 use crate::model::Environment;
 use crate::placeholder::{Lookup, Resolver};
 use crate::render::flat::{self, Placeholders};
@@ -115,26 +115,23 @@ fn from_server(arguments: &Arguments) -> anyhow::Result<Result<(Environment, Str
 
 /// Every effective key with its value and the source it comes from, sorted.
 fn table(environment: &Environment, placeholders: Placeholders) -> anyhow::Result<String> {
-    let effective = change::effective(environment);
+    // Highest precedence first: who comes first has it.
+    let mut effective = BTreeMap::new();
+    for source in &environment.sources {
+        for property in source.properties() {
+            effective.entry(&*property.key).or_insert((&property.value, &*source.name));
+        }
+    }
     let lookup = Lookup::new(environment);
-    let mut rows = Vec::new();
-    for (key, value) in effective {
-        let source = environment
-            .sources
-            .iter()
-            .find(|source| source.properties().iter().any(|property| property.key == key));
+    let mut rows = Vec::with_capacity(effective.len());
+    for (key, (value, source)) in effective {
         let text = match placeholders {
             Placeholders::Keep => value.text().into(),
             Placeholders::Resolve => {
                 Resolver::new(&lookup, value.text().len()).value(value.text())?
             }
         };
-        rows.push(vec![
-            key.to_string(),
-            output::one_line(&text),
-            source.map_or_else(String::new, |source| source.name.to_string()),
-        ]);
+        rows.push(vec![key.to_owned(), output::one_line(&text), source.to_owned()]);
     }
-    rows.sort();
     Ok(output::table(&rows))
 }
