@@ -8,25 +8,20 @@ use crate::render::Representation;
 
 /// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
 pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
+    let accepted = accepted(headers);
+    if accepted.is_empty() {
+        return Some(Representation::V1);
+    }
     let mut best: Option<(u32, Representation)> = None;
-    let mut asked = false;
-    for value in headers.get_all(header::ACCEPT) {
-        for item in value.to_str().unwrap_or_default().split(',') {
-            asked |= !item.trim().is_empty();
-            let (media_type, quality) = media_range(item);
-            let Some(representation) = representation_of(&media_type) else {
-                continue;
-            };
-            if quality > 0 && best.is_none_or(|(known, _)| quality > known) {
-                best = Some((quality, representation));
-            }
+    for (media_type, quality) in &accepted {
+        if let Some(representation) = representation_of(media_type)
+            && *quality > 0
+            && best.is_none_or(|(known, _)| *quality > known)
+        {
+            best = Some((*quality, representation));
         }
     }
-    match best {
-        Some((_, representation)) => Some(representation),
-        None if asked => None,
-        None => Some(Representation::V1),
-    }
+    best.map(|(_, representation)| representation)
 }
 
 /// The media type of server-sent events.
@@ -87,8 +82,8 @@ pub(super) fn wants_binary(headers: &HeaderMap) -> Result<bool, Fault> {
 
 /// The media types that are wanted, each with its quality in thousandths.
 fn accepted(headers: &HeaderMap) -> Vec<(String, u32)> {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let items = accept.unwrap_or_default().split(',');
+    let values = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let items = values.flat_map(|value| value.split(','));
     items.filter(|item| !item.trim().is_empty()).map(media_range).collect()
 }
 
