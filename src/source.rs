@@ -12,7 +12,7 @@ mod open;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::model::{Label, Revision};
 use crate::snapshot::Snapshot;
@@ -110,8 +110,4 @@ async fn blocking<T: Send + 'static>(
             message: "reading was interrupted".to_owned(),
         }),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,6 +27,7 @@ use crate::model::{ContentId, Environment, Label, Problem, Query, Revision};
 use crate::resolve;
 use crate::snapshot::Snapshot;
 use crate::source::{Source, SourceError};
+use crate::sync::lock;
 use crate::tree::TreeError;
 
 pub use answer::{Answer, Content, Held, Served};
@@ -34,7 +35,7 @@ pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
 use cohort::Cohort;
 pub use labels::LABEL_COUNT_MAX;
 use labels::Labels;
-use live::{Live, Slot, View, lock};
+use live::{Live, Slot, View};
 pub use reader::{Door, Gone, Moment, Reader, Reading};
 
 /// The most answers that are kept, of all labels together; beyond it those nobody asks for are forgotten.

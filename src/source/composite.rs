@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use crate::model::{Label, Revision};
 use crate::snapshot::{Member, Snapshot};
-use crate::source::{BoxFuture, Outage, Source, SourceError, lock};
+use crate::source::{BoxFuture, Outage, Source, SourceError};
+use crate::sync::lock;
 
 /// For how many labels the parts are remembered.
 const LABEL_COUNT_MAX: usize = 1024;

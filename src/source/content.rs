@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::model::ContentId;
-use crate::source::lock;
+use crate::sync::lock;
 use crate::tree::{EntryKind, Objects, RawEntry, TreeError};
 
 /// All that some tree of one source holds.

@@ -18,7 +18,8 @@ use crate::model::{ContentId, Label, Revision};
 use crate::snapshot::{Layout, Member, Snapshot};
 use crate::source::content::{Contents, Kept, short};
 use crate::source::hints::{Hints, Place, Watched};
-use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels, lock};
+use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
+use crate::sync::lock;
 use crate::tree::{EntryKind, Shelf, Tree, TreeError};
 
 /// The folder that a request without a label gets, as in Spring.

@@ -12,7 +12,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
-use crate::source::lock;
+use crate::sync::lock;
 
 /// How long a source trusts that no hint means no change: some file systems send none.
 const RECHECK: Duration = Duration::from_secs(30);

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::model::{ContentId, Label, Revision};
 use crate::snapshot::{Ancestor, History, Layout, Member, Snapshot};
 use crate::source::content::{Contents, Intake, Kept, hash, short};
-use crate::source::{BoxFuture, Source, SourceError, labels, lock};
+use crate::source::{BoxFuture, Source, SourceError, labels};
+use crate::sync::lock;
 use crate::tree::{EntryKind, RawEntry, Shelf, Tree, TreeError, join};
 
 /// The branch that a request without a label gets.

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::OnceCell;
 
 use super::cohort::Cohort;
-use super::live::{Live, lock};
+use super::live::Live;
 use super::{ANSWER_COUNT_MAX, ASKED_PATH_COUNT_MAX};
 use crate::model::{Label, Query};
+use crate::sync::lock;
 
 /// The most labels that are served at a time; beyond it those nobody asks for are forgotten.
 pub const LABEL_COUNT_MAX: usize = 1_000;

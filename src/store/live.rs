@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -18,6 +18,7 @@ use super::build::{self, Additions};
 use crate::catalog::{self, Catalog};
 use crate::model::{Label, Query, Revision};
 use crate::snapshot::Snapshot;
+use crate::sync::{lock, read, write};
 use crate::tree::{Changes, TreeError};
 
 /// One revision of a label, whole.
@@ -102,17 +103,17 @@ impl Live {
 
     /// The slot of a query that was asked for before.
     pub(super) fn slot(&self, query: &Query) -> Option<Arc<Slot>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = read(&self.slots);
         slots.get(query).cloned()
     }
 
     pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = read(&self.slots);
         slots.values().cloned().collect()
     }
 
     pub(super) fn slot_count(&self) -> usize {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).len()
+        read(&self.slots).len()
     }
 
     pub(super) fn mark_used(&self, slot: &Slot) {
@@ -145,7 +146,7 @@ impl Live {
             }
             let view = self.view.load_full();
             let answer = build::build(query, &view.snapshot, view.sequence, additions, None)?;
-            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let mut slots = write(&self.slots);
             if self.view.load().sequence != view.sequence {
                 continue;
             }
@@ -185,7 +186,7 @@ impl Live {
                 made.insert(before.query.clone(), (slot, Arc::new(answer)));
             }
             // Answers that were asked for meanwhile were made from the old view, and go round once more.
-            let slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let slots = write(&self.slots);
             let late = slots.values().any(|slot| {
                 let answer = slot.answer.borrow();
                 !made.contains_key(&answer.query) && changes.concern(&answer)
@@ -211,7 +212,7 @@ impl Live {
 
     /// The answers that nobody holds, each with the seconds since it was asked for.
     pub(super) fn idle_answers(&self) -> Vec<(u64, Query)> {
-        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = read(&self.slots);
         let now = self.now_seconds();
         let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(slot) == 1);
         idle.map(|(query, slot)| {
@@ -223,7 +224,7 @@ impl Live {
     /// Forgets an answer unless somebody holds it: a watcher, a reader on its way in, or a publisher, who would otherwise
     /// replace an answer that is asked for no more. Gives the number of paths that it looked for.
     pub(super) fn forget(&self, query: &Query) -> Option<usize> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = write(&self.slots);
         if Arc::strong_count(slots.get(query)?) > 1 {
             return None;
         }
@@ -330,8 +331,4 @@ impl Differences {
             }),
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::{EntryKind, Objects, Tree, TreeError};
 use crate::format::{Format, ParseError};
 use crate::model::{ContentId, Document};
+use crate::sync::lock;
 
 /// A shelf forgets what nobody holds when it has grown to this many names since it was last tidied.
 pub(super) const SHELF_TIDY_AT: usize = 4096;
@@ -191,8 +192,4 @@ impl File {
     pub fn id(&self) -> ContentId {
         self.id
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,12 @@
 //! What trees do with links, paths, changes and what they share.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
 
 use super::shelf::SHELF_TIDY_AT;
 use super::*;
+use crate::sync::lock;
 
 /// An object store whose ids are made from the content, and which counts what it is asked for.
 #[derive(Default)]
@@ -335,8 +336,4 @@ fn a_tree_holds_what_it_was_told_to_keep() {
     assert_eq!(Arc::strong_count(&kept), 2);
     drop(clone);
     assert_eq!(Arc::strong_count(&kept), 1);
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

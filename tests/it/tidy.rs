@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may use of the others.
-const ROOMS: [(&str, &[&str]); 20] = [
+const ROOMS: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("format", &["model"]),
-    ("tree", &["model", "format"]),
+    ("tree", &["model", "format", "sync"]),
     ("snapshot", &["model", "tree"]),
     ("placeholder", &["model"]),
     ("reveal", &["model"]),
@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
     ("change", &["model"]),
     ("check", &["model", "tree", "snapshot", "resolve", "catalog", "change"]),
     ("access", &["model"]),
-    ("source", &["model", "tree", "snapshot"]),
+    ("source", &["model", "tree", "snapshot", "sync"]),
     (
         "store",
         &[
@@ -35,6 +35,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "check",
             "access",
             "source",
+            "sync",
         ],
     ),
     ("http", &["model", "placeholder", "render", "access", "store"]),
@@ -57,6 +58,7 @@ const ROOMS: [(&str, &[&str]); 20] = [
             "server",
         ],
     ),
+    ("sync", &[]),
     ("lib", &[]),
     ("main", &[]),
 ];

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
 use super::reach::Reach;
-use crate::source::{labels, lock};
+use crate::source::labels;
+use crate::sync::lock;
 
 /// What a name stands for just now.
 pub(super) struct Resolved {

@@ -8,7 +8,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository};
 use super::library;
 use crate::model::ContentId;
 use crate::source::content::plain_name;
-use crate::source::lock;
+use crate::sync::lock;
 use crate::tree::{EntryKind, Objects, RawEntry, TreeError};
 
 /// How many idle handles are kept; each has a few descriptors.
