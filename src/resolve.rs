@@ -4,6 +4,7 @@
 //! that record is what a change must touch to invalidate the answer.
 
 mod activation;
+mod differences;
 mod file;
 mod profiles;
 mod search;
@@ -17,6 +18,7 @@ use crate::snapshot::{Layout, Member, Snapshot, Style};
 use crate::tree::{EntryKind, File, Tree, TreeError, join};
 
 pub use activation::named_profiles;
+pub use differences::{Differences, touches};
 pub use file::{FoundFile, find_file};
 pub use search::directories;
 
