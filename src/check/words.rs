@@ -21,18 +21,36 @@ pub enum Manner {
     Warn,
 }
 
-/// The lines to print, without anything that could steer a terminal. There is no value of a property in them.
+/// All lines to print: what is wrong, then what comes of it.
 pub fn words(report: &Report, manner: Manner) -> Vec<String> {
+    let mut lines = findings(report);
+    lines.extend(outcome(report, manner));
+    lines
+}
+
+/// A line for each problem and each warning, with nothing in it that could steer a terminal, and no value of a property.
+pub fn findings(report: &Report) -> Vec<String> {
+    let mut lines = listed(&report.problems, "problems", Problem::to_string);
+    let warning = |warning: &Problem| format!("warning: {warning}");
+    lines.extend(listed(&report.warnings, "warnings", warning));
+    plain_all(&lines)
+}
+
+/// What changes, what was looked at, and what comes of it.
+pub fn outcome(report: &Report, manner: Manner) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(listed(&report.problems, Problem::to_string));
-    lines.extend(listed(&report.warnings, |warning| format!("warning: {warning}")));
-    if report.problems.is_empty() || manner == Manner::Warn {
+    let is_refused = !report.problems.is_empty() && manner == Manner::Refuse;
+    if report.is_compared && !is_refused {
         lines.extend(changes(&report.changes));
     }
     lines.push(summary(report));
     if manner == Manner::Warn && !report.problems.is_empty() {
         lines.push("would have been refused: accepted because push.checks = warn".to_owned());
     }
+    plain_all(&lines)
+}
+
+fn plain_all(lines: &[String]) -> Vec<String> {
     lines.iter().map(|line| plain(line)).collect()
 }
 
@@ -54,10 +72,10 @@ fn summary(report: &Report) -> String {
     format!("checked {}, {environments}: {found}{warned}", plural(*file_count, "file"))
 }
 
-fn listed<T>(items: &[T], say: impl Fn(&T) -> String) -> Vec<String> {
+fn listed<T>(items: &[T], noun: &str, say: impl Fn(&T) -> String) -> Vec<String> {
     let mut lines: Vec<String> = items.iter().take(LINE_COUNT_MAX).map(say).collect();
     if items.len() > LINE_COUNT_MAX {
-        lines.push(format!("and {} more", count(items.len() - LINE_COUNT_MAX)));
+        lines.push(format!("and {} more {noun}", count(items.len() - LINE_COUNT_MAX)));
     }
     lines
 }

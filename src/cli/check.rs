@@ -45,9 +45,10 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.output {
         Output::Json => output::print(&format!("{}\n", as_json(&report)))?,
         Output::Table => {
-            for line in check::words(&report, Manner::Refuse) {
+            for line in check::findings(&report) {
                 output::print(&format!("{line}\n"))?;
             }
+            check::outcome(&report, Manner::Refuse).iter().for_each(|line| eprintln!("{line}"));
         }
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
