@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may use of the others.
-const ROOMS: [(&str, &[&str]); 21] = [
+const ROOMS: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("format", &["model"]),
     ("tree", &["model", "format", "sync"]),
@@ -40,7 +40,8 @@ const ROOMS: [(&str, &[&str]); 21] = [
     ),
     ("http", &["model", "placeholder", "render", "access", "store"]),
     ("settings", &[]),
-    ("server", &["model", "access", "source", "store", "http", "settings"]),
+    ("data", &[]),
+    ("server", &["model", "access", "source", "store", "http", "settings", "data"]),
     (
         "cli",
         &[
@@ -64,7 +65,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
 ];
 
 /// Where each crate, and each door to the machine, is allowed.
-const DOORS: [(&str, &[&str]); 17] = [
+const DOORS: [(&str, &[&str]); 18] = [
     ("git2", &["source/git"]),
     ("notify", &["source", "server"]),
     ("actix_web", &["http", "server"]),
@@ -72,6 +73,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("actix_service", &["http", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["server"]),
+    ("rustix", &["data", "push", "source"]),
     ("clap", &["cli", "settings", "main"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
@@ -79,9 +81,9 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("headwater_wire", &["render", "cli"]),
     ("prometheus_client", &["http"]),
     ("tokio", &["http/watch", "source", "store", "server", "cli"]),
-    ("std::fs", &["source", "settings", "server"]),
+    ("std::fs", &["source", "settings", "server", "data", "push"]),
     ("std::net", &["settings", "server", "cli"]),
-    ("std::env", &["main"]),
+    ("std::env", &["main", "settings"]),
 ];
 
 fn root() -> PathBuf {
