@@ -123,7 +123,8 @@ pub struct EnvironmentChange {
 }
 
 /// Checks a snapshot against the one before it, or on its own. What is in use comes first, in the order given; whoever knows
-/// what was asked for to make it leaves out what the change cannot touch.
+/// what was asked for to make it leaves out what the change cannot touch. The older one is read as though it stood at the
+/// label of the new one.
 ///
 /// # Errors
 /// When a source cannot be read.
@@ -133,6 +134,8 @@ pub fn check(
     in_use: &[InUse],
     terms: &Terms,
 ) -> Result<Report, TreeError> {
+    let old = old.map(|old| at_label_of(new, old));
+    let old = old.as_ref();
     let mut check = Check {
         new,
         old,
@@ -151,6 +154,14 @@ pub fn check(
     }
     check.environments(in_use)?;
     Ok(check.finish())
+}
+
+fn at_label_of(new: &Snapshot, old: &Snapshot) -> Snapshot {
+    let mut old = old.clone();
+    for (old, new) in old.members.iter_mut().zip(&new.members) {
+        old.label.clone_from(&new.label);
+    }
+    old
 }
 
 /// The most problems, and the most warnings, that one report holds.

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod change;
 pub mod check;
 pub mod cli;
+pub mod data;
 pub mod format;
 pub mod http;
 pub mod model;

@@ -4,6 +4,7 @@ mod tls;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::http::{self, Hot, Http, Metrics, Token, WATCHER_COUNT_MAX, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::settings::{Settings, SourceSettings};
 use crate::source::composite::Composite;
+use crate::source::git::Incoming;
 use crate::source::{self, OpenError, OpenOptions, Source};
 use crate::store::{Additions, Store};
 
@@ -67,14 +69,29 @@ pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
 }
 
 fn open_one(settings: &SourceSettings) -> Result<Arc<dyn Source>, OpenError> {
-    let options = OpenOptions {
+    source::open(&settings.uri, options(settings))
+}
+
+/// A repository that is not the server's own together with what it is receiving, read as the settings of a source say.
+///
+/// # Errors
+/// When there is no repository, or none that can be read.
+pub fn open_incoming(
+    settings: &SourceSettings,
+    git_directory: &Path,
+    object_directories: Vec<PathBuf>,
+) -> Result<Incoming, OpenError> {
+    source::open_incoming(git_directory, object_directories, &options(settings))
+}
+
+fn options(settings: &SourceSettings) -> OpenOptions {
+    OpenOptions {
         name: settings.name.clone(),
         default_label: settings.default_label.clone(),
         search_paths: settings.search_paths.clone(),
         patterns: settings.patterns.clone(),
         json: settings.json,
-    };
-    source::open(&settings.uri, options)
+    }
 }
 
 /// What the settings add to every environment.

@@ -12,6 +12,8 @@ const FILE: &str = "headwater.toml";
 const DEFAULT_SOURCE: &str = "./config-repo";
 /// Where the server listens when nothing else is said.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8888";
+/// Where the server keeps what it keeps when nothing else is said.
+const DEFAULT_DATA: &str = "./headwater-data";
 
 /// Everything a server can be told on the command line or in its environment.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -28,6 +30,15 @@ pub struct Flags {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8888]
     #[arg(long, value_name = "ADDRESS", env = "HEADWATER_LISTEN")]
     pub listen: Option<String>,
+    /// Directory for what the server keeps: hosted repositories, mirrors [default: ./headwater-data, made when needed]
+    #[arg(long, value_name = "DIR", env = "HEADWATER_DATA")]
+    pub data: Option<PathBuf>,
+    /// Directory whose files are the first commit of a hosted repository that is made
+    #[arg(long, value_name = "DIR", env = "HEADWATER_SEED")]
+    pub seed: Option<PathBuf>,
+    /// File with the token that a push needs; the variable HEADWATER_PUSH_TOKEN may hold the token itself
+    #[arg(long, value_name = "FILE", env = "HEADWATER_PUSH_TOKEN_FILE")]
+    pub push_token_file: Option<PathBuf>,
     /// Settings file [default: headwater.toml, where there is one]
     #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG")]
     pub config: Option<PathBuf>,
@@ -75,6 +86,8 @@ struct File {
     workers: Option<usize>,
     accept_empty: Option<bool>,
     fail_on_composite_error: Option<bool>,
+    data: Option<PathBuf>,
+    push: PushSettings,
     overrides: toml::Table,
     source: Vec<SourceSettings>,
 }
@@ -83,7 +96,7 @@ struct File {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceSettings {
-    /// A path, or a `file:` URI.
+    /// A path, a `file:` URI, or `hosted:<name>`.
     pub uri: String,
     /// The stable base of names in answers; the URI without it.
     pub name: Option<String>,
@@ -95,6 +108,74 @@ pub struct SourceSettings {
     pub patterns: Vec<String>,
     /// Whether `.json` files are configuration.
     pub json: bool,
+    /// The directory whose files are the first commit of a hosted repository that is made.
+    pub seed: Option<PathBuf>,
+}
+
+/// `[push]`: what is asked of a push to a hosted repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushSettings {
+    /// Where the token that a push needs is.
+    pub token_file: Option<PathBuf>,
+    /// The token itself; from the environment only.
+    #[serde(skip)]
+    pub token: Option<Secret>,
+    /// What becomes of a push with problems.
+    pub checks: Checks,
+    /// Whether a placeholder that nothing resolves is a problem.
+    pub strict: bool,
+    /// Whether a branch may be moved to a commit that does not follow the one it is at.
+    pub allow_force: bool,
+    /// Whether a branch or a tag may be deleted.
+    pub allow_delete: bool,
+    /// The longest that the checks of one push take, in seconds; what was not reached is said.
+    pub check_seconds_max: u64,
+    /// The largest pack that is taken, in bytes.
+    pub pack_bytes_max: u64,
+}
+
+impl Default for PushSettings {
+    fn default() -> Self {
+        Self {
+            token_file: None,
+            token: None,
+            checks: Checks::Refuse,
+            strict: false,
+            allow_force: false,
+            allow_delete: false,
+            check_seconds_max: 5,
+            pack_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// What becomes of a push with problems.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Checks {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It is taken, with a warning to who pushes and in the log: for emergencies.
+    Warn,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 /// What a server runs with.
@@ -114,6 +195,10 @@ pub struct Settings {
     pub accept_empty: bool,
     /// Whether a source that fails, fails the answer.
     pub fail_on_composite_error: bool,
+    /// What the server keeps stands here; made when a source needs it.
+    pub data: PathBuf,
+    /// What is asked of a push.
+    pub push: PushSettings,
     /// Properties that every environment has, above all others.
     pub overrides: Vec<(String, String)>,
     /// At least one, the first one winning.
@@ -186,6 +271,9 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
         let short = |uri: &String| SourceSettings { uri: uri.clone(), ..Default::default() };
         sources = flags.source.iter().map(short).collect();
     }
+    if flags.seed.is_some() {
+        seed(&mut sources, flags.seed, &mut problems);
+    }
     if sources.is_empty() {
         sources.push(SourceSettings { uri: DEFAULT_SOURCE.to_owned(), ..Default::default() });
     }
@@ -198,6 +286,12 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
         true => flatten(&file.overrides, &mut problems),
         false => pairs(&flags.overrides, &mut problems),
     };
+    let mut push = file.push;
+    push.token_file = flags.push_token_file.or(push.token_file);
+    push.token = push_token();
+    if push.token.is_some() && push.token_file.is_some() {
+        problems.push("push: the token stands in a file and in the environment".to_owned());
+    }
     let workers = flags.workers.or(file.workers);
     if workers == Some(0) {
         problems.push("workers: at least 1".to_owned());
@@ -216,9 +310,27 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
             .fail_on_composite_error
             .or(file.fail_on_composite_error)
             .unwrap_or(true),
+        data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
+        push,
         overrides,
         sources,
     })
+}
+
+/// The one hosted repository is what a seed without a name is for.
+fn seed(sources: &mut [SourceSettings], seed: Option<PathBuf>, problems: &mut Vec<String>) {
+    let mut hosted = sources.iter_mut().filter(|source| source.uri.starts_with("hosted:"));
+    match (hosted.next(), hosted.next()) {
+        (Some(source), None) => source.seed = seed,
+        (None, _) => problems.push("seed: there is no hosted: source".to_owned()),
+        _ => problems.push("seed: there are several hosted: sources, give each its own".to_owned()),
+    }
+}
+
+/// The token that a push needs, where the environment says it.
+fn push_token() -> Option<Secret> {
+    let token = std::env::var("HEADWATER_PUSH_TOKEN").ok()?;
+    Some(token.trim()).filter(|token| !token.is_empty()).map(|token| Secret(token.to_owned()))
 }
 
 /// `KEY=VALUE` texts; blank ones, such as the last line of a variable, say nothing.
@@ -292,12 +404,32 @@ accept_empty = true
 # Whether one source that fails, fails the answer; otherwise it is left out.
 fail_on_composite_error = true
 
+# Directory for what the server keeps: hosted repositories, mirrors. Made when a source needs it; one server at a time.
+data = "./headwater-data"
+
+# What is asked of a push to a hosted repository.
+[push]
+# File with the token that a push needs, as the password of Basic or as Bearer; without one, pushes come from this
+# machine only. The variable HEADWATER_PUSH_TOKEN may hold the token itself.
+# token_file = "push-token"
+# What becomes of a push with problems: "refuse", or "warn" to take it all the same.
+checks = "refuse"
+# Whether a placeholder that nothing resolves is a problem; otherwise it is a warning.
+strict = false
+# Whether a branch may be moved to a commit that does not follow the one it is at, and whether it may be deleted.
+allow_force = false
+allow_delete = false
+# The longest that the checks of one push take; what was not reached is said.
+check_seconds_max = 5
+# The largest pack that is taken.
+pack_bytes_max = 268435456
+
 # Properties that every environment has, above all others.
 [overrides]
 
 # Where configuration comes from; several make a composite, the first one winning.
 [[source]]
-# A git repository, bare or not, or a plain directory.
+# A git repository, bare or not, a plain directory, or hosted:<name> for a repository that the server keeps.
 uri = "./config-repo"
 # Stable base of the names in answers; the uri when it is left out.
 # name = "shop"
@@ -309,6 +441,8 @@ search_paths = []
 patterns = []
 # Whether .json files are configuration.
 json = false
+# Directory whose files are the first commit of a hosted repository that is made.
+# seed = "./config-repo"
 "#;
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn report(layout: Arc<Layout>, old: &str, change: &str, in_use: &[InUse], terms:
 #[track_caller]
 fn check_change(old: &str, change: &str, expected: &[&str]) {
     let report = report(layout(&[]), old, change, &[], &Terms::new(Strictness::Lenient));
-    let lines = words(&report, Manner::Refuse);
+    let lines = words(&report, Manner::Tell);
     assert_eq!(lines, expected, "{lines:#?}");
 }
 

@@ -12,9 +12,16 @@ const KEY_COUNT_MAX: usize = 6;
 /// The longest line, in characters.
 const LINE_LENGTH_MAX: usize = 400;
 
+/// What is said behind the problems of a push.
+const REFUSED: &str = "refused: nothing has moved; put it right, commit and push again";
+/// The same where checks only warn.
+const WARNED: &str = "would have been refused: accepted because push.checks = warn";
+
 /// What problems lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
+    /// Nothing: somebody asked, and is told.
+    Tell,
     /// Nothing moves.
     Refuse,
     /// They are said, and the change is taken nevertheless: `push.checks = warn`.
@@ -39,13 +46,15 @@ pub fn findings(report: &Report) -> Vec<String> {
 /// What changes, what was looked at, and what comes of it.
 pub fn outcome(report: &Report, manner: Manner) -> Vec<String> {
     let mut lines = Vec::new();
-    let is_refused = !report.problems.is_empty() && manner == Manner::Refuse;
-    if report.is_compared && !is_refused {
+    let is_good = report.problems.is_empty();
+    if report.is_compared && (is_good || manner == Manner::Warn) {
         lines.extend(changes(&report.changes));
     }
     lines.push(summary(report));
-    if manner == Manner::Warn && !report.problems.is_empty() {
-        lines.push("would have been refused: accepted because push.checks = warn".to_owned());
+    match manner {
+        Manner::Refuse if !is_good => lines.push(REFUSED.to_owned()),
+        Manner::Warn if !is_good => lines.push(WARNED.to_owned()),
+        _ => {}
     }
     plain_all(&lines)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
-use crate::source::git::{self, GitOptions, GitSource};
+use crate::source::git::{self, GitOptions, GitSource, Incoming};
 
 /// Why a source cannot be opened. For the operator: it names the configured path.
 #[derive(Debug, thiserror::Error)]
@@ -86,18 +86,35 @@ pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenErro
         return Err(OpenError::NotADirectory(path));
     }
     let is_repository = git::is_repository(&path);
-    let layout = Arc::new(Layout {
-        base: options.name.as_deref().unwrap_or(base_of(uri)).into(),
-        style: if is_repository { Style::Git } else { Style::Native },
-        search_paths: options.search_paths,
-        patterns: expand_patterns(&options.patterns),
-        json: options.json,
-    });
+    let style = if is_repository { Style::Git } else { Style::Native };
+    let layout = layout(uri, style, &options);
     let default_label = options.default_label;
     Ok(if is_repository {
         Arc::new(GitSource::open(path, GitOptions { layout, default_label })?)
     } else {
         Arc::new(DirectorySource::open(path, DirectoryOptions { layout, default_label })?)
+    })
+}
+
+/// Opens a git repository together with what it is receiving, for a hook. The options are as for [`open`].
+///
+/// # Errors
+/// When there is no repository, or none that can be read.
+pub fn open_incoming(
+    git_directory: &Path,
+    object_directories: Vec<PathBuf>,
+    options: &OpenOptions,
+) -> Result<Incoming, OpenError> {
+    Incoming::open(git_directory, object_directories, layout("hook", Style::Git, options))
+}
+
+fn layout(uri: &str, style: Style, options: &OpenOptions) -> Arc<Layout> {
+    Arc::new(Layout {
+        base: options.name.as_deref().unwrap_or(base_of(uri)).into(),
+        style,
+        search_paths: options.search_paths.clone(),
+        patterns: expand_patterns(&options.patterns),
+        json: options.json,
     })
 }
 

@@ -140,11 +140,7 @@ fn settings(server: &Value, place: &Path) -> Settings {
     }
     let overrides = server["overrides"].as_object().cloned().unwrap_or_default();
     Settings {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         prefix: server["prefix"].as_str().unwrap_or_default().to_owned(),
-        tls: None,
-        token_file: None,
-        workers: Some(1),
         accept_empty: server["accept_empty"].as_bool().unwrap_or(true),
         fail_on_composite_error: server["fail_on_composite_error"].as_bool().unwrap_or(true),
         overrides: overrides
@@ -155,6 +151,7 @@ fn settings(server: &Value, place: &Path) -> Settings {
             })
             .collect(),
         sources,
+        ..crate::fixture::settings("")
     }
 }
 
@@ -185,7 +182,7 @@ fn source_settings(source: &Value, place: &Path, in_group: bool) -> SourceSettin
         default_label: source["default_label"].as_str().map(str::to_owned),
         search_paths: texts("search_paths"),
         patterns,
-        json: false,
+        ..SourceSettings::default()
     }
 }
 
