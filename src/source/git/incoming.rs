@@ -73,11 +73,24 @@ impl Incoming {
         }))
     }
 
-    /// The id of the commit that `HEAD` leads to: what a branch that is made is compared with. None in an empty repository.
+    /// The branch that `HEAD` names, whether it is there or not: the one whose environments are known without a label.
     ///
     /// # Errors
     /// When the repository cannot be read.
     pub fn head(&self) -> Result<Option<String>, SourceError> {
+        let head = self.pool.with(|repository| {
+            let head = repository.find_reference("HEAD")?;
+            Ok(head.symbolic_target()?.map(str::to_owned))
+        });
+        let head = head.map_err(|error| self.unavailable(&error))?;
+        Ok(head.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+    }
+
+    /// The id of the commit that `HEAD` leads to: what a branch that is made is compared with. None in an empty repository.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn head_commit(&self) -> Result<Option<String>, SourceError> {
         let head = self.pool.with(label::resolve_head);
         let head = head.map_err(|error| self.unavailable(&error))?;
         Ok(head.map(|found| found.commit.to_string()))
