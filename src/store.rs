@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::{self, Action, Caller, Policy, Target};
 use crate::catalog::{self, Catalog};
+use crate::check::InUse;
 use crate::model::{ContentId, Environment, Label, Problem, Query, Revision};
 use crate::resolve;
 use crate::snapshot::Snapshot;
@@ -330,6 +331,23 @@ impl Store {
                 refresh::advance_now(self, live, actor)
             })
             .await;
+    }
+
+    /// What is served for a label just now, if it is live.
+    pub fn served(&self, label: &Label) -> Option<Arc<Snapshot>> {
+        let live = self.labels.live(label, Cohort::FIRST)?;
+        Some(Arc::clone(&live.view.load().snapshot))
+    }
+
+    /// The environments of a live label that somebody has asked for, with how many watch each.
+    pub fn in_use(&self, label: &Label) -> Vec<InUse> {
+        let live = self.labels.live(label, Cohort::FIRST);
+        let slots = live.map(|live| live.slots()).unwrap_or_default();
+        let in_use = slots.iter().map(|slot| InUse {
+            query: slot.answer.borrow().query.clone(),
+            watcher_count: slot.answer.receiver_count(),
+        });
+        in_use.collect()
     }
 
     /// Every live label.

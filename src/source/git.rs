@@ -12,6 +12,7 @@ mod pool;
 mod published;
 mod reach;
 mod refs;
+mod seed;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,7 @@ use crate::tree::Shelf;
 pub use self::incoming::Incoming;
 pub use self::library::prepare;
 pub use self::published::MovedReference;
+pub use self::seed::{SeedError, seed, sync};
 
 /// How a repository is served.
 #[derive(Debug, Clone)]

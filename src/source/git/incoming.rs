@@ -73,6 +73,23 @@ impl Incoming {
         }))
     }
 
+    /// Whether one commit follows another one, both given by their full ids.
+    ///
+    /// # Errors
+    /// As for [`Incoming::snapshot`].
+    pub fn follows(&self, new: &str, old: &str) -> Result<bool, SourceError> {
+        let (Ok(new), Ok(old)) = (Oid::from_str(new), Oid::from_str(old)) else {
+            return Ok(false);
+        };
+        let follows = self.pool.with(|repository| repository.graph_descendant_of(new, old));
+        Ok(new == old || follows.map_err(|error| self.unavailable(&error))?)
+    }
+
+    /// How its files are found and named.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
     /// The branch that `HEAD` names, whether it is there or not: the one whose environments are known without a label.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::lookup::branch_of;
 
 /// The branch of a `HEAD` that names none.
-const DEFAULT_BRANCH: &str = "main";
+pub(super) const DEFAULT_BRANCH: &str = "main";
 
 /// The table of published references.
 pub(super) struct Published {
