@@ -80,6 +80,30 @@ pub struct OpenOptions {
 /// When there is nothing that can be served.
 pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenError> {
     let path = path_of(uri)?;
+    open_path(path, uri, options)
+}
+
+/// Opens a repository that this server hosts, or hosted once. Without a server of its own it is read like any other.
+///
+/// # Errors
+/// When there is nothing that can be served.
+pub fn open_hosted(uri: &str, path: PathBuf, options: OpenOptions) -> Result<GitSource, OpenError> {
+    let default_label = options.default_label.clone();
+    GitSource::open_hosted(
+        path,
+        GitOptions { layout: layout(uri, Style::Git, &options), default_label },
+    )
+}
+
+/// Opens what stands at a path, under the name of an address.
+///
+/// # Errors
+/// When there is nothing that can be served.
+pub fn open_path(
+    path: PathBuf,
+    uri: &str,
+    options: OpenOptions,
+) -> Result<Arc<dyn Source>, OpenError> {
     let is_directory =
         std::fs::metadata(&path).map_err(|error| OpenError::unreadable(&path, &error))?.is_dir();
     if !is_directory {
@@ -146,8 +170,7 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
 }
 
 fn unsupported(uri: &str) -> Option<&'static str> {
-    const KINDS: [(&str, &str); 7] = [
-        ("hosted:", "hosted:"),
+    const KINDS: [(&str, &str); 6] = [
         ("etcd:", "etcd:"),
         ("http:", "http:"),
         ("https:", "https:"),
@@ -241,7 +264,6 @@ mod tests {
     #[test]
     fn what_is_to_come_is_refused_by_name_and_without_its_password() {
         for uri in [
-            "hosted:main",
             "etcd://host:2379/prefix",
             "https://user:hunter2@host/repo.git",
             "http://host",

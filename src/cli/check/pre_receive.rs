@@ -96,7 +96,7 @@ fn judge(incoming: &Incoming, update: &Update, terms: &Terms) -> anyhow::Result<
     };
     let old = match incoming.snapshot(&update.old, &update.branch)? {
         Some(old) => Some(old),
-        None => match incoming.head_commit()? {
+        None => match incoming.head()? {
             Some(head) => incoming.snapshot(&head, &update.branch)?,
             None => None,
         },
