@@ -23,7 +23,7 @@ use crate::change::{self, Change};
 use crate::model::{Label, Origin, Problem, PropertySource, Query};
 use crate::resolve::{self, Differences, Searched};
 use crate::snapshot::{Member, Snapshot};
-use crate::tree::TreeError;
+use crate::tree::{File, TreeError};
 
 pub use words::{Manner, findings, outcome, words};
 
@@ -76,7 +76,7 @@ pub struct Terms {
     pub overrides: Option<PropertySource>,
     /// The most environments that are resolved.
     pub environment_count_max: usize,
-    /// No environment is begun after this.
+    /// No file and no environment is begun after this.
     pub until: Option<Instant>,
 }
 
@@ -103,6 +103,8 @@ pub struct Report {
     pub changes: Vec<EnvironmentChange>,
     /// How many files were parsed.
     pub file_count: usize,
+    /// How many files were to be parsed: more than were if time ran out.
+    pub known_file_count: usize,
     /// How many environments were checked.
     pub environment_count: usize,
     /// How many environments the change concerns, as far as is known: more than were checked if time ran out.
@@ -216,41 +218,41 @@ impl Check<'_> {
                 paths
             }
         };
-        for path in paths {
-            self.file(member, before, path)?;
+        for path in paths.into_iter().filter(|path| is_looked_for(member, path)) {
+            self.file(member, before, &path)?;
         }
         Ok(())
     }
 
-    /// A configuration file has to parse where somebody looks for it. Elsewhere it counts where it is imported.
+    /// A configuration file has to parse.
     fn file(
         &mut self,
         member: &Member,
         before: Option<&Member>,
-        path: String,
+        path: &str,
     ) -> Result<(), TreeError> {
-        if !resolve::is_configuration(&member.layout, &path)
-            || resolve::searched(member, catalog::directory_of(&path)) == Searched::ByNobody
-        {
+        let Some(file) = member.tree.file(path)? else {
+            return Ok(());
+        };
+        self.report.known_file_count += 1;
+        if self.is_late() {
             return Ok(());
         }
-        let Some(problem) = self.parse(member, &path)? else {
+        self.report.file_count += 1;
+        let Some(problem) = parse_problem(member, path, &file)? else {
             return Ok(());
         };
         let was = match before {
-            Some(before) => parse_problem(before, &path)?.flatten(),
+            Some(before) => match before.tree.file(path)? {
+                Some(file) => parse_problem(before, path, &file)?,
+                None => None,
+            },
             None => None,
         };
         if !was.is_some_and(|was| is_same(&was, &problem)) {
             self.problems.add(problem);
         }
         Ok(())
-    }
-
-    fn parse(&mut self, member: &Member, path: &str) -> Result<Option<Problem>, TreeError> {
-        let parsed = parse_problem(member, path)?;
-        self.report.file_count += usize::from(parsed.is_some());
-        Ok(parsed.flatten())
     }
 
     /// Those in use first, then the known ones that the change may concern.
@@ -289,8 +291,11 @@ impl Check<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.report.environment_count >= self.terms.environment_count_max
-            || self.terms.until.is_some_and(|until| Instant::now() >= until)
+        self.report.environment_count >= self.terms.environment_count_max || self.is_late()
+    }
+
+    fn is_late(&self) -> bool {
+        self.terms.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// One environment, unless the change cannot touch it.
@@ -357,17 +362,20 @@ fn is_same(one: &Problem, other: &Problem) -> bool {
     (&one.origin.file, &one.key, &one.message) == (&other.origin.file, &other.key, &other.message)
 }
 
-/// Why a file does not parse, if there is a file and it does not.
-fn parse_problem(member: &Member, path: &str) -> Result<Option<Option<Problem>>, TreeError> {
-    let Some(file) = member.tree.file(path)? else {
-        return Ok(None);
-    };
-    let error = member.tree.documents(&file)?.err();
-    Ok(Some(error.map(|error| Problem {
+/// Whether somebody looks for a configuration file at this path. Elsewhere one counts where it is imported.
+fn is_looked_for(member: &Member, path: &str) -> bool {
+    resolve::is_configuration(&member.layout, path)
+        && resolve::searched(member, catalog::directory_of(path)) != Searched::ByNobody
+}
+
+/// Why a file does not parse, if it does not.
+fn parse_problem(member: &Member, path: &str, file: &File) -> Result<Option<Problem>, TreeError> {
+    let error = member.tree.documents(file)?.err();
+    Ok(error.map(|error| Problem {
         origin: Origin { file: path.into(), position: error.position },
         key: None,
         message: error.message,
-    })))
+    }))
 }
 
 #[cfg(test)]

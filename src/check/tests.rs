@@ -242,7 +242,7 @@ fn what_is_in_use_comes_first_with_its_watchers_and_in_the_time_there_is() {
     assert_eq!((late.environment_count, late.known_count), (0, 3));
     assert_eq!(
         words(&late, Manner::Refuse),
-        ["changes no environment", "checked 1 file, 0 of 3 environments: no problem"]
+        ["checked 0 of 1 file, 0 of 3 environments: no problem"]
     );
 }
 
