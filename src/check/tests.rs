@@ -534,3 +534,30 @@ fn words_are_bounded_and_cannot_steer_a_terminal() {
         "would have been refused: accepted because push.checks = warn"
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 200,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// Whatever is written, and wherever it is wrong: `report` looks for the canary in all that is said.
+    #[test]
+    fn a_report_never_says_a_value(
+        values in proptest::collection::vec("[0-9a-z:{}$\\[\\]\"',#&*!|>%@ -]{0,12}", 5),
+        quote in "[\"']?",
+        strict in proptest::bool::ANY,
+        is_first in proptest::bool::ANY,
+    ) {
+        let value = |at: usize| format!("{quote}s3cr3t{}s3cr3t{quote}", values[at]);
+        let files = format!(
+            "//- app.schema.json\n{SCHEMA}\n//- app.yml\nserver:\n  port: {}\n  name: {}\n  hosts: [{}]\n\
+             //- app-prod.properties\nserver.mode={}\nserver.other={}\nserver.hosts[x]=s3cr3t\n",
+            value(0), value(1), value(2), value(3), value(4),
+        );
+        let strictness = if strict { Strictness::Strict } else { Strictness::Lenient };
+        let old = if is_first { "" } else { "//- app.yml\nserver.port: 8080\n" };
+        let _ = report(layout(&[]), old, &files, &[], &Terms::new(strictness));
+    }
+}

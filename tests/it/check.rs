@@ -370,3 +370,13 @@ fn the_page_about_checks_shows_what_works() {
     }
     assert!(shown(&page, "sh").contains("git fetch origin main:base"));
 }
+
+#[test]
+fn a_schema_is_served_as_a_file_and_never_as_configuration() {
+    let repository = Repository::new(SHOP);
+    let server = crate::fixture::Server::start(&repository.uri());
+    let file = server.get("/orders/prod/main/orders.schema.json").expect(200);
+    assert!(file.text().contains("properties"));
+    let environment = server.get("/orders/prod").expect(200).text();
+    assert!(!environment.contains("schema"), "{environment}");
+}
