@@ -198,7 +198,7 @@ struct Check<'a> {
     report: Report,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     /// The files of one member that differ from what it was before.
     fn member(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
         let before = self
@@ -257,6 +257,7 @@ impl Check<'_> {
 
     /// Those in use first, then the known ones that the change may concern.
     fn environments(&mut self, in_use: &[InUse]) -> Result<(), TreeError> {
+        let terms: &'a Terms = self.terms;
         let mut seen: HashSet<Query> = HashSet::new();
         let mut left: usize = in_use.len();
         for InUse { query, watcher_count } in in_use {
@@ -269,7 +270,7 @@ impl Check<'_> {
                 self.report.known_count += left;
                 return Ok(());
             }
-            self.environment(query, *watcher_count)?;
+            self.environment(query, *watcher_count, &terms.rules)?;
             left -= 1;
         }
         if self.is_over() {
@@ -280,12 +281,18 @@ impl Check<'_> {
             None => catalog::catalog(self.new)?.queries(&Label::Default),
         };
         known.retain(|query| !seen.contains(query));
+        // What all share need not be whole by itself: the applications add to it. Nobody asks for it alone.
+        let is_all = known.iter().all(is_everyone);
         for (at, query) in known.iter().enumerate() {
             if self.is_over() {
                 self.report.known_count += known.len() - at;
                 return Ok(());
             }
-            self.environment(query, 0)?;
+            let rules = match is_everyone(query) && !is_all {
+                true => &[],
+                false => &terms.rules[..],
+            };
+            self.environment(query, 0, rules)?;
         }
         Ok(())
     }
@@ -299,7 +306,12 @@ impl Check<'_> {
     }
 
     /// One environment, unless the change cannot touch it.
-    fn environment(&mut self, query: &Query, watcher_count: usize) -> Result<(), TreeError> {
+    fn environment(
+        &mut self,
+        query: &Query,
+        watcher_count: usize,
+        rules: &[Rule],
+    ) -> Result<(), TreeError> {
         let overrides = self.terms.overrides.as_ref();
         let before = match self.old {
             Some(old) => Some(Resolution::of(old, query, overrides)?),
@@ -321,17 +333,22 @@ impl Check<'_> {
                 self.report.changes.push(EnvironmentChange { query, change, watcher_count });
             }
         }
-        self.judge(before.as_ref(), &after)
+        self.judge(before.as_ref(), &after, rules)
     }
 
     /// Adds what is wrong with an environment and was not wrong with it before.
-    fn judge(&mut self, before: Option<&Resolution>, after: &Resolution) -> Result<(), TreeError> {
-        let mut found = after.judge(&self.terms.rules, &mut self.schemas)?;
+    fn judge(
+        &mut self,
+        before: Option<&Resolution>,
+        after: &Resolution,
+        rules: &[Rule],
+    ) -> Result<(), TreeError> {
+        let mut found = after.judge(rules, &mut self.schemas)?;
         if found.is_empty() {
             return Ok(());
         }
         if let Some(before) = before {
-            let had = before.judge(&self.terms.rules, &mut self.schemas)?;
+            let had = before.judge(rules, &mut self.schemas)?;
             found.retain(|(_, problem)| !had.iter().any(|(_, had)| is_same(had, problem)));
         }
         for (severity, problem) in found {
@@ -355,6 +372,10 @@ impl Check<'_> {
 enum Severity {
     Problem,
     Warning,
+}
+
+fn is_everyone(query: &Query) -> bool {
+    &*query.application == catalog::EVERYONE
 }
 
 /// Whether two problems are the same wherever in the file they stand now.

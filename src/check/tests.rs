@@ -494,6 +494,19 @@ fn a_schema_alone_can_refuse_and_application_holds_for_all() {
 }
 
 #[test]
+fn what_all_share_need_not_be_whole_by_itself() {
+    let files = "//- application.schema.json\n{\"required\": [\"name\"]}\n\
+                 //- application.yml\nmail: help@${name}\n//- orders.yml\nname: s3cr3t\n";
+    check_alone(files, &[]);
+    check_alone(
+        "//- application.schema.json\n{\"required\": [\"name\"]}\n//- application.yml\na: 1\n",
+        &[
+            "application.schema.json:1:15: name: is missing in application/default (application.schema.json/required)",
+        ],
+    );
+}
+
+#[test]
 fn a_schema_is_never_configuration() {
     let source = MemorySource::new(layout(&[]));
     let files = "//- app.json\n{\"a\": 1}\n//- app.schema.json\n{\"title\": \"x\"}\n";
