@@ -124,7 +124,10 @@ impl Fault {
                 let types = [super::V1_TYPE, super::V2_TYPE].join(", ");
                 response.insert_header(("Accept", types));
             }
-            Self::Answer(_) | Self::TooManyWatchers | Self::Behind | Self::Git(Refused::Busy) => {
+            Self::Answer(_)
+            | Self::TooManyWatchers
+            | Self::Behind
+            | Self::Git(Refused::Busy | Refused::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
             }
             _ => {}

@@ -51,6 +51,8 @@ pub(super) enum Refused {
     Broken,
     /// Too many are at it.
     Busy,
+    /// What was moved last is not durable yet.
+    Unwritable,
     /// Git does not do it.
     Failed,
 }
@@ -64,7 +66,7 @@ impl Refused {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unwritable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -82,6 +84,7 @@ impl Refused {
             Self::TooSlow => "the request takes too long",
             Self::Broken => "the request cannot be read",
             Self::Busy => "too many clones, fetches and pushes at a time: try again",
+            Self::Unwritable => "the repository cannot be written just now: try again",
             Self::Failed => "git does not work on this server",
         }
     }
@@ -90,7 +93,8 @@ impl Refused {
 impl From<PushError> for Fault {
     fn from(error: PushError) -> Self {
         Self::Git(match error {
-            PushError::Busy | PushError::Unwritable => Refused::Busy,
+            PushError::Busy => Refused::Busy,
+            PushError::Unwritable => Refused::Unwritable,
             PushError::BrokenOff => Refused::Broken,
             PushError::Git(_) => {
                 tracing::error!(%error, "a request for a repository failed");

@@ -105,6 +105,13 @@ pub const OWN: [(&str, Own); 10] = [
     ("/actuator/health/readiness", Own::ActuatorReady),
 ];
 
+/// What git asks for, with the name of a repository in it.
+pub const GIT: [(&str, Git); 3] = [
+    ("/-/git/{repository}.git/info/refs", Git::Refs),
+    ("/-/git/{repository}.git/git-upload-pack", Git::UploadPack),
+    ("/-/git/{repository}.git/git-receive-pack", Git::ReceivePack),
+];
+
 /// First segments that name no application.
 const RESERVED: [&str; 6] = ["-", "actuator", "encrypt", "decrypt", "key", "monitor"];
 
@@ -437,6 +444,19 @@ mod tests {
         check("/foo/dev/main/", "no file");
         for path in
             ["/foo.yml", "/foo-dev", "/foo-dev.xml", "/foo", "/foo/", "/foo/dev/", "/foo-dev.yml/"]
+        {
+            check(path, "404");
+        }
+    }
+
+    #[test]
+    fn git_asks_under_the_name_of_a_repository() {
+        for (path, asked) in GIT {
+            check(&path.replace("{repository}", "shop"), &format!("git shop {asked:?}"));
+        }
+        check("/-/git/a%2Fb.git/info/refs", "git a/b Refs");
+        for path in
+            ["/-/git/shop/info/refs", "/-/git/shop.git/HEAD", "/-/git/shop.git/objects/info/packs"]
         {
             check(path, "404");
         }

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use super::{Permission, Service, Terms};
 
@@ -15,6 +17,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const PROCESSOR_SECONDS_MAX: u64 = 300;
 /// The memory that one process of git may map, in bytes; packs are mapped.
 const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// How long git may take to clean up when it is told to end.
+const CLEAN_UP_MAX: Duration = Duration::from_secs(5);
 /// What a file may be larger than the largest pack, in bytes.
 const FILE_BYTES_SLACK: u64 = 64 * 1024 * 1024;
 
@@ -136,9 +140,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Asks all of them to end, so that they clean up.
-    pub(super) fn ask_to_end(&self) {
+    /// Asks all of them to end, so that they clean up, and sees to it that they have ended.
+    pub(super) async fn end(&mut self) {
         self.signal(Signal::TERM);
+        if timeout(CLEAN_UP_MAX, self.child.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            // What cannot be waited for has been waited for.
+            let _ = self.child.wait().await;
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -66,6 +66,7 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
         host.source.published(reference)
     });
     if let Some(refusal) = refusal {
+        tracing::info!(repository = host.name, who = session.who.as_deref(), "push refused");
         return Verdict::refused(&refusal);
     }
     let references = question.updates.iter().map(|update| update.reference.clone()).collect();
@@ -79,6 +80,7 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
         Err(line) => return Verdict::refused(&line),
     };
     if findings.has_problems && host.terms.manner == Manner::Refuse {
+        tracing::info!(repository = host.name, who = session.who.as_deref(), "push refused");
         return Verdict { decision: Decision::Refused, lines: findings.lines };
     }
     if findings.has_problems {
@@ -180,6 +182,10 @@ impl Look {
         new: &str,
         findings: &mut Findings,
     ) -> Result<(), Box<dyn std::error::Error>> {
+        // An old commit under a new name brings nothing.
+        if old.is_none() && self.host.source.leads_to(new)? {
+            return Ok(());
+        }
         let head = self.host.source.head_branch().unwrap_or_default();
         let base = match old {
             Some(old) => Some(old.to_owned()),

@@ -118,6 +118,18 @@ impl GitSource {
         published.id(reference).map(|id| id.to_string())
     }
 
+    /// Whether a branch or a tag leads to a commit, given by its full id. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn leads_to(&self, commit: &str) -> Result<bool, SourceError> {
+        match self.inner.resolve(&Label::Named(commit.into())) {
+            Ok(_) => Ok(true),
+            Err(SourceError::UnknownLabel(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes over from the repository what these references stand for now; they have to be durable. Gives those that
     /// stand for something else than before, with what they stood for. Blocking.
     ///

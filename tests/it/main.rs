@@ -16,6 +16,7 @@ mod fleet;
 mod http;
 mod image;
 mod oracle;
+mod push;
 mod reference;
 mod secrets;
 mod sources;

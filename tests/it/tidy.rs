@@ -91,7 +91,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("prometheus_client", &["http"]),
     ("tokio", &["http/watch", "http/git", "push", "source", "store", "server", "cli"]),
     ("std::fs", &["source", "settings", "server", "data", "push"]),
-    ("std::net", &["settings", "server", "cli"]),
+    ("std::net", &["settings", "server", "cli", "push/hook"]),
     ("std::env", &["main", "settings", "push/command", "push/hook", "push/repository"]),
 ];
 
