@@ -10,7 +10,6 @@ mod shelf;
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::format::{self, Format, ParseError};
 use crate::model::{ContentId, Document};
@@ -162,7 +161,7 @@ impl Tree {
         let Some(format) = file.format else {
             return Ok(Ok(Arc::new([])));
         };
-        self.shelf.parsed.fetch_add(1, Ordering::Relaxed);
+        self.shelf.count_parsed();
         let bytes = self.shelf.objects.read_at_most(file.id, format::FILE_BYTES_MAX as u64)?;
         Ok(match bytes {
             Some(bytes) => format::parse(format, &bytes).map(Into::into),

@@ -40,6 +40,8 @@ pub(super) struct Live {
     pub(super) moves: Arc<AtomicU64>,
     /// One publisher at a time; readers never take it.
     publishing: Mutex<()>,
+    /// Held from before a snapshot is loaded until it is published.
+    pub(super) advancing: tokio::sync::Mutex<()>,
     /// The number of the present view, for those who wait for the label to move at all.
     pub(super) moved: watch::Sender<u64>,
     /// Whether the source no longer has the label. Apart from `moved`, so that a move wakes no watcher in vain.
@@ -87,6 +89,7 @@ impl Live {
             path_count: AtomicUsize::new(0),
             moves: Arc::default(),
             publishing: Mutex::default(),
+            advancing: tokio::sync::Mutex::default(),
             moved: watch::Sender::new(0),
             gone: watch::Sender::new(false),
             stale: Mutex::default(),

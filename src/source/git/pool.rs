@@ -21,15 +21,38 @@ const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The handles of one repository.
 pub(super) struct Pool {
     git_directory: PathBuf,
+    /// Directories of objects beyond the repository's own.
+    object_directories: Vec<PathBuf>,
     idle: Mutex<Vec<Repository>>,
 }
 
 impl Pool {
     /// Opens the first handle, which shows that libgit2 can read this repository.
     pub(super) fn open(git_directory: PathBuf) -> Result<Self, git2::Error> {
+        Self::open_with(git_directory, Vec::new())
+    }
+
+    /// The same, with objects that are not in the repository yet.
+    pub(super) fn open_with(
+        git_directory: PathBuf,
+        object_directories: Vec<PathBuf>,
+    ) -> Result<Self, git2::Error> {
         library::prepare();
-        let first = Repository::open_bare(&git_directory)?;
-        Ok(Self { git_directory, idle: Mutex::new(vec![first]) })
+        let pool = Self { git_directory, object_directories, idle: Mutex::default() };
+        let first = pool.handle()?;
+        pool.keep(first);
+        Ok(pool)
+    }
+
+    fn handle(&self) -> Result<Repository, git2::Error> {
+        let repository = Repository::open_bare(&self.git_directory)?;
+        for directory in &self.object_directories {
+            let directory = directory.to_str().ok_or_else(|| {
+                git2::Error::from_str("the path of a directory of objects is no text")
+            })?;
+            repository.odb()?.add_disk_alternate(directory)?;
+        }
+        Ok(repository)
     }
 
     /// The directory that holds `HEAD`.
@@ -50,7 +73,7 @@ impl Pool {
             self.keep(repository);
             return Ok(value);
         }
-        let repository = Repository::open_bare(&self.git_directory)?;
+        let repository = self.handle()?;
         let value = read(&repository)?;
         self.keep(repository);
         Ok(value)
