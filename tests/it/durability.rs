@@ -78,10 +78,13 @@ fn a_server_that_is_killed_during_pushes_loses_none_that_was_acknowledged() {
         copy.points_at(*running);
         let is_bad = count % 7 == 3;
         let value = i64::try_from(count).unwrap();
-        copy.write("orders.yml", &match is_bad {
-            true => format!("count: {value}\nbroken: [\n"),
-            false => format!("count: {value}\n"),
-        });
+        copy.write(
+            "orders.yml",
+            &match is_bad {
+                true => format!("count: {value}\nbroken: [\n"),
+                false => format!("count: {value}\n"),
+            },
+        );
         let before = copy.head();
         let made = copy.commit();
         let is_killed = fastrand::bool();

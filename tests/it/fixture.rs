@@ -1,6 +1,7 @@
 //! What the tests of the whole server stand on: a repository written as text, a server in this process or as a child,
 //! and a client on a bare socket, which sends what it is given without making it nicer.
 
+mod clone;
 mod repository;
 mod server;
 mod socket;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::clone::WorkingCopy;
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::socket::{Address, Reply, Session, read};

@@ -10,6 +10,7 @@ mod attack;
 mod cli;
 mod clients;
 mod differential;
+mod durability;
 mod fixture;
 mod fleet;
 mod http;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 const IMAGE_SIZE: &str = "64M";
 
 /// A mounted file system in a directory of its own; taken down when it is dropped.
+#[derive(Debug)]
 pub(super) struct Disk {
     place: TempDir,
 }
@@ -19,7 +20,8 @@ impl Disk {
     pub(super) fn image() -> Option<Self> {
         let disk = Self::unmounted();
         run("truncate", &["-s", IMAGE_SIZE, &text(&disk.image_path())]).expect("truncate");
-        run("mkfs.ext4", &["-q", "-F", &text(&disk.image_path())]).expect("mkfs.ext4 makes a file system");
+        run("mkfs.ext4", &["-q", "-F", &text(&disk.image_path())])
+            .expect("mkfs.ext4 makes a file system");
         disk.mount_image()
     }
 
@@ -35,7 +37,8 @@ impl Disk {
     pub(super) fn memory(bytes: u64) -> Option<Self> {
         let disk = Self::unmounted();
         let options = format!("size={bytes}");
-        disk.mounted(&["-t", "tmpfs", "-o", &options, "tmpfs", &text(&disk.path())])
+        let path = text(&disk.path());
+        disk.mounted(&["-t", "tmpfs", "-o", &options, "tmpfs", &path])
     }
 
     /// Where it is mounted.
@@ -89,7 +92,10 @@ fn text(path: &Path) -> String {
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|error| format!("{program}: {error}"))?;
     match output.status.success() {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
