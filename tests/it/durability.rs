@@ -14,6 +14,8 @@ use crate::fixture::{Address, Child, WorkingCopy, eventually};
 const KILLED_PUSH_COUNT: usize = 200;
 /// How many times the power is cut.
 const CUT_COUNT: usize = 50;
+/// How many pushes are cut off at the moment that they are seen.
+const SEEN_COUNT: usize = 15;
 /// A push to the binary under test takes about this long at most, so the server is killed somewhere within.
 const PUSH_MILLISECONDS_MAX: u64 = 120;
 
@@ -30,6 +32,11 @@ fn served(address: Address) -> Option<i64> {
 fn revision(address: Address) -> String {
     let reply = address.get("/orders/default").expect(200);
     reply.header("headwater-revision").expect("a revision").to_owned()
+}
+
+/// The same; none as long as there is nothing to serve.
+fn revision_if_any(address: Address) -> Option<String> {
+    address.get("/orders/default").header("headwater-revision").map(str::to_owned)
 }
 
 /// How a push ended, as far as who pushed can tell.
@@ -174,6 +181,56 @@ fn a_power_cut_after_the_acknowledgement_loses_nothing() {
         let again = serve(&data);
         assert_eq!(revision(*again), made, "push {count} was acknowledged and is lost");
         assert_eq!(served(*again), Some(value));
+    }
+}
+
+#[test]
+fn what_is_served_is_durable_before_the_push_is_even_answered() {
+    let Some(disk) = Disk::image() else { return };
+    let server = serve(&disk.path().join("data"));
+    let copy = WorkingCopy::clone(*server, "main");
+    for count in 0..SEEN_COUNT {
+        copy.write("orders.yml", &format!("count: {count}\n"));
+        let made = copy.commit();
+        let after = std::thread::scope(|scope| {
+            let pushing = scope.spawn(|| copy.push().acknowledged());
+            eventually("the push is served", || revision_if_any(*server).as_ref() == Some(&made));
+            let after = disk.cut();
+            pushing.join().unwrap();
+            after
+        });
+        let data = after.path().join("data");
+        assert_whole(&data);
+        assert_eq!(revision(*serve(&data)), made, "push {count} was served and is lost");
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_instant_leaves_a_push_whole_or_absent() {
+    let Some(disk) = Disk::image() else { return };
+    let server = serve(&disk.path().join("data"));
+    let copy = WorkingCopy::clone(*server, "main");
+    copy.write("orders.yml", "count: -1\n");
+    copy.commit();
+    copy.push().acknowledged();
+    for count in 0..CUT_COUNT {
+        let before = copy.head();
+        copy.write("orders.yml", &format!("count: {count}\n"));
+        copy.write(&format!("team/{count}.yml"), "a: 1\n");
+        let made = copy.commit();
+        let after = std::thread::scope(|scope| {
+            let pushing = scope.spawn(|| copy.push().acknowledged());
+            let (_never, instant) = mpsc::channel::<()>();
+            let wait = Duration::from_millis(fastrand::u64(0..PUSH_MILLISECONDS_MAX));
+            let _ = instant.recv_timeout(wait);
+            let after = disk.cut();
+            pushing.join().unwrap();
+            after
+        });
+        let data = after.path().join("data");
+        assert_whole(&data);
+        let tip = revision(*serve(&data));
+        assert!(tip == before || tip == made, "push {count} is neither there nor not");
     }
 }
 
