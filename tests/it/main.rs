@@ -6,6 +6,7 @@
     reason = "tests say what they do and stop at the first surprise"
 )]
 
+mod arrival;
 mod attack;
 mod cli;
 mod clients;
