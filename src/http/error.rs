@@ -40,6 +40,8 @@ pub(super) enum Fault {
     NoFile,
     /// The server has as many watchers as it may have.
     TooManyWatchers,
+    /// The client has as many watchers as it may have.
+    TooManyOfClient,
     /// The client has seen a revision that this server does not know yet.
     Behind,
 }
@@ -82,6 +84,7 @@ impl Fault {
             | Self::Behind => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
+            Self::TooManyOfClient => StatusCode::TOO_MANY_REQUESTS,
             Self::Broken(_) | Self::FileText(_) | Self::Flat(FlatError::ShapeConflict { .. }) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -97,6 +100,7 @@ impl Fault {
             Self::FileText(error) => Some(error.to_string()),
             Self::Answer(error) => Some(error.to_string()),
             Self::TooManyWatchers => Some("too many watchers".to_owned()),
+            Self::TooManyOfClient => Some("too many watchers of this client".to_owned()),
             Self::Behind => Some("this server does not know that revision yet".to_owned()),
             Self::Empty => Some("no property source".to_owned()),
             Self::Refused(Refusal::Invalid) => Some("Invalid Request".to_owned()),
@@ -119,7 +123,7 @@ impl Fault {
                 let types = [super::V1_TYPE, super::V2_TYPE].join(", ");
                 response.insert_header(("Accept", types));
             }
-            Self::Answer(_) | Self::TooManyWatchers | Self::Behind => {
+            Self::Answer(_) | Self::TooManyWatchers | Self::TooManyOfClient | Self::Behind => {
                 response.insert_header(("Retry-After", "1"));
             }
             _ => {}

@@ -35,6 +35,11 @@ impl Reader {
         Self { receiver: slot.answer.subscribe(), slot, live }
     }
 
+    /// Tells the readers of one answer from those of another, for as long as one of them is held.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.slot).addr()
+    }
+
     /// The present answer.
     pub fn current(&self) -> Reading {
         let view = self.live.view.load_full();

@@ -38,7 +38,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "sync",
         ],
     ),
-    ("http", &["model", "placeholder", "render", "access", "store"]),
+    ("http", &["model", "placeholder", "render", "access", "store", "sync"]),
     ("settings", &[]),
     ("data", &[]),
     ("server", &["model", "access", "source", "store", "http", "settings", "data"]),
@@ -65,12 +65,14 @@ const ROOMS: [(&str, &[&str]); 22] = [
 ];
 
 /// Where each crate, and each door to the machine, is allowed.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("git2", &["source/git"]),
     ("notify", &["source", "server"]),
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),
     ("actix_service", &["http", "server"]),
+    ("actix_server", &["server"]),
+    ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["server"]),
     ("rustix", &["data", "push", "source"]),
@@ -80,9 +82,9 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("headwater_client", &["cli"]),
     ("headwater_wire", &["render", "cli"]),
     ("prometheus_client", &["http"]),
-    ("tokio", &["http/watch", "source", "store", "server", "cli"]),
+    ("tokio", &["http/watch", "http/socket", "source", "store", "server", "cli"]),
     ("std::fs", &["source", "settings", "server", "data", "push"]),
-    ("std::net", &["settings", "server", "cli"]),
+    ("std::net", &["http/watch", "settings", "server", "cli"]),
     ("std::env", &["main", "settings"]),
 ];
 
