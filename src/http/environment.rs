@@ -17,7 +17,7 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, Fault> {
     let representation =
         negotiate::representation(request.headers()).ok_or(Fault::NotAcceptable)?;
-    let reader = http.store.answer(caller, query).await?;
+    let reader = watch::reader(request, http, caller, query).await?;
     let knows = |reading: &Reading| {
         let served = reading.answer.served();
         served.is_some_and(|served| {

@@ -15,16 +15,18 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::header::HeaderMap;
+use actix_http::header::{HeaderMap, HeaderName};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::error::Fault;
+use super::route::Refusal;
 use super::socket::Exit;
 use super::{Http, environment as answers};
 use crate::access::Caller;
 use crate::model::{Digest, Query};
-use crate::store::{Gone, Reader, Reading};
+use crate::store::{AnswerError, Gone, Reader, Reading};
 use list::End;
 use wire::Framing;
 
@@ -33,6 +35,10 @@ pub use lists::Lists;
 
 /// The longest that a long poll waits.
 const WAIT_MAX: Duration = Duration::from_secs(45);
+/// The longest revision that may be asked for, in bytes.
+const REVISION_BYTES_MAX: usize = 4 * 1024;
+/// The header that says what a client has seen.
+const MIN_REVISION: HeaderName = HeaderName::from_static("headwater-min-revision");
 /// How long a client that has seen a newer revision than this server is held.
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
@@ -89,7 +95,7 @@ pub(super) async fn stream(
     query: &Query,
 ) -> Result<HttpResponse, Fault> {
     let watching = http.watchers.enter(request.headers(), peer(request))?;
-    let mut reader = http.store.answer(caller, query).await?;
+    let mut reader = reader(request, http, caller, query).await?;
     let last = last_event(request.headers());
     if let Some((revision, _)) = &last {
         known(&mut reader, revision).await?;
@@ -101,6 +107,52 @@ pub(super) async fn stream(
     let framing = Framing::of(request.version());
     http.metrics.count_stream();
     match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
+}
+
+/// A reader of an answer that is not older than the revision that the request names, if it names one: for that this waits.
+pub(super) async fn reader(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+) -> Result<Reader, Fault> {
+    let Some(revision) = min_revision(request.headers())? else {
+        return Ok(http.store.answer(caller, query).await?);
+    };
+    let mut reader = match http.store.answer(caller, query).await {
+        // Whoever has seen a revision of a label that is unknown here has seen something newer.
+        Err(AnswerError::UnknownLabel(_)) => return Err(Fault::Behind),
+        reader => reader?,
+    };
+    if request.method() != Method::HEAD {
+        known(&mut reader, revision).await?;
+    } else if !reader.knows(revision).await {
+        return Err(Fault::Behind);
+    }
+    Ok(reader)
+}
+
+/// Whether a request wants nothing older than a revision.
+pub(super) fn wants_revision(headers: &HeaderMap) -> bool {
+    headers.contains_key(MIN_REVISION)
+}
+
+fn min_revision(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut values = headers.get_all(MIN_REVISION);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let revision = value.to_str().ok().filter(|text| is_revision(text));
+            revision.map(Some).ok_or(Fault::Refused(Refusal::Invalid))
+        }
+        _ => Err(Fault::Refused(Refusal::Invalid)),
+    }
+}
+
+/// Ids, joined by commas where there are several sources.
+fn is_revision(text: &str) -> bool {
+    let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= REVISION_BYTES_MAX && text.split(',').all(is_id)
 }
 
 /// Waits until this server has had a revision.
@@ -141,6 +193,17 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(prefer));
         assert_eq!(wait(&headers), expected.map(Duration::from_secs), "{prefer}");
+    }
+
+    #[test]
+    fn a_revision_is_a_list_of_ids() {
+        for revision in ["0123456789abcdef0123456789abcdef01234567", "4f3a", "ab,cd", "7"] {
+            assert!(is_revision(revision), "{revision}");
+        }
+        let long = "a".repeat(REVISION_BYTES_MAX + 1);
+        for text in ["", ",", "ab,", "a b", "main~1", "refs/heads/main", "\u{e4}", &long] {
+            assert!(!is_revision(text), "{text}");
+        }
     }
 
     #[test]

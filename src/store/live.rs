@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::answer::Answer;
 use super::build::{self, Additions};
 use crate::catalog::{self, Catalog};
 use crate::model::{Label, Query, Revision};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Member, Snapshot};
 use crate::sync::{lock, read, write};
 use crate::tree::{Changes, TreeError};
+
+/// How many look for a revision in a label's history at a time.
+const HISTORY_TURN_COUNT: usize = 4;
 
 /// One revision of a label, whole.
 pub(super) struct View {
@@ -44,6 +47,8 @@ pub(super) struct Live {
     pub(super) moved: watch::Sender<u64>,
     /// Whether the source no longer has the label. Apart from `moved`, so that a move wakes no watcher in vain.
     pub(super) gone: watch::Sender<bool>,
+    /// Reading a history takes a while: so many do it at a time, whatever revisions are asked for.
+    pub(super) history_turns: Semaphore,
     stale: Mutex<Option<Stale>>,
     /// What the view with this number speaks of, once somebody has asked.
     catalog: Mutex<Option<(u64, Catalog)>>,
@@ -89,6 +94,7 @@ impl Live {
             publishing: Mutex::default(),
             moved: watch::Sender::new(0),
             gone: watch::Sender::new(false),
+            history_turns: Semaphore::new(HISTORY_TURN_COUNT),
             stale: Mutex::default(),
             catalog: Mutex::default(),
             begun: Instant::now(),
@@ -257,17 +263,23 @@ impl Live {
         lock(&self.stale).clone()
     }
 
-    /// Whether the label is at a revision or, as far as last good revisions are looked for, was. Blocking.
-    pub(super) fn knows(&self, revision: &str) -> Result<bool, TreeError> {
+    /// Whether the label is at a revision or, as far as last good revisions are looked for, was. The revision is one of the
+    /// label, or of an answer in which only some members had a say. Blocking.
+    pub(super) fn knows(&self, revision: &str, answer: &Answer) -> Result<bool, TreeError> {
         let view = self.view.load_full();
         if view.snapshot.revision.as_str() == revision {
             return Ok(true);
         }
         let parts: Vec<&str> = revision.split(',').collect();
-        if parts.len() != view.snapshot.members.len() {
+        let all = &view.snapshot.members;
+        let members: Vec<&Member> = match parts.len() == all.len() {
+            true => all.iter().collect(),
+            false => answer.members.iter().filter_map(|member| all.get(member.index)).collect(),
+        };
+        if parts.len() != members.len() {
             return Ok(false);
         }
-        for (member, wanted) in view.snapshot.members.iter().zip(parts) {
+        for (member, wanted) in members.into_iter().zip(parts) {
             if member.revision.as_str() != wanted && !build::is_behind(member, wanted)? {
                 return Ok(false);
             }
