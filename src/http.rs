@@ -139,6 +139,7 @@ async fn own_resource(
         Own::OpenApi => Ok(overview::open_api()),
         Own::Environments => overview::environments(request, http).await,
         Own::Problems => Ok(overview::problems(http)),
+        Own::Events => watch::moves(request, http).await,
         Own::Metrics => Ok(http.metrics.response(&http.store, &http.watchers)),
         Own::Live => Ok(health::up()),
         Own::Ready => Ok(health::ready(http).await),

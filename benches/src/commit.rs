@@ -21,7 +21,7 @@ const COMMIT_COUNT: usize = 20;
 /// How long a new answer may take.
 const VISIBLE_MAX: Duration = Duration::from_secs(10);
 /// The service whose file changes.
-const SERVICE: usize = 1_234;
+pub(crate) const SERVICE: usize = 1_234;
 
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     let small = Followed::start(options, SERVICE_COUNT)?;
@@ -125,7 +125,7 @@ impl Followed {
 }
 
 /// A commit on top of the branch that no reference leads to yet.
-fn write_commit(repository: &Repository, file: &str, mark: &str) -> anyhow::Result<Oid> {
+pub(crate) fn write_commit(repository: &Repository, file: &str, mark: &str) -> anyhow::Result<Oid> {
     let tip = repository.find_reference("refs/heads/main")?.peel_to_commit()?;
     let text = repository::content(mark, "-prod", SERVICE);
     let blob = repository.blob(text.as_bytes())?;

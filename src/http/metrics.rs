@@ -29,7 +29,6 @@ pub struct Metrics {
     pub(super) hot_full: Counter,
     /// Cached environments answered with 304.
     pub(super) hot_unchanged: Counter,
-    streams: Counter,
     watchers: Gauge,
     wakeups: Gauge<u64, AtomicU64>,
     store: StoreGauges,
@@ -86,7 +85,6 @@ impl Default for Metrics {
             registry,
             hot_full: hot(200),
             hot_unchanged: hot(304),
-            streams: hot(200),
             requests,
             watchers,
             wakeups,
@@ -110,8 +108,8 @@ impl Metrics {
     }
 
     /// A stream that begins: nobody comes back to count it.
-    pub(super) fn count_stream(&self) {
-        self.streams.inc();
+    pub(super) fn count_stream(&self, route: &'static str) {
+        self.requests.get_or_create(&RequestLabels { route, status: 200 }).inc();
     }
 
     pub(super) fn response(&self, store: &Store, watchers: &Watchers) -> HttpResponse {

@@ -9,6 +9,7 @@ mod connection;
 mod environment;
 mod list;
 mod lists;
+mod moves;
 mod wire;
 
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::error::Fault;
 use super::route::Refusal;
 use super::socket::Exit;
-use super::{Http, environment as answers};
+use super::{Http, environment as answers, negotiate};
 use crate::access::Caller;
 use crate::model::{Digest, Query};
 use crate::store::{AnswerError, Gone, Reader, Reading};
@@ -65,7 +66,7 @@ pub(super) async fn poll(
     limit: Duration,
     is_known: impl Fn(&Reading) -> bool,
 ) -> Result<Reading, Fault> {
-    let _watching = http.watchers.enter(request.headers(), peer(request))?;
+    let _watching = (http.watchers.enter(request.headers(), peer(request))?, reader.watched());
     let list = lists(request).environment(reader);
     let until = Instant::now() + limit;
     loop {
@@ -105,7 +106,26 @@ pub(super) async fn stream(
     list.subject().look();
     let told = last.and_then(|(_, digest)| digest);
     let framing = Framing::of(request.version());
-    http.metrics.count_stream();
+    let watching = (watching, reader.watched());
+    drop(reader);
+    http.metrics.count_stream("environment");
+    match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
+}
+
+/// The moves of all labels, from the newest on or from where the client was.
+pub(super) async fn moves(request: &HttpRequest, http: &Http) -> Result<HttpResponse, Fault> {
+    if request.method() == Method::HEAD {
+        return Ok(HttpResponse::Ok().content_type(negotiate::EVENT_STREAM).finish());
+    }
+    let watching = http.watchers.enter(request.headers(), peer(request))?;
+    let told = request.headers().get("last-event-id").map_or_else(
+        || http.store.moves.newest(),
+        // Whatever else a client says that it has seen, it has not seen it here.
+        |id| id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or_default(),
+    );
+    let list = lists(request).moves();
+    let framing = Framing::of(request.version());
+    http.metrics.count_stream("own");
     match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Stale {
 /// One answer of a label and those who watch it.
 pub(super) struct Slot {
     pub(super) answer: watch::Sender<Arc<Answer>>,
+    /// How many clients watch it; several may share one receiver.
+    pub(super) watcher_count: AtomicUsize,
     /// How many paths its first answer looked for, which is most of what it takes to keep it.
     path_count: usize,
     used_seconds: AtomicU64,
@@ -162,6 +164,7 @@ impl Live {
                 Arc::new(Slot {
                     path_count,
                     answer: watch::Sender::new(Arc::new(answer)),
+                    watcher_count: AtomicUsize::new(0),
                     used_seconds: AtomicU64::new(self.now_seconds()),
                 })
             });
@@ -170,12 +173,12 @@ impl Live {
     }
 
     /// Moves the label to a new snapshot. Answers that it does not concern go over untouched; of the others only those
-    /// whose content differs wake anyone. Blocking; gives the number of answers that were made anew.
+    /// whose content differs wake anyone. Blocking.
     pub(super) fn publish(
         &self,
         snapshot: Arc<Snapshot>,
         additions: &Additions,
-    ) -> Result<usize, TreeError> {
+    ) -> Result<Published, TreeError> {
         let _one_at_a_time = lock(&self.publishing);
         let old = self.view.load_full();
         let sequence = old.sequence + 1;
@@ -189,7 +192,7 @@ impl Live {
                 }
                 let answer =
                     build::build(&before.query, &snapshot, sequence, additions, Some(&before))?;
-                made.insert(before.query.clone(), (slot, Arc::new(answer)));
+                made.insert(before.query.clone(), (slot, before, Arc::new(answer)));
             }
             // Answers that were asked for meanwhile were made from the old view, and go round once more.
             let slots = write(&self.slots);
@@ -201,13 +204,15 @@ impl Live {
                 continue;
             }
             self.moves.fetch_add(1, Ordering::AcqRel);
-            for (slot, answer) in made.values() {
+            for (slot, _, answer) in made.values() {
                 replace(slot, answer);
             }
             self.view.store(Arc::new(View { sequence, snapshot }));
             self.moves.fetch_add(1, Ordering::AcqRel);
             self.moved.send_replace(sequence);
-            return Ok(made.len());
+            drop(slots);
+            let made = made.into_values().map(|(_, before, now)| (before, now)).collect();
+            return Ok(Published { from: Arc::clone(&old.snapshot), made, differences: changes });
         }
     }
 
@@ -293,6 +298,15 @@ impl Live {
     }
 }
 
+/// What a move has done.
+pub(super) struct Published {
+    /// What the label stood for.
+    pub(super) from: Arc<Snapshot>,
+    /// The answers that were made anew, each after what it took the place of.
+    pub(super) made: Vec<(Arc<Answer>, Arc<Answer>)>,
+    pub(super) differences: Differences,
+}
+
 /// Watchers are told of another content only; another revision of the same is replaced in silence.
 fn replace(slot: &Slot, answer: &Arc<Answer>) {
     slot.answer.send_if_modified(|current| {
@@ -303,7 +317,7 @@ fn replace(slot: &Slot, answer: &Arc<Answer>) {
 }
 
 /// What differs between two snapshots of a label.
-enum Differences {
+pub(super) enum Differences {
     /// Other members, or otherwise composed: every answer has to be made anew.
     Everything,
     /// For each member what differs in its tree.
@@ -326,6 +340,26 @@ impl Differences {
         Ok(Self::Members(
             changes.map(|(old, new)| new.tree.changes(&old.tree)).collect::<Result<_, _>>()?,
         ))
+    }
+
+    /// How many files differ that none of the answers has looked for.
+    pub(super) fn not_looked_for<'a>(
+        &self,
+        answers: impl Iterator<Item = &'a Answer> + Clone,
+    ) -> usize {
+        let Self::Members(changes) = self else {
+            return 0;
+        };
+        let files = changes.iter().enumerate().flat_map(|(index, changes)| {
+            changes.files.iter().map(move |path| (index, path.as_str()))
+        });
+        let asked = |index: usize, path: &str| {
+            answers
+                .clone()
+                .flat_map(|answer| &answer.members)
+                .any(|member| member.index == index && member.asked.files.contains(path))
+        };
+        files.filter(|(index, path)| !asked(*index, path)).count()
     }
 
     /// Whether an answer may be another one now. What does not stand at the newest revision depends on all of the history,

@@ -40,6 +40,12 @@ impl Reader {
         Arc::as_ptr(&self.slot).addr()
     }
 
+    /// Counts a watcher of this answer for as long as the result is held.
+    pub fn watched(&self) -> Watched {
+        self.slot.watcher_count.fetch_add(1, Ordering::Relaxed);
+        Watched(Arc::clone(&self.slot))
+    }
+
     /// The present answer.
     pub fn current(&self) -> Reading {
         let view = self.live.view.load_full();
@@ -104,6 +110,15 @@ impl Reader {
             _ = self.receiver.changed() => Ok(()),
             _ = gone.wait_for(|gone| *gone) => Err(Gone),
         }
+    }
+}
+
+/// A watcher of an answer.
+pub struct Watched(Arc<Slot>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.watcher_count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,6 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::admission::Watching;
 use super::connection::Connection;
 use super::wire::{self, Framing};
 use crate::http::socket::Io;
@@ -111,13 +110,13 @@ impl<S: Subject> List<S> {
         }
     }
 
-    /// Streams to a connection until it is over.
+    /// Streams to a connection until it is over; what says that it is watched is held until then.
     pub(super) async fn stream(
         self: Rc<Self>,
         io: Io,
         framing: Framing,
         told: S::Told,
-        _watching: Watching,
+        _watching: impl Sized,
     ) {
         let connection = Rc::new(Connection::new(io, framing, told));
         let number = self.next_number.replace(self.next_number.get() + 1);
