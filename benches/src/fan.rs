@@ -23,7 +23,7 @@ use crate::commit::{SERVICE, write_commit};
 use crate::get::SERVICE_COUNT;
 use crate::load::Contender as Load;
 use crate::process::Server;
-use crate::repository::{self, ALL_PROFILES, copy, generated};
+use crate::repository::{self, copy, generated};
 use crate::table::Bound::{self, AtLeast, AtMost, None as NoBound};
 use crate::table::{Row, median};
 
@@ -248,7 +248,7 @@ fn others(options: &Options) -> anyhow::Result<Vec<Row>> {
 fn reads(options: &Options) -> anyhow::Result<Vec<Row>> {
     const COUNT: usize = 10_000;
     let mut headwater = Headwater::start(options)?;
-    let path = format!("/{}/{ALL_PROFILES}", repository::name(SERVICE));
+    let path = format!("/{}/default", repository::name(SERVICE));
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let mut number = 0;
     for counted in 0..=options.rounds {
@@ -314,7 +314,7 @@ impl Headwater {
         let repository =
             copy(&options.work, &generated(&options.work, options.layout, SERVICE_COUNT)?)?;
         let watched = repository::name(SERVICE);
-        let path = format!("/{watched}/{ALL_PROFILES}");
+        let path = format!("/{watched}/default");
         let (server, log) =
             Server::talking(&options.binary, &repository, options.layout.search_path(), &path)?;
         let log = BufReader::new(log);
@@ -331,7 +331,7 @@ impl Headwater {
     /// Waits until a change is there to be read.
     fn seen(&self, mark: &str) -> anyhow::Result<()> {
         let mut client = Client::connect(self.server.address)?;
-        let path = format!("/{}/{ALL_PROFILES}", repository::name(SERVICE));
+        let path = format!("/{}/default", repository::name(SERVICE));
         let begun = Instant::now();
         while memchr::memmem::find(&client.get(&path)?.body, mark.as_bytes()).is_none() {
             if begun.elapsed() > FORGOTTEN_MAX {
@@ -343,7 +343,7 @@ impl Headwater {
 
     /// How many bytes an event has.
     fn event_bytes(&self) -> anyhow::Result<usize> {
-        let path = format!("/{}/{ALL_PROFILES}", self.watched);
+        let path = format!("/{}/default", self.watched);
         let body = Client::connect(self.server.address)?.get(&path)?.body.len();
         // The name, the id of 40 and 64 digits, the wrapping.
         Ok(body + "1036\r\nevent: environment\nid: .\ndata: \n\n\r\n".len() + 104)
@@ -372,7 +372,7 @@ impl Teller for Headwater {
     }
 
     fn request(&self) -> Vec<u8> {
-        let path = format!("/{}/{ALL_PROFILES}", self.watched);
+        let path = format!("/{}/default", self.watched);
         format!("GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n").into()
     }
 
@@ -407,7 +407,7 @@ impl Teller for Headwater {
 /// Moves the branch to a commit that changes one file of the service; the moment is that of the move.
 fn change(path: &std::path::Path, mark: &str) -> anyhow::Result<Instant> {
     let repository = Repository::open_bare(path)?;
-    let file = repository::Layout::Teams.path(SERVICE, "-prod");
+    let file = repository::Layout::Teams.path(SERVICE, "");
     let commit = write_commit(&repository, &file, mark)?;
     let reference = path.join("refs/heads/main");
     let locked = reference.with_extension("lock");

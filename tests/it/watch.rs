@@ -1,8 +1,10 @@
 //! Long polls and event streams over real connections, each clause of the watch contract by itself.
 
+mod limits;
 mod moves;
 mod poll;
 mod revision;
+mod slow;
 mod stream;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -3,58 +3,74 @@
 
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
-
-use anyhow::bail;
+use std::sync::{Mutex, mpsc};
 
 /// Sends to all who are connected whenever a line says which mark stands in the bytes.
 pub(crate) fn run(bytes: usize) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     writeln!(std::io::stdout(), "PORT {}", listener.local_addr()?.port())?;
     std::io::stdout().flush()?;
-    let clients = Mutex::new(Vec::<TcpStream>::new());
+    let halves = [Mutex::default(), Mutex::default()];
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut request = [0; 1_024];
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let asked = stream.read(&mut request).unwrap_or(0);
-                if request[..asked].starts_with(b"GET /ready ") {
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-                    continue;
+        scope.spawn(|| accept(&listener, &halves));
+        // Threads that stay: what one has used is not told any more when it has ended.
+        let tell = [0, 1].map(|half| {
+            let (tell, told) = mpsc::channel::<Option<Vec<u8>>>();
+            let half = &halves[half];
+            scope.spawn(move || {
+                for event in told {
+                    send(half, event.as_deref());
                 }
-                let _ = stream.set_nodelay(true);
-                let _ = stream.write_all(b"watching");
-                if let Ok(mut clients) = clients.lock() {
-                    clients.push(stream);
-                }
-            }
+            });
+            tell
         });
         for line in std::io::stdin().lock().lines() {
-            let (line, Ok(mut clients)) = (line?, clients.lock()) else {
-                bail!("a thread panicked");
-            };
-            if line == "forget" {
-                clients.clear();
-                continue;
-            }
-            let mut event = vec![b'.'; bytes.saturating_sub(line.len())];
-            event.splice(bytes / 10..bytes / 10, line.bytes());
-            let half = clients.len() / 2;
-            let (one, other) = clients.split_at_mut(half);
-            std::thread::scope(|scope| {
-                scope.spawn(|| send(one, &event));
-                send(other, &event);
+            let line = line?;
+            let event = (line != "forget").then(|| {
+                let mut event = vec![b'.'; bytes.saturating_sub(line.len())];
+                event.splice(bytes / 10..bytes / 10, line.bytes());
+                event
             });
+            for tell in &tell {
+                tell.send(event.clone())?;
+            }
         }
         // Who waits for connections does not end by itself.
         std::process::exit(0)
     })
 }
 
-fn send(clients: &mut [TcpStream], event: &[u8]) {
-    for client in clients {
-        // One that has gone is missed by whoever counts.
-        let _ = client.write_all(event);
+type Clients = Mutex<Vec<TcpStream>>;
+
+fn accept(listener: &TcpListener, halves: &[Clients; 2]) {
+    let mut request = [0; 1_024];
+    for (number, stream) in listener.incoming().enumerate() {
+        let Ok(mut stream) = stream else { continue };
+        let asked = stream.read(&mut request).unwrap_or(0);
+        // One that goes away meanwhile is missed by whoever counts.
+        if request[..asked].starts_with(b"GET /ready ") {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            continue;
+        }
+        let _ = stream.set_nodelay(true);
+        let _ = stream.write_all(b"watching");
+        if let Ok(mut clients) = halves[number % 2].lock() {
+            clients.push(stream);
+        }
+    }
+}
+
+/// Sends an event to a half of the clients; without one, lets go of them.
+fn send(clients: &Clients, event: Option<&[u8]>) {
+    let Ok(mut clients) = clients.lock() else {
+        return;
+    };
+    match event {
+        Some(event) => {
+            for client in &mut *clients {
+                let _ = client.write_all(event);
+            }
+        }
+        None => clients.clear(),
     }
 }
