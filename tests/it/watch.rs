@@ -3,8 +3,11 @@
 mod limits;
 mod moves;
 mod poll;
+mod proxies;
+mod quiet;
 mod revision;
 mod slow;
+mod storm;
 mod stream;
 
 use std::io::{BufRead, BufReader, Read, Write};
