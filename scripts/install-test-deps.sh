@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
-#   Debian packages   git, Python with venv, Java 17, Maven, Node with npm (as root, with apt-get)
-#                     nginx, wrk: for the figures only, so that nothing fails without them, and not on a build machine
+#   Debian packages   git, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy (as root, with apt-get)
+#                     wrk, etcd: for the figures only, so that nothing fails without them, and not on a build machine
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
 #   npm               tests/clients/node
 #   PyPI              tests/clients/python, into target/test-deps/venv
@@ -33,17 +33,19 @@ need openjdk-17-jdk-headless java_new_enough
 need maven there mvn
 need nodejs there node
 need npm there npm
+need nginx-light there nginx
+need haproxy there haproxy
 needed=$packages
 if [ -z "${CI:-}" ]; then
-    need nginx-light there nginx
     need wrk there wrk
+    need etcd-server there etcd
 fi
 
 if [ -n "$packages" ]; then
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
         say "installing:$packages"
         export DEBIAN_FRONTEND=noninteractive
-        # The distribution's nginx would start at once; the tests and benches start their own.
+        # The distribution's servers would start at once; the tests and benches start their own.
         policy=/usr/sbin/policy-rc.d
         made=
         if [ ! -e "$policy" ]; then

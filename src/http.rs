@@ -14,9 +14,11 @@ mod metrics;
 mod negotiate;
 mod overview;
 pub mod route;
+mod socket;
 mod token;
 mod watch;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
@@ -31,8 +33,9 @@ use route::{Crypto, Own, Route};
 
 pub use hot::Hot;
 pub use metrics::Metrics;
+pub use socket::{Io, Socket};
 pub use token::Token;
-pub use watch::{WATCHER_COUNT_MAX, Watchers};
+pub use watch::{Limits, Lists, Network, Watchers};
 
 const V1_TYPE: &str = "application/json";
 const V2_TYPE: &str = "application/vnd.spring-cloud.config-server.v2+json";
@@ -72,6 +75,7 @@ impl Http {
 /// The application of one worker: everything but the shared state is made anew for each.
 pub fn app(
     http: web::Data<Http>,
+    lists: Rc<Lists>,
 ) -> App<
     impl actix_web::dev::ServiceFactory<
         actix_web::dev::ServiceRequest,
@@ -81,7 +85,7 @@ pub fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(http).default_service(web::to(handle))
+    App::new().app_data(http).app_data(lists).default_service(web::to(handle))
 }
 
 async fn handle(
@@ -150,7 +154,8 @@ async fn own_resource(
         Own::OpenApi => Ok(overview::open_api()),
         Own::Environments => overview::environments(request, http).await,
         Own::Problems => Ok(overview::problems(http)),
-        Own::Metrics => Ok(http.metrics.response(&http.store, http.watchers.count())),
+        Own::Events => watch::moves(request, http).await,
+        Own::Metrics => Ok(http.metrics.response(&http.store, &http.watchers)),
         Own::Live => Ok(health::up()),
         Own::Ready => Ok(health::ready(http).await),
         Own::ActuatorReady => Ok(health::actuator_ready(http).await),

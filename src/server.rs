@@ -1,5 +1,6 @@
 //! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
 
+mod listen;
 mod tls;
 
 use std::future::Future;
@@ -8,18 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::Request;
-use actix_service::IntoServiceFactory;
-use actix_web::{HttpServer, web};
+use actix_server::Server;
+use actix_web::web;
+use socket2::TcpKeepalive;
 use tokio::runtime::Handle;
 
 use crate::access::Policy;
 use crate::check::{Manner, Strictness};
 use crate::data::{DataDirectory, DataError};
-use crate::http::{self, Hot, Http, Metrics, Token, WATCHER_COUNT_MAX, Watchers};
+use crate::http::{Http, Limits, Metrics, Network, Token, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
-use crate::settings::{Checks, Settings, SourceSettings};
+use crate::settings::{Checks, Settings, SourceSettings, WatchSettings};
 use crate::source::composite::Composite;
 use crate::source::git::Incoming;
 use crate::source::{self, OpenError, OpenOptions, Source};
@@ -27,6 +28,11 @@ use crate::store::{Additions, Store};
 
 /// How long a peer may leave data unacknowledged before its connection is closed.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+/// How long a peer may be silent before it is asked whether it is there, and how often it is asked.
+const SILENT_MAX: Duration = Duration::from_secs(15);
+const PROBE_COUNT: u32 = 3;
+/// The most that is kept for a peer and was not sent yet, in bytes.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a request's headers may take.
@@ -191,7 +197,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         token,
         push_token: push_token(settings)?,
         hosts: hosts.transpose().map_err(StartError::Hook)?,
-        watchers: Watchers::new(WATCHER_COUNT_MAX),
+        watchers: Watchers::new(limits(&settings.watch)),
         metrics: Metrics::default(),
     })
 }
@@ -228,6 +234,18 @@ fn push_token(settings: &Settings) -> Result<Option<Token>, StartError> {
     }
 }
 
+fn limits(settings: &WatchSettings) -> Limits {
+    Limits {
+        count_max: settings.watchers_max,
+        client_count_max: settings.watchers_per_client_max,
+        trusted_proxies: settings
+            .trusted_proxies
+            .iter()
+            .map(|range| Network { address: range.address, prefix_bits: range.prefix_bits })
+            .collect(),
+    }
+}
+
 fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
     let fault =
         |reason: String| StartError::File { what: "token file", path: path.to_owned(), reason };
@@ -253,31 +271,21 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    limit_unacknowledged(&listener);
+    set_up(&listener);
     let address = listener.local_addr()?;
     let http = web::Data::new(http);
     let closing = http.clone();
     let tls = settings.tls.as_ref().map(|(certificate, key)| tls::Reloading::new(certificate, key));
     let tls = tls.transpose()?;
-    let factory = move || {
-        Hot::new(
-            IntoServiceFactory::<_, Request>::into_factory(http::app(http.clone())),
-            http.clone(),
-        )
-    };
-    let mut server = HttpServer::new(factory)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADERS_MAX)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(SHUTDOWN_MAX_SECONDS)
-        .disable_signals();
+    let tls_config = tls.as_ref().map(|tls| Arc::new(tls.config()));
+    let mut server = Server::build().shutdown_timeout(SHUTDOWN_MAX_SECONDS).disable_signals();
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
     }
-    let server = match &tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls.config())?,
-        None => server.listen(listener)?,
-    };
+    let draining = server.graceful_shutdown_signal();
+    let server = server.listen("http", listener, move || {
+        listen::service(http.clone(), tls_config.clone(), draining.clone())
+    })?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", settings.prefix);
     tracing::info!(url, "listening");
@@ -288,17 +296,32 @@ pub async fn run(
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
     shutdown.await;
+    // First nobody new is let in, so that those whose streams end go to another server.
+    let stopped = handle.stop(true);
     closing.watchers.close();
-    handle.stop(true).await;
+    stopped.await;
     running.await.unwrap_or(Ok(()))?;
     Ok(())
 }
 
-/// A peer that stops reading would otherwise keep its connection, and what is buffered for it, for ever. What is accepted
-/// inherits the limit, whether TLS is spoken on it or not.
-fn limit_unacknowledged(listener: &TcpListener) {
-    // A server without the limit still works; there is nobody to tell.
-    let _ = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+/// What every connection that is accepted inherits, whether TLS is spoken on it or not. A peer that stops reading, or is
+/// gone without a word, would otherwise keep its connection, and what is buffered for it, for ever; and what is buffered
+/// for one that reads slowly is older than what it could be told.
+fn set_up(listener: &TcpListener) {
+    let socket = socket2::SockRef::from(listener);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(SILENT_MAX)
+        .with_interval(SILENT_MAX / PROBE_COUNT)
+        .with_retries(PROBE_COUNT);
+    let set = [
+        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)),
+        socket.set_tcp_keepalive(&keep_alive),
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX),
+        socket.set_tcp_nodelay(true),
+    ];
+    for error in set.into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "connections go without a limit");
+    }
 }
 
 #[cfg(test)]
@@ -310,7 +333,7 @@ mod tests {
     #[test]
     fn connections_inherit_the_limit_on_what_is_unacknowledged() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        limit_unacknowledged(&listener);
+        set_up(&listener);
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let limit = socket2::SockRef::from(&accepted).tcp_user_timeout().unwrap();

@@ -1,10 +1,14 @@
 //! The server's own settings: defaults, then `headwater.toml`, then `HEADWATER_…`, then flags. Typed once, validated once
 //! with all problems at once, and immutable from then on. Secrets are read from files, never from flags.
 
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use watch::{Network, WatchSettings};
 
 /// The file that is read when no other is named.
 const FILE: &str = "headwater.toml";
@@ -88,6 +92,7 @@ struct File {
     fail_on_composite_error: Option<bool>,
     data: Option<PathBuf>,
     push: PushSettings,
+    watch: WatchSettings,
     overrides: toml::Table,
     source: Vec<SourceSettings>,
 }
@@ -203,6 +208,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// What is asked of a push.
     pub push: PushSettings,
+    /// How many may watch.
+    pub watch: WatchSettings,
     /// Properties that every environment has, above all others.
     pub overrides: Vec<(String, String)>,
     /// At least one, the first one winning.
@@ -316,6 +323,7 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
             .unwrap_or(true),
         data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
         push,
+        watch: file.watch,
         overrides,
         sources,
     })
@@ -427,6 +435,14 @@ allow_delete = false
 check_seconds_max = 5
 # The largest pack that is taken.
 pack_bytes_max = 268435456
+
+# How many may watch: streams and long polls together.
+[watch]
+watchers_max = 20000
+# The most of one client address; not limited when it is left out.
+# watchers_per_client_max = 200
+# Proxies whose X-Forwarded-For says whose address that is, such as "10.0.0.1" or "10.0.0.0/8".
+trusted_proxies = []
 
 # Properties that every environment has, above all others.
 [overrides]

@@ -8,6 +8,7 @@ mod build;
 mod cohort;
 mod labels;
 mod live;
+mod moves;
 mod publish;
 mod reader;
 mod refresh;
@@ -38,8 +39,9 @@ use cohort::Cohort;
 pub use labels::LABEL_COUNT_MAX;
 use labels::Labels;
 use live::{Live, Slot, View};
+pub use moves::{After, Changed, Listening, Made, Moved, Moves};
 pub use publish::Actor;
-pub use reader::{Door, Gone, Moment, Reader, Reading};
+pub use reader::{Door, Gone, Moment, Reader, Reading, Watched};
 
 /// The most answers that are kept, of all labels together; beyond it those nobody asks for are forgotten.
 pub const ANSWER_COUNT_MAX: usize = 20_000;
@@ -102,6 +104,8 @@ pub struct Store {
     resolving: Semaphore,
     waiting: AtomicU64,
     asked_names: Mutex<HashSet<Arc<str>>>,
+    /// The last moves of all labels.
+    pub moves: Arc<Moves>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -172,6 +176,7 @@ impl Store {
         runtime: Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
+            moves: Moves::new(&runtime),
             runtime,
             source,
             additions: Arc::new(additions),

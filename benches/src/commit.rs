@@ -21,7 +21,7 @@ const COMMIT_COUNT: usize = 20;
 /// How long a new answer may take.
 const VISIBLE_MAX: Duration = Duration::from_secs(10);
 /// The service whose file changes.
-const SERVICE: usize = 1_234;
+pub(crate) const SERVICE: usize = 1_234;
 
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     let small = Followed::start(options, SERVICE_COUNT)?;

@@ -3,6 +3,7 @@
 
 mod client;
 mod commit;
+mod fan;
 mod first;
 mod get;
 mod judge;
@@ -74,6 +75,14 @@ enum Figure {
     Memory,
     /// The size of the stripped binary
     Binary,
+    /// One change to thousands of watchers, beside a bare loop of sends and beside etcd
+    Fan,
+    /// The bare loop of sends, as a child of `fan`
+    #[command(hide = true)]
+    Sends {
+        /// How many bytes each client is sent
+        bytes: usize,
+    },
     /// All of them in order, and one table
     All,
 }
@@ -83,6 +92,7 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.work)?;
     options.work = options.work.canonicalize()?;
     let rows = match figure {
+        Figure::Sends { bytes } => return fan::sends::run(bytes),
         Figure::All => all(&options)?,
         figure => run(&figure, &options)?,
     };
@@ -100,14 +110,16 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::First => first::measure(options),
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
+        Figure::Fan => fan::measure(options),
+        Figure::Sends { .. } => Ok(Vec::new()),
         Figure::All => all(options),
     }
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
-    use Figure::{Binary, Commit, First, Get, Judge, Memory, Spring, Start};
+    use Figure::{Binary, Commit, Fan, First, Get, Judge, Memory, Spring, Start};
     let mut rows = Vec::new();
-    for figure in [Get, Spring, Start, Commit, Judge, First, Memory, Binary] {
+    for figure in [Get, Spring, Start, Commit, Judge, Fan, First, Memory, Binary] {
         rows.extend(run(&figure, options)?);
     }
     Ok(rows)

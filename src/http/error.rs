@@ -41,6 +41,8 @@ pub(super) enum Fault {
     NoFile,
     /// The server has as many watchers as it may have.
     TooManyWatchers,
+    /// The client has as many watchers as it may have.
+    TooManyOfClient,
     /// The client has seen a revision that this server does not know yet.
     Behind,
     /// A request for git cannot be taken.
@@ -85,6 +87,7 @@ impl Fault {
             | Self::Behind => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
+            Self::TooManyOfClient => StatusCode::TOO_MANY_REQUESTS,
             Self::Broken(_) | Self::FileText(_) | Self::Flat(FlatError::ShapeConflict { .. }) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -101,6 +104,7 @@ impl Fault {
             Self::FileText(error) => Some(error.to_string()),
             Self::Answer(error) => Some(error.to_string()),
             Self::TooManyWatchers => Some("too many watchers".to_owned()),
+            Self::TooManyOfClient => Some("too many watchers of this client".to_owned()),
             Self::Behind => Some("this server does not know that revision yet".to_owned()),
             Self::Git(refused) => Some(refused.message().to_owned()),
             Self::Empty => Some("no property source".to_owned()),
@@ -126,6 +130,7 @@ impl Fault {
             }
             Self::Answer(_)
             | Self::TooManyWatchers
+            | Self::TooManyOfClient
             | Self::Behind
             | Self::Git(Refused::Busy | Refused::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));

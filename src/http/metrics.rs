@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::route::Route;
+use super::watch::Watchers;
 use crate::store::Store;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -29,6 +30,7 @@ pub struct Metrics {
     /// Cached environments answered with 304.
     pub(super) hot_unchanged: Counter,
     watchers: Gauge,
+    wakeups: Gauge<u64, AtomicU64>,
     store: StoreGauges,
 }
 
@@ -55,6 +57,12 @@ impl Default for Metrics {
         };
         let watchers = Gauge::default();
         registry.register("watchers", "Streams and long polls that are open", watchers.clone());
+        let wakeups = Gauge::<u64, AtomicU64>::default();
+        registry.register(
+            "watch_wakeups",
+            "Changes that woke the watchers of an environment on a worker, since start",
+            wakeups.clone(),
+        );
         let store = StoreGauges::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
@@ -73,7 +81,15 @@ impl Default for Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, watchers, store }
+        Self {
+            registry,
+            hot_full: hot(200),
+            hot_unchanged: hot(304),
+            requests,
+            watchers,
+            wakeups,
+            store,
+        }
     }
 }
 
@@ -92,9 +108,15 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    pub(super) fn response(&self, store: &Store, watcher_count: usize) -> HttpResponse {
+    /// A stream that begins: nobody comes back to count it.
+    pub(super) fn count_stream(&self, route: &'static str) {
+        self.requests.get_or_create(&RequestLabels { route, status: 200 }).inc();
+    }
+
+    pub(super) fn response(&self, store: &Store, watchers: &Watchers) -> HttpResponse {
         self.read(store);
-        self.watchers.set(i64::try_from(watcher_count).unwrap_or(i64::MAX));
+        self.watchers.set(i64::try_from(watchers.count()).unwrap_or(i64::MAX));
+        self.wakeups.set(watchers.wakeup_count());
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => HttpResponse::Ok()

@@ -16,7 +16,9 @@ const OPEN_API: &str = include_str!("openapi.json");
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
     let own = OWN.iter().map(|(path, own)| match own {
-        Own::OpenApi | Own::Environments | Own::Problems | Own::Index => format!("{prefix}{path}"),
+        Own::OpenApi | Own::Environments | Own::Problems | Own::Events | Own::Index => {
+            format!("{prefix}{path}")
+        }
         _ => (*path).to_owned(),
     });
     let names = http.hosts.iter().flat_map(Hosts::names);

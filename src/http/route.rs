@@ -89,14 +89,17 @@ pub enum Own {
     Environments,
     /// `/-/problems`
     Problems,
+    /// `/-/events`
+    Events,
 }
 
 /// Our own resources with their paths: those below the prefix, then those beside it.
-pub const OWN: [(&str, Own); 10] = [
+pub const OWN: [(&str, Own); 11] = [
     ("/", Own::Index),
     ("/openapi.json", Own::OpenApi),
     ("/-/environments", Own::Environments),
     ("/-/problems", Own::Problems),
+    ("/-/events", Own::Events),
     ("/livez", Own::Live),
     ("/readyz", Own::Ready),
     ("/metrics", Own::Metrics),
@@ -125,7 +128,9 @@ impl Route {
             Self::Crypto(_) => Action::ReadOverview,
             Self::Git(_, Git::ReceivePack) => Action::Push,
             Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
-            Self::Own(Own::Environments | Own::Problems | Own::Metrics) => Action::ReadOverview,
+            Self::Own(Own::Environments | Own::Problems | Own::Events | Own::Metrics) => {
+                Action::ReadOverview
+            }
             Self::Own(_) => Action::ReadHealth,
         }
     }
@@ -194,7 +199,7 @@ pub fn label(text: &str) -> Result<Label, Refusal> {
 }
 
 fn beside_prefix(own: Own) -> bool {
-    !matches!(own, Own::Index | Own::OpenApi | Own::Environments | Own::Problems)
+    !matches!(own, Own::Index | Own::OpenApi | Own::Environments | Own::Problems | Own::Events)
 }
 
 fn strip<'a>(segments: &'a [String], prefix: &[&str]) -> Option<&'a [String]> {

@@ -187,6 +187,7 @@ impl Inner {
             tree,
             history: None,
             made_seconds: None,
+            commit: None,
         }]))
     }
 

@@ -27,7 +27,7 @@ use self::published::Published;
 use self::reach::Reach;
 use self::refs::References;
 use crate::model::{Label, Revision};
-use crate::snapshot::{Layout, Member, Snapshot};
+use crate::snapshot::{Commit, Layout, Member, Snapshot};
 use crate::source::hints::Hints;
 use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
 use crate::tree::Shelf;
@@ -241,9 +241,9 @@ impl Inner {
     }
 
     fn member(&self, found: &Resolved) -> Result<Member, git2::Error> {
-        let (tree, made_seconds) = self.pool.with(|repository| {
+        let (tree, made_seconds, commit) = self.pool.with(|repository| {
             let commit = repository.find_commit(found.commit)?;
-            Ok((commit.tree_id(), commit.time().seconds()))
+            Ok((commit.tree_id(), commit.time().seconds(), describe(&commit)))
         })?;
         Ok(Member {
             group: 0,
@@ -260,6 +260,7 @@ impl Inner {
                 }) as Arc<_>
             }),
             made_seconds: Some(made_seconds),
+            commit: Some(Arc::new(commit)),
         })
     }
 
@@ -309,6 +310,12 @@ impl Inner {
     fn unavailable(&self, error: &git2::Error) -> SourceError {
         incoming::unavailable(self.name(), error)
     }
+}
+
+fn describe(commit: &git2::Commit<'_>) -> Commit {
+    let text = String::from_utf8_lossy;
+    let subject = commit.message_bytes().split(|byte| *byte == b'\n').find(|line| !line.is_empty());
+    Commit::new(&text(commit.author().name_bytes()), &text(subject.unwrap_or_default()))
 }
 
 /// Whether a directory is a repository by itself, bare or with a `.git`.

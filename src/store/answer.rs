@@ -172,9 +172,9 @@ impl Served {
             .get_or_init(|| format!("W/\"{}.{}\"", self.digest, representation.name()))
     }
 
-    /// The server-sent event that tells a watcher of this environment: id, name and the JSON in one line. Encoded once for
-    /// each revision; all watchers are sent the same bytes.
-    pub fn event(&self, revision: &Revision) -> Bytes {
+    /// The server-sent event that tells a watcher of this environment: id, name and the JSON in one line, wrapped as it
+    /// goes out. Made once for each revision; all watchers are sent the same bytes, so all have to `wrap` in the same way.
+    pub fn event(&self, revision: &Revision, wrap: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
         if let Some(known) = &*self.event.load()
             && known.0 == *revision
         {
@@ -185,7 +185,7 @@ impl Served {
             format!("event: environment\nid: {revision}.{}\ndata: ", self.digest).into_bytes();
         event.extend_from_slice(&json);
         event.extend_from_slice(b"\n\n");
-        let event = Bytes::from(event);
+        let event = wrap(&event);
         self.event.store(Some(Arc::new((revision.clone(), event.clone()))));
         event
     }

@@ -42,7 +42,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("push", &["model", "data", "tree", "snapshot", "check", "source", "store", "sync"]),
-    ("http", &["model", "placeholder", "render", "access", "store", "push"]),
+    ("http", &["model", "placeholder", "render", "access", "store", "push", "sync"]),
     ("settings", &[]),
     ("data", &[]),
     (
@@ -72,7 +72,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
 ];
 
 /// Where each crate, and each door to the machine, is allowed.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 22] = [
     ("git2", &["source/git"]),
     ("icu_normalizer", &["check/entries"]),
     ("jsonschema", &["check/schema"]),
@@ -80,6 +80,8 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),
     ("actix_service", &["http", "server"]),
+    ("actix_server", &["server"]),
+    ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["server"]),
     ("rustix", &["data", "push", "source"]),
@@ -89,9 +91,12 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("headwater_client", &["cli"]),
     ("headwater_wire", &["render", "cli"]),
     ("prometheus_client", &["http"]),
-    ("tokio", &["http/watch", "http/git", "push", "source", "store", "server", "cli"]),
+    (
+        "tokio",
+        &["http/watch", "http/socket", "http/git", "push", "source", "store", "server", "cli"],
+    ),
     ("std::fs", &["source", "settings", "server", "data", "push"]),
-    ("std::net", &["settings", "server", "cli", "push/hook"]),
+    ("std::net", &["http/watch", "settings", "server", "cli", "push/hook"]),
     ("std::env", &["main", "settings", "push/command", "push/hook", "push/repository"]),
 ];
 
