@@ -2,6 +2,7 @@
 //! done, 1 the answer is no, 2 it did not work.
 
 mod check;
+mod diff;
 mod difference;
 mod explain;
 mod get;
@@ -31,6 +32,8 @@ enum Verb {
     Watch(watch::Arguments),
     /// Show which file and line sets a key, and what it overrides
     Explain(explain::Arguments),
+    /// Show what differs between two revisions for those who are configured by them
+    Diff(diff::Arguments),
     /// Check that every file parses and every known environment resolves
     Check(check::Arguments),
 }
@@ -50,7 +53,9 @@ impl Cli {
     pub fn log_level(&self) -> &'static str {
         match self.verb {
             Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
-            Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Check(_) => "error",
+            Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Diff(_) | Verb::Check(_) => {
+                "error"
+            }
         }
     }
 }
@@ -65,6 +70,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Get(arguments) => get::run(arguments),
         Verb::Watch(arguments) => watch::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
+        Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
     }
 }

@@ -48,6 +48,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
         "cli",
         &[
             "model",
+            "snapshot",
             "placeholder",
             "render",
             "resolve",
