@@ -2,6 +2,7 @@
 
 mod diff;
 mod watch;
+mod watching_page;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;

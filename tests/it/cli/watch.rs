@@ -1,9 +1,9 @@
 //! `headwater watch` as a person and as a script see it: the real binary, a real server, a real repository.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::{SHOP, refuses, run, type_in};
 use crate::fixture::{Repository, Server, command, directory, eventually, settings};
 
 /// A command that goes on. Killed by its id when it is dropped.
-struct Running {
+pub(super) struct Running {
     process: Child,
     out: Arc<Mutex<String>>,
     err: Arc<Mutex<String>>,
@@ -27,22 +27,27 @@ impl Running {
     fn with_urls(place: &Path, urls: &str, arguments: &[&str]) -> Self {
         let mut command = command(place);
         command.arg("watch").args(arguments).env("HEADWATER_URL", urls);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(command)
+    }
+
+    /// In a process group of its own, all of which ends with it.
+    pub(super) fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = command.spawn().expect("the binary starts");
         let out = collect(process.stdout.take().unwrap());
         let err = collect(process.stderr.take().unwrap());
         Self { process, out, err }
     }
 
-    fn out(&self) -> String {
+    pub(super) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    fn err(&self) -> String {
+    pub(super) fn err(&self) -> String {
         self.err.lock().unwrap().clone()
     }
 
-    fn says(&self, part: &str) {
+    pub(super) fn says(&self, part: &str) {
         eventually(&format!("{part} in {} {}", self.out(), self.err()), || {
             self.out().contains(part)
         });
@@ -60,7 +65,7 @@ impl Running {
     }
 
     /// Waits for the end and gives the exit code.
-    fn code(&mut self) -> Option<i32> {
+    pub(super) fn code(&mut self) -> Option<i32> {
         let mut ended = None;
         eventually("the command ends", || {
             ended = self.process.try_wait().unwrap();
@@ -74,15 +79,16 @@ impl Running {
 
     fn tell(&self, signal: &str) {
         let id = self.process.id().to_string();
-        let told = std::process::Command::new("kill").args([signal, &id]).status();
+        let told = Command::new("kill").args([signal, &id]).status();
         assert!(told.unwrap().success());
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
-        let _ = self.process.kill();
+        // Who has ended already cannot be killed, and need not be.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.process.wait();
     }
 }
@@ -390,7 +396,7 @@ fn a_deleted_branch_is_said_and_so_is_its_return() {
     let watch = Running::start(repository.around(), &server, &arguments);
     watch.says("current");
     let path = repository.path();
-    let deleted = std::process::Command::new("git")
+    let deleted = Command::new("git")
         .args(["--git-dir", path.to_str().unwrap(), "update-ref", "-d", "refs/heads/feature"])
         .status();
     assert!(deleted.unwrap().success());
