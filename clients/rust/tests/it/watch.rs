@@ -190,6 +190,50 @@ async fn a_page_in_place_of_a_stream_or_of_a_poll_is_passed_over() {
     assert_eq!(items(&next(&mut watch).await), 2);
 }
 
+/// One way or another to say what there is at this revision, or not to.
+fn mischief(random: &mut fastrand::Rng, number: u32) -> Reply {
+    let whole = event(&format!("r{number}"), number);
+    let as_stream = match random.u8(..8) {
+        0 => cut(&whole),
+        1 => cut(&whole[..random.usize(..whole.len())]),
+        2 => cut(&[whole.as_str(), &whole[..random.usize(..whole.len())]].concat()),
+        3 => cut(&[whole.as_str(), &whole].concat()),
+        4 => status("500 Internal Server Error"),
+        5 => response("200 OK", "Content-Type: text/html\r\n", "<html>"),
+        6 => answer(&format!("r{number}"), number),
+        _ => Reply::Bytes(vec![]),
+    };
+    let as_poll = match random.u8(..3) {
+        0 => answer(&format!("r{number}"), number),
+        1 => status("502 Bad Gateway"),
+        _ => Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".into()),
+    };
+    Reply::ByForm(as_stream.into(), as_poll.into())
+}
+
+#[tokio::test]
+async fn whatever_happens_between_it_ends_on_the_newest_and_never_goes_back() {
+    let watches = (0..40).map(|seed| async move {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut replies: Vec<_> = (1..5).map(|number| mischief(&mut random, number)).collect();
+        let newest = (stream(&[event("r9", 9)]), answer("r9", 9));
+        replies.push(Reply::ByForm(newest.0.into(), newest.1.into()));
+        let server = Server::start(replies).await;
+        let mut watch = watch([&server]);
+        let mut last = 0;
+        while last != 9 {
+            let configuration = next(&mut watch).await;
+            assert!(items(&configuration) > last, "seed {seed}");
+            last = items(&configuration);
+            assert_eq!(configuration.revision(), Some(format!("r{last}").as_str()), "seed {seed}");
+        }
+    });
+    let watches: Vec<_> = watches.map(tokio::spawn).collect();
+    for watch in watches {
+        watch.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_behind_is_passed_over_and_nothing_older_is_told() {
     let first = Server::start([
