@@ -10,6 +10,7 @@ mod arrival;
 mod attack;
 mod check;
 mod cli;
+mod client;
 mod clients;
 mod differential;
 mod durability;

@@ -53,6 +53,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
         "cli",
         &[
             "model",
+            "snapshot",
             "placeholder",
             "render",
             "resolve",
@@ -84,7 +85,7 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["server"]),
-    ("rustix", &["data", "push", "source"]),
+    ("rustix", &["data", "push", "source", "cli/watch"]),
     ("clap", &["cli", "settings", "main"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
