@@ -5,6 +5,7 @@ mod hosted;
 mod repository;
 mod server;
 mod socket;
+mod working_copy;
 
 use std::io::Write;
 use std::panic::Location;
@@ -16,6 +17,7 @@ pub(crate) use self::hosted::{Hosted, Said, Tree, clone, repository_url};
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::socket::{Address, Reply, Session, read};
+pub(crate) use self::working_copy::WorkingCopy;
 
 /// How long something may take that should take milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,11 +6,13 @@
     reason = "tests say what they do and stop at the first surprise"
 )]
 
+mod arrival;
 mod attack;
 mod check;
 mod cli;
 mod clients;
 mod differential;
+mod durability;
 mod fixture;
 mod fleet;
 mod http;
