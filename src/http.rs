@@ -119,12 +119,15 @@ async fn answer(
     if !(reads && !route.allows_post() || request.method() == Method::POST && route.allows_post()) {
         return Err(Fault::MethodNotAllowed);
     }
-    if let Route::Git(repository, asked) = route {
-        return git::answer(request, payload, http, repository, *asked).await;
-    }
-    let caller = http.caller(request.headers());
+    let caller = match route {
+        Route::Git(..) => http.git_caller(request),
+        _ => http.caller(request.headers()),
+    };
     if !http.store.may(&caller, route.action(), Target::Server) {
-        return Err(Fault::Unauthorized);
+        return Err(match route {
+            Route::Git(..) => http.git_refusal(&caller),
+            _ => Fault::Unauthorized,
+        });
     }
     match route {
         Route::Environment(query)
@@ -137,7 +140,9 @@ async fn answer(
         Route::File(query, path) => file::get(request, http, &caller, query, path).await,
         Route::NoFile => Err(Fault::NoFile),
         Route::Crypto(crypto) => Ok(no_key(*crypto)),
-        Route::Git(..) => Err(Fault::NoFile),
+        Route::Git(repository, asked) => {
+            git::answer(request, payload, http, &caller, repository, *asked).await
+        }
         Route::Own(own) => own_resource(request, http, &caller, *own).await,
     }
 }

@@ -158,6 +158,7 @@ impl Hosts {
                 turn: Arc::default(),
                 moving: Arc::default(),
                 unsynced: Default::default(),
+                offered: Default::default(),
             };
             (name, Arc::new(host))
         };

@@ -122,7 +122,7 @@ impl Http {
     }
 
     /// Why this caller may not do it: it gave no token or a wrong one, or none would do.
-    fn forbidden(&self, caller: &Caller) -> Fault {
+    pub(super) fn git_refusal(&self, caller: &Caller) -> Fault {
         let may_read = self.store.may(caller, Action::ReadRepository, Target::Server);
         match may_read && self.push_token.is_none() {
             true => Fault::Git(Refused::Elsewhere),
@@ -144,21 +144,18 @@ pub(super) async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
     http: &Http,
+    caller: &Caller,
     repository: &str,
     asked: Git,
 ) -> Result<HttpResponse, Fault> {
-    let caller = http.git_caller(request);
     let service = match asked {
         Git::Refs => service(request)?,
         Git::UploadPack => Service::UploadPack,
         Git::ReceivePack => Service::ReceivePack,
     };
-    let action = match service {
-        Service::UploadPack => Action::ReadRepository,
-        Service::ReceivePack => Action::Push,
-    };
-    if !http.store.may(&caller, action, Target::Server) {
-        return Err(http.forbidden(&caller));
+    // Who would push is told at the first request, before anything is sent.
+    if service == Service::ReceivePack && !http.store.may(caller, Action::Push, Target::Server) {
+        return Err(http.git_refusal(caller));
     }
     let host = http.hosts.as_ref().and_then(|hosts| hosts.get(repository));
     let host = host.ok_or(Fault::Git(Refused::NoRepository))?;

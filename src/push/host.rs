@@ -45,6 +45,8 @@ pub struct Host {
     pub(super) moving: Arc<RwLock<()>>,
     /// References that moved and could not be made durable.
     pub(super) unsynced: Mutex<Vec<String>>,
+    /// What is offered to those who push, until a reference moves: each push begins with asking for it.
+    pub(super) offered: Mutex<Option<Bytes>>,
 }
 
 impl Host {
@@ -62,13 +64,22 @@ impl Host {
         let advertising = self.runtime.spawn(async move {
             let _still = host.moving.read().await;
             host.check_durable()?;
+            let known = lock(&host.offered).clone();
+            if let Some(known) = known.filter(|_| service == Service::ReceivePack) {
+                return Ok(known);
+            }
             let mut command = host.git.advertise(service, &host.path);
             set_protocol(&mut command, protocol.as_deref());
             let mut git = host.git.start(command).map_err(|error| no_git(&error))?;
             drop(git.child.stdin.take());
             let listed = listed(&mut git).await?;
             match git.child.wait().await {
-                Ok(status) if status.success() => Ok(listed),
+                Ok(status) if status.success() => {
+                    if service == Service::ReceivePack {
+                        *lock(&host.offered) = Some(listed.clone());
+                    }
+                    Ok(listed)
+                }
                 Ok(status) => Err(PushError::Git(format!("{} {status}", service.name()))),
                 Err(error) => Err(no_git(&error)),
             }
@@ -110,6 +121,8 @@ impl Host {
             let _permit = permit;
             let command = host.git.serve(Service::ReceivePack, &host.path);
             session::run(&host, command, who, ends).await;
+            // The next one need not wait for it.
+            let _ = host.advertise(Service::ReceivePack, None).await;
         });
         Ok(exchange)
     }
@@ -198,6 +211,7 @@ impl Host {
         references: Vec<String>,
         actor: &Actor,
     ) -> Result<Vec<crate::source::git::MovedReference>, PushError> {
+        *lock(&self.offered) = None;
         let host = Arc::clone(self);
         let names = references.clone();
         let published = self.runtime.spawn_blocking(move || {
@@ -218,7 +232,10 @@ impl Host {
                 Ok(moved)
             }
             Err(error) => {
-                lock(&self.unsynced).extend(references);
+                let mut unsynced = lock(&self.unsynced);
+                unsynced.extend(references);
+                unsynced.sort();
+                unsynced.dedup();
                 Err(error)
             }
         }

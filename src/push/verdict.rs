@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::session::{Accepted, Session};
 use super::updates::{self, Question, Update};
-use super::{Host, Permission};
+use super::{Host, Permission, PushError};
 use crate::check::{self, InUse, Manner, Report, Terms};
 use crate::model::{Label, Query};
 use crate::snapshot::Snapshot;
@@ -102,13 +102,14 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
     Verdict { decision: Decision::Accepted, lines: findings.lines }
 }
 
-/// Tries again what could not be made durable before.
-async fn catch_up(host: &Arc<Host>) -> Result<(), super::PushError> {
-    let unsynced = std::mem::take(&mut *lock(&host.unsynced));
-    match unsynced.is_empty() {
-        true => Ok(()),
-        false => host.publish(unsynced, &Actor::Push(None)).await.map(|_| ()),
+/// Tries again what could not be made durable before. Until it is, nothing is listed.
+async fn catch_up(host: &Arc<Host>) -> Result<(), PushError> {
+    let unsynced = lock(&host.unsynced).clone();
+    if !unsynced.is_empty() {
+        host.publish(unsynced, &Actor::Push(None)).await?;
+        lock(&host.unsynced).clear();
     }
+    Ok(())
 }
 
 async fn sync(host: &Arc<Host>) -> Result<(), ()> {

@@ -30,6 +30,9 @@ const LIMITS: &str = "
 | ancestors looked at for a last good revision | 1,000 |
 | a directory source | 256 MB, 100,000 entries |
 | watchers; wait of a long poll; pause between heartbeats | 20,000; 45 s; 15 s |
+| pushes at a time; clones and fetches; one of them | 8; 32, then 503; 15 minutes |
+| references in a push; wait for the push before; next piece of a body | 1,000; 60 s; 30 s |
+| a pack; a request for a clone or fetch, decoded | `push.pack_bytes_max`; 16 MB |
 | request headers; idle connection; unacknowledged data | 5 s; 75 s; 20 s |
 
 ## Metrics
