@@ -10,6 +10,7 @@ mod flat;
 mod health;
 mod hot;
 mod metrics;
+mod monitor;
 mod negotiate;
 mod overview;
 pub mod route;
@@ -29,6 +30,7 @@ use route::{Crypto, Own, Route};
 
 pub use hot::Hot;
 pub use metrics::Metrics;
+pub use monitor::Monitor;
 pub use token::Token;
 pub use watch::{WATCHER_COUNT_MAX, Watchers};
 
@@ -47,6 +49,8 @@ pub struct Http {
     pub prefix: String,
     /// The read token, if reading needs one.
     pub token: Option<Token>,
+    /// Who may say that something was pushed.
+    pub monitor: Monitor,
     /// Who watches.
     pub watchers: Watchers,
     /// What is counted.
@@ -78,11 +82,15 @@ pub fn app(
     App::new().app_data(http).default_service(web::to(handle))
 }
 
-async fn handle(request: HttpRequest, http: web::Data<Http>) -> HttpResponse {
+async fn handle(
+    request: HttpRequest,
+    payload: web::Payload,
+    http: web::Data<Http>,
+) -> HttpResponse {
     let use_default_label = has_parameter(&request, "useDefaultLabel");
     let route = route::route(request.uri().path(), &http.prefix, use_default_label);
     let response = match &route {
-        Ok(route) => match answer(&request, &http, route).await {
+        Ok(route) => match answer(&request, payload, &http, route).await {
             Ok(response) => response,
             Err(fault) => fault.response(&request, Some(route)),
         },
@@ -94,6 +102,7 @@ async fn handle(request: HttpRequest, http: web::Data<Http>) -> HttpResponse {
 
 async fn answer(
     request: &HttpRequest,
+    payload: web::Payload,
     http: &web::Data<Http>,
     route: &Route,
 ) -> Result<HttpResponse, Fault> {
@@ -119,6 +128,7 @@ async fn answer(
         Route::File(query, path) => file::get(request, http, &caller, query, path).await,
         Route::NoFile => Err(Fault::NoFile),
         Route::Crypto(crypto) => Ok(no_key(*crypto)),
+        Route::Monitor => monitor::post(request, payload, http).await,
         Route::Own(own) => own_resource(request, http, &caller, *own).await,
     }
 }

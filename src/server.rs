@@ -1,5 +1,6 @@
 //! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
 
+mod remotes;
 mod tls;
 
 use std::future::Future;
@@ -13,7 +14,8 @@ use actix_web::{HttpServer, web};
 use tokio::runtime::Handle;
 
 use crate::access::Policy;
-use crate::http::{self, Hot, Http, Metrics, Token, WATCHER_COUNT_MAX, Watchers};
+use crate::data::DataError;
+use crate::http::{self, Hot, Http, Metrics, Monitor, Token, WATCHER_COUNT_MAX, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::settings::{Settings, SourceSettings};
 use crate::source::composite::Composite;
@@ -37,6 +39,9 @@ pub enum StartError {
     /// A source cannot be opened.
     #[error(transparent)]
     Source(#[from] OpenError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A file of the settings cannot be used.
     #[error("{what} {}: {reason}", path.display())]
     File {
@@ -52,29 +57,53 @@ pub enum StartError {
     Listen(#[from] std::io::Error),
 }
 
-/// The source that the settings describe: one, or a composite.
+/// The source that the settings describe, one or a composite, as far as it can be read in place.
 ///
 /// # Errors
-/// When one of them cannot be opened.
+/// When one of them cannot be opened, or is kept by a server.
 pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
-    let mut sources = settings.sources.iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
+    let open = |source: &SourceSettings| match remotes::is_mirrored(source) {
+        true => Err(OpenError::NeedsServer),
+        false => open_one(source),
+    };
+    let sources = settings.sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    Ok(composed(settings, sources))
+}
+
+/// The same with the remotes, which are mirrored from now on.
+fn open_all(settings: &Settings, runtime: &Handle) -> Result<Arc<dyn Source>, StartError> {
+    let mut remotes = remotes::Remotes::new(settings, runtime);
+    let mut sources = Vec::with_capacity(settings.sources.len());
+    for source in &settings.sources {
+        sources.push(match remotes::is_mirrored(source) {
+            true => remotes.open(source)?,
+            false => open_one(source)?,
+        });
+    }
+    Ok(composed(settings, sources))
+}
+
+fn composed(settings: &Settings, mut sources: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
     if sources.len() == 1 && settings.sources[0].patterns.is_empty() {
-        return Ok(sources.remove(0));
+        return sources.remove(0);
     }
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     let name = names.join(",");
-    Ok(Arc::new(Composite::new(name, sources, settings.fail_on_composite_error)))
+    Arc::new(Composite::new(name, sources, settings.fail_on_composite_error))
 }
 
 fn open_one(settings: &SourceSettings) -> Result<Arc<dyn Source>, OpenError> {
-    let options = OpenOptions {
+    source::open(&settings.uri, open_options(settings))
+}
+
+fn open_options(settings: &SourceSettings) -> OpenOptions {
+    OpenOptions {
         name: settings.name.clone(),
         default_label: settings.default_label.clone(),
         search_paths: settings.search_paths.clone(),
         patterns: settings.patterns.clone(),
         json: settings.json,
-    };
-    source::open(&settings.uri, options)
+    }
 }
 
 /// What the settings add to every environment.
@@ -98,18 +127,41 @@ pub fn additions(settings: &Settings) -> Additions {
 /// Everything that the workers share, built once. Loops and blocking work run on `runtime`.
 ///
 /// # Errors
-/// When a source or the token cannot be read.
+/// When a source, the data directory or a secret cannot be used.
 pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
-    let store = Store::new(open_source(settings)?, additions(settings), policy, runtime);
+    let secrets = monitor_secrets(settings)?;
+    let source = open_all(settings, &runtime)?;
+    let store = Store::new(source, additions(settings), policy, runtime);
     Ok(Http {
         store,
+        monitor: Monitor::new(secrets.iter().map(String::as_str)),
         prefix: settings.prefix.clone(),
         token,
         watchers: Watchers::new(WATCHER_COUNT_MAX),
         metrics: Metrics::default(),
     })
+}
+
+/// The secrets of hooks: of the environment, or one on each line of a file.
+fn monitor_secrets(settings: &Settings) -> Result<Vec<String>, StartError> {
+    let monitor = &settings.monitor;
+    let Some(path) = &monitor.secret_file else {
+        return Ok(monitor.secret.iter().map(|secret| secret.expose().to_owned()).collect());
+    };
+    let fault = |reason: String| StartError::File {
+        what: "monitor secret file",
+        path: path.clone(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let secrets: Vec<String> = lines.map(str::to_owned).collect();
+    match secrets.is_empty() {
+        true => Err(fault("is empty".to_owned())),
+        false => Ok(secrets),
+    }
 }
 
 fn read_token(path: &std::path::Path) -> Result<Token, StartError> {

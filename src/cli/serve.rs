@@ -39,6 +39,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             "anyone who reaches this address can read all configuration: set token_file, or listen on loopback"
         );
     }
+    let is_proven = settings.monitor.secret.is_some() || settings.monitor.secret_file.is_some();
+    if settings.token_file.is_some() && !is_proven {
+        tracing::warn!(
+            "reading needs a token, and /monitor needs nothing: whoever reaches it can make the server look for changes; \
+             set secret_file in [monitor]"
+        );
+    }
     let store = std::sync::Arc::clone(&http.store);
     background.spawn(async move { load_default_label(&store).await });
     let served =

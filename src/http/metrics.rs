@@ -20,6 +20,12 @@ struct RequestLabels {
     status: u16,
 }
 
+/// A remote, as the settings name it: there are as many as they have.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RemoteLabels {
+    source: String,
+}
+
 /// The registry of a server and what is counted on the request path.
 pub struct Metrics {
     registry: Registry,
@@ -29,6 +35,8 @@ pub struct Metrics {
     /// Cached environments answered with 304.
     pub(super) hot_unchanged: Counter,
     watchers: Gauge,
+    fetch_ages: Family<RemoteLabels, Gauge>,
+    fetch_failures: Family<RemoteLabels, Gauge>,
     store: StoreGauges,
 }
 
@@ -55,6 +63,17 @@ impl Default for Metrics {
         };
         let watchers = Gauge::default();
         registry.register("watchers", "Streams and long polls that are open", watchers.clone());
+        let (fetch_ages, fetch_failures) = <(Family<RemoteLabels, Gauge>, Family<_, _>)>::default();
+        registry.register(
+            "source_last_fetch_age_seconds",
+            "Time since the last good fetch of a mirrored remote",
+            fetch_ages.clone(),
+        );
+        registry.register(
+            "source_fetch_failing",
+            "Whether the last fetch of a mirrored remote failed",
+            fetch_failures.clone(),
+        );
         let store = StoreGauges::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
@@ -73,7 +92,16 @@ impl Default for Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, watchers, store }
+        Self {
+            registry,
+            hot_full: hot(200),
+            hot_unchanged: hot(304),
+            requests,
+            watchers,
+            fetch_ages,
+            fetch_failures,
+            store,
+        }
     }
 }
 
@@ -84,6 +112,7 @@ impl Metrics {
             Some(Route::Flat(..)) => "flat",
             Some(Route::File(..) | Route::NoFile) => "file",
             Some(Route::Crypto(_)) => "crypto",
+            Some(Route::Monitor) => "monitor",
             Some(Route::Own(_)) => "own",
             None => "none",
         };
@@ -122,5 +151,13 @@ impl Metrics {
             gauge.set(counter.load(Ordering::Relaxed));
         }
         self.store.parsed.set(store.parsed_count());
+        for remote in store.remotes() {
+            let labels = RemoteLabels { source: remote.name };
+            if let Some(age) = remote.fetched_before {
+                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                self.fetch_ages.get_or_create(&labels).set(age);
+            }
+            self.fetch_failures.get_or_create(&labels).set(remote.failure.is_some().into());
+        }
     }
 }

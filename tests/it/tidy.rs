@@ -38,7 +38,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "sync",
         ],
     ),
-    ("http", &["model", "placeholder", "render", "access", "store"]),
+    ("http", &["model", "placeholder", "render", "access", "store", "sync"]),
     ("settings", &[]),
     ("data", &[]),
     ("server", &["model", "access", "source", "store", "http", "settings", "data"]),
@@ -82,8 +82,8 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("prometheus_client", &["http"]),
     ("tokio", &["http/watch", "source", "store", "server", "cli"]),
     ("std::fs", &["source", "settings", "server", "data", "push"]),
-    ("std::net", &["settings", "server", "cli"]),
-    ("std::env", &["main", "settings"]),
+    ("std::net", &["settings", "server", "cli", "source/mirror/address"]),
+    ("std::env", &["main", "settings", "source/mirror/git"]),
 ];
 
 fn root() -> PathBuf {
