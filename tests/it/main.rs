@@ -14,6 +14,7 @@ mod fixture;
 mod fleet;
 mod http;
 mod image;
+mod mirror;
 mod oracle;
 mod reference;
 mod secrets;

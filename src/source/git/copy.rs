@@ -47,6 +47,25 @@ pub(in crate::source) fn point_head(path: &Path, branch: &str) -> Result<(), Str
     pointed.map_err(|error| class(&error))
 }
 
+/// Takes references away; one that is gone already is no failure.
+///
+/// # Errors
+/// As for [`make`].
+pub(in crate::source) fn remove(path: &Path, names: &[String]) -> Result<(), String> {
+    library::prepare();
+    let remove = || {
+        let repository = Repository::open_bare(path)?;
+        for name in names {
+            match repository.find_reference(name).and_then(|mut reference| reference.delete()) {
+                Err(error) if error.code() != ErrorCode::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|error: git2::Error| class(&error))
+}
+
 /// Whether a branch or a tag can have this name.
 pub(in crate::source) fn may_be_reference(name: &str) -> bool {
     git2::Reference::is_valid_name(&format!("refs/heads/{name}"))

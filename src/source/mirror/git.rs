@@ -44,7 +44,7 @@ const VARIABLES: [&str; 9] = [
 ];
 
 /// Settings that no repository and no user can change.
-const SETTINGS: [&str; 23] = [
+const SETTINGS: [&str; 24] = [
     "protocol.allow=never",
     "transfer.credentialsInUrl=die",
     "transfer.bundleURI=false",
@@ -69,6 +69,7 @@ const SETTINGS: [&str; 23] = [
     "fetch.fsck.missingSpaceBeforeDate=warn",
     "fetch.recurseSubmodules=false",
     "submodule.recurse=false",
+    "advice.fetchShowForcedUpdates=false",
 ];
 
 /// Runs git for one remote.
@@ -109,7 +110,8 @@ impl Git {
             .map_err(|_| GitError("the remote has a reference whose name is no UTF-8".to_owned()))
     }
 
-    /// Makes the branches and tags of a copy those of the remote.
+    /// Brings all branches and tags of the remote into a copy. Takes none away: where a host answers with something else
+    /// than git, such as a page of HTML, git sees a remote without any.
     pub(super) async fn fetch(&self, copy: &Path, time_max: Duration) -> Result<(), GitError> {
         let (directory, safe) = (git_directory(copy), safe_directory(copy));
         let arguments = [
@@ -118,7 +120,6 @@ impl Git {
             &directory,
             OsStr::new("fetch"),
             OsStr::new("--quiet"),
-            OsStr::new("--prune"),
             OsStr::new("--no-tags"),
             OsStr::new("--no-write-fetch-head"),
             OsStr::new("--no-auto-maintenance"),
@@ -331,23 +332,48 @@ fn verdict(
     }
 }
 
-/// What git means by what it says. Only our own words go on.
-fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> String {
-    const REASONS: [(&[&str], &str); 12] = [
-        (&["died of signal 25", "File too large"], ""),
+/// What a failure means.
+#[derive(Debug, Clone, Copy)]
+enum Meaning {
+    Is(&'static str),
+    Refused,
+    TooLarge,
+}
+
+/// What git says when it fails, and what that means; the first that is found counts, for one often follows from another.
+const MEANINGS: [(&[&str], Meaning); 13] = {
+    use Meaning::{Is, Refused, TooLarge};
+    [
+        (&["died of signal 25", "File too large"], TooLarge),
         (
             &["No space left on device", "Disk quota exceeded"],
-            "there is no space left for the copy",
+            Is("there is no space left for the copy"),
         ),
         (
             &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"],
-            "the host key of the remote is not in known_hosts_file",
+            Is("the host key of the remote is not in known_hosts_file"),
         ),
         (
             &["UNPROTECTED PRIVATE KEY", "bad permissions"],
-            "ssh_key_file may be read by others than its owner, which ssh refuses",
+            Is("ssh_key_file may be read by others than its owner, which ssh refuses"),
         ),
-        (&["No user exists for uid"], "ssh needs the user that the server runs as in /etc/passwd"),
+        (
+            &["No user exists for uid"],
+            Is("ssh needs the user that the server runs as in /etc/passwd"),
+        ),
+        (
+            &[
+                "Authentication failed",
+                "could not read Username",
+                "could not read Password",
+                "terminal prompts disabled",
+                "Permission denied",
+                "Access denied",
+                "error: 401",
+                "error: 403",
+            ],
+            Refused,
+        ),
         (
             &[
                 "SSL certificate",
@@ -356,33 +382,34 @@ fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> 
                 "SSL peer certificate",
                 "CAfile",
             ],
-            "the certificate of the remote cannot be verified",
+            Is("the certificate of the remote cannot be verified"),
         ),
         (
             &["unable to update url base from redirection", "returned error: 30"],
-            "the remote redirects, which is not followed: configure the address that it leads to (GitLab: with .git at its end)",
+            Is(
+                "the remote redirects, which is not followed: configure the address that it leads to (GitLab: with .git at its end)",
+            ),
         ),
         (
-            &[
-                "Could not resolve host",
-                "Couldn't resolve",
-                "Could not resolve hostname",
-                "Name or service not known",
-            ],
-            "the name of the remote's host is not known",
+            &["Could not resolve host", "Name or service not known", "name resolution"],
+            Is("the name of the remote's host is not known"),
         ),
         (
             &[
                 "Failed to connect",
+                "Couldn't connect",
                 "Connection refused",
                 "Connection timed out",
+                "Connection reset",
+                "Connection closed",
+                "Empty reply",
+                "Recv failure",
                 "No route to host",
                 "Network is unreachable",
-                "Couldn't connect",
             ],
-            "the remote cannot be reached",
+            Is("the remote cannot be reached"),
         ),
-        (&["Operation too slow", "Operation timed out", "timed out"], "the remote is too slow"),
+        (&["too slow", "timed out"], Is("the remote is too slow")),
         (
             &[
                 "error: 404",
@@ -390,53 +417,47 @@ fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> 
                 "does not appear to be a git repository",
                 "does not exist",
             ],
-            "the remote has no such repository, or does not show it without credentials",
+            Is("the remote has no such repository, or does not show it without credentials"),
         ),
         (
             &[
-                "fsck error",
-                "fsck-objects",
-                "error in object",
+                "fsck",
                 "index-pack",
                 "unpack-objects",
                 "bad pack",
-                "early EOF",
+                "EOF",
                 "RPC failed",
                 "hung up",
-                "unexpected disconnect",
-                "expected flush",
+                "transfer closed",
+                "unexpected",
+                "expected",
                 "protocol error",
+                "invalid server response",
                 "bad line length",
-                "not valid: is this a git repository",
+                "is this a git repository",
             ],
-            "what the remote sends is cut off or malformed",
+            Is("what the remote sends is cut off or malformed"),
         ),
-    ];
-    const REFUSED: [&str; 8] = [
-        "Authentication failed",
-        "could not read Username",
-        "could not read Password",
-        "terminal prompts disabled",
-        "Permission denied",
-        "Access denied",
-        "error: 401",
-        "error: 403",
-    ];
-    let says = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
-    if says(&REFUSED) {
-        return match given {
-            Given::Something => "the remote refuses the credentials".to_owned(),
-            Given::Nothing => "the remote asks for credentials, and none are configured".to_owned(),
-        };
-    }
-    match REASONS.iter().find(|(parts, _)| says(parts)) {
-        Some((_, "")) => format!("the remote sends more than {pack_bytes_max} bytes"),
-        Some((_, reason)) => (*reason).to_owned(),
-        None => match status.code() {
-            Some(127) => "there is no git program to run".to_owned(),
-            Some(code) => format!("git ended with code {code}"),
-            None => "git was killed".to_owned(),
-        },
+    ]
+};
+
+/// What git means by what it says. Only our own words go on.
+fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> String {
+    let meaning = MEANINGS.iter().find(|(parts, _)| parts.iter().any(|part| said.contains(part)));
+    match (meaning.map(|(_, meaning)| *meaning), given, status.code()) {
+        (Some(Meaning::Is(meaning)), ..) => meaning.to_owned(),
+        (Some(Meaning::Refused), Given::Something, _) => {
+            "the remote refuses the credentials".to_owned()
+        }
+        (Some(Meaning::Refused), Given::Nothing, _) => {
+            "the remote asks for credentials, and none are configured".to_owned()
+        }
+        (Some(Meaning::TooLarge), ..) => {
+            format!("the remote sends more than {pack_bytes_max} bytes")
+        }
+        (None, _, Some(127)) => "there is no git program to run".to_owned(),
+        (None, _, Some(code)) => format!("git ended with code {code}"),
+        (None, _, None) => "git was killed".to_owned(),
     }
 }
 

@@ -119,6 +119,10 @@ impl Inner {
             self.state.send_modify(|state| state.is_suspect = false);
         }
         let theirs = listing::standing(&self.git.list().await?);
+        if theirs.references.is_empty() {
+            // Also what a login page looks like to git. What was there is not taken away for that.
+            return Err(GitError("the remote lists no branch".to_owned()));
+        }
         let is_new = match self.copy.is_dir() {
             false => self.make(&theirs).await.map(|()| true)?,
             true => self.update(&theirs).await?,
@@ -157,6 +161,9 @@ impl Inner {
     async fn update(&self, theirs: &Standing) -> Result<bool, GitError> {
         let copy = self.copy.clone();
         let ours = self.blocking(move || copy::standing(&copy)).await;
+        if let Ok(ours) = &ours {
+            self.drop_gone(ours, theirs).await?;
+        }
         let is_same = ours.as_ref().is_ok_and(|ours| ours.references == theirs.references);
         if !is_same && let Err(error) = self.git.fetch(&self.copy, self.fetch_time_max).await {
             if self.is_usable().await {
@@ -177,6 +184,17 @@ impl Inner {
             self.serve();
         }
         Ok(has_moved)
+    }
+
+    /// Takes away what the remote no longer has, before what may need its place comes.
+    async fn drop_gone(&self, ours: &Standing, theirs: &Standing) -> Result<(), GitError> {
+        let names = ours.references.keys().filter(|name| !theirs.references.contains_key(*name));
+        let gone: Vec<String> = names.cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let copy = self.copy.clone();
+        self.blocking(move || copy::remove(&copy, &gone)).await
     }
 
     /// Opens the copy, or tells who reads it that it may have moved.
