@@ -341,7 +341,7 @@ enum Meaning {
 }
 
 /// What git says when it fails, and what that means; the first that is found counts, for one often follows from another.
-const MEANINGS: [(&[&str], Meaning); 13] = {
+const MEANINGS: [(&[&str], Meaning); 14] = {
     use Meaning::{Is, Refused, TooLarge};
     [
         (&["died of signal 25", "File too large"], TooLarge),
@@ -422,9 +422,11 @@ const MEANINGS: [(&[&str], Meaning); 13] = {
         (
             &[
                 "fsck",
-                "index-pack",
                 "unpack-objects",
+                "pack has",
                 "bad pack",
+                "inflate",
+                "corrupt",
                 "EOF",
                 "RPC failed",
                 "hung up",
@@ -438,6 +440,8 @@ const MEANINGS: [(&[&str], Meaning); 13] = {
             ],
             Is("what the remote sends is cut off or malformed"),
         ),
+        // It was killed while it wrote: nothing else ends it without a word of its own.
+        (&["invalid index-pack output"], TooLarge),
     ]
 };
 

@@ -166,6 +166,9 @@ impl Inner {
         }
         let is_same = ours.as_ref().is_ok_and(|ours| ours.references == theirs.references);
         if !is_same && let Err(error) = self.git.fetch(&self.copy, self.fetch_time_max).await {
+            let copy = self.copy.clone();
+            // What is left behind is for the next failure to remove; the reason of this one counts.
+            let _ = tokio::task::spawn_blocking(move || sweep_objects(&copy)).await;
             if self.is_usable().await {
                 return Err(error);
             }
@@ -272,7 +275,22 @@ fn sweep(copy: &Path) -> std::io::Result<()> {
     for name in ["HEAD.lock", "packed-refs.lock", "config.lock", "shallow.lock", "gc.pid"] {
         drop(fs::remove_file(copy.join(name)));
     }
+    sweep_objects(copy)?;
     sweep_locks(&copy.join("refs"))
+}
+
+/// Removes what a fetch that was cut off has written so far.
+fn sweep_objects(copy: &Path) -> std::io::Result<()> {
+    let objects = copy.join("objects");
+    for directory in [objects.join("pack"), objects] {
+        for entry in fs::read_dir(directory).into_iter().flatten() {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with("tmp_") {
+                remove(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn sweep_locks(directory: &Path) -> std::io::Result<()> {
@@ -325,16 +343,28 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let copy = place.path().join("0123.git");
         let at = |name: &str| place.path().join(name);
-        for directory in ["0123.git/refs/heads/team", "0123.new-1/objects", "4567.new-1", "home"] {
+        for directory in [
+            "0123.git/objects/pack",
+            "0123.git/refs/heads/team",
+            "0123.new-1/objects",
+            "4567.new-1",
+            "home",
+        ] {
             fs::create_dir_all(at(directory)).unwrap();
         }
-        for file in
-            ["0123.git/HEAD.lock", "0123.git/refs/heads/team/a.lock", "0123.git/refs/heads/team/a"]
-        {
+        for file in [
+            "0123.git/HEAD.lock",
+            "0123.git/refs/heads/team/a.lock",
+            "0123.git/refs/heads/team/a",
+            "0123.git/objects/pack/tmp_pack_1",
+            "0123.git/objects/pack/pack-1.pack",
+        ] {
             fs::write(at(file), "").unwrap();
         }
         sweep(&copy).unwrap();
         for (name, stays) in [
+            ("0123.git/objects/pack/tmp_pack_1", false),
+            ("0123.git/objects/pack/pack-1.pack", true),
             ("0123.git/HEAD.lock", false),
             ("0123.git/refs/heads/team/a.lock", false),
             ("0123.git/refs/heads/team/a", true),
