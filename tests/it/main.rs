@@ -15,6 +15,7 @@ mod fleet;
 mod http;
 mod image;
 mod mirror;
+mod monitor;
 mod oracle;
 mod reference;
 mod secrets;

@@ -4,8 +4,11 @@ use super::host::Host;
 use super::{Home, comes};
 use crate::fixture::{Address, Repository, eventually};
 
+/// Status, the revision that is served, the one that is held at, and the body.
+type Answer = (u16, Option<String>, Option<String>, Vec<u8>);
+
 /// What is asked of every server that has seen the bad file.
-fn answers(server: &Address) -> Vec<(u16, Option<String>, Option<String>, Vec<u8>)> {
+fn answers(server: &Address) -> Vec<Answer> {
     ["/orders/dev", "/orders/prod", "/billing/dev", "/fresh/dev", "/-/problems"]
         .map(|path| {
             let reply = server.get(path);

@@ -198,10 +198,10 @@ impl Inner {
                 )
             }
             Manner::Endless if wants_pack => self.endless(stream, &request.body),
-            _ if !self
+            _ if self
                 .login
                 .as_ref()
-                .is_none_or(|login| request.header("authorization") == login) =>
+                .is_some_and(|login| request.header("authorization") != login) =>
             {
                 write!(
                     stream,
