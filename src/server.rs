@@ -62,11 +62,7 @@ pub enum StartError {
 /// # Errors
 /// When one of them cannot be opened, or is kept by a server.
 pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
-    let open = |source: &SourceSettings| match remotes::is_mirrored(source) {
-        true => Err(OpenError::NeedsServer),
-        false => open_one(source),
-    };
-    let sources = settings.sources.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let sources = settings.sources.iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
     Ok(composed(settings, sources))
 }
 

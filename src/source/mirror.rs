@@ -111,6 +111,8 @@ impl State {
 impl Drop for MirrorSource {
     fn drop(&mut self) {
         self.keeper.abort();
+        // The process may end before the task does.
+        self.inner.git.running.kill();
     }
 }
 
@@ -147,6 +149,7 @@ impl MirrorSource {
                 home,
                 time_max: mirror.fetch_time_max,
                 pack_bytes_max: mirror.pack_bytes_max,
+                running: Arc::default(),
             },
             poll: mirror.poll,
             spacing: mirror.spacing,

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
@@ -14,6 +15,7 @@ use tokio::process::{Child, Command};
 
 use super::access::Access;
 use super::address::{Remote, Transport};
+use crate::sync::lock;
 
 /// How much of what git says about a failure is looked at, in bytes.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
@@ -21,6 +23,8 @@ const STDERR_BYTES_MAX: usize = 16 * 1024;
 const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long what was killed may take to be gone.
 const GONE_MAX: Duration = Duration::from_secs(2);
+/// How long to wait before it is looked at again.
+const GONE_PAUSE: Duration = Duration::from_millis(5);
 /// The size of the blocks that a shell counts files in.
 const BLOCK_BYTES: u64 = 512;
 
@@ -83,6 +87,21 @@ pub(super) struct Git {
     pub(super) time_max: Duration,
     /// The most that one run writes into one file.
     pub(super) pack_bytes_max: u64,
+    pub(super) running: Arc<Running>,
+}
+
+/// The run that is under way, so that it can be ended from elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Running(Mutex<Option<Pid>>);
+
+impl Running {
+    /// Kills all of its processes.
+    pub(super) fn kill(&self) {
+        if let Some(id) = *lock(&self.0) {
+            // All of them may have ended by themselves.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+    }
 }
 
 /// Why a run did not do what it was for. For people; holds no path, no credential, and nothing that a remote said.
@@ -164,11 +183,12 @@ impl Git {
             }
             _ => None,
         };
-        let mut group = Group::start(self.command(&run, credentials.is_some())?)?;
+        let command = self.command(&run, credentials.is_some())?;
+        let mut group = Group::start(command, Arc::clone(&self.running))?;
         let ended = tokio::time::timeout(time_max, converse(&mut group.child, credentials)).await;
         match ended {
             Ok(Ok(output)) => {
-                group.is_over = true;
+                group.is_over();
                 verdict(&run, output, credentials_are_set(&self.access), self.pack_bytes_max)
             }
             Ok(Err(error)) => {
@@ -468,39 +488,37 @@ fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> 
 /// A run with all the processes that it starts. Dropping it ends them.
 struct Group {
     child: Child,
-    id: Option<Pid>,
-    is_over: bool,
+    running: Arc<Running>,
 }
 
 impl Group {
-    fn start(mut command: Command) -> Result<Self, GitError> {
+    fn start(mut command: Command, running: Arc<Running>) -> Result<Self, GitError> {
         let started = command.spawn();
         let child = started
             .map_err(|error| GitError(format!("git cannot be started: {}", error.kind())))?;
-        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { child, id, is_over: false })
+        *lock(&running.0) = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Self { child, running })
     }
 
-    fn kill(&self) {
-        if let Some(id) = self.id.filter(|_| !self.is_over) {
-            // All of them may have ended by themselves.
-            let _ = kill_process_group(id, Signal::KILL);
-        }
+    /// It ended by itself, and its number may be another one's now.
+    fn is_over(&self) {
+        *lock(&self.running.0) = None;
     }
 
-    /// Kills them all and waits until they are gone, also those that fell to us because we are the first process of a
-    /// container.
+    /// Kills all of its processes and waits until they are gone, also those that fell to us because we are the first
+    /// process of a container.
     async fn end(&mut self) {
-        self.kill();
+        self.running.kill();
+        let id = *lock(&self.running.0);
         // It was killed: there is nothing to learn from how it ended.
         let _ = self.child.wait().await;
-        self.is_over = true;
-        let Some(id) = self.id else { return };
+        self.is_over();
+        let Some(id) = id else { return };
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < GONE_MAX {
             match waitpgid(id, WaitOptions::NOHANG) {
                 Ok(Some(_)) => {}
-                Ok(None) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Ok(None) => tokio::time::sleep(GONE_PAUSE).await,
                 Err(_) => return,
             }
         }
@@ -509,7 +527,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.kill();
+        self.running.kill();
+        self.is_over();
     }
 }
 

@@ -68,6 +68,7 @@ fn the_contract_has_every_route() {
         "/{label}/{application}-{profiles}.{extension}",
         "/{application}/{profiles}/{label}/{path}",
         "/{application}/{profiles}/{path}",
+        "/monitor",
     ];
     for path in OWN.iter().map(|(path, _)| *path).chain(springs) {
         assert!(paths.contains_key(path), "{path} is missing");

@@ -85,8 +85,19 @@ fn a_slow_remote_delays_no_read() {
     // Only a label that nobody has waits, and not for long.
     server.get("/orders/dev/nobody").expect(404);
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(is_running(&host.uri()), "the fetch hangs still");
     let (status, log) = server.stop();
     assert!(status.success(), "{log}");
+    eventually("no git is left", || !is_running(&host.uri()));
+}
+
+/// Whether a process has a text in its command line.
+fn is_running(text: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    processes.into_iter().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(text)
+    })
 }
 
 #[test]

@@ -224,15 +224,18 @@ impl Branches for MirrorBed {
     }
 
     fn tag(&self, name: &str, revision: &Revision) {
-        self.told(self.origin.tag(name, revision));
+        self.origin.tag(name, revision);
+        self.told(());
     }
 
     fn force(&self, branch: &str, revision: &Revision) {
-        self.told(self.origin.force(branch, revision));
+        self.origin.force(branch, revision);
+        self.told(());
     }
 
     fn delete_branch(&self, branch: &str) {
-        self.told(self.origin.delete_branch(branch));
+        self.origin.delete_branch(branch);
+        self.told(());
     }
 }
 
