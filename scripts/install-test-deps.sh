@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
-#   Debian packages   git, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy (as root, with apt-get)
+#   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy (as root,
+#                     with apt-get)
 #                     wrk, etcd: for the figures only, so that nothing fails without them, and not on a build machine
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
 #   npm               tests/clients/node
@@ -27,6 +28,8 @@ need() { # package, then the command that shows it is there
 }
 there() { command -v "$1" || [ -x "/usr/sbin/$1" ]; }
 need git there git
+need openssh-client there ssh
+need openssh-server there sshd
 need python3 there python3
 need python3-venv has_venv
 need openjdk-17-jdk-headless java_new_enough

@@ -11,6 +11,7 @@ mod git;
 mod health;
 mod hot;
 mod metrics;
+mod monitor;
 mod negotiate;
 mod overview;
 pub mod route;
@@ -33,6 +34,7 @@ use route::{Crypto, Own, Route};
 
 pub use hot::Hot;
 pub use metrics::Metrics;
+pub use monitor::Monitor;
 pub use socket::{Io, Socket};
 pub use token::Token;
 pub use watch::{Limits, Lists, Network, Watchers};
@@ -56,6 +58,8 @@ pub struct Http {
     pub push_token: Option<Token>,
     /// The repositories that are hosted here, if there are any.
     pub hosts: Option<Hosts>,
+    /// Who may say that something was pushed.
+    pub monitor: Monitor,
     /// Who watches.
     pub watchers: Watchers,
     /// What is counted.
@@ -143,6 +147,7 @@ async fn answer(
         Route::Git(repository, asked) => {
             git::answer(request, payload, http, &caller, repository, *asked).await
         }
+        Route::Monitor => monitor::post(request, payload, http).await,
         Route::Own(own) => own_resource(request, http, &caller, *own).await,
     }
 }

@@ -1,6 +1,7 @@
 //! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
 
 mod listen;
+mod remotes;
 mod tls;
 
 use std::future::Future;
@@ -17,7 +18,7 @@ use tokio::runtime::Handle;
 use crate::access::Policy;
 use crate::check::{Manner, Strictness};
 use crate::data::{DataDirectory, DataError};
-use crate::http::{Http, Limits, Metrics, Network, Token, Watchers};
+use crate::http::{Http, Limits, Metrics, Monitor, Network, Token, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
 use crate::settings::{Checks, Settings, SourceSettings, WatchSettings};
@@ -72,25 +73,22 @@ pub enum StartError {
     Listen(#[from] std::io::Error),
 }
 
-/// The source that the settings describe: one, or a composite.
+/// The source that the settings describe, one or a composite, as far as it can be read in place.
 ///
 /// # Errors
-/// When one of them cannot be opened.
+/// When one of them cannot be opened, or is kept by a server.
 pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
     let sources = settings.sources.iter().map(|source| open_one(source, settings));
-    composed(settings, sources.collect::<Result<_, _>>()?)
+    Ok(composed(settings, sources.collect::<Result<_, _>>()?))
 }
 
-fn composed(
-    settings: &Settings,
-    mut sources: Vec<Arc<dyn Source>>,
-) -> Result<Arc<dyn Source>, OpenError> {
+fn composed(settings: &Settings, mut sources: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
     if sources.len() == 1 && settings.sources[0].patterns.is_empty() {
-        return Ok(sources.remove(0));
+        return sources.remove(0);
     }
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     let name = names.join(",");
-    Ok(Arc::new(Composite::new(name, sources, settings.fail_on_composite_error)))
+    Arc::new(Composite::new(name, sources, settings.fail_on_composite_error))
 }
 
 /// A hosted repository is read here as any other one: whoever serves it holds the data directory.
@@ -114,28 +112,49 @@ struct Opened {
     data: Option<Arc<DataDirectory>>,
 }
 
-/// Opens the sources to serve them. The data directory is made and taken if one of them needs it.
-fn open_to_serve(settings: &Settings) -> Result<Opened, StartError> {
-    let (mut sources, mut hosted, mut data) = (Vec::new(), Vec::<Hosted>::new(), None);
-    for source in &settings.sources {
-        let Some(name) = hosted_name(source) else {
-            sources.push(open_one(source, settings)?);
-            continue;
-        };
-        if hosted.iter().any(|known| known.name == name) {
-            return Err(RepositoryError::Twice(name.to_owned()).into());
+/// The data directory: made and taken when a source needs it.
+struct Data<'a> {
+    path: &'a Path,
+    held: Option<Arc<DataDirectory>>,
+}
+
+impl Data<'_> {
+    fn take(&mut self) -> Result<Arc<DataDirectory>, DataError> {
+        if let Some(held) = &self.held {
+            return Ok(Arc::clone(held));
         }
-        let data = match &data {
-            Some(data) => data,
-            None => data.insert(Arc::new(DataDirectory::open(&settings.data)?)),
-        };
-        let path = push::prepare(data.path(), name, source.seed.as_deref())?;
-        let opened = source::open_hosted(&source.uri, path.clone(), options(source))?;
-        let opened = Arc::new(opened);
-        sources.push(Arc::clone(&opened) as Arc<dyn Source>);
-        hosted.push(Hosted { name: name.to_owned(), path, source: opened });
+        Ok(Arc::clone(self.held.insert(Arc::new(DataDirectory::open(self.path)?))))
     }
-    Ok(Opened { source: composed(settings, sources)?, hosted, data })
+}
+
+/// Opens the sources to serve them: repositories are hosted and remotes mirrored from now on.
+fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartError> {
+    let mut data = Data { path: &settings.data, held: None };
+    let mut remotes = remotes::Remotes::new(settings, runtime);
+    let (mut sources, mut hosted) = (Vec::new(), Vec::<Hosted>::new());
+    for source in &settings.sources {
+        if let Some(name) = hosted_name(source) {
+            if hosted.iter().any(|known| known.name == name) {
+                return Err(RepositoryError::Twice(name.to_owned()).into());
+            }
+            let data = data.take()?;
+            let opened = host(name, source, &data)?;
+            sources.push(Arc::clone(&opened.source) as Arc<dyn Source>);
+            hosted.push(opened);
+        } else if remotes::is_mirrored(source) {
+            sources.push(remotes.open(source, &mut data)?);
+        } else {
+            sources.push(open_one(source, settings)?);
+        }
+    }
+    let data = data.held.filter(|_| !hosted.is_empty());
+    Ok(Opened { source: composed(settings, sources), hosted, data })
+}
+
+fn host(name: &str, source: &SourceSettings, data: &DataDirectory) -> Result<Hosted, StartError> {
+    let path = push::prepare(data.path(), name, source.seed.as_deref())?;
+    let opened = source::open_hosted(&source.uri, path.clone(), options(source))?;
+    Ok(Hosted { name: name.to_owned(), path, source: Arc::new(opened) })
 }
 
 /// A repository that is not the server's own together with what it is receiving, read as the settings of a source say.
@@ -181,11 +200,12 @@ pub fn additions(settings: &Settings) -> Additions {
 /// Everything that the workers share, built once. Loops and blocking work run on `runtime`.
 ///
 /// # Errors
-/// When a source or the token cannot be read.
+/// When a source, the data directory or a secret cannot be used.
 pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
-    let opened = open_to_serve(settings)?;
+    let secrets = monitor_secrets(settings)?;
+    let opened = open_to_serve(settings, &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
@@ -193,6 +213,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     });
     Ok(Http {
         store,
+        monitor: Monitor::new(secrets.iter().map(String::as_str)),
         prefix: settings.prefix.clone(),
         token,
         push_token: push_token(settings)?,
@@ -243,6 +264,26 @@ fn limits(settings: &WatchSettings) -> Limits {
             .iter()
             .map(|range| Network { address: range.address, prefix_bits: range.prefix_bits })
             .collect(),
+    }
+}
+
+/// The secrets of hooks: of the environment, or one on each line of a file.
+fn monitor_secrets(settings: &Settings) -> Result<Vec<String>, StartError> {
+    let monitor = &settings.monitor;
+    let Some(path) = &monitor.secret_file else {
+        return Ok(monitor.secret.iter().map(|secret| secret.expose().to_owned()).collect());
+    };
+    let fault = |reason: String| StartError::File {
+        what: "monitor secret file",
+        path: path.clone(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let secrets: Vec<String> = lines.map(str::to_owned).collect();
+    match secrets.is_empty() {
+        true => Err(fault("is empty".to_owned())),
+        false => Ok(secrets),
     }
 }
 

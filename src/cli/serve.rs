@@ -45,6 +45,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             "pushes from other machines are refused: set HEADWATER_PUSH_TOKEN or push.token_file"
         );
     }
+    let is_proven = settings.monitor.secret.is_some() || settings.monitor.secret_file.is_some();
+    if settings.token_file.is_some() && !is_proven {
+        tracing::warn!(
+            "reading needs a token, and /monitor needs nothing: whoever reaches it can make the server look for changes; \
+             set secret_file in [monitor]"
+        );
+    }
     let store = std::sync::Arc::clone(&http.store);
     background.spawn(async move { load_default_label(&store).await });
     let served =

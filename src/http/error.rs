@@ -47,6 +47,14 @@ pub(super) enum Fault {
     Behind,
     /// A request for git cannot be taken.
     Git(Refused),
+    /// The body is larger than any that is looked at.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The body is of no type that is read here.
+    UnsupportedMediaType,
+    /// There were too many requests of this kind of late.
+    TooManyRequests,
 }
 
 impl From<AnswerError> for Fault {
@@ -82,6 +90,10 @@ impl Fault {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
             | Self::TooManyWatchers
             | Self::Behind => StatusCode::SERVICE_UNAVAILABLE,
@@ -131,9 +143,14 @@ impl Fault {
             Self::Answer(_)
             | Self::TooManyWatchers
             | Self::TooManyOfClient
+            | Self::TooManyRequests
             | Self::Behind
             | Self::Git(Refused::Busy | Refused::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
+            }
+            // What of it is still to come is not read any more.
+            Self::BodyTooLarge | Self::BodyTooSlow => {
+                response.force_close();
             }
             _ => {}
         }

@@ -21,6 +21,12 @@ struct RequestLabels {
     status: u16,
 }
 
+/// A remote, as the settings name it: there are as many as they have.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RemoteLabels {
+    source: String,
+}
+
 /// The registry of a server and what is counted on the request path.
 pub struct Metrics {
     registry: Registry,
@@ -31,6 +37,8 @@ pub struct Metrics {
     pub(super) hot_unchanged: Counter,
     watchers: Gauge,
     wakeups: Gauge<u64, AtomicU64>,
+    fetch_ages: Family<RemoteLabels, Gauge>,
+    fetch_failures: Family<RemoteLabels, Gauge>,
     store: StoreGauges,
 }
 
@@ -63,6 +71,17 @@ impl Default for Metrics {
             "Changes that woke the watchers of an environment on a worker, since start",
             wakeups.clone(),
         );
+        let (fetch_ages, fetch_failures) = <(Family<RemoteLabels, Gauge>, Family<_, _>)>::default();
+        registry.register(
+            "source_last_fetch_age_seconds",
+            "Time since the last good fetch of a mirrored remote",
+            fetch_ages.clone(),
+        );
+        registry.register(
+            "source_fetch_failing",
+            "Whether the last fetch of a mirrored remote failed",
+            fetch_failures.clone(),
+        );
         let store = StoreGauges::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
@@ -88,6 +107,8 @@ impl Default for Metrics {
             requests,
             watchers,
             wakeups,
+            fetch_ages,
+            fetch_failures,
             store,
         }
     }
@@ -101,6 +122,7 @@ impl Metrics {
             Some(Route::File(..) | Route::NoFile) => "file",
             Some(Route::Crypto(_)) => "crypto",
             Some(Route::Git(..)) => "git",
+            Some(Route::Monitor) => "monitor",
             Some(Route::Own(_)) => "own",
             None => "none",
         };
@@ -145,5 +167,13 @@ impl Metrics {
             gauge.set(counter.load(Ordering::Relaxed));
         }
         self.store.parsed.set(store.parsed_count());
+        for remote in store.remotes() {
+            let labels = RemoteLabels { source: remote.name };
+            if let Some(age) = remote.fetched_before {
+                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                self.fetch_ages.get_or_create(&labels).set(age);
+            }
+            self.fetch_failures.get_or_create(&labels).set(remote.failure.is_some().into());
+        }
     }
 }

@@ -66,6 +66,7 @@ fn problem(problem: &HeldBack) -> Value {
         "application": &*problem.query.application,
         "profiles": &*problem.query.profiles,
         "label": problem.query.label.name(),
+        "source": &*problem.source,
         "tip": problem.tip.as_str(),
         "served": problem.held.as_ref().map(|held| held.revision.as_str()),
         "since": since.map(|since| since.to_string()),

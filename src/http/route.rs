@@ -31,6 +31,8 @@ pub enum Route {
     Crypto(Crypto),
     /// A repository that is hosted here, by its name without `.git`.
     Git(String, Git),
+    /// R8: somebody says that something was pushed.
+    Monitor,
     /// One of our own resources, or of the actuator's.
     Own(Own),
 }
@@ -115,6 +117,9 @@ pub const GIT: [(&str, Git); 3] = [
     ("/-/git/{repository}.git/git-receive-pack", Git::ReceivePack),
 ];
 
+/// Where git hosts say that something was pushed; no prefix stands before it.
+const MONITOR: &str = "/monitor";
+
 /// First segments that name no application.
 const RESERVED: [&str; 6] = ["-", "actuator", "encrypt", "decrypt", "key", "monitor"];
 
@@ -128,6 +133,7 @@ impl Route {
             Self::Crypto(_) => Action::ReadOverview,
             Self::Git(_, Git::ReceivePack) => Action::Push,
             Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
+            Self::Monitor => Action::Notify,
             Self::Own(Own::Environments | Own::Problems | Own::Events | Own::Metrics) => {
                 Action::ReadOverview
             }
@@ -139,7 +145,9 @@ impl Route {
     pub fn allows_post(&self) -> bool {
         matches!(
             self,
-            Self::Crypto(Crypto::Post) | Self::Git(_, Git::UploadPack | Git::ReceivePack)
+            Self::Crypto(Crypto::Post)
+                | Self::Git(_, Git::UploadPack | Git::ReceivePack)
+                | Self::Monitor
         )
     }
 }
@@ -167,6 +175,9 @@ pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route,
     let own = |path: &str| OWN.iter().find(|(known, _)| *known == path).map(|(_, own)| *own);
     if let Some(found) = own(&plain).filter(|own| beside_prefix(*own) && !trailing_slash) {
         return Ok(Route::Own(found));
+    }
+    if plain == MONITOR && !trailing_slash {
+        return Ok(Route::Monitor);
     }
     let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
     let Some(segments) = strip(&segments, &prefix) else {
@@ -418,6 +429,7 @@ mod tests {
             Ok(Route::NoFile) => "no file".to_owned(),
             Ok(Route::Crypto(crypto)) => format!("{crypto:?}"),
             Ok(Route::Git(repository, asked)) => format!("git {repository} {asked:?}"),
+            Ok(Route::Monitor) => "monitor".to_owned(),
             Ok(Route::Own(own)) => format!("{own:?}"),
             Err(Refusal::Invalid) => "400".to_owned(),
             Err(Refusal::NoHandler) => "404".to_owned(),
@@ -447,6 +459,9 @@ mod tests {
         check("/foo/dev/main/a/b.txt", "file foo dev main a/b.txt");
         check("/foo/dev/plain.txt?", "file foo dev - plain.txt");
         check("/foo/dev/main/", "no file");
+        check("/monitor", "monitor");
+        check("/monitor/", "404");
+        check("/monitor/dev", "404");
         for path in
             ["/foo.yml", "/foo-dev", "/foo-dev.xml", "/foo", "/foo/", "/foo/dev/", "/foo-dev.yml/"]
         {
@@ -513,6 +528,8 @@ mod tests {
         assert_eq!(route("/foo/dev", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Own(Own::Index)));
         assert_eq!(route("/cfg/", "/cfg", false), Ok(Route::Own(Own::Index)));
+        assert_eq!(route("/monitor", "/cfg", false), Ok(Route::Monitor));
+        assert_eq!(route("/cfg/monitor", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/livez", "/cfg", false), Ok(Route::Own(Own::Live)));
         assert_eq!(route("/cfg/-/problems", "/cfg", false), Ok(Route::Own(Own::Problems)));
         assert_eq!(route("/actuator/health", "/cfg", false), Ok(Route::Own(Own::Health)));

@@ -3,6 +3,7 @@
 //! A label is the name of a branch or a tag, or a full commit id that one of those leads to. That a branch moved is
 //! noticed by watching the references; other ways in (a push to this server, a mirror) move the same references.
 
+pub(crate) mod copy;
 mod history;
 mod incoming;
 mod label;
@@ -166,6 +167,10 @@ impl Source for GitSource {
         let (inner, label, previous) =
             (Arc::clone(&self.inner), label.clone(), previous.map(Arc::clone));
         Box::pin(blocking(self.name(), move || inner.load(&label, previous.as_deref())))
+    }
+
+    fn look_again(&self) {
+        self.inner.hints.touch();
     }
 
     fn changed<'a>(

@@ -73,6 +73,8 @@ pub(super) struct MemberAnswer {
     pub(super) sources: Vec<crate::model::PropertySource>,
     /// Set while the member serves something older than its newest revision.
     pub(super) held: Option<Held>,
+    /// Set while it has nothing good to serve at all.
+    pub(super) broken: Option<Problem>,
 }
 
 /// Why and since when something older than the newest revision is served.
@@ -95,6 +97,15 @@ impl Answer {
     /// What is held back, by member.
     pub fn held(&self) -> impl Iterator<Item = &Held> {
         self.members.iter().filter_map(|member| member.held.as_ref())
+    }
+
+    /// What is wrong with the newest revision: the name of the source, what it serves in its place, and the problem.
+    pub(super) fn problems(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Held>, &Problem)> {
+        self.members.iter().filter_map(|member| match (&member.held, &member.broken) {
+            (Some(held), _) => Some((&member.base, Some(held), &held.problem)),
+            (None, Some(problem)) => Some((&member.base, None, problem)),
+            (None, None) => None,
+        })
     }
 
     /// The environment and its digest, if there is one to serve.

@@ -18,6 +18,8 @@ mod fixture;
 mod fleet;
 mod http;
 mod image;
+mod mirror;
+mod monitor;
 mod oracle;
 mod push;
 mod reference;

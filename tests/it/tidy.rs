@@ -97,8 +97,14 @@ const DOORS: [(&str, &[&str]); 22] = [
         &["http/watch", "http/socket", "http/git", "push", "source", "store", "server", "cli"],
     ),
     ("std::fs", &["source", "settings", "server", "data", "push"]),
-    ("std::net", &["http/watch", "settings", "server", "cli", "push/hook"]),
-    ("std::env", &["main", "settings", "push/command", "push/hook", "push/repository"]),
+    (
+        "std::net",
+        &["http/watch", "settings", "server", "cli", "push/hook", "source/mirror/address"],
+    ),
+    (
+        "std::env",
+        &["main", "settings", "push/command", "push/hook", "push/repository", "source/mirror/git"],
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -68,6 +68,7 @@ fn the_contract_has_every_route() {
         "/{label}/{application}-{profiles}.{extension}",
         "/{application}/{profiles}/{label}/{path}",
         "/{application}/{profiles}/{path}",
+        "/monitor",
     ];
     let gits = GIT.map(|(path, _)| path);
     for path in OWN.iter().map(|(path, _)| *path).chain(gits).chain(springs) {
