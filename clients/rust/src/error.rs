@@ -134,6 +134,12 @@ pub enum Failure {
     /// The answer was no environment, or not the one that was asked for.
     #[error("a bad answer: {0}")]
     BadAnswer(&'static str),
+    /// A stream of events ended. Servers do that when they stop.
+    #[error("the stream ended")]
+    Ended,
+    /// A stream of events said nothing for so long, not even that it is alive.
+    #[error("silent for {} ms", .0.as_millis())]
+    Silent(Duration),
 }
 
 fn label_text(label: &Option<String>) -> String {

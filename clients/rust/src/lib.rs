@@ -7,6 +7,8 @@
 //! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
 //! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
 //!
+//! `watch` asks on: `sse` reads events, and the rest is in its own folder.
+//!
 //! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
 
 mod builder;
@@ -26,7 +28,9 @@ mod names;
 mod placeholder;
 mod retry;
 mod server;
+mod sse;
 mod tree;
+mod watch;
 
 pub use headwater_wire::{Environment, PropertySource};
 
@@ -36,3 +40,4 @@ pub use crate::configuration::{Configuration, Property};
 pub use crate::error::{DeadlineExceeded, Error, Failure, ServerFailure};
 pub use crate::last_known_good::LastKnownGoodProblem;
 pub use crate::placeholder::PlaceholderProblem;
+pub use crate::watch::{Health, State, Update, Watch};

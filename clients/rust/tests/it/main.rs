@@ -12,3 +12,4 @@ mod providers;
 mod secrets;
 #[cfg(feature = "rustls")]
 mod tls;
+mod watch;
