@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, Python with venv, Java 17, Maven, Node with npm (as root, with apt-get)
-#                     nginx, wrk: for the figures only, so that nothing fails without them, and not on a build machine
+#                     HAProxy, nginx (documentation of `headwater run`)
+#                     wrk: for the figures only, so that nothing fails without it, and not on a build machine
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
 #   npm               tests/clients/node
 #   PyPI              tests/clients/python, into target/test-deps/venv
@@ -33,9 +34,10 @@ need openjdk-17-jdk-headless java_new_enough
 need maven there mvn
 need nodejs there node
 need npm there npm
+need haproxy there haproxy
+need nginx-light there nginx
 needed=$packages
 if [ -z "${CI:-}" ]; then
-    need nginx-light there nginx
     need wrk there wrk
 fi
 

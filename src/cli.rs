@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod get;
 mod output;
+mod run;
 mod serve;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Verb {
     Serve(serve::Arguments),
     /// Show what a service would be configured with
     Get(get::Arguments),
+    /// Start a program with its configuration, and tell it when that changes
+    Run(run::Arguments),
     /// Show which file and line sets a key, and what it overrides
     Explain(explain::Arguments),
     /// Check that every file parses and every known environment resolves
@@ -46,6 +49,7 @@ impl Cli {
     pub fn log_level(&self) -> &'static str {
         match self.verb {
             Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
+            Verb::Run(_) => "warn,headwater::cli=info",
             Verb::Get(_) | Verb::Explain(_) | Verb::Check(_) => "error",
         }
     }
@@ -59,6 +63,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Serve(arguments) => serve::run(arguments),
         Verb::Get(arguments) => get::run(arguments),
+        Verb::Run(arguments) => run::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
     }

@@ -16,6 +16,7 @@ mod http;
 mod image;
 mod oracle;
 mod reference;
+mod run;
 mod secrets;
 mod sources;
 mod store;
