@@ -30,7 +30,7 @@ const LIMITS: &str = "
 | ancestors looked at for a last good revision | 1,000 |
 | a directory source | 256 MB, 100,000 entries |
 | watchers; wait of a long poll; pause between heartbeats | 20,000; 45 s; 15 s |
-| `run`: a rendered file; steps of a template; a check, a reload; a variable | 16 MB; 50,000,000; 60 s; 128 KB |
+| `run`: a rendered file; steps of a template; a check, a reload; a variable, all of them | 16 MB; 10,000,000; 60 s; 128 KB, 1 MB |
 | request headers; idle connection; unacknowledged data | 5 s; 75 s; 20 s |
 
 ## Metrics

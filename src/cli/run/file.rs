@@ -66,7 +66,12 @@ impl Staged {
     /// Moves it to its place. A reader sees the old file or the new one.
     pub(super) fn replace(self) -> io::Result<()> {
         self.temporary.persist(&self.target).map_err(|error| error.error)?;
-        File::open(directory(&self.target))?.sync_all()
+        let synced = File::open(directory(&self.target)).and_then(|it| it.sync_all());
+        if let Err(error) = synced {
+            let file = self.target.display();
+            tracing::warn!(%file, %error, "the file is in its place and may not survive a power cut");
+        }
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use super::values::Values;
 /// No rendered file is longer than this, in bytes.
 pub(super) const LENGTH_MAX: usize = 16 * 1024 * 1024;
 /// No template takes more steps than this, in instructions of the engine.
-const STEP_COUNT_MAX: u64 = 50_000_000;
+const STEP_COUNT_MAX: u64 = 10_000_000;
 
 /// Why there is no rendered text. Never carries a value.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,11 @@ use super::values::Entry;
 
 /// No variable may be longer with its name, or the system does not start the program.
 const LENGTH_MAX: usize = 128 * 1024 - 1;
+/// All of them together, in bytes. The system takes 2 MB with the arguments and with what is there already; a program that
+/// was ended for a change must not fail to start because of it.
+const TOTAL_LENGTH_MAX: usize = 1024 * 1024;
+/// What the system counts for each one besides its text.
+const OVERHEAD: usize = 10;
 
 /// What a program, its loader or its interpreter obeys: never set by a configuration unless somebody asks for it.
 const PROTECTED: [&str; 32] = [
@@ -87,6 +92,8 @@ pub(super) enum VariableProblem {
     Nul { key: String },
     #[error("`{key}` is longer than a variable can be ({LENGTH_MAX} bytes)")]
     TooLong { key: String },
+    #[error("there are more variables than a program can be given ({TOTAL_LENGTH_MAX} bytes)")]
+    TooMany,
     #[error("`{first}` and `{second}` would both be the variable {name}, with different values")]
     Clash { name: String, first: String, second: String },
 }
@@ -106,6 +113,7 @@ pub(super) fn variables(entries: &[Entry], rules: &Rules) -> Result<Variables, V
         }
     }
     let mut variables = Variables::default();
+    let mut total_length = 0;
     for (name, entry) in owners {
         if is_protected(&name) && !rules.allowed.contains(&name) {
             variables.left_out.insert(name);
@@ -118,6 +126,10 @@ pub(super) fn variables(entries: &[Entry], rules: &Rules) -> Result<Variables, V
         }
         if name.len() + 1 + text.len() > LENGTH_MAX {
             return Err(VariableProblem::TooLong { key: key() });
+        }
+        total_length += name.len() + text.len() + OVERHEAD;
+        if total_length > TOTAL_LENGTH_MAX {
+            return Err(VariableProblem::TooMany);
         }
         variables.by_name.insert(name, text);
     }
@@ -291,5 +303,21 @@ mod tests {
         entries[0].value = json!("x".repeat(LENGTH_MAX - 1));
         let problem = variables(&entries, &rules(Naming::Both, "")).err().unwrap();
         assert_eq!(problem, VariableProblem::TooLong { key: "a".into() });
+    }
+
+    #[test]
+    fn a_program_can_be_given_so_much_and_no_more() {
+        let many = |count: usize| -> Vec<Entry> {
+            let entry = |number: usize| Entry {
+                key: format!("k{number}"),
+                value: json!("x".repeat(100_000)),
+                rank: 0,
+                unanswered: None,
+            };
+            (0..count).map(entry).collect()
+        };
+        assert!(variables(&many(10), &rules(Naming::Both, "")).is_ok());
+        let problem = variables(&many(11), &rules(Naming::Both, "")).err().unwrap();
+        assert_eq!(problem, VariableProblem::TooMany);
     }
 }

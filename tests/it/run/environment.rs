@@ -50,6 +50,23 @@ fn a_value_of_several_lines_arrives_whole() {
 }
 
 #[test]
+fn as_much_as_a_program_can_be_given_is_given_and_more_is_refused() {
+    let text = |count: usize| {
+        let line = |number| format!("k{number}: {}\n", "x".repeat(100_000));
+        format!("//- app.yml\n{}", (0..count).map(line).collect::<String>())
+    };
+    let repository = Repository::new(&text(10));
+    let server = Server::start(&repository.uri());
+    let script = "echo ${#K9}; while :; do sleep 0.02; done";
+    let run = Run::start(repository.around(), *server, &["--", "sh", "-c", script]);
+    run.writes("100000");
+    // The program that runs is not ended for one that could not start.
+    repository.commit(&text(30));
+    run.says("more variables than a program can be given");
+    assert_eq!(run.stop().out, "100000\n");
+}
+
+#[test]
 fn what_the_system_obeys_is_left_alone_unless_asked_for() {
     let repository = Repository::new("//- app.yml\npath: /evil\nld.preload: evil\nhome: /evil\n");
     let server = Server::start(&repository.uri());
