@@ -88,18 +88,34 @@ impl Child {
     /// process has ended.
     pub(super) fn ended(&self) -> io::Result<Option<u8>> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        if retried(|| waitid(WaitId::Pid(self.id), look))?.is_none() {
-            return Ok(None);
+        let was_seen = retried(|| waitid(WaitId::Pid(self.id), look))?.is_some();
+        if was_seen {
+            // Before it is waited for: until then nobody else's group can have this id.
+            self.kill_group();
         }
-        // Before it is waited for: until then nobody else's group can have this id.
-        self.kill_group();
-        let ended = retried(|| waitpid(Some(self.id), WaitOptions::NOHANG))?;
-        Ok(ended.map(|(_, status)| exit_code(status)))
+        let code = self.reap()?;
+        if code.is_some() && !was_seen {
+            self.kill_group();
+        }
+        Ok(code)
+    }
+
+    /// Waits for it, and for what lost its parent in its group: the first process of a container inherits that.
+    fn reap(&self) -> io::Result<Option<u8>> {
+        let mut code = None;
+        while let Some((id, status)) = retried(|| match self.grouping {
+            Grouping::Own => waitpgid(self.id, WaitOptions::NOHANG),
+            Grouping::Terminal => waitpid(Some(self.id), WaitOptions::NOHANG),
+        })? {
+            if id == self.id {
+                code = Some(exit_code(status));
+            }
+        }
+        Ok(code)
     }
 }
 
-/// Waits for what programs have left behind when they ended. Only the first process of a container inherits that; for
-/// any other one there is nobody to wait for.
+/// Waits for what programs have left behind when they ended, as [`Child::reap`] does for the one that runs.
 #[derive(Debug, Default)]
 pub(super) struct LeftBehind(Vec<Pid>);
 

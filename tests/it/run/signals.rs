@@ -118,6 +118,28 @@ fn what_a_program_leaves_behind_ends_with_it() {
     eventually("all have ended", || !lives(grandchild) && !program.iter().any(|id| lives(*id)));
 }
 
+/// As the first process of a container, or as one that asked to be the parent of all orphans, it waits for them.
+#[test]
+fn what_lost_its_parent_is_waited_for() {
+    let (repository, server) = stage();
+    let adopt = "import ctypes, os, sys\nassert ctypes.CDLL(None).prctl(36, 1) == 0\nos.execv(sys.argv[1], sys.argv[1:])";
+    let script =
+        "for i in 1 2 3; do sh -c 'sleep 0.01 &'; done; sh -c 'sleep 1000 >/dev/null 2>&1 &'
+        echo \"port $PORT\"; while :; do sleep 0.02; done";
+    let inner = crate::fixture::command(repository.around());
+    let mut command = std::process::Command::new("python3");
+    command.current_dir(repository.around()).args(["-c", adopt]).arg(inner.get_program());
+    let url = format!("http://{}", server.0);
+    command.args(["run", "app", "--url", &url, "--", "sh", "-c", script]);
+    let run = Run::of(command);
+    run.writes("port 1");
+    eventually("only the program and its own are left", || children(run.id()).len() == 2);
+    repository.commit("//- app.yml\nport: 2\n");
+    run.writes("port 2");
+    eventually("so it is after a restart", || children(run.id()).len() == 2);
+    assert_eq!(run.stop().status.code(), Some(143));
+}
+
 #[test]
 fn on_a_terminal_the_program_reads_its_keys_and_gets_each_once() {
     let (_repository, server) = stage();
