@@ -5,12 +5,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Output, output};
-use crate::check::{self, Bounds, Report};
+use crate::check::{self, Manner, Report, Strictness, Terms};
 use crate::model::Label;
 use crate::source::SourceError;
-
-/// The most environments that one check resolves.
-const ENVIRONMENT_COUNT_MAX: usize = 20_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -44,32 +41,17 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     let old = arguments.base.as_deref().map(|base| load(Some(base))).transpose()?;
-    let bounds = Bounds { environment_count_max: ENVIRONMENT_COUNT_MAX };
-    let report = check::check(&new, old.as_ref(), bounds)?;
+    let report = check::check(&new, old.as_ref(), &[], &Terms::new(Strictness::Lenient))?;
     match arguments.output {
         Output::Json => output::print(&format!("{}\n", as_json(&report)))?,
         Output::Table => {
-            for problem in &report.problems {
-                output::print(&format!("{problem}\n"))?;
+            for line in check::findings(&report) {
+                output::print(&format!("{line}\n"))?;
             }
-            eprintln!("{}", summary(&report));
+            check::outcome(&report, Manner::Refuse).iter().for_each(|line| eprintln!("{line}"));
         }
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-fn summary(report: &Report) -> String {
-    let Report { problems, file_count, environment_count, known_count } = report;
-    let of_known = match environment_count < known_count {
-        true => format!(" of {known_count}"),
-        false => String::new(),
-    };
-    let found = match problems.len() {
-        0 => "no problem".to_owned(),
-        1 => "1 problem".to_owned(),
-        count => format!("{count} problems"),
-    };
-    format!("checked {file_count} files, {environment_count}{of_known} environments: {found}")
 }
 
 fn as_json(report: &Report) -> serde_json::Value {

@@ -180,18 +180,14 @@ fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
 }
 
 fn client(arguments: &Arguments) -> anyhow::Result<Client> {
-    let mut builder = Client::builder()
-        .urls(&arguments.url)
-        .application(&arguments.application)
-        .profiles(arguments.profiles.split(','))
+    let asked = output::Asked {
+        application: arguments.application.clone(),
+        profiles: arguments.profiles.clone(),
+        label: arguments.label.clone(),
+    };
+    let mut builder = output::client(&asked, &arguments.url, arguments.token_file.as_deref())
         .deadline(arguments.deadline)
         .allow_empty(arguments.allow_empty);
-    if let Some(label) = &arguments.label {
-        builder = builder.label(label);
-    }
-    if let Some(path) = &arguments.token_file {
-        builder = builder.token_file(path);
-    }
     if let Some(directory) = &arguments.last_known_good {
         builder = builder.last_known_good(directory);
     }

@@ -68,7 +68,7 @@ async fn load_default_label(store: &std::sync::Arc<Store>) {
 }
 
 /// Ends at the first TERM or INT.
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

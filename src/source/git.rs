@@ -4,6 +4,7 @@
 //! noticed by watching the references; other ways in (a push to this server, a mirror) move the same references.
 
 mod history;
+mod incoming;
 mod label;
 mod library;
 mod pool;
@@ -26,6 +27,7 @@ use crate::source::hints::Hints;
 use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
 use crate::tree::Shelf;
 
+pub use self::incoming::Incoming;
 pub use self::library::prepare;
 
 /// How a repository is served.
@@ -210,13 +212,8 @@ impl Inner {
         }
     }
 
-    /// libgit2 puts paths of the machine into its messages; those are for the log.
     fn unavailable(&self, error: &git2::Error) -> SourceError {
-        tracing::debug!(source = self.name(), error = %error, "libgit2 refused");
-        SourceError::Unavailable {
-            name: self.name().to_owned(),
-            message: format!("the git repository cannot be read ({:?})", error.class()),
-        }
+        incoming::unavailable(self.name(), error)
     }
 }
 

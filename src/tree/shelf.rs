@@ -17,20 +17,27 @@ pub(super) const SHELF_TIDY_AT: usize = 4096;
 /// Everything that one source has read and that somebody still holds, by content id.
 pub struct Shelf {
     pub(super) objects: Arc<dyn Objects>,
+    read: Arc<Read>,
+}
+
+/// What was read, whichever shelf it was read through.
+#[derive(Default)]
+struct Read {
     directories: Mutex<Interned<ContentId, Directory>>,
     files: Mutex<Interned<(ContentId, Option<Format>), File>>,
-    pub(super) parsed: AtomicU64,
+    parsed: AtomicU64,
 }
 
 impl Shelf {
     /// An empty shelf over an object store.
     pub fn new(objects: Arc<dyn Objects>) -> Arc<Self> {
-        Arc::new(Self {
-            objects,
-            directories: Mutex::default(),
-            files: Mutex::default(),
-            parsed: AtomicU64::new(0),
-        })
+        Arc::new(Self { objects, read: Arc::default() })
+    }
+
+    /// A shelf over an object store that has more than this one's, such as what a push brings. What one of the two has read
+    /// the other need not read again.
+    pub fn beside(&self, objects: Arc<dyn Objects>) -> Arc<Self> {
+        Arc::new(Self { objects, read: Arc::clone(&self.read) })
     }
 
     /// The tree whose root directory has this id. Reads nothing yet.
@@ -49,17 +56,23 @@ impl Shelf {
 
     /// How many files have been parsed since start.
     pub fn parsed_count(&self) -> u64 {
-        self.parsed.load(Ordering::Relaxed)
+        self.read.parsed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a file that is parsed.
+    pub(super) fn count_parsed(&self) {
+        self.read.parsed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many directories and files it knows by name, held or not.
     #[cfg(test)]
     pub(super) fn held_counts(&self) -> (usize, usize) {
-        (lock(&self.directories).held.len(), lock(&self.files).held.len())
+        (lock(&self.read.directories).held.len(), lock(&self.read.files).held.len())
     }
 
     fn directory(&self, id: ContentId) -> Arc<Directory> {
-        lock(&self.directories).get_or_insert(id, || Directory { id, entries: OnceLock::new() })
+        lock(&self.read.directories)
+            .get_or_insert(id, || Directory { id, entries: OnceLock::new() })
     }
 
     /// A directory in a directory, made when someone first goes there: most are only passed by.
@@ -73,7 +86,7 @@ impl Shelf {
 
     /// What is already known of a directory, so that one around it that changed keeps what its old version had read.
     fn held_directory(&self, id: ContentId) -> OnceLock<Arc<Directory>> {
-        match lock(&self.directories).held.get(&id).and_then(Weak::upgrade) {
+        match lock(&self.read.directories).held.get(&id).and_then(Weak::upgrade) {
             Some(directory) => OnceLock::from(directory),
             None => OnceLock::new(),
         }
@@ -81,14 +94,14 @@ impl Shelf {
 
     /// The same of a file.
     fn held_file(&self, id: ContentId, name: &str) -> OnceLock<Arc<File>> {
-        match lock(&self.files).held.get(&(id, Format::of(name))).and_then(Weak::upgrade) {
+        match lock(&self.read.files).held.get(&(id, Format::of(name))).and_then(Weak::upgrade) {
             Some(file) => OnceLock::from(file),
             None => OnceLock::new(),
         }
     }
 
     pub(super) fn file(&self, id: ContentId, format: Option<Format>) -> Arc<File> {
-        lock(&self.files).get_or_insert((id, format), || File {
+        lock(&self.read.files).get_or_insert((id, format), || File {
             id,
             format,
             documents: OnceLock::new(),

@@ -1,5 +1,9 @@
 //! What a user types and sees: exit codes, one clear line for what does not work, tables and JSON for what does.
 
+mod diff;
+mod watch;
+mod watching_page;
+
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -181,7 +185,7 @@ fn wrong_usage_is_exit_code_2() {
         assert!(!said.out.is_empty());
     }
     // What stands in the environment may hold a password, and is not shown.
-    for verb in ["serve", "check", "get", "explain"] {
+    for verb in ["serve", "check", "get", "watch", "diff", "explain"] {
         let mut help = command(place.path());
         help.args([verb, "--help"])
             .env("HEADWATER_SOURCE", "https://user:hunter2@host/x.git")

@@ -8,6 +8,7 @@
 
 mod attack;
 mod cli;
+mod client;
 mod clients;
 mod differential;
 mod fixture;

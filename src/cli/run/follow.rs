@@ -1,8 +1,13 @@
 //! What changes while the program runs: the newest configuration for whoever looks, and a line in the log when servers
 //! go and come back.
 
+use std::time::Duration;
+
 use headwater_client::{Client, Configuration, Health, State, Update};
 use tokio::sync::watch;
+
+/// How long servers may be away before it is said.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Follows the configuration for as long as the runtime lives.
 pub(super) fn follow(client: &Client, first: Configuration) -> watch::Receiver<Configuration> {
@@ -36,16 +41,28 @@ async fn report(mut health: Health) {
     loop {
         let is_live = health.state() == State::Live;
         match (was_live, is_live) {
-            (true, false) => tracing::warn!(
-                problem = health.problem(),
-                "no server answers: the configuration is stale from now on"
-            ),
-            (false, true) => tracing::info!("the configuration is that of the server"),
+            (true, false) if !is_back_soon(&mut health).await => {
+                let problem = health.problem();
+                tracing::warn!(
+                    problem,
+                    "no server answers: the configuration is stale from now on"
+                );
+                was_live = false;
+            }
+            (false, true) => {
+                tracing::info!("the configuration is that of the server");
+                was_live = true;
+            }
             _ => {}
         }
-        was_live = is_live;
         if !health.changed().await {
             return;
         }
     }
+}
+
+/// Streams end and are resumed all the time, and nobody needs to know.
+async fn is_back_soon(health: &mut Health) -> bool {
+    let back = async { while health.state() != State::Live && health.changed().await {} };
+    tokio::time::timeout(QUIET, back).await.is_ok()
 }

@@ -9,7 +9,7 @@ use super::library;
 use crate::model::ContentId;
 use crate::source::content::plain_name;
 use crate::sync::lock;
-use crate::tree::{EntryKind, Objects, RawEntry, TreeError};
+use crate::tree::{EntryKind, LeftOut, Objects, RawEntry, TreeError, Unfit};
 
 /// How many idle handles are kept; each has a few descriptors.
 const IDLE_COUNT_MAX: usize = 8;
@@ -21,15 +21,38 @@ const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The handles of one repository.
 pub(super) struct Pool {
     git_directory: PathBuf,
+    /// Directories of objects beyond the repository's own.
+    object_directories: Vec<PathBuf>,
     idle: Mutex<Vec<Repository>>,
 }
 
 impl Pool {
     /// Opens the first handle, which shows that libgit2 can read this repository.
     pub(super) fn open(git_directory: PathBuf) -> Result<Self, git2::Error> {
+        Self::open_with(git_directory, Vec::new())
+    }
+
+    /// The same, with objects that are not in the repository yet.
+    pub(super) fn open_with(
+        git_directory: PathBuf,
+        object_directories: Vec<PathBuf>,
+    ) -> Result<Self, git2::Error> {
         library::prepare();
-        let first = Repository::open_bare(&git_directory)?;
-        Ok(Self { git_directory, idle: Mutex::new(vec![first]) })
+        let pool = Self { git_directory, object_directories, idle: Mutex::default() };
+        let first = pool.handle()?;
+        pool.keep(first);
+        Ok(pool)
+    }
+
+    fn handle(&self) -> Result<Repository, git2::Error> {
+        let repository = Repository::open_bare(&self.git_directory)?;
+        for directory in &self.object_directories {
+            let directory = directory.to_str().ok_or_else(|| {
+                git2::Error::from_str("the path of a directory of objects is no text")
+            })?;
+            repository.odb()?.add_disk_alternate(directory)?;
+        }
+        Ok(repository)
     }
 
     /// The directory that holds `HEAD`.
@@ -50,7 +73,7 @@ impl Pool {
             self.keep(repository);
             return Ok(value);
         }
-        let repository = Repository::open_bare(&self.git_directory)?;
+        let repository = self.handle()?;
         let value = read(&repository)?;
         self.keep(repository);
         Ok(value)
@@ -70,6 +93,15 @@ impl Objects for Pool {
         let entries = self.with(|repository| {
             check_header(repository, oid, ObjectType::Tree, DIRECTORY_BYTES_MAX)?;
             Ok(repository.find_tree(oid)?.iter().filter_map(|entry| raw_entry(&entry)).collect())
+        });
+        entries.map_err(|error| unreadable(oid, &error))
+    }
+
+    fn left_out(&self, id: ContentId) -> Result<Vec<LeftOut>, TreeError> {
+        let oid = oid_of(id)?;
+        let entries = self.with(|repository| {
+            check_header(repository, oid, ObjectType::Tree, DIRECTORY_BYTES_MAX)?;
+            Ok(repository.find_tree(oid)?.iter().filter_map(|entry| left_out(&entry)).collect())
         });
         entries.map_err(|error| unreadable(oid, &error))
     }
@@ -143,15 +175,28 @@ fn check_header(
 }
 
 fn raw_entry(entry: &git2::TreeEntry<'_>) -> Option<RawEntry> {
-    let kind = match entry.filemode_raw() & 0o170_000 {
-        0o040_000 => EntryKind::Directory,
-        0o100_000 => EntryKind::File,
-        0o120_000 => EntryKind::Link,
-        _ => return None,
-    };
     Some(RawEntry {
+        kind: kind_of(entry)?,
         name: plain_name(entry.name_bytes())?.into(),
-        kind,
         id: content_id(entry.id()),
     })
+}
+
+/// The bits of a mode that say who may execute a file say nothing here: no file is ever checked out.
+fn kind_of(entry: &git2::TreeEntry<'_>) -> Option<EntryKind> {
+    match entry.filemode_raw() & 0o170_000 {
+        0o040_000 => Some(EntryKind::Directory),
+        0o100_000 => Some(EntryKind::File),
+        0o120_000 => Some(EntryKind::Link),
+        _ => None,
+    }
+}
+
+fn left_out(entry: &git2::TreeEntry<'_>) -> Option<LeftOut> {
+    let why = match (plain_name(entry.name_bytes()), kind_of(entry)) {
+        (None, _) => Unfit::Name,
+        (_, None) => Unfit::Kind,
+        _ => return None,
+    };
+    Some(LeftOut { name: String::from_utf8_lossy(entry.name_bytes()).into_owned(), why })
 }
