@@ -9,6 +9,8 @@ pub enum Caller {
     Anonymous,
     /// Someone who holds the read token.
     Reader,
+    /// Someone who holds the push token or, where there is none, asks from this machine.
+    Pusher,
     /// The server itself, or a command on the same machine.
     Operator,
 }
@@ -20,6 +22,10 @@ pub enum Action {
     ReadEnvironment,
     /// What is known and what is held back, over all applications.
     ReadOverview,
+    /// All of a hosted repository, with its history.
+    ReadRepository,
+    /// Moving branches and tags of a hosted repository.
+    Push,
     /// Life, readiness, metrics and the contract.
     ReadHealth,
 }
@@ -33,7 +39,7 @@ pub enum Target<'a> {
     Server,
 }
 
-/// The rules of access: today there is at most one, the read token.
+/// The rules of access: a token for reading, if there is one, and one for pushing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// Everyone may read.
@@ -44,8 +50,11 @@ pub enum Policy {
 
 /// Whether a caller may do something.
 pub fn may(policy: Policy, caller: &Caller, action: Action, _target: Target<'_>) -> bool {
+    if action == Action::Push {
+        return matches!(caller, Caller::Pusher | Caller::Operator);
+    }
     match (policy, caller) {
-        (Policy::Open, _) | (_, Caller::Reader | Caller::Operator) => true,
+        (Policy::Open, _) | (_, Caller::Reader | Caller::Pusher | Caller::Operator) => true,
         (Policy::TokenRequired, Caller::Anonymous) => action == Action::ReadHealth,
     }
 }

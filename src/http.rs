@@ -7,6 +7,7 @@ mod environment;
 mod error;
 mod file;
 mod flat;
+mod git;
 mod health;
 mod hot;
 mod metrics;
@@ -23,6 +24,7 @@ use actix_web::http::Method;
 use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Action, Caller, Target};
+use crate::push::Hosts;
 use crate::store::Store;
 use error::Fault;
 use route::{Crypto, Own, Route};
@@ -47,6 +49,10 @@ pub struct Http {
     pub prefix: String,
     /// The read token, if reading needs one.
     pub token: Option<Token>,
+    /// The push token, if pushing needs one.
+    pub push_token: Option<Token>,
+    /// The repositories that are hosted here, if there are any.
+    pub hosts: Option<Hosts>,
     /// Who watches.
     pub watchers: Watchers,
     /// What is counted.
@@ -78,11 +84,15 @@ pub fn app(
     App::new().app_data(http).default_service(web::to(handle))
 }
 
-async fn handle(request: HttpRequest, http: web::Data<Http>) -> HttpResponse {
+async fn handle(
+    request: HttpRequest,
+    payload: web::Payload,
+    http: web::Data<Http>,
+) -> HttpResponse {
     let use_default_label = has_parameter(&request, "useDefaultLabel");
     let route = route::route(request.uri().path(), &http.prefix, use_default_label);
     let response = match &route {
-        Ok(route) => match answer(&request, &http, route).await {
+        Ok(route) => match answer(&request, payload, &http, route).await {
             Ok(response) => response,
             Err(fault) => fault.response(&request, Some(route)),
         },
@@ -94,6 +104,7 @@ async fn handle(request: HttpRequest, http: web::Data<Http>) -> HttpResponse {
 
 async fn answer(
     request: &HttpRequest,
+    payload: web::Payload,
     http: &web::Data<Http>,
     route: &Route,
 ) -> Result<HttpResponse, Fault> {
@@ -103,6 +114,9 @@ async fn answer(
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     if !(reads && !route.allows_post() || request.method() == Method::POST && route.allows_post()) {
         return Err(Fault::MethodNotAllowed);
+    }
+    if let Route::Git(repository, asked) = route {
+        return git::answer(request, payload, http, repository, *asked).await;
     }
     let caller = http.caller(request.headers());
     if !http.store.may(&caller, route.action(), Target::Server) {
@@ -119,6 +133,7 @@ async fn answer(
         Route::File(query, path) => file::get(request, http, &caller, query, path).await,
         Route::NoFile => Err(Fault::NoFile),
         Route::Crypto(crypto) => Ok(no_key(*crypto)),
+        Route::Git(..) => Err(Fault::NoFile),
         Route::Own(own) => own_resource(request, http, &caller, *own).await,
     }
 }

@@ -10,6 +10,7 @@ pub mod format;
 pub mod http;
 pub mod model;
 pub mod placeholder;
+pub mod push;
 pub mod render;
 pub mod resolve;
 pub mod reveal;

@@ -4,10 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headwater::cli::{Cli, run};
+use headwater::push::hook;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
+    if hook::is_called() {
+        return hook::run();
+    }
     let cli = Cli::parse();
     start_logging(cli.log_level());
     match run(cli) {

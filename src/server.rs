@@ -4,6 +4,7 @@ mod tls;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,14 @@ use actix_web::{HttpServer, web};
 use tokio::runtime::Handle;
 
 use crate::access::Policy;
+use crate::check::{Manner, Strictness};
+use crate::data::{DataDirectory, DataError};
 use crate::http::{self, Hot, Http, Metrics, Token, WATCHER_COUNT_MAX, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
-use crate::settings::{Settings, SourceSettings};
+use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
+use crate::settings::{Checks, Settings, SourceSettings};
 use crate::source::composite::Composite;
+use crate::source::git::Incoming;
 use crate::source::{self, OpenError, OpenOptions, Source};
 use crate::store::{Additions, Store};
 
@@ -37,6 +42,15 @@ pub enum StartError {
     /// A source cannot be opened.
     #[error(transparent)]
     Source(#[from] OpenError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A hosted repository cannot be used.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// Pushes cannot be answered.
+    #[error("the hook of hosted repositories cannot be set up: {0}")]
+    Hook(std::io::Error),
     /// A file of the settings cannot be used.
     #[error("{what} {}: {reason}", path.display())]
     File {
@@ -57,7 +71,14 @@ pub enum StartError {
 /// # Errors
 /// When one of them cannot be opened.
 pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
-    let mut sources = settings.sources.iter().map(open_one).collect::<Result<Vec<_>, _>>()?;
+    let sources = settings.sources.iter().map(|source| open_one(source, settings));
+    composed(settings, sources.collect::<Result<_, _>>()?)
+}
+
+fn composed(
+    settings: &Settings,
+    mut sources: Vec<Arc<dyn Source>>,
+) -> Result<Arc<dyn Source>, OpenError> {
     if sources.len() == 1 && settings.sources[0].patterns.is_empty() {
         return Ok(sources.remove(0));
     }
@@ -66,15 +87,71 @@ pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
     Ok(Arc::new(Composite::new(name, sources, settings.fail_on_composite_error)))
 }
 
-fn open_one(settings: &SourceSettings) -> Result<Arc<dyn Source>, OpenError> {
-    let options = OpenOptions {
+/// A hosted repository is read here as any other one: whoever serves it holds the data directory.
+fn open_one(source: &SourceSettings, settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
+    let Some(name) = hosted_name(source) else {
+        return source::open(&source.uri, options(source));
+    };
+    let path = push::path_of(&settings.data, name)
+        .map_err(|_| OpenError::Malformed { reason: "hosted: needs the name of a repository" })?;
+    source::open_path(path, &source.uri, options(source))
+}
+
+fn hosted_name(source: &SourceSettings) -> Option<&str> {
+    source.uri.strip_prefix("hosted:")
+}
+
+/// What a server serves, and what it has to hold for that.
+struct Opened {
+    source: Arc<dyn Source>,
+    hosted: Vec<Hosted>,
+    data: Option<Arc<DataDirectory>>,
+}
+
+/// Opens the sources to serve them. The data directory is made and taken if one of them needs it.
+fn open_to_serve(settings: &Settings) -> Result<Opened, StartError> {
+    let (mut sources, mut hosted, mut data) = (Vec::new(), Vec::<Hosted>::new(), None);
+    for source in &settings.sources {
+        let Some(name) = hosted_name(source) else {
+            sources.push(open_one(source, settings)?);
+            continue;
+        };
+        if hosted.iter().any(|known| known.name == name) {
+            return Err(RepositoryError::Twice(name.to_owned()).into());
+        }
+        let data = match &data {
+            Some(data) => data,
+            None => data.insert(Arc::new(DataDirectory::open(&settings.data)?)),
+        };
+        let path = push::prepare(data.path(), name, source.seed.as_deref())?;
+        let opened = source::open_hosted(&source.uri, path.clone(), options(source))?;
+        let opened = Arc::new(opened);
+        sources.push(Arc::clone(&opened) as Arc<dyn Source>);
+        hosted.push(Hosted { name: name.to_owned(), path, source: opened });
+    }
+    Ok(Opened { source: composed(settings, sources)?, hosted, data })
+}
+
+/// A repository that is not the server's own together with what it is receiving, read as the settings of a source say.
+///
+/// # Errors
+/// When there is no repository, or none that can be read.
+pub fn open_incoming(
+    settings: &SourceSettings,
+    git_directory: &Path,
+    object_directories: Vec<PathBuf>,
+) -> Result<Incoming, OpenError> {
+    source::open_incoming(git_directory, object_directories, &options(settings))
+}
+
+fn options(settings: &SourceSettings) -> OpenOptions {
+    OpenOptions {
         name: settings.name.clone(),
         default_label: settings.default_label.clone(),
         search_paths: settings.search_paths.clone(),
         patterns: settings.patterns.clone(),
         json: settings.json,
-    };
-    source::open(&settings.uri, options)
+    }
 }
 
 /// What the settings add to every environment.
@@ -102,14 +179,53 @@ pub fn additions(settings: &Settings) -> Additions {
 pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
-    let store = Store::new(open_source(settings)?, additions(settings), policy, runtime);
+    let opened = open_to_serve(settings)?;
+    let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
+    let hosts = opened.data.map(|data| {
+        let hook = settings.push.hook_program.as_deref();
+        Hosts::open(data, hook, opened.hosted, &store, terms(settings), &runtime)
+    });
     Ok(Http {
         store,
         prefix: settings.prefix.clone(),
         token,
+        push_token: push_token(settings)?,
+        hosts: hosts.transpose().map_err(StartError::Hook)?,
         watchers: Watchers::new(WATCHER_COUNT_MAX),
         metrics: Metrics::default(),
     })
+}
+
+/// What is asked of a push.
+fn terms(settings: &Settings) -> push::Terms {
+    let asked = &settings.push;
+    let permission = |allowed| match allowed {
+        true => Permission::Allowed,
+        false => Permission::Denied,
+    };
+    push::Terms {
+        manner: match asked.checks {
+            Checks::Refuse => Manner::Refuse,
+            Checks::Warn => Manner::Warn,
+        },
+        strictness: match asked.strict {
+            true => Strictness::Strict,
+            false => Strictness::Lenient,
+        },
+        overrides: additions(settings).overrides,
+        forcing: permission(asked.allow_force),
+        deleting: permission(asked.allow_delete),
+        check_max: Duration::from_secs(asked.check_seconds_max),
+        pack_bytes_max: asked.pack_bytes_max,
+    }
+}
+
+fn push_token(settings: &Settings) -> Result<Option<Token>, StartError> {
+    match (&settings.push.token, &settings.push.token_file) {
+        (Some(token), _) => Ok(Some(Token::new(token.expose()))),
+        (None, Some(path)) => read_token(path).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
@@ -163,7 +279,11 @@ pub async fn run(
         None => server.listen(listener)?,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    tracing::info!(url = format!("{scheme}://{address}{}", settings.prefix), "listening");
+    let url = format!("{scheme}://{address}{}", settings.prefix);
+    tracing::info!(url, "listening");
+    for name in closing.hosts.iter().flat_map(Hosts::names) {
+        tracing::info!("git clone {url}/-/git/{name}.git");
+    }
     let server = server.run();
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);

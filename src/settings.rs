@@ -133,6 +133,9 @@ pub struct PushSettings {
     pub check_seconds_max: u64,
     /// The largest pack that is taken, in bytes.
     pub pack_bytes_max: u64,
+    /// The program that git runs as its hook: this one, unless it is not Headwater itself that serves.
+    #[serde(skip)]
+    pub hook_program: Option<PathBuf>,
 }
 
 impl Default for PushSettings {
@@ -146,6 +149,7 @@ impl Default for PushSettings {
             allow_delete: false,
             check_seconds_max: 5,
             pack_bytes_max: 256 * 1024 * 1024,
+            hook_program: None,
         }
     }
 }

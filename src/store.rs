@@ -18,11 +18,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::access::{self, Action, Caller, Policy, Target};
 use crate::catalog::{self, Catalog};
+use crate::check::InUse;
 use crate::model::{ContentId, Environment, Label, Problem, Query, Revision};
 use crate::resolve;
 use crate::snapshot::Snapshot;
@@ -36,6 +38,7 @@ use cohort::Cohort;
 pub use labels::LABEL_COUNT_MAX;
 use labels::Labels;
 use live::{Live, Slot, View};
+pub use publish::Actor;
 pub use reader::{Door, Gone, Moment, Reader, Reading};
 
 /// The most answers that are kept, of all labels together; beyond it those nobody asks for are forgotten.
@@ -47,6 +50,8 @@ pub const ASKED_PATH_COUNT_MAX: usize = 2_000_000;
 const RESOLVING_COUNT_MAX: usize = 8;
 /// The most requests that wait for one; more are told to come back.
 const WAITING_COUNT_MAX: u64 = 2_048;
+/// The most labels that are moved at a time on behalf of one push.
+const ADVANCING_COUNT_MAX: usize = 8;
 /// How long a request waits for its turn to be resolved.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// The most names that are remembered for having been asked for.
@@ -313,6 +318,37 @@ impl Store {
             Ok((catalog, view.snapshot.revision.clone()))
         })
         .await
+    }
+
+    /// Publishes what the source has now for every live label, and returns when that is done: for whoever has just moved
+    /// the source and is to be answered. A label that cannot be moved stays what it is and is followed as always.
+    pub async fn advance(self: &Arc<Self>, actor: &Actor) {
+        let mut lives = self.labels.all();
+        // Most watch it.
+        lives.sort_by_key(|live| live.label != Label::Default);
+        stream::iter(&lives)
+            .for_each_concurrent(ADVANCING_COUNT_MAX, |live| {
+                refresh::advance_now(self, live, actor)
+            })
+            .await;
+    }
+
+    /// What is served for a label just now, if it is live.
+    pub fn served(&self, label: &Label) -> Option<Arc<Snapshot>> {
+        let live = self.labels.live(label, Cohort::FIRST)?;
+        Some(Arc::clone(&live.view.load().snapshot))
+    }
+
+    /// The environments of a label that somebody has asked for and that a move to a snapshot may change, with how many
+    /// watch each. None if the label is not live. Blocking.
+    ///
+    /// # Errors
+    /// When a source cannot be read.
+    pub fn in_use(&self, label: &Label, next: &Snapshot) -> Result<Vec<InUse>, TreeError> {
+        match self.labels.live(label, Cohort::FIRST) {
+            Some(live) => live.concerned_by(next),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Every live label.

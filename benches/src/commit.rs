@@ -125,7 +125,7 @@ impl Followed {
 }
 
 /// A commit on top of the branch that no reference leads to yet.
-fn write_commit(repository: &Repository, file: &str, mark: &str) -> anyhow::Result<Oid> {
+pub(crate) fn write_commit(repository: &Repository, file: &str, mark: &str) -> anyhow::Result<Oid> {
     let tip = repository.find_reference("refs/heads/main")?.peel_to_commit()?;
     let text = repository::content(mark, "-prod", SERVICE);
     let blob = repository.blob(text.as_bytes())?;

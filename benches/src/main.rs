@@ -5,6 +5,7 @@ mod client;
 mod commit;
 mod first;
 mod get;
+mod judge;
 mod load;
 mod process;
 mod repository;
@@ -65,6 +66,8 @@ enum Figure {
     Start,
     /// A moved reference to the new answer, beside `git ls-tree -r`
     Commit,
+    /// What a push waits for while it is judged
+    Judge,
     /// The first answer of environments nobody asked for yet
     First,
     /// Resident memory after start, beside the bytes of the files
@@ -93,6 +96,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Spring => spring::measure(options),
         Figure::Start => start::measure(options),
         Figure::Commit => commit::measure(options),
+        Figure::Judge => judge::measure(options),
         Figure::First => first::measure(options),
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
@@ -101,9 +105,9 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
-    use Figure::{Binary, Commit, First, Get, Memory, Spring, Start};
+    use Figure::{Binary, Commit, First, Get, Judge, Memory, Spring, Start};
     let mut rows = Vec::new();
-    for figure in [Get, Spring, Start, Commit, First, Memory, Binary] {
+    for figure in [Get, Spring, Start, Commit, Judge, First, Memory, Binary] {
         rows.extend(run(&figure, options)?);
     }
     Ok(rows)

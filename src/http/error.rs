@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
+use super::git::Refused;
 use super::route::{Refusal, Route};
 use crate::model::Problem;
 use crate::placeholder::PlaceholderError;
@@ -42,6 +43,8 @@ pub(super) enum Fault {
     TooManyWatchers,
     /// The client has seen a revision that this server does not know yet.
     Behind,
+    /// A request for git cannot be taken.
+    Git(Refused),
 }
 
 impl From<AnswerError> for Fault {
@@ -86,6 +89,7 @@ impl Fault {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::Flat(_) => StatusCode::BAD_REQUEST,
+            Self::Git(refused) => refused.status(),
         }
     }
 
@@ -98,6 +102,7 @@ impl Fault {
             Self::Answer(error) => Some(error.to_string()),
             Self::TooManyWatchers => Some("too many watchers".to_owned()),
             Self::Behind => Some("this server does not know that revision yet".to_owned()),
+            Self::Git(refused) => Some(refused.message().to_owned()),
             Self::Empty => Some("no property source".to_owned()),
             Self::Refused(Refusal::Invalid) => Some("Invalid Request".to_owned()),
             _ => None,
@@ -119,7 +124,10 @@ impl Fault {
                 let types = [super::V1_TYPE, super::V2_TYPE].join(", ");
                 response.insert_header(("Accept", types));
             }
-            Self::Answer(_) | Self::TooManyWatchers | Self::Behind => {
+            Self::Answer(_)
+            | Self::TooManyWatchers
+            | Self::Behind
+            | Self::Git(Refused::Busy | Refused::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
             }
             _ => {}
@@ -127,6 +135,11 @@ impl Fault {
         match route {
             Some(Route::File(..) | Route::NoFile) if status == StatusCode::NOT_FOUND => {
                 response.finish()
+            }
+            // Git shows plain text to whoever runs it.
+            Some(Route::Git(..)) => {
+                let message = self.message().unwrap_or_else(|| status.to_string());
+                response.content_type("text/plain; charset=utf-8").body(message + "\n")
             }
             Some(Route::Own(_)) => self.problem_document(&mut response),
             _ => self.spring_document(&mut response, request),

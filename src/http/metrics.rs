@@ -84,6 +84,7 @@ impl Metrics {
             Some(Route::Flat(..)) => "flat",
             Some(Route::File(..) | Route::NoFile) => "file",
             Some(Route::Crypto(_)) => "crypto",
+            Some(Route::Git(..)) => "git",
             Some(Route::Own(_)) => "own",
             None => "none",
         };

@@ -7,6 +7,7 @@ use super::error::Fault;
 use super::route::{self, OWN, Own};
 use super::{Http, parameter};
 use crate::model::Label;
+use crate::push::Hosts;
 use crate::store::HeldBack;
 
 /// The contract; compared with the route table in a test.
@@ -18,11 +19,14 @@ pub(super) fn index(http: &Http) -> HttpResponse {
         Own::OpenApi | Own::Environments | Own::Problems | Own::Index => format!("{prefix}{path}"),
         _ => (*path).to_owned(),
     });
+    let names = http.hosts.iter().flat_map(Hosts::names);
+    let repositories = names.map(|name| format!("{prefix}/-/git/{name}.git"));
     HttpResponse::Ok().json(json!({
         "name": "headwater",
         "version": env!("CARGO_PKG_VERSION"),
         "environment": format!("{prefix}/{{application}}/{{profiles}}[/{{label}}]"),
         "links": own.collect::<Vec<_>>(),
+        "repositories": repositories.collect::<Vec<_>>(),
     }))
 }
 

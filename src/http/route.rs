@@ -29,8 +29,21 @@ pub enum Route {
     NoFile,
     /// R7: there is no key yet.
     Crypto(Crypto),
+    /// A repository that is hosted here, by its name without `.git`.
+    Git(String, Git),
     /// One of our own resources, or of the actuator's.
     Own(Own),
+}
+
+/// What git asks of a repository; the paths are git's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Git {
+    /// `GET …/info/refs?service=…`
+    Refs,
+    /// `POST …/git-upload-pack`
+    UploadPack,
+    /// `POST …/git-receive-pack`
+    ReceivePack,
 }
 
 /// The flat forms.
@@ -92,6 +105,13 @@ pub const OWN: [(&str, Own); 10] = [
     ("/actuator/health/readiness", Own::ActuatorReady),
 ];
 
+/// What git asks for, with the name of a repository in it.
+pub const GIT: [(&str, Git); 3] = [
+    ("/-/git/{repository}.git/info/refs", Git::Refs),
+    ("/-/git/{repository}.git/git-upload-pack", Git::UploadPack),
+    ("/-/git/{repository}.git/git-receive-pack", Git::ReceivePack),
+];
+
 /// First segments that name no application.
 const RESERVED: [&str; 6] = ["-", "actuator", "encrypt", "decrypt", "key", "monitor"];
 
@@ -103,6 +123,8 @@ impl Route {
                 Action::ReadEnvironment
             }
             Self::Crypto(_) => Action::ReadOverview,
+            Self::Git(_, Git::ReceivePack) => Action::Push,
+            Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
             Self::Own(Own::Environments | Own::Problems | Own::Metrics) => Action::ReadOverview,
             Self::Own(_) => Action::ReadHealth,
         }
@@ -110,7 +132,10 @@ impl Route {
 
     /// The methods that it has, as `Allow` lists them.
     pub fn allows_post(&self) -> bool {
-        matches!(self, Self::Crypto(Crypto::Post))
+        matches!(
+            self,
+            Self::Crypto(Crypto::Post) | Self::Git(_, Git::UploadPack | Git::ReceivePack)
+        )
     }
 }
 
@@ -186,6 +211,9 @@ fn reserved(segments: &[String]) -> Result<Route, Refusal> {
             query(name, profiles, None)?;
             Ok(Route::Crypto(Crypto::Post))
         }
+        ["-", "git", repository, "info", "refs"] => git(repository, Git::Refs),
+        ["-", "git", repository, "git-upload-pack"] => git(repository, Git::UploadPack),
+        ["-", "git", repository, "git-receive-pack"] => git(repository, Git::ReceivePack),
         ["key"] => Ok(Route::Crypto(Crypto::Key)),
         ["key", name, profiles] => {
             query(name, profiles, None)?;
@@ -193,6 +221,12 @@ fn reserved(segments: &[String]) -> Result<Route, Refusal> {
         }
         _ => Err(Refusal::NoHandler),
     }
+}
+
+/// The name is looked up among those that are hosted; nothing else is ever made of it.
+fn git(repository: &str, asked: Git) -> Result<Route, Refusal> {
+    let name = repository.strip_suffix(".git").ok_or(Refusal::NoHandler)?;
+    Ok(Route::Git(name.to_owned(), asked))
 }
 
 fn spring(
@@ -378,6 +412,7 @@ mod tests {
             Ok(Route::File(query, path)) => format!("file {} {path}", show(&query)),
             Ok(Route::NoFile) => "no file".to_owned(),
             Ok(Route::Crypto(crypto)) => format!("{crypto:?}"),
+            Ok(Route::Git(repository, asked)) => format!("git {repository} {asked:?}"),
             Ok(Route::Own(own)) => format!("{own:?}"),
             Err(Refusal::Invalid) => "400".to_owned(),
             Err(Refusal::NoHandler) => "404".to_owned(),
@@ -409,6 +444,19 @@ mod tests {
         check("/foo/dev/main/", "no file");
         for path in
             ["/foo.yml", "/foo-dev", "/foo-dev.xml", "/foo", "/foo/", "/foo/dev/", "/foo-dev.yml/"]
+        {
+            check(path, "404");
+        }
+    }
+
+    #[test]
+    fn git_asks_under_the_name_of_a_repository() {
+        for (path, asked) in GIT {
+            check(&path.replace("{repository}", "shop"), &format!("git shop {asked:?}"));
+        }
+        check("/-/git/a%2Fb.git/info/refs", "git a/b Refs");
+        for path in
+            ["/-/git/shop/info/refs", "/-/git/shop.git/HEAD", "/-/git/shop.git/objects/info/packs"]
         {
             check(path, "404");
         }

@@ -1,11 +1,16 @@
 //! The one optional read token: Bearer, or the password of Basic, which is what Spring clients send.
 
+use std::sync::Arc;
+
 use actix_http::header::{self, HeaderMap};
 use aws_lc_rs::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 
 /// The longest `Authorization` header that is looked at, in bytes.
 const HEADER_BYTES_MAX: usize = 4 * 1024;
+
+/// The longest name that is taken from a header, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 
 /// The digest of a token; the token itself is not kept.
 pub struct Token([u8; 32]);
@@ -18,15 +23,36 @@ impl Token {
 
     /// Whether the headers carry it, exactly once.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
+        self.matching(headers).is_some()
+    }
+
+    /// The name that was given with it, if the headers carry it and there is a name. A name that nobody vouches for, or
+    /// that is the token itself in the wrong place, is none.
+    pub(super) fn name_in(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        let name = self.matching(headers)?.name;
+        let is_plain = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
+        let is_name = !name.is_empty()
+            && name.len() <= NAME_BYTES_MAX
+            && name.chars().all(is_plain)
+            && !bool::from(sha256(name.as_bytes()).ct_eq(&self.0));
+        is_name.then(|| name.into())
+    }
+
+    fn matching(&self, headers: &HeaderMap) -> Option<Presented> {
         let mut values = headers.get_all(header::AUTHORIZATION);
         let (Some(value), None) = (values.next(), values.next()) else {
-            return false;
+            return None;
         };
-        let Some(presented) = value.to_str().ok().and_then(presented) else {
-            return false;
-        };
-        sha256(&presented).ct_eq(&self.0).into()
+        let presented = value.to_str().ok().and_then(presented)?;
+        bool::from(sha256(&presented.secret).ct_eq(&self.0)).then_some(presented)
     }
+}
+
+/// What a header gives.
+struct Presented {
+    /// Empty where there is no place for one.
+    name: String,
+    secret: Vec<u8>,
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -35,13 +61,14 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-fn presented(header: &str) -> Option<Vec<u8>> {
+fn presented(header: &str) -> Option<Presented> {
     if header.len() > HEADER_BYTES_MAX {
         return None;
     }
     let (scheme, credentials) = header.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(credentials.as_bytes().to_vec());
+        let secret = credentials.as_bytes().to_vec();
+        return Some(Presented { name: String::new(), secret });
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -50,7 +77,8 @@ fn presented(header: &str) -> Option<Vec<u8>> {
         base64::Engine::decode(&base64::engine::general_purpose::STANDARD, credentials.trim())
             .ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
-    Some(decoded[colon + 1..].to_vec())
+    let name = String::from_utf8(decoded[..colon].to_vec()).unwrap_or_default();
+    Some(Presented { name, secret: decoded[colon + 1..].to_vec() })
 }
 
 #[cfg(test)]
@@ -80,5 +108,25 @@ mod tests {
         check(&["Basic s3cret"], false);
         check(&["Bearer s3cret", "Bearer s3cret"], false);
         check(&["Digest s3cret"], false);
+    }
+
+    #[track_caller]
+    fn check_name(token: &str, user: &str, password: &str, expected: Option<&str>) {
+        use base64::Engine;
+        let credentials =
+            base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(&format!("Basic {credentials}")).unwrap();
+        headers.append(header::AUTHORIZATION, value);
+        assert_eq!(Token::new(token).name_in(&headers).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_name_is_taken_only_with_the_token_and_never_is_the_token() {
+        check_name("s3cret", "ada", "s3cret", Some("ada"));
+        check_name("s3cret", "ada", "wrong", None);
+        check_name("s3cret", "s3cret", "s3cret", None);
+        check_name("s3cret", "", "s3cret", None);
+        check_name("s3cret", "a\nb", "s3cret", None);
     }
 }

@@ -7,9 +7,12 @@ mod history;
 mod incoming;
 mod label;
 mod library;
+mod lookup;
 mod pool;
+mod published;
 mod reach;
 mod refs;
+mod seed;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -18,7 +21,9 @@ use git2::{ErrorClass, Repository};
 
 use self::history::FirstParents;
 use self::label::Resolved;
+use self::lookup::Lookup;
 use self::pool::{Pool, content_id};
+use self::published::Published;
 use self::reach::Reach;
 use self::refs::References;
 use crate::model::{Label, Revision};
@@ -29,6 +34,8 @@ use crate::tree::Shelf;
 
 pub use self::incoming::Incoming;
 pub use self::library::prepare;
+pub use self::published::MovedReference;
+pub use self::seed::{SeedError, seed, sync};
 
 /// How a repository is served.
 #[derive(Debug, Clone)]
@@ -49,6 +56,7 @@ struct Inner {
     pool: Arc<Pool>,
     shelf: Arc<Shelf>,
     reach: Mutex<Reach>,
+    lookup: Lookup,
     hints: Hints,
 }
 
@@ -58,7 +66,25 @@ impl GitSource {
     /// # Errors
     /// When there is no repository, or none that can be read.
     pub fn open(path: impl AsRef<Path>, options: GitOptions) -> Result<Self, OpenError> {
-        let path = path.as_ref();
+        Self::with(path.as_ref(), options, |_| Ok(Lookup::Repository))
+    }
+
+    /// Opens a repository that this server hosts. What its references stand for is read once, now, and from then on only
+    /// [`GitSource::publish`] changes it: a reference that moved is not served before it is durable.
+    ///
+    /// # Errors
+    /// When there is no repository, or none that can be read.
+    pub fn open_hosted(path: impl AsRef<Path>, options: GitOptions) -> Result<Self, OpenError> {
+        Self::with(path.as_ref(), options, |repository| {
+            Ok(Lookup::Published(Published::read(repository)?))
+        })
+    }
+
+    fn with(
+        path: &Path,
+        options: GitOptions,
+        mut lookup: impl FnMut(&Repository) -> Result<Lookup, git2::Error>,
+    ) -> Result<Self, OpenError> {
         let git_directory = find(path)?;
         let refused = |error: git2::Error| refusal(path, &error);
         let pool = Arc::new(Pool::open(git_directory).map_err(refused)?);
@@ -72,11 +98,54 @@ impl GitSource {
             inner: Arc::new(Inner {
                 options,
                 shelf: Shelf::new(Arc::clone(&pool) as Arc<_>),
+                lookup: pool.with(&mut lookup).map_err(refused)?,
                 pool,
                 reach: Mutex::default(),
                 hints: Hints::new(Arc::new(references)),
             }),
         })
+    }
+
+    /// The short name of the branch that `HEAD` of a hosted repository leads to. Of another repository, nothing.
+    pub fn head_branch(&self) -> Option<&str> {
+        let Lookup::Published(published) = &self.inner.lookup else { return None };
+        Some(published.head())
+    }
+
+    /// What a reference of a hosted repository stands for, as a full object id. Of another repository, nothing.
+    pub fn published(&self, reference: &str) -> Option<String> {
+        let Lookup::Published(published) = &self.inner.lookup else { return None };
+        published.id(reference).map(|id| id.to_string())
+    }
+
+    /// Whether a branch or a tag leads to a commit, given by its full id. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn leads_to(&self, commit: &str) -> Result<bool, SourceError> {
+        match self.inner.resolve(&Label::Named(commit.into())) {
+            Ok(_) => Ok(true),
+            Err(SourceError::UnknownLabel(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes over from the repository what these references stand for now; they have to be durable. Gives those that
+    /// stand for something else than before, with what they stood for. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn publish(&self, references: &[&str]) -> Result<Vec<MovedReference>, SourceError> {
+        let Lookup::Published(published) = &self.inner.lookup else { return Ok(Vec::new()) };
+        let moved = self.inner.pool.with(|repository| published.follow(repository, references));
+        moved.map_err(|error| self.inner.unavailable(&error))
+    }
+
+    /// Tells those who follow a label that references were published: a net under the push, which publishes by itself.
+    pub fn announce(&self) {
+        if let Lookup::Published(published) = &self.inner.lookup {
+            published.announce();
+        }
     }
 }
 
@@ -104,6 +173,9 @@ impl Source for GitSource {
         label: &'a Label,
         seen: &'a Revision,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
+        if let Lookup::Published(published) = &self.inner.lookup {
+            return Box::pin(self.published_changed(published, label, seen));
+        }
         Box::pin(async move {
             let mut hints = self.inner.hints.subscribe();
             let mut renew = false;
@@ -124,6 +196,28 @@ impl Source for GitSource {
                 renew = hint.await.is_err();
             }
         })
+    }
+}
+
+impl GitSource {
+    /// Nobody but the server itself moves the references of a hosted repository, so nothing is watched.
+    async fn published_changed(
+        &self,
+        published: &Published,
+        label: &Label,
+        seen: &Revision,
+    ) -> Result<(), SourceError> {
+        let mut announced = published.subscribe();
+        loop {
+            announced.borrow_and_update();
+            let (inner, label) = (Arc::clone(&self.inner), label.clone());
+            if blocking(self.name(), move || inner.revision(&label)).await? != *seen {
+                return Ok(());
+            }
+            if announced.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 }
 
@@ -204,10 +298,10 @@ impl Inner {
         name: Option<&str>,
     ) -> Result<Option<Resolved>, git2::Error> {
         match name.filter(|name| *name != "HEAD") {
-            Some(name) => label::resolve(repository, &self.reach, name),
+            Some(name) => label::resolve(repository, &self.lookup, &self.reach, name),
             None => match self.options.default_label.as_deref() {
-                Some(name) => label::resolve(repository, &self.reach, name),
-                None => label::resolve_head(repository),
+                Some(name) => label::resolve(repository, &self.lookup, &self.reach, name),
+                None => label::resolve_head(repository, &self.lookup),
             },
         }
     }

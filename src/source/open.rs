@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
-use crate::source::git::{self, GitOptions, GitSource};
+use crate::source::git::{self, GitOptions, GitSource, Incoming};
 
 /// Why a source cannot be opened. For the operator: it names the configured path.
 #[derive(Debug, thiserror::Error)]
@@ -80,24 +80,65 @@ pub struct OpenOptions {
 /// When there is nothing that can be served.
 pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenError> {
     let path = path_of(uri)?;
+    open_path(path, uri, options)
+}
+
+/// Opens a repository that this server hosts, or hosted once. Without a server of its own it is read like any other.
+///
+/// # Errors
+/// When there is nothing that can be served.
+pub fn open_hosted(uri: &str, path: PathBuf, options: OpenOptions) -> Result<GitSource, OpenError> {
+    let default_label = options.default_label.clone();
+    GitSource::open_hosted(
+        path,
+        GitOptions { layout: layout(uri, Style::Git, &options), default_label },
+    )
+}
+
+/// Opens what stands at a path, under the name of an address.
+///
+/// # Errors
+/// When there is nothing that can be served.
+pub fn open_path(
+    path: PathBuf,
+    uri: &str,
+    options: OpenOptions,
+) -> Result<Arc<dyn Source>, OpenError> {
     let is_directory =
         std::fs::metadata(&path).map_err(|error| OpenError::unreadable(&path, &error))?.is_dir();
     if !is_directory {
         return Err(OpenError::NotADirectory(path));
     }
     let is_repository = git::is_repository(&path);
-    let layout = Arc::new(Layout {
-        base: options.name.as_deref().unwrap_or(base_of(uri)).into(),
-        style: if is_repository { Style::Git } else { Style::Native },
-        search_paths: options.search_paths,
-        patterns: expand_patterns(&options.patterns),
-        json: options.json,
-    });
+    let style = if is_repository { Style::Git } else { Style::Native };
+    let layout = layout(uri, style, &options);
     let default_label = options.default_label;
     Ok(if is_repository {
         Arc::new(GitSource::open(path, GitOptions { layout, default_label })?)
     } else {
         Arc::new(DirectorySource::open(path, DirectoryOptions { layout, default_label })?)
+    })
+}
+
+/// Opens a git repository together with what it is receiving, for a hook. The options are as for [`open`].
+///
+/// # Errors
+/// When there is no repository, or none that can be read.
+pub fn open_incoming(
+    git_directory: &Path,
+    object_directories: Vec<PathBuf>,
+    options: &OpenOptions,
+) -> Result<Incoming, OpenError> {
+    Incoming::open(git_directory, object_directories, layout("hook", Style::Git, options))
+}
+
+fn layout(uri: &str, style: Style, options: &OpenOptions) -> Arc<Layout> {
+    Arc::new(Layout {
+        base: options.name.as_deref().unwrap_or(base_of(uri)).into(),
+        style,
+        search_paths: options.search_paths.clone(),
+        patterns: expand_patterns(&options.patterns),
+        json: options.json,
     })
 }
 
@@ -129,8 +170,7 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
 }
 
 fn unsupported(uri: &str) -> Option<&'static str> {
-    const KINDS: [(&str, &str); 7] = [
-        ("hosted:", "hosted:"),
+    const KINDS: [(&str, &str); 6] = [
         ("etcd:", "etcd:"),
         ("http:", "http:"),
         ("https:", "https:"),
@@ -224,7 +264,6 @@ mod tests {
     #[test]
     fn what_is_to_come_is_refused_by_name_and_without_its_password() {
         for uri in [
-            "hosted:main",
             "etcd://host:2379/prefix",
             "https://user:hunter2@host/repo.git",
             "http://host",

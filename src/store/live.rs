@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::answer::Answer;
 use super::build::{self, Additions};
 use crate::catalog::{self, Catalog};
+use crate::check::InUse;
 use crate::model::{Label, Query, Revision};
 use crate::resolve::Differences;
 use crate::snapshot::Snapshot;
@@ -41,6 +42,8 @@ pub(super) struct Live {
     pub(super) moves: Arc<AtomicU64>,
     /// One publisher at a time; readers never take it.
     publishing: Mutex<()>,
+    /// Held from before a snapshot is loaded until it is published.
+    pub(super) advancing: tokio::sync::Mutex<()>,
     /// The number of the present view, for those who wait for the label to move at all.
     pub(super) moved: watch::Sender<u64>,
     /// Whether the source no longer has the label. Apart from `moved`, so that a move wakes no watcher in vain.
@@ -88,6 +91,7 @@ impl Live {
             path_count: AtomicUsize::new(0),
             moves: Arc::default(),
             publishing: Mutex::default(),
+            advancing: tokio::sync::Mutex::default(),
             moved: watch::Sender::new(0),
             gone: watch::Sender::new(false),
             stale: Mutex::default(),
@@ -204,6 +208,20 @@ impl Live {
             self.moved.send_replace(sequence);
             return Ok(made.len());
         }
+    }
+
+    /// The environments that a move to a snapshot may change, with how many watch each. Blocking.
+    pub(super) fn concerned_by(&self, next: &Snapshot) -> Result<Vec<InUse>, TreeError> {
+        let changes = Differences::between(&self.view.load_full().snapshot, next)?;
+        let mut concerned = Vec::new();
+        for slot in self.slots() {
+            let answer = Arc::clone(&slot.answer.borrow());
+            if concern(&changes, &answer) {
+                let watcher_count = slot.answer.receiver_count();
+                concerned.push(InUse { query: answer.query.clone(), watcher_count });
+            }
+        }
+        Ok(concerned)
     }
 
     /// How many paths its answers looked for, all together.

@@ -11,16 +11,20 @@ use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 
 /// Who moves a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Actor {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
     /// Whoever changed the source; it was noticed there.
     Source,
+    /// Whoever pushed to this server, by the name given with the push token, if there was one.
+    Push(Option<Arc<str>>),
 }
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source => f.write_str("source"),
+            Self::Push(None) => f.write_str("push"),
+            Self::Push(Some(who)) => write!(f, "push by {who}"),
         }
     }
 }
@@ -29,7 +33,7 @@ impl fmt::Display for Actor {
 pub(super) struct Move<'a> {
     pub(super) live: &'a Arc<Live>,
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) actor: Actor,
+    pub(super) actor: &'a Actor,
 }
 
 /// Moves a label.

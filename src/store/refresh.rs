@@ -36,27 +36,12 @@ pub(super) async fn follow(store: Weak<Store>, live: Weak<Live>) {
             return;
         };
         if outcome.is_ok() {
-            outcome = advance(&store, &live).await;
+            outcome = advance(&store, &live, &Actor::Source).await;
         }
-        match outcome {
-            Ok(()) => {
-                if live.stale().is_some() {
-                    tracing::info!(%label, source = source.name(), "source is back");
-                }
-                live.set_stale(None);
-                backoff = BACKOFF_MIN;
-            }
-            Err(SourceError::UnknownLabel(_)) => {
-                tracing::warn!(%label, source = source.name(), "label is gone");
-                store.labels.gone(&live);
-                return;
-            }
-            Err(error) => {
-                store.counters.failure_count.fetch_add(1, Ordering::Relaxed);
-                if live.stale().is_none() {
-                    tracing::warn!(%label, source = source.name(), %error, "serving the last revision");
-                }
-                live.set_stale(Some(error.to_string()));
+        match settle(&store, &live, outcome) {
+            Settled::Follows => backoff = BACKOFF_MIN,
+            Settled::Gone => return,
+            Settled::Stale => {
                 drop((store, live));
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -69,12 +54,59 @@ fn revision(live: &Live) -> Revision {
     live.view.load().snapshot.revision.clone()
 }
 
-/// Loads what the label stands for now and publishes it if that is something else.
-async fn advance(store: &Arc<Store>, live: &Arc<Live>) -> Result<(), SourceError> {
+/// Moves one label now, on behalf of whoever moved its source. Returns when what the source has is published.
+pub(super) async fn advance_now(store: &Arc<Store>, live: &Arc<Live>, actor: &Actor) {
+    let outcome = advance(store, live, actor).await;
+    settle(store, live, outcome);
+}
+
+/// What became of a label.
+enum Settled {
+    /// It is what its source has.
+    Follows,
+    /// Its source has it no more.
+    Gone,
+    /// It stays what it was.
+    Stale,
+}
+
+/// Remembers how an attempt to move a label ended, and says so the first time.
+fn settle(store: &Store, live: &Arc<Live>, outcome: Result<(), SourceError>) -> Settled {
+    let (label, source) = (&live.label, store.source_name());
+    match outcome {
+        Ok(()) => {
+            if live.stale().is_some() {
+                tracing::info!(%label, source, "source is back");
+            }
+            live.set_stale(None);
+            Settled::Follows
+        }
+        Err(SourceError::UnknownLabel(_)) => {
+            if !*live.gone.borrow() {
+                tracing::warn!(%label, source, "label is gone");
+                store.labels.gone(live);
+            }
+            Settled::Gone
+        }
+        Err(error) => {
+            store.counters.failure_count.fetch_add(1, Ordering::Relaxed);
+            if live.stale().is_none() {
+                tracing::warn!(%label, source, %error, "serving the last revision");
+            }
+            live.set_stale(Some(error.to_string()));
+            Settled::Stale
+        }
+    }
+}
+
+/// Loads what the label stands for now and publishes it if that is something else. One at a time for each label, from
+/// before it is loaded until it is published: what was loaded earlier never takes the place of what was loaded later.
+async fn advance(store: &Arc<Store>, live: &Arc<Live>, actor: &Actor) -> Result<(), SourceError> {
+    let _one_at_a_time = live.advancing.lock().await;
     let previous = Arc::clone(&live.view.load().snapshot);
     let snapshot = store.source.load(&live.label, Some(&previous)).await?;
     if snapshot.revision == previous.revision {
         return Ok(());
     }
-    publish(store, Move { live, snapshot: Arc::new(snapshot), actor: Actor::Source }).await
+    publish(store, Move { live, snapshot: Arc::new(snapshot), actor }).await
 }

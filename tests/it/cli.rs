@@ -102,7 +102,7 @@ fn a_source_that_cannot_be_served_is_said() {
         ("gitfile", &["gitfile"]),
         ("https://user:hunter2@host.invalid/x.git", &["not supported"]),
         ("git@host.invalid:x.git", &["not supported"]),
-        ("hosted:main", &["not supported"]),
+        ("hosted:../x", &["name of a repository"]),
         ("etcd://127.0.0.1:1/x", &["not supported"]),
         ("file:%zz", &["percent"]),
         ("/srv/{application}", &["placeholders"]),

@@ -6,16 +6,20 @@
     reason = "tests say what they do and stop at the first surprise"
 )]
 
+mod arrival;
 mod attack;
+mod check;
 mod cli;
 mod client;
 mod clients;
 mod differential;
+mod durability;
 mod fixture;
 mod fleet;
 mod http;
 mod image;
 mod oracle;
+mod push;
 mod reference;
 mod run;
 mod secrets;

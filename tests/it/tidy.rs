@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each room may use of the others.
-const ROOMS: [(&str, &[&str]); 22] = [
+const ROOMS: [(&str, &[&str]); 23] = [
     ("model", &[]),
     ("format", &["model"]),
     ("tree", &["model", "format", "sync"]),
@@ -41,10 +41,14 @@ const ROOMS: [(&str, &[&str]); 22] = [
             "sync",
         ],
     ),
-    ("http", &["model", "placeholder", "render", "access", "store"]),
+    ("push", &["model", "data", "tree", "snapshot", "check", "source", "store", "sync"]),
+    ("http", &["model", "placeholder", "render", "access", "store", "push"]),
     ("settings", &[]),
     ("data", &[]),
-    ("server", &["model", "access", "source", "store", "http", "settings", "data"]),
+    (
+        "server",
+        &["model", "access", "check", "source", "store", "push", "http", "settings", "data"],
+    ),
     (
         "cli",
         &[
@@ -65,7 +69,7 @@ const ROOMS: [(&str, &[&str]); 22] = [
     ),
     ("sync", &[]),
     ("lib", &[]),
-    ("main", &[]),
+    ("main", &["push"]),
 ];
 
 /// Where each crate, and each door to the machine, is allowed.
@@ -88,10 +92,10 @@ const DOORS: [(&str, &[&str]); 22] = [
     ("headwater_client", &["cli"]),
     ("headwater_wire", &["render", "cli"]),
     ("prometheus_client", &["http"]),
-    ("tokio", &["http/watch", "source", "store", "server", "cli"]),
+    ("tokio", &["http/watch", "http/git", "push", "source", "store", "server", "cli"]),
     ("std::fs", &["source", "settings", "server", "data", "push", "cli/run"]),
-    ("std::net", &["settings", "server", "cli"]),
-    ("std::env", &["main", "settings"]),
+    ("std::net", &["settings", "server", "cli", "push/hook"]),
+    ("std::env", &["main", "settings", "push/command", "push/hook", "push/repository"]),
 ];
 
 fn root() -> PathBuf {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use git2::{ErrorCode, Oid, Repository};
 
 use super::history::FirstParents;
+use super::lookup::Lookup;
 use super::pool::{Pool, content_id};
-use super::{GitSource, find};
+use super::{GitSource, find, label};
 use crate::model::Revision;
 use crate::snapshot::{Layout, Member, Snapshot};
 use crate::source::{OpenError, SourceError};
@@ -73,17 +74,32 @@ impl Incoming {
         }))
     }
 
-    /// The branch that `HEAD` names, whether it is there or not: the one whose environments are known without a label.
+    /// Whether one commit follows another one, both given by their full ids.
+    ///
+    /// # Errors
+    /// As for [`Incoming::snapshot`].
+    pub fn follows(&self, new: &str, old: &str) -> Result<bool, SourceError> {
+        let (Ok(new), Ok(old)) = (Oid::from_str(new), Oid::from_str(old)) else {
+            return Ok(false);
+        };
+        let follows = self.pool.with(|repository| repository.graph_descendant_of(new, old));
+        Ok(new == old || follows.map_err(|error| self.unavailable(&error))?)
+    }
+
+    /// How its files are found and named.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// The id of the commit that `HEAD` leads to: what a branch that is made is compared with. None in an empty repository.
     ///
     /// # Errors
     /// When the repository cannot be read.
     pub fn head(&self) -> Result<Option<String>, SourceError> {
-        let head = self.pool.with(|repository| {
-            let head = repository.find_reference("HEAD")?;
-            Ok(head.symbolic_target()?.map(str::to_owned))
-        });
+        let head =
+            self.pool.with(|repository| label::resolve_head(repository, &Lookup::Repository));
         let head = head.map_err(|error| self.unavailable(&error))?;
-        Ok(head.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+        Ok(head.map(|found| found.commit.to_string()))
     }
 
     fn unavailable(&self, error: &git2::Error) -> SourceError {

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
+use super::lookup::{Head, Lookup};
 use super::reach::Reach;
 use crate::source::labels;
 use crate::sync::lock;
@@ -21,45 +22,42 @@ pub(super) struct Resolved {
 /// Looks for a branch, then a tag, then a full commit id that one of those leads to.
 pub(super) fn resolve(
     repository: &Repository,
+    lookup: &Lookup,
     reach: &Mutex<Reach>,
     name: &str,
 ) -> Result<Option<Resolved>, git2::Error> {
     if !labels::is_name(name) {
         return Ok(None);
     }
-    if let Some(found) = by_reference(repository, name)? {
+    if let Some(found) = by_reference(repository, lookup, name)? {
         return Ok(Some(found));
     }
     if let Some(sibling) = labels::sibling(name) {
-        return by_reference(repository, sibling);
+        return by_reference(repository, lookup, sibling);
     }
-    by_id(repository, reach, name)
+    by_id(repository, lookup, reach, name)
 }
 
 /// What `HEAD` stands for: its branch, or the commit that was checked out without one.
-pub(super) fn resolve_head(repository: &Repository) -> Result<Option<Resolved>, git2::Error> {
-    let head = match repository.find_reference("HEAD") {
-        Ok(head) => head,
-        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let branch = head
-        .symbolic_target_bytes()
-        .and_then(|target| std::str::from_utf8(target).ok()?.strip_prefix("refs/heads/"));
-    if let Some(branch) = branch {
-        if let Some(found) = by_reference(repository, branch)? {
-            return Ok(Some(found));
+pub(super) fn resolve_head(
+    repository: &Repository,
+    lookup: &Lookup,
+) -> Result<Option<Resolved>, git2::Error> {
+    match lookup.head(repository)? {
+        None => Ok(None),
+        Some(Head::Branch(branch)) => {
+            if let Some(found) = by_reference(repository, lookup, &branch)? {
+                return Ok(Some(found));
+            }
+            match labels::sibling(&branch) {
+                Some(sibling) => by_reference(repository, lookup, sibling),
+                None => Ok(None),
+            }
         }
-        return match labels::sibling(branch) {
-            Some(sibling) => by_reference(repository, sibling),
-            None => Ok(None),
-        };
+        Some(Head::Commit(commit)) => {
+            Ok(Some(Resolved { commit, name: commit.to_string(), is_branch: false }))
+        }
     }
-    Ok(commit_of(&head)?.map(|commit| Resolved {
-        commit,
-        name: commit.to_string(),
-        is_branch: false,
-    }))
 }
 
 /// Whether this still looks like a repository; without one, a reference that is not found says nothing.
@@ -69,40 +67,26 @@ pub(super) fn stands(repository: &Repository, git_directory: &Path) -> bool {
         && repository.commondir().join("refs").is_dir()
 }
 
-fn by_reference(repository: &Repository, name: &str) -> Result<Option<Resolved>, git2::Error> {
+fn by_reference(
+    repository: &Repository,
+    lookup: &Lookup,
+    name: &str,
+) -> Result<Option<Resolved>, git2::Error> {
     for (prefix, is_branch) in [("refs/heads/", true), ("refs/tags/", false)] {
         let full = format!("{prefix}{name}");
         if !Reference::is_valid_name(&full) {
             return Ok(None);
         }
-        let reference = match repository.find_reference(&full) {
-            Ok(reference) => reference,
-            Err(error) if error.code() == ErrorCode::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if let Some(commit) = commit_of(&reference)? {
+        if let Some(commit) = lookup.commit(repository, &full)? {
             return Ok(Some(Resolved { commit, name: name.to_owned(), is_branch }));
         }
     }
     Ok(None)
 }
 
-/// The commit behind a reference; none if it leads to a file or a directory, or to a reference that is not there.
-fn commit_of(reference: &Reference<'_>) -> Result<Option<Oid>, git2::Error> {
-    let reference = match reference.resolve() {
-        Ok(reference) => reference,
-        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match reference.peel(ObjectType::Commit) {
-        Ok(object) => Ok(Some(object.id())),
-        Err(error) if matches!(error.code(), ErrorCode::Peel | ErrorCode::InvalidSpec) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn by_id(
     repository: &Repository,
+    lookup: &Lookup,
     reach: &Mutex<Reach>,
     name: &str,
 ) -> Result<Option<Resolved>, git2::Error> {
@@ -118,7 +102,7 @@ fn by_id(
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
         Err(error) => return Err(error),
     }
-    Ok(lock(reach).has(repository, id)?.then(|| Resolved {
+    Ok(lock(reach).has(repository, lookup, id)?.then(|| Resolved {
         commit: id,
         name: name.to_owned(),
         is_branch: false,

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 
 use git2::{Oid, Repository};
 
+use super::lookup::Lookup;
+
 /// How many answers are remembered, of each kind.
 const REMEMBERED_COUNT_MAX: usize = 4096;
 
@@ -20,8 +22,13 @@ pub(super) struct Reach {
 
 impl Reach {
     /// Whether some branch or tag leads to this commit.
-    pub(super) fn has(&mut self, repository: &Repository, id: Oid) -> Result<bool, git2::Error> {
-        self.follow(repository, tips(repository)?)?;
+    pub(super) fn has(
+        &mut self,
+        repository: &Repository,
+        lookup: &Lookup,
+        id: Oid,
+    ) -> Result<bool, git2::Error> {
+        self.follow(repository, lookup.tips(repository)?)?;
         if self.tips.binary_search(&id).is_ok() || self.reachable.contains(&id) {
             return Ok(true);
         }
@@ -54,22 +61,6 @@ fn remember(answers: &mut HashSet<Oid>, id: Oid) {
         answers.clear();
     }
     answers.insert(id);
-}
-
-/// The commits that branches and tags point to, sorted.
-fn tips(repository: &Repository) -> Result<Vec<Oid>, git2::Error> {
-    let mut tips = Vec::new();
-    for glob in ["refs/heads/*", "refs/tags/*"] {
-        for reference in repository.references_glob(glob)? {
-            // A tag may point to a file, a branch to nothing any more.
-            if let Ok(commit) = reference?.peel_to_commit() {
-                tips.push(commit.id());
-            }
-        }
-    }
-    tips.sort_unstable();
-    tips.dedup();
-    Ok(tips)
 }
 
 /// Walks back from the tips only until they have passed all of `ids`.

@@ -1,6 +1,6 @@
 //! Our own resources: life, readiness, health, metrics, the contract, the index, what is known.
 
-use headwater::http::route::OWN;
+use headwater::http::route::{GIT, OWN};
 use serde_json::json;
 
 use super::shop;
@@ -69,10 +69,11 @@ fn the_contract_has_every_route() {
         "/{application}/{profiles}/{label}/{path}",
         "/{application}/{profiles}/{path}",
     ];
-    for path in OWN.iter().map(|(path, _)| *path).chain(springs) {
+    let gits = GIT.map(|(path, _)| path);
+    for path in OWN.iter().map(|(path, _)| *path).chain(gits).chain(springs) {
         assert!(paths.contains_key(path), "{path} is missing");
     }
-    assert_eq!(paths.len(), OWN.len() + springs.len(), "a path that is not served");
+    assert_eq!(paths.len(), OWN.len() + GIT.len() + springs.len(), "a path that is not served");
     for (path, _) in OWN {
         assert!(matches!(server.get(path).status, 200), "{path}");
     }

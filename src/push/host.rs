@@ -1,0 +1,251 @@
+//! One hosted repository: what it advertises, and the exchanges with git on it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::command::{Git, Running};
+use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
+use super::session::{self, Sessions};
+use super::{EXCHANGE_MAX, PushError, Service, Terms};
+use crate::source::git::GitSource;
+use crate::store::{Actor, Store};
+use crate::sync::lock;
+
+/// The most that is advertised or listed, in bytes.
+const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How a request for the list of references begins, after its length.
+const LIST_REFERENCES: &[u8] = b"command=ls-refs";
+/// The longest such request, in bytes.
+const LIST_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// The length that stands before it.
+const LENGTH_BYTES: usize = 4;
+
+/// A hosted repository.
+pub struct Host {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) source: Arc<GitSource>,
+    pub(super) git: Arc<Git>,
+    pub(super) store: Arc<Store>,
+    pub(super) terms: Arc<Terms>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) runtime: Handle,
+    pub(super) pushes: Arc<Semaphore>,
+    pub(super) fetches: Arc<Semaphore>,
+    /// Held from the hook's question until what it is about was published.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held for writing from when git may move references until they are durable and published; for reading while git
+    /// lists them.
+    pub(super) moving: Arc<RwLock<()>>,
+    /// References that moved and could not be made durable.
+    pub(super) unsynced: Mutex<Vec<String>>,
+}
+
+impl Host {
+    /// What a service has to offer on this repository: the first answer to a client. Nothing is listed that is not durable.
+    ///
+    /// # Errors
+    /// When too many ask, or git does not answer.
+    pub async fn advertise(
+        self: &Arc<Self>,
+        service: Service,
+        protocol: Option<String>,
+    ) -> Result<Bytes, PushError> {
+        let _permit = self.permit(&self.fetches)?;
+        let host = Arc::clone(self);
+        let advertising = self.runtime.spawn(async move {
+            let _still = host.moving.read().await;
+            host.check_durable()?;
+            let mut command = host.git.advertise(service, &host.path);
+            set_protocol(&mut command, protocol.as_deref());
+            let mut git = host.git.start(command).map_err(|error| no_git(&error))?;
+            drop(git.child.stdin.take());
+            let listed = listed(&mut git).await?;
+            match git.child.wait().await {
+                Ok(status) if status.success() => Ok(listed),
+                Ok(status) => Err(PushError::Git(format!("{} {status}", service.name()))),
+                Err(error) => Err(no_git(&error)),
+            }
+        });
+        match timeout(EXCHANGE_MAX, advertising).await {
+            Ok(Ok(advertised)) => advertised,
+            _ => Err(PushError::Git(format!("{} does not answer", service.name()))),
+        }
+    }
+
+    /// Answers a clone or a fetch.
+    ///
+    /// # Errors
+    /// When too many are at it.
+    pub fn upload_pack(self: &Arc<Self>, protocol: Option<String>) -> Result<Exchange, PushError> {
+        let permit = self.permit(&self.fetches)?;
+        let (exchange, ends) = exchange::pair();
+        let host = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            let mut command = host.git.serve(Service::UploadPack, &host.path);
+            set_protocol(&mut command, protocol.as_deref());
+            if timeout(EXCHANGE_MAX, host.upload(command, ends)).await.is_err() {
+                tracing::warn!(repository = host.name, "a fetch took too long");
+            }
+        });
+        Ok(exchange)
+    }
+
+    /// Answers a push, on behalf of whoever it is that holds the push token.
+    ///
+    /// # Errors
+    /// When too many are at it.
+    pub fn receive_pack(self: &Arc<Self>, who: Option<Arc<str>>) -> Result<Exchange, PushError> {
+        let permit = self.permit(&self.pushes)?;
+        let (exchange, ends) = exchange::pair();
+        let host = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let _permit = permit;
+            let command = host.git.serve(Service::ReceivePack, &host.path);
+            session::run(&host, command, who, ends).await;
+        });
+        Ok(exchange)
+    }
+
+    /// The largest pack that a push may have.
+    pub fn pack_bytes_max(&self) -> u64 {
+        self.terms.pack_bytes_max
+    }
+
+    fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PushError> {
+        Arc::clone(of).try_acquire_owned().map_err(|_| PushError::Busy)
+    }
+
+    /// The client that goes away takes git with it.
+    async fn upload(&self, command: tokio::process::Command, ends: Ends) {
+        let Ends { mut input, output } = ends;
+        let first = exchange::begin(&mut input, LENGTH_BYTES + LIST_REFERENCES.len()).await;
+        let lists = first.get(LENGTH_BYTES..).is_some_and(|it| it.starts_with(LIST_REFERENCES));
+        let answered = match lists {
+            true => self.list(command, first, &mut input, &output).await,
+            false => self.send_pack(command, first, input, &output).await,
+        };
+        if let Err(error) = answered {
+            tracing::warn!(repository = self.name, %error, "a fetch was broken off");
+            // The client may be gone.
+            let _ = output.send(Err(Cut)).await;
+        }
+    }
+
+    /// Lists references, none of which may move meanwhile. The client is waited for before and after, not meanwhile.
+    async fn list(
+        &self,
+        command: tokio::process::Command,
+        first: Bytes,
+        input: &mut mpsc::Receiver<Input>,
+        output: &Output,
+    ) -> Result<(), PushError> {
+        let Some(request) = exchange::whole(first, input, LIST_REQUEST_BYTES_MAX).await else {
+            return Err(PushError::BrokenOff);
+        };
+        let still = self.moving.read().await;
+        self.check_durable()?;
+        let mut git = self.git.start(command).map_err(|error| no_git(&error))?;
+        let mut stdin = git.child.stdin.take().expect("standard input is a pipe");
+        let asking = async {
+            // Git that does not want to read it says why.
+            let _ = stdin.write_all(&request).await;
+            drop(stdin);
+        };
+        let ((), listed) = tokio::join!(asking, listed(&mut git));
+        drop(still);
+        output.send(Ok(listed?)).await.map_err(|_| PushError::BrokenOff)
+    }
+
+    async fn send_pack(
+        &self,
+        command: tokio::process::Command,
+        first: Bytes,
+        input: mpsc::Receiver<Input>,
+        output: &Output,
+    ) -> Result<(), PushError> {
+        let mut git = self.git.start(command).map_err(|error| no_git(&error))?;
+        let stdin = git.child.stdin.take().expect("standard input is a pipe");
+        let feeding = exchange::feed(stdin, first, input);
+        tokio::select! {
+            () = output.closed() => Err(PushError::BrokenOff),
+            () = async { tokio::join!(feeding, forward(&mut git, output)); } => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// When references moved that could not be made durable.
+    pub(super) fn check_durable(&self) -> Result<(), PushError> {
+        match lock(&self.unsynced).is_empty() {
+            true => Ok(()),
+            false => Err(PushError::Unwritable),
+        }
+    }
+
+    /// Makes durable what git has done and publishes what these references stand for now. Gives those that moved.
+    ///
+    /// # Errors
+    /// When it cannot be made durable or be read: nothing of it is served, and it is tried again before the next push.
+    pub(super) async fn publish(
+        self: &Arc<Self>,
+        references: Vec<String>,
+        actor: &Actor,
+    ) -> Result<Vec<crate::source::git::MovedReference>, PushError> {
+        let host = Arc::clone(self);
+        let names = references.clone();
+        let published = self.runtime.spawn_blocking(move || {
+            let unwritable = |error: &dyn std::fmt::Display| {
+                tracing::error!(repository = host.name, %error, "what was pushed cannot be made durable");
+                PushError::Unwritable
+            };
+            crate::source::git::sync(&host.path).map_err(|error| unwritable(&error))?;
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            host.source.publish(&names).map_err(|error| unwritable(&error))
+        });
+        match published.await.unwrap_or(Err(PushError::Unwritable)) {
+            Ok(moved) => {
+                if !moved.is_empty() {
+                    self.store.advance(actor).await;
+                    self.source.announce();
+                }
+                Ok(moved)
+            }
+            Err(error) => {
+                lock(&self.unsynced).extend(references);
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn listed(git: &mut Running) -> Result<Bytes, PushError> {
+    let stdout = git.child.stdout.as_mut().expect("standard output is a pipe");
+    exchange::read_all(stdout, LIST_BYTES_MAX).await.map_err(|error| no_git(&error))
+}
+
+/// Sends git's answer on as it comes.
+async fn forward(git: &mut Running, output: &Output) {
+    let stdout = git.child.stdout.as_mut().expect("standard output is a pipe");
+    while let Ok(piece) = exchange::read(stdout).await {
+        if piece.is_empty() || output.send(Ok(piece)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn set_protocol(command: &mut tokio::process::Command, protocol: Option<&str>) {
+    if let Some(protocol) = protocol {
+        command.env("GIT_PROTOCOL", protocol);
+    }
+}
+
+fn no_git(error: &std::io::Error) -> PushError {
+    PushError::Git(error.kind().to_string())
+}

@@ -1,0 +1,273 @@
+//! What the hook is told: whether git may move what was pushed, and the words for the person who pushed it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::session::{Accepted, Session};
+use super::updates::{self, Question, Update};
+use super::{Host, Permission};
+use crate::check::{self, InUse, Manner, Report, Terms};
+use crate::model::{Label, Query};
+use crate::snapshot::Snapshot;
+use crate::source::git::{self, Incoming};
+use crate::store::Actor;
+use crate::sync::lock;
+use crate::tree::TreeError;
+
+/// How long a push waits for the one before it.
+const TURN_MAX: Duration = Duration::from_secs(60);
+/// How long a push waits for those who list references.
+const LISTING_MAX: Duration = Duration::from_secs(20);
+
+/// The answer to a hook.
+pub(super) struct Verdict {
+    decision: Decision,
+    pub(super) lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Accepted,
+    Refused,
+}
+
+/// What was found out about the content of a push.
+#[derive(Default)]
+struct Findings {
+    lines: Vec<String>,
+    has_problems: bool,
+    snapshots: Vec<Snapshot>,
+}
+
+impl Verdict {
+    pub(super) fn refused(line: &str) -> Self {
+        Self { decision: Decision::Refused, lines: vec![line.to_owned()] }
+    }
+
+    pub(super) fn is_accepted(&self) -> bool {
+        self.decision == Decision::Accepted
+    }
+}
+
+/// Judges a push. From here until it is published, no other one of this repository is judged.
+pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict {
+    let host = &session.host;
+    let Ok(turn) = timeout(TURN_MAX, Arc::clone(&host.turn).lock_owned()).await else {
+        return Verdict::refused("other pushes take too long: try again");
+    };
+    if catch_up(host).await.is_err() {
+        return Verdict::refused("the server cannot write to its disk: nothing was moved");
+    }
+    let refusal = updates::refusal(&question.updates, host.terms.deleting, |reference| {
+        host.source.published(reference)
+    });
+    if let Some(refusal) = refusal {
+        tracing::info!(repository = host.name, who = session.who.as_deref(), "push refused");
+        return Verdict::refused(&refusal);
+    }
+    let references = question.updates.iter().map(|update| update.reference.clone()).collect();
+    let (synced, findings) = tokio::join!(sync(host), look(host, question));
+    // What moves now must not be durable before what it leads to.
+    if synced.is_err() {
+        return Verdict::refused("the server cannot write to its disk: nothing was moved");
+    }
+    let findings = match findings {
+        Ok(findings) => findings,
+        Err(line) => return Verdict::refused(&line),
+    };
+    if findings.has_problems && host.terms.manner == Manner::Refuse {
+        tracing::info!(repository = host.name, who = session.who.as_deref(), "push refused");
+        return Verdict { decision: Decision::Refused, lines: findings.lines };
+    }
+    if findings.has_problems {
+        tracing::warn!(
+            repository = host.name,
+            who = session.who.as_deref(),
+            "a push with problems was taken, because push.checks = warn"
+        );
+    }
+    let Ok(moving) = timeout(LISTING_MAX, Arc::clone(&host.moving).write_owned()).await else {
+        return Verdict::refused("the server is busy: try again");
+    };
+    session.accept(Accepted {
+        references,
+        _snapshots: findings.snapshots,
+        _turn: turn,
+        _moving: moving,
+    });
+    Verdict { decision: Decision::Accepted, lines: findings.lines }
+}
+
+/// Tries again what could not be made durable before.
+async fn catch_up(host: &Arc<Host>) -> Result<(), super::PushError> {
+    let unsynced = std::mem::take(&mut *lock(&host.unsynced));
+    match unsynced.is_empty() {
+        true => Ok(()),
+        false => host.publish(unsynced, &Actor::Push(None)).await.map(|_| ()),
+    }
+}
+
+async fn sync(host: &Arc<Host>) -> Result<(), ()> {
+    let path = host.path.clone();
+    match tokio::task::spawn_blocking(move || git::sync(&path)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::error!(repository = host.name, %error, "a push cannot be made durable");
+            Err(())
+        }
+        Err(_) => Err(()),
+    }
+}
+
+/// Looks at what was pushed, on a blocking thread.
+async fn look(host: &Arc<Host>, question: Question) -> Result<Findings, String> {
+    let host = Arc::clone(host);
+    let looking = tokio::task::spawn_blocking(move || Look::begin(&host, question)?.look());
+    looking
+        .await
+        .unwrap_or_else(|_| Err("the server cannot check this: nothing was moved".to_owned()))
+}
+
+struct Look {
+    host: Arc<Host>,
+    updates: Vec<Update>,
+    incoming: Incoming,
+    terms: Terms,
+}
+
+impl Look {
+    fn begin(host: &Arc<Host>, question: Question) -> Result<Self, String> {
+        // Named by the hook, whose key is right; but whatever it names is opened as objects of this repository.
+        let quarantine = question.quarantine.filter(|it| it.starts_with(host.path.join("objects")));
+        let directories: Vec<PathBuf> = quarantine.into_iter().collect();
+        let incoming = host.source.incoming(directories).map_err(|error| error.to_string())?;
+        let terms = Terms {
+            overrides: host.terms.overrides.clone(),
+            until: Some(Instant::now() + host.terms.check_max),
+            ..Terms::new(host.terms.strictness)
+        };
+        Ok(Self { host: Arc::clone(host), updates: question.updates, incoming, terms })
+    }
+
+    fn look(self) -> Result<Findings, String> {
+        let mut findings = Findings::default();
+        let failed = |error: &dyn std::fmt::Display| error.to_string();
+        for update in &self.updates {
+            let Some(new) = &update.new else { continue };
+            if let (Some(old), Some(_), Permission::Denied) =
+                (&update.old, update.branch(), self.host.terms.forcing)
+                && !self.incoming.follows(new, old).map_err(|error| failed(&error))?
+            {
+                let name = update.shown();
+                return Err(format!(
+                    "{name}: the new commit does not follow the one before it (push.allow_force)"
+                ));
+            }
+            let Some(branch) = update.branch() else { continue };
+            self.check(branch, update.old.as_deref(), new, &mut findings)
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(findings)
+    }
+
+    /// Checks one branch against where it was, or a new one against the branch of `HEAD`.
+    fn check(
+        &self,
+        branch: &str,
+        old: Option<&str>,
+        new: &str,
+        findings: &mut Findings,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        // An old commit under a new name brings nothing.
+        if old.is_none() && self.host.source.leads_to(new)? {
+            return Ok(());
+        }
+        let head = self.host.source.head_branch().unwrap_or_default();
+        let base = match old {
+            Some(old) => Some(old.to_owned()),
+            None => self.host.source.published(&format!("refs/heads/{head}")),
+        };
+        let labels = labels(branch, head);
+        let Some(member) = self.incoming.member(new, branch)? else {
+            return Err("a branch leads to a commit".into());
+        };
+        let old = match (&base, old.and_then(|old| self.served(&labels, branch, old))) {
+            (_, Some(served)) => Some(Snapshot::clone(&served)),
+            (Some(base), None) => self.incoming.snapshot(base, branch)?,
+            (None, None) => None,
+        };
+        let snapshot = match &old {
+            Some(old) if old.members.len() > 1 => {
+                let mut members = old.members.clone();
+                for place in &mut members {
+                    if place.layout == member.layout && place.label == member.label {
+                        let group = place.group;
+                        *place = crate::snapshot::Member { group, ..member.clone() };
+                    }
+                }
+                Snapshot { revision: member.revision.clone(), members }
+            }
+            _ => Snapshot::new(vec![member]),
+        };
+        let in_use = self.in_use(&labels, &snapshot)?;
+        let report = check::check(&snapshot, old.as_ref(), &in_use, &self.terms)?;
+        findings.add(&report, self.host.terms.manner, snapshot);
+        Ok(())
+    }
+
+    /// What is served for this branch just now, if it is served together with other sources.
+    fn served(&self, labels: &[Label], branch: &str, old: &str) -> Option<Arc<Snapshot>> {
+        labels.iter().find_map(|label| {
+            let served = self.host.store.served(label)?;
+            let is_in = served.members.iter().any(|member| {
+                member.layout == *self.incoming.layout()
+                    && member.label.as_deref() == Some(branch)
+                    && member.revision.as_str() == old
+            });
+            (is_in && served.members.len() > 1).then_some(served)
+        })
+    }
+
+    /// Who asks for this branch, under whatever label, those whom most watch first.
+    fn in_use(&self, labels: &[Label], next: &Snapshot) -> Result<Vec<InUse>, TreeError> {
+        let mut all: HashMap<Query, InUse> = HashMap::new();
+        for label in labels {
+            for mut in_use in self.host.store.in_use(label, next)? {
+                in_use.query.label = Label::Default;
+                let watcher_count = in_use.watcher_count;
+                let known = all.entry(in_use.query.clone());
+                known.and_modify(|known| known.watcher_count += watcher_count).or_insert(in_use);
+            }
+        }
+        let mut all: Vec<InUse> = all.into_values().collect();
+        all.sort_by(|a, b| {
+            (b.watcher_count, &a.query.application, &a.query.profiles).cmp(&(
+                a.watcher_count,
+                &b.query.application,
+                &b.query.profiles,
+            ))
+        });
+        Ok(all)
+    }
+}
+
+impl Findings {
+    fn add(&mut self, report: &Report, manner: Manner, snapshot: Snapshot) {
+        self.has_problems |= !report.problems.is_empty();
+        self.lines.extend(check::words(report, manner));
+        self.snapshots.push(snapshot);
+    }
+}
+
+/// The labels under which a branch is asked for.
+fn labels(branch: &str, head: &str) -> Vec<Label> {
+    let mut labels = vec![Label::Named(branch.into())];
+    if branch == head {
+        labels.insert(0, Label::Default);
+    }
+    labels
+}
