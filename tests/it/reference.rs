@@ -13,7 +13,7 @@ What the program says of itself; written by `UPDATE_REFERENCE=1 cargo test --tes
 
 Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags; what belongs to
 one source only, but for its address, stands in the file. Exit codes: 0 done, 1 the answer is no, 2 it
-did not work. `HEADWATER_LOG` says how much is logged (`info`, `debug`, `headwater=trace`).
+did not work; `run` ends with the code of its program. `HEADWATER_LOG` says how much is logged (`info`, `debug`, `headwater=trace`).
 ";
 
 const LIMITS: &str = "
