@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
-#   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy (as root,
-#                     with apt-get)
+#   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy, curl,
+#                     e2fsprogs (as root, with apt-get)
 #                     wrk, etcd: for the figures only, so that nothing fails without them, and not on a build machine
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
 #   npm               tests/clients/node
@@ -38,6 +38,8 @@ need nodejs there node
 need npm there npm
 need nginx-light there nginx
 need haproxy there haproxy
+need e2fsprogs there mkfs.ext4
+need curl there curl
 needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk

@@ -7,6 +7,7 @@ mod difference;
 mod explain;
 mod get;
 mod output;
+mod run;
 mod serve;
 mod watch;
 
@@ -30,6 +31,8 @@ enum Verb {
     Get(get::Arguments),
     /// Tell every change of what a service would be configured with
     Watch(watch::Arguments),
+    /// Start a program with its configuration, and tell it when that changes
+    Run(run::Arguments),
     /// Show which file and line sets a key, and what it overrides
     Explain(explain::Arguments),
     /// Show what differs between two revisions for those who are configured by them
@@ -53,6 +56,7 @@ impl Cli {
     pub fn log_level(&self) -> &'static str {
         match self.verb {
             Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
+            Verb::Run(_) => "warn,headwater::cli=info",
             Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Diff(_) | Verb::Check(_) => {
                 "error"
             }
@@ -69,6 +73,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Serve(arguments) => serve::run(arguments),
         Verb::Get(arguments) => get::run(arguments),
         Verb::Watch(arguments) => watch::run(arguments),
+        Verb::Run(arguments) => run::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),

@@ -23,6 +23,7 @@ mod monitor;
 mod oracle;
 mod push;
 mod reference;
+mod run;
 mod secrets;
 mod sources;
 mod store;

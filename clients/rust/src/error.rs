@@ -37,6 +37,19 @@ pub enum Error {
         label: Option<String>,
     },
 
+    /// A server answered that it has no such text file for this application, profiles and label. Final.
+    #[error("{server} has no file `{name}` for application `{application}`, profiles `{profiles}`")]
+    NoText {
+        /// The server that said so.
+        server: String,
+        /// The file asked for.
+        name: String,
+        /// The application asked for.
+        application: String,
+        /// The profiles asked for, joined by commas.
+        profiles: String,
+    },
+
     /// A server does not accept the credentials, or wants some (401, 403). Final.
     #[error("{server} refused the credentials with status {status}")]
     Unauthorized {

@@ -119,7 +119,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
+/// All of a body, if it is not too long.
+pub(crate) async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
     let too_large = || Failure::TooLarge(BODY_LENGTH_MAX);
     if response.content_length().is_some_and(|length| length > BODY_LENGTH_MAX as u64) {
         return Err(too_large().into());

@@ -7,6 +7,8 @@
 //! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
 //! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
 //!
+//! `text` asks for a file that is no environment.
+//!
 //! `watch` asks on: `sse` reads events, and the rest is in its own folder.
 //!
 //! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
@@ -29,6 +31,7 @@ mod placeholder;
 mod retry;
 mod server;
 mod sse;
+mod text;
 mod tree;
 mod watch;
 
