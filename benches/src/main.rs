@@ -76,7 +76,11 @@ enum Figure {
     /// The size of the stripped binary
     Binary,
     /// One change to thousands of watchers, beside a bare loop of sends and beside etcd
-    Fan,
+    Fan {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<fan::Part>,
+    },
     /// The bare loop of sends, as a child of `fan`
     #[command(hide = true)]
     Sends {
@@ -110,7 +114,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::First => first::measure(options),
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
-        Figure::Fan => fan::measure(options),
+        Figure::Fan { part } => fan::measure(options, *part),
         Figure::Sends { .. } => Ok(Vec::new()),
         Figure::All => all(options),
     }
@@ -119,7 +123,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{Binary, Commit, Fan, First, Get, Judge, Memory, Spring, Start};
     let mut rows = Vec::new();
-    for figure in [Get, Spring, Start, Commit, Judge, Fan, First, Memory, Binary] {
+    for figure in [Get, Spring, Start, Commit, Judge, Fan { part: None }, First, Memory, Binary] {
         rows.extend(run(&figure, options)?);
     }
     Ok(rows)
