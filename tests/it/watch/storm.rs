@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::{Events, shop, watchers};
+use super::{Event, Events, shop, watchers};
 use crate::fixture::{Repository, Server, Session, Until, eventually, settings};
 
 /// What the numbers of this test stand in: two files that have to agree, and one for each service beside them.
@@ -76,14 +76,27 @@ fn a_thousand_watchers_that_all_come_back_at_once_miss_nothing() {
     let streams: Vec<_> = (0..COUNT).map(|_| open("")).collect();
     let mut last = String::new();
     for events in streams {
-        last = events.after_head().environment().0.id;
+        last = first_event(events, || open("")).id;
     }
     eventually("all have gone", || watchers(*server) == 0);
     let newest = repository.commit("//- cart.yml\na: 2\n");
     let last = format!("Last-Event-ID: {last}\r\n");
     let streams: Vec<_> = (0..COUNT).map(|_| open(&last)).collect();
     for events in streams {
-        assert!(events.after_head().environment().0.id.starts_with(&newest));
+        assert!(first_event(events, || open(&last)).id.starts_with(&newest));
+    }
+}
+
+/// The first event of a stream. A machine that is too busy to read a request in time answers 408, and whoever is told that
+/// asks again, as clients do.
+fn first_event(mut events: Events, again: impl Fn() -> Events) -> Event {
+    loop {
+        let head = events.head();
+        if !head.contains("http/1.1 408") {
+            assert!(head.contains("http/1.1 200"), "{head}");
+            return events.environment().0;
+        }
+        events = again();
     }
 }
 
