@@ -122,17 +122,19 @@ fn search_directories(
     Ok(directories.iter().map(|directory| directory.to_string()).collect())
 }
 
-fn directory_of(path: &str) -> &str {
+/// The path of the directory that a path is in.
+pub(crate) fn directory_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
-fn stem_of(path: &str) -> &str {
+/// The name of a file without its extension.
+pub(crate) fn stem_of(path: &str) -> &str {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
 /// Every way to cut a stem at a dash, the longest head first.
-fn cuts(stem: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(crate) fn cuts(stem: &str) -> impl Iterator<Item = (&str, &str)> {
     stem.rmatch_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]))
 }
 

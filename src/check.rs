@@ -4,19 +4,28 @@
 //! Every changed configuration file must parse, and every environment that the change concerns must resolve and keep the
 //! [`Rule`]s. Problems that the old revision had already are not the new one's fault.
 
-use std::collections::BTreeSet;
+mod effective;
+mod entries;
+mod placeholders;
+mod reach;
+mod resolution;
+mod schema;
+mod words;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
+use self::resolution::Resolution;
+use self::schema::Schemas;
 use crate::catalog;
-use crate::change::Change;
+use crate::change::{self, Change};
 use crate::model::{Label, Origin, Problem, PropertySource, Query};
-use crate::resolve;
+use crate::resolve::{self, Differences, Searched};
 use crate::snapshot::{Member, Snapshot};
 use crate::tree::TreeError;
 
-mod words;
-
-pub use words::{Manner, words};
+pub use words::{Manner, findings, outcome, words};
 
 /// The most environments that one check resolves.
 pub const ENVIRONMENT_COUNT_MAX: usize = 20_000;
@@ -96,8 +105,10 @@ pub struct Report {
     pub file_count: usize,
     /// How many environments were checked.
     pub environment_count: usize,
-    /// How many environments the change concerns, as far as is known.
+    /// How many environments the change concerns, as far as is known: more than were checked if time ran out.
     pub known_count: usize,
+    /// Whether there was an older revision to compare with.
+    pub is_compared: bool,
 }
 
 /// What becomes of one environment.
@@ -111,7 +122,9 @@ pub struct EnvironmentChange {
     pub watcher_count: usize,
 }
 
-/// Checks a snapshot against the one before it, or on its own. What is in use comes first, in the order given.
+/// Checks a snapshot against the one before it, or on its own. What is in use comes first, in the order given; whoever knows
+/// what was asked for to make it leaves out what the change cannot touch. The older one is read as though it stood at the
+/// label of the new one.
 ///
 /// # Errors
 /// When a source cannot be read.
@@ -121,69 +134,241 @@ pub fn check(
     in_use: &[InUse],
     terms: &Terms,
 ) -> Result<Report, TreeError> {
-    let _ = in_use;
-    let mut report = Report::default();
+    let old = old.map(|old| at_label_of(new, old));
+    let old = old.as_ref();
+    let mut check = Check {
+        new,
+        old,
+        differences: match old {
+            Some(old) => Differences::between(old, new)?,
+            None => Differences::Everything,
+        },
+        terms,
+        schemas: Schemas::default(),
+        problems: Findings::default(),
+        warnings: Findings::default(),
+        report: Report { is_compared: old.is_some(), ..Report::default() },
+    };
     for (index, member) in new.members.iter().enumerate() {
-        let before = old
+        check.member(index, member)?;
+    }
+    check.environments(in_use)?;
+    Ok(check.finish())
+}
+
+fn at_label_of(new: &Snapshot, old: &Snapshot) -> Snapshot {
+    let mut old = old.clone();
+    for (old, new) in old.members.iter_mut().zip(&new.members) {
+        old.label.clone_from(&new.label);
+    }
+    old
+}
+
+/// The most problems, and the most warnings, that one report holds.
+const FINDING_COUNT_MAX: usize = 1_000;
+
+/// Problems, each once.
+#[derive(Default)]
+struct Findings(BTreeSet<(Origin, Option<Arc<str>>, String)>);
+
+impl Findings {
+    fn add(&mut self, problem: Problem) {
+        if self.0.len() < FINDING_COUNT_MAX {
+            self.0.insert((problem.origin, problem.key, problem.message));
+        }
+    }
+
+    fn finish(self) -> Vec<Problem> {
+        let problem = |(origin, key, message)| Problem { origin, key, message };
+        self.0.into_iter().map(problem).collect()
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    new: &'a Snapshot,
+    old: Option<&'a Snapshot>,
+    differences: Differences,
+    terms: &'a Terms,
+    schemas: Schemas,
+    problems: Findings,
+    warnings: Findings,
+    report: Report,
+}
+
+impl Check<'_> {
+    /// The files of one member that differ from what it was before.
+    fn member(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
+        let before = self
+            .old
             .and_then(|old| old.members.get(index))
             .filter(|before| before.layout == member.layout);
-        check_files(member, before, &mut report)?;
+        if self.terms.rules.contains(&Rule::Entries) {
+            let unfit = entries::unfit(member, before.map(|before| &before.tree))?;
+            unfit.into_iter().for_each(|problem| self.problems.add(problem));
+        }
+        let paths = match (&self.differences, before) {
+            (Differences::Members(changes), Some(_)) => changes[index].files.clone(),
+            (_, Some(before)) => member.tree.changes(&before.tree)?.files,
+            (_, None) => {
+                let mut paths = Vec::new();
+                member.tree.walk(&mut |path| paths.push(path.to_owned()))?;
+                paths
+            }
+        };
+        for path in paths {
+            self.file(member, before, path)?;
+        }
+        Ok(())
     }
-    let known = catalog::catalog(new)?.queries(&Label::Default);
-    report.known_count = known.len();
-    for query in known.iter().take(terms.environment_count_max) {
-        report.environment_count += 1;
-        for index in resolve::choose(new, query).unwrap_or_default() {
-            let member = &new.members[index];
-            let Err(problem) = resolve::resolve(member, &member.tree, query)?.outcome else {
+
+    /// A configuration file has to parse where somebody looks for it. Elsewhere it counts where it is imported.
+    fn file(
+        &mut self,
+        member: &Member,
+        before: Option<&Member>,
+        path: String,
+    ) -> Result<(), TreeError> {
+        if !resolve::is_configuration(&member.layout, &path)
+            || resolve::searched(member, catalog::directory_of(&path)) == Searched::ByNobody
+        {
+            return Ok(());
+        }
+        let Some(problem) = self.parse(member, &path)? else {
+            return Ok(());
+        };
+        let was = match before {
+            Some(before) => parse_problem(before, &path)?.flatten(),
+            None => None,
+        };
+        if !was.is_some_and(|was| is_same(&was, &problem)) {
+            self.problems.add(problem);
+        }
+        Ok(())
+    }
+
+    fn parse(&mut self, member: &Member, path: &str) -> Result<Option<Problem>, TreeError> {
+        let parsed = parse_problem(member, path)?;
+        self.report.file_count += usize::from(parsed.is_some());
+        Ok(parsed.flatten())
+    }
+
+    /// Those in use first, then the known ones that the change may concern.
+    fn environments(&mut self, in_use: &[InUse]) -> Result<(), TreeError> {
+        let mut seen: HashSet<Query> = HashSet::new();
+        let mut left: usize = in_use.len();
+        for InUse { query, watcher_count } in in_use {
+            let known = Query { label: Label::Default, ..query.clone() };
+            if !seen.insert(known) {
+                left -= 1;
                 continue;
-            };
-            let before = old.and_then(|old| old.members.get(index));
-            if !had_already(before, query, &problem)? {
-                report.problems.push(problem);
+            }
+            if self.is_over() {
+                self.report.known_count += left;
+                return Ok(());
+            }
+            self.environment(query, *watcher_count)?;
+            left -= 1;
+        }
+        if self.is_over() {
+            return Ok(());
+        }
+        let mut known = match self.old {
+            Some(old) => reach::concerned(self.new, old, &self.differences)?,
+            None => catalog::catalog(self.new)?.queries(&Label::Default),
+        };
+        known.retain(|query| !seen.contains(query));
+        for (at, query) in known.iter().enumerate() {
+            if self.is_over() {
+                self.report.known_count += known.len() - at;
+                return Ok(());
+            }
+            self.environment(query, 0)?;
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.report.environment_count >= self.terms.environment_count_max
+            || self.terms.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// One environment, unless the change cannot touch it.
+    fn environment(&mut self, query: &Query, watcher_count: usize) -> Result<(), TreeError> {
+        let overrides = self.terms.overrides.as_ref();
+        let before = match self.old {
+            Some(old) => Some(Resolution::of(old, query, overrides)?),
+            None => None,
+        };
+        if before.as_ref().is_some_and(|before| !before.is_touched(&self.differences)) {
+            return Ok(());
+        }
+        self.report.environment_count += 1;
+        self.report.known_count += 1;
+        let after = Resolution::of(self.new, query, overrides)?;
+        if let Some(before) = &before
+            && before.problems.is_empty()
+            && after.problems.is_empty()
+        {
+            let change = change::change(&before.environment, &after.environment);
+            if !change.is_empty() {
+                let query = query.clone();
+                self.report.changes.push(EnvironmentChange { query, change, watcher_count });
             }
         }
+        self.judge(before.as_ref(), &after)
     }
-    report.problems.sort_by(|a, b| (&a.origin, &a.message).cmp(&(&b.origin, &b.message)));
-    report.problems.dedup();
-    Ok(report)
+
+    /// Adds what is wrong with an environment and was not wrong with it before.
+    fn judge(&mut self, before: Option<&Resolution>, after: &Resolution) -> Result<(), TreeError> {
+        let mut found = after.judge(&self.terms.rules, &mut self.schemas)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            let had = before.judge(&self.terms.rules, &mut self.schemas)?;
+            found.retain(|(_, problem)| !had.iter().any(|(_, had)| is_same(had, problem)));
+        }
+        for (severity, problem) in found {
+            match severity {
+                Severity::Problem => self.problems.add(problem),
+                Severity::Warning => self.warnings.add(problem),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Report {
+        self.report.problems = self.problems.finish();
+        self.report.warnings = self.warnings.finish();
+        self.report
+    }
 }
 
-fn had_already(
-    before: Option<&Member>,
-    query: &Query,
-    problem: &Problem,
-) -> Result<bool, TreeError> {
-    let Some(before) = before else { return Ok(false) };
-    Ok(resolve::resolve(before, &before.tree, query)?.outcome.is_err_and(|old| old == *problem))
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    Problem,
+    Warning,
 }
 
-/// Parses the configuration files that differ, all of them where there is nothing to compare with.
-fn check_files(
-    member: &Member,
-    before: Option<&Member>,
-    report: &mut Report,
-) -> Result<(), TreeError> {
-    let mut paths = BTreeSet::new();
-    match before {
-        Some(before) => paths.extend(member.tree.changes(&before.tree)?.files),
-        None => member.tree.walk(&mut |path| {
-            paths.insert(path.to_owned());
-        })?,
-    }
-    for path in paths {
-        if !resolve::is_configuration(&member.layout, &path) {
-            continue;
-        }
-        let Some(file) = member.tree.file(&path)? else { continue };
-        report.file_count += 1;
-        if let Err(error) = member.tree.documents(&file)? {
-            report.problems.push(Problem {
-                origin: Origin { file: path.into(), position: error.position },
-                key: None,
-                message: error.message,
-            });
-        }
-    }
-    Ok(())
+/// Whether two problems are the same wherever in the file they stand now.
+fn is_same(one: &Problem, other: &Problem) -> bool {
+    (&one.origin.file, &one.key, &one.message) == (&other.origin.file, &other.key, &other.message)
 }
+
+/// Why a file does not parse, if there is a file and it does not.
+fn parse_problem(member: &Member, path: &str) -> Result<Option<Option<Problem>>, TreeError> {
+    let Some(file) = member.tree.file(path)? else {
+        return Ok(None);
+    };
+    let error = member.tree.documents(&file)?.err();
+    Ok(Some(error.map(|error| Problem {
+        origin: Origin { file: path.into(), position: error.position },
+        key: None,
+        message: error.message,
+    })))
+}
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,7 @@ pub struct Resolver<'a> {
     blanks: Blanks,
     /// The keys whose values are being resolved.
     open: Vec<String>,
+    left_count: usize,
     read: Allowance,
     written: Allowance,
 }
@@ -92,6 +93,7 @@ impl<'a> Resolver<'a> {
             lookup,
             blanks: Blanks::PartOfTheKey,
             open: Vec::new(),
+            left_count: 0,
             read: Allowance(bytes),
             written: Allowance(bytes),
         }
@@ -109,6 +111,13 @@ impl<'a> Resolver<'a> {
         } else {
             Ok(Cow::Borrowed(text))
         }
+    }
+
+    /// Whether something in a value stays as it is written because nothing resolves it.
+    pub fn leaves(&mut self, text: &str) -> Result<bool, PlaceholderError> {
+        let before = self.left_count;
+        self.value(text)?;
+        Ok(self.left_count > before)
     }
 
     fn resolve(&mut self, text: &str, blanks: Blanks) -> Result<String, PlaceholderError> {
@@ -174,6 +183,7 @@ impl<'a> Resolver<'a> {
         match separator {
             Some(colon) => self.part(marked, colon + 1..inner.end, depth, out),
             None => {
+                self.left_count += 1;
                 self.write(OPENING, out)?;
                 self.write(&key, out)?;
                 self.write("}", out)

@@ -4,6 +4,7 @@
 //! that record is what a change must touch to invalidate the answer.
 
 mod activation;
+mod differences;
 mod file;
 mod profiles;
 mod search;
@@ -17,11 +18,14 @@ use crate::snapshot::{Layout, Member, Snapshot, Style};
 use crate::tree::{EntryKind, File, Tree, TreeError, join};
 
 pub use activation::named_profiles;
+pub use differences::{Differences, touches};
 pub use file::{FoundFile, find_file};
-pub use search::directories;
+pub use search::{Searched, directories, searched};
 
 /// The extensions of configuration files, highest precedence first; `.toml` and `.json` stand below Spring's own.
 const EXTENSIONS: [&str; 6] = ["properties", "xml", "yml", "yaml", "toml", "json"];
+/// What the name of a schema ends with, behind the name of its application.
+const SCHEMA_SUFFIX: &str = ".schema.json";
 /// How deep imports may lead from file to file.
 const IMPORT_DEPTH_MAX: usize = 16;
 /// Stands where Spring names its clone's directory in the names of multi-document files.
@@ -201,6 +205,9 @@ impl Loader<'_> {
 
     /// A file that exists and was not loaded before in this resolution.
     fn load(&mut self, path: &str, via: Arc<str>) -> Result<Option<Loaded>, Stop> {
+        if schema_of(path).is_some() {
+            return Ok(None);
+        }
         let path: Arc<str> = path.into();
         let Some(file) = self.asked.file(self.tree, &path)? else {
             return Ok(None);
@@ -343,13 +350,53 @@ fn config_names(query: &Query) -> Vec<&str> {
     names
 }
 
+/// The application that a file is the schema of: `orders.schema.json` is that of `orders`. A schema is never configuration.
+pub fn schema_of(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_suffix(SCHEMA_SUFFIX).filter(|application| !application.is_empty())
+}
+
 /// Whether a file of this name can be configuration in this layout.
 pub fn is_configuration(layout: &Layout, path: &str) -> bool {
+    if schema_of(path).is_some() {
+        return false;
+    }
     match Format::of(path) {
         Some(Format::Json) => layout.json,
         Some(_) => true,
         None => false,
     }
+}
+
+/// A schema that was found.
+pub struct FoundSchema {
+    /// Where it is in its tree.
+    pub path: Arc<str>,
+    /// The file.
+    pub file: Arc<File>,
+}
+
+/// The schemas that hold for a query: those of `application`, then those of its own applications, from each directory that
+/// is searched. Records what it asks for.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn schema_files(
+    member: &Member,
+    tree: &Tree,
+    query: &Query,
+    asked: &mut Asked,
+) -> Result<Vec<FoundSchema>, TreeError> {
+    let mut found = Vec::new();
+    for directory in search::directories(member, tree, query, asked)? {
+        for name in config_names(query) {
+            let path: Arc<str> = join(&directory, &format!("{name}{SCHEMA_SUFFIX}")).into();
+            if let Some(file) = asked.file(tree, &path)? {
+                found.push(FoundSchema { path, file });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The application's own files that a query finds in a tree, shared `application` files left out. Records what it asks for:

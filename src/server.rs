@@ -4,6 +4,7 @@ mod tls;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
 use crate::settings::{Checks, Settings, SourceSettings};
 use crate::source::composite::Composite;
+use crate::source::git::Incoming;
 use crate::source::{self, OpenError, OpenOptions, Source};
 use crate::store::{Additions, Store};
 
@@ -128,6 +130,18 @@ fn open_to_serve(settings: &Settings) -> Result<Opened, StartError> {
         hosted.push(Hosted { name: name.to_owned(), path, source: opened });
     }
     Ok(Opened { source: composed(settings, sources)?, hosted, data })
+}
+
+/// A repository that is not the server's own together with what it is receiving, read as the settings of a source say.
+///
+/// # Errors
+/// When there is no repository, or none that can be read.
+pub fn open_incoming(
+    settings: &SourceSettings,
+    git_directory: &Path,
+    object_directories: Vec<PathBuf>,
+) -> Result<Incoming, OpenError> {
+    source::open_incoming(git_directory, object_directories, &options(settings))
 }
 
 fn options(settings: &SourceSettings) -> OpenOptions {

@@ -18,7 +18,7 @@ use crate::model::{Label, Revision};
 use crate::snapshot::Snapshot;
 use crate::tree::TreeError;
 
-pub use open::{OpenError, OpenOptions, open, open_hosted, open_path};
+pub use open::{OpenError, OpenOptions, open, open_hosted, open_incoming, open_path};
 
 /// A boxed future, so that a source can stand behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

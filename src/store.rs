@@ -339,15 +339,16 @@ impl Store {
         Some(Arc::clone(&live.view.load().snapshot))
     }
 
-    /// The environments of a live label that somebody has asked for, with how many watch each.
-    pub fn in_use(&self, label: &Label) -> Vec<InUse> {
-        let live = self.labels.live(label, Cohort::FIRST);
-        let slots = live.map(|live| live.slots()).unwrap_or_default();
-        let in_use = slots.iter().map(|slot| InUse {
-            query: slot.answer.borrow().query.clone(),
-            watcher_count: slot.answer.receiver_count(),
-        });
-        in_use.collect()
+    /// The environments of a label that somebody has asked for and that a move to a snapshot may change, with how many
+    /// watch each. None if the label is not live. Blocking.
+    ///
+    /// # Errors
+    /// When a source cannot be read.
+    pub fn in_use(&self, label: &Label, next: &Snapshot) -> Result<Vec<InUse>, TreeError> {
+        match self.labels.live(label, Cohort::FIRST) {
+            Some(live) => live.concerned_by(next),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Every live label.

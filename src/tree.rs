@@ -5,6 +5,7 @@
 //! descends only where ids differ. What a tree reads from is behind [`Objects`], which a source implements. Paths are
 //! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
 
+mod arrived;
 mod changes;
 mod shelf;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use crate::format::{self, Format, ParseError};
 use crate::model::{ContentId, Document};
 
+pub use arrived::{Arrived, ArrivedEntry};
 pub use changes::Changes;
 use changes::compare;
 use shelf::{Directory, Entry, Node};
@@ -53,6 +55,24 @@ pub struct RawEntry {
     pub id: ContentId,
 }
 
+/// A name in a directory that no tree shows, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// As text, whatever it is made of.
+    pub name: String,
+    /// Why it is not shown.
+    pub why: Unfit,
+}
+
+/// Why a name is in no tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// It is neither a directory nor a file nor a link: a submodule.
+    Kind,
+    /// It is no plain component in UTF-8.
+    Name,
+}
+
 /// The names in a directory, sorted, and what they lead to.
 pub type Listing = Vec<(Box<str>, EntryKind)>;
 
@@ -63,6 +83,14 @@ pub trait Objects: Send + Sync + 'static {
     /// # Errors
     /// When the directory cannot be read.
     fn list(&self, id: ContentId) -> Result<Vec<RawEntry>, TreeError>;
+
+    /// What [`Objects::list`] leaves out of a directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn left_out(&self, _id: ContentId) -> Result<Vec<LeftOut>, TreeError> {
+        Ok(Vec::new())
+    }
 
     /// The size of a file in bytes, without reading it.
     ///
@@ -206,6 +234,20 @@ impl Tree {
             names.push((entry.name.clone(), kind));
         }
         Ok(Some(names))
+    }
+
+    /// The names in a directory that begin like this, whatever they stand for. A directory of thousands is not gone through.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn names_beginning(&self, path: &str, with: &str) -> Result<Vec<&str>, TreeError> {
+        let Some(directory) = self.directory(path)? else {
+            return Ok(Vec::new());
+        };
+        let entries = directory.entries(&self.shelf)?;
+        let from = entries.partition_point(|entry| &*entry.name < with);
+        let names = entries[from..].iter().map(|entry| &*entry.name);
+        Ok(names.take_while(|name| name.starts_with(with)).collect())
     }
 
     /// What a path leads to, or `None` if it leads nowhere inside the tree.

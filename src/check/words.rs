@@ -12,27 +12,54 @@ const KEY_COUNT_MAX: usize = 6;
 /// The longest line, in characters.
 const LINE_LENGTH_MAX: usize = 400;
 
+/// What is said behind the problems of a push.
+const REFUSED: &str = "refused: nothing has moved; put it right, commit and push again";
+/// The same where checks only warn.
+const WARNED: &str = "would have been refused: accepted because push.checks = warn";
+
 /// What problems lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
+    /// Nothing: somebody asked, and is told.
+    Tell,
     /// Nothing moves.
     Refuse,
     /// They are said, and the change is taken nevertheless: `push.checks = warn`.
     Warn,
 }
 
-/// The lines to print, without anything that could steer a terminal. There is no value of a property in them.
+/// All lines to print: what is wrong, then what comes of it.
 pub fn words(report: &Report, manner: Manner) -> Vec<String> {
+    let mut lines = findings(report);
+    lines.extend(outcome(report, manner));
+    lines
+}
+
+/// A line for each problem and each warning, with nothing in it that could steer a terminal, and no value of a property.
+pub fn findings(report: &Report) -> Vec<String> {
+    let mut lines = listed(&report.problems, "problems", Problem::to_string);
+    let warning = |warning: &Problem| format!("warning: {warning}");
+    lines.extend(listed(&report.warnings, "warnings", warning));
+    plain_all(&lines)
+}
+
+/// What changes, what was looked at, and what comes of it.
+pub fn outcome(report: &Report, manner: Manner) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(listed(&report.problems, Problem::to_string));
-    lines.extend(listed(&report.warnings, |warning| format!("warning: {warning}")));
-    if report.problems.is_empty() || manner == Manner::Warn {
+    let is_good = report.problems.is_empty();
+    if report.is_compared && (is_good || manner == Manner::Warn) {
         lines.extend(changes(&report.changes));
     }
     lines.push(summary(report));
-    if manner == Manner::Warn && !report.problems.is_empty() {
-        lines.push("would have been refused: accepted because push.checks = warn".to_owned());
+    match manner {
+        Manner::Refuse if !is_good => lines.push(REFUSED.to_owned()),
+        Manner::Warn if !is_good => lines.push(WARNED.to_owned()),
+        _ => {}
     }
+    plain_all(&lines)
+}
+
+fn plain_all(lines: &[String]) -> Vec<String> {
     lines.iter().map(|line| plain(line)).collect()
 }
 
@@ -54,10 +81,10 @@ fn summary(report: &Report) -> String {
     format!("checked {}, {environments}: {found}{warned}", plural(*file_count, "file"))
 }
 
-fn listed<T>(items: &[T], say: impl Fn(&T) -> String) -> Vec<String> {
+fn listed<T>(items: &[T], noun: &str, say: impl Fn(&T) -> String) -> Vec<String> {
     let mut lines: Vec<String> = items.iter().take(LINE_COUNT_MAX).map(say).collect();
     if items.len() > LINE_COUNT_MAX {
-        lines.push(format!("and {} more", count(items.len() - LINE_COUNT_MAX)));
+        lines.push(format!("and {} more {noun}", count(items.len() - LINE_COUNT_MAX)));
     }
     lines
 }

@@ -1,12 +1,17 @@
-//! `headwater check`: what the server would say to this revision, for a repository's own CI.
+//! `headwater check`: what the server would say to this revision, for a repository's own CI and for its hooks.
 
+mod pre_receive;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Output, output};
-use crate::check::{self, Manner, Report, Strictness, Terms};
-use crate::model::Label;
+use crate::check::{self, EnvironmentChange, Manner, Report, Strictness, Terms};
+use crate::model::{Label, Problem};
+use crate::server;
+use crate::settings::{Flags, Settings};
 use crate::source::SourceError;
 
 #[derive(Debug, clap::Args)]
@@ -17,16 +22,35 @@ pub(super) struct Arguments {
     /// Branch, tag, full commit id or folder
     #[arg(long, short)]
     label: Option<String>,
-    /// Report only what is wrong beyond this label
+    /// Report only what is wrong beyond this label, and what changes since
     #[arg(long)]
     base: Option<String>,
+    /// Take a placeholder that nothing resolves for a problem, not for a warning
+    #[arg(long)]
+    strict: bool,
+    /// Directory in which files are looked for, with {application}, {profile} and {label}; may be given several times
+    #[arg(long = "search-path", value_name = "PATH")]
+    search_paths: Vec<String>,
+    /// Settings file [default: headwater.toml, where there is one]
+    #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG")]
+    config: Option<PathBuf>,
+    /// Judge what git receives: as the pre-receive hook of any bare repository
+    #[arg(long, conflicts_with_all = ["label", "base", "output"])]
+    pre_receive: bool,
+    #[command(flatten)]
+    received: pre_receive::Received,
     /// How to print it
     #[arg(long, value_enum, default_value = "table")]
     output: Output,
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let source = output::open(&output::settings(&arguments.source)?)?;
+    let settings = settings(&arguments)?;
+    let terms = terms(&arguments, &settings);
+    if arguments.pre_receive {
+        return pre_receive::run(&arguments.received, &settings, terms);
+    }
+    let source = output::open(&settings)?;
     let runtime = output::runtime()?;
     let load = |label: Option<&str>| {
         let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
@@ -41,29 +65,67 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     let old = arguments.base.as_deref().map(|base| load(Some(base))).transpose()?;
-    let report = check::check(&new, old.as_ref(), &[], &Terms::new(Strictness::Lenient))?;
+    let report = check::check(&new, old.as_ref(), &[], &terms)?;
     match arguments.output {
         Output::Json => output::print(&format!("{}\n", as_json(&report)))?,
         Output::Table => {
-            for line in check::words(&report, Manner::Refuse) {
+            for line in check::findings(&report) {
                 output::print(&format!("{line}\n"))?;
             }
+            check::outcome(&report, Manner::Tell).iter().for_each(|line| eprintln!("{line}"));
         }
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn as_json(report: &Report) -> serde_json::Value {
+fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
+    let Arguments { source, config, search_paths, .. } = arguments;
+    let flags = Flags { source: source.clone(), config: config.clone(), ..Flags::default() };
+    let mut settings = Settings::load(flags)?;
+    if !search_paths.is_empty() {
+        for source in &mut settings.sources {
+            source.search_paths.clone_from(search_paths);
+        }
+    }
+    Ok(settings)
+}
+
+/// Nobody waits for this but who asked, so it takes the time it takes.
+fn terms(arguments: &Arguments, settings: &Settings) -> Terms {
+    let strictness = match arguments.strict || settings.push.strict {
+        true => Strictness::Strict,
+        false => Strictness::Lenient,
+    };
+    Terms { overrides: server::additions(settings).overrides, ..Terms::new(strictness) }
+}
+
+fn as_json(report: &Report) -> Value {
     json!({
         "files": report.file_count,
         "environments": report.environment_count,
         "known": report.known_count,
-        "problems": report.problems.iter().map(|problem| json!({
-            "file": &*problem.origin.file,
-            "line": problem.origin.position.map(|position| position.line),
-            "column": problem.origin.position.map(|position| position.column),
-            "key": problem.key.as_deref(),
-            "reason": problem.message,
-        })).collect::<Vec<_>>(),
+        "problems": report.problems.iter().map(problem).collect::<Vec<_>>(),
+        "warnings": report.warnings.iter().map(problem).collect::<Vec<_>>(),
+        "changes": report.changes.iter().map(change).collect::<Vec<_>>(),
+    })
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "file": &*problem.origin.file,
+        "line": problem.origin.position.map(|position| position.line),
+        "column": problem.origin.position.map(|position| position.column),
+        "key": problem.key.as_deref(),
+        "reason": problem.message,
+    })
+}
+
+fn change(EnvironmentChange { query, change, .. }: &EnvironmentChange) -> Value {
+    json!({
+        "application": &*query.application,
+        "profiles": &*query.profiles,
+        "added": change.added.iter().map(|key| &**key).collect::<Vec<_>>(),
+        "removed": change.removed.iter().map(|key| &**key).collect::<Vec<_>>(),
+        "changed": change.changed.iter().map(|key| &**key).collect::<Vec<_>>(),
     })
 }

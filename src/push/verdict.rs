@@ -1,5 +1,6 @@
 //! What the hook is told: whether git may move what was pushed, and the words for the person who pushed it.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +11,12 @@ use super::session::{Accepted, Session};
 use super::updates::{self, Question, Update};
 use super::{Host, Permission};
 use crate::check::{self, InUse, Manner, Report, Terms};
-use crate::model::Label;
+use crate::model::{Label, Query};
 use crate::snapshot::Snapshot;
 use crate::source::git::{self, Incoming};
 use crate::store::Actor;
 use crate::sync::lock;
+use crate::tree::TreeError;
 
 /// How long a push waits for the one before it.
 const TURN_MAX: Duration = Duration::from_secs(60);
@@ -178,12 +180,12 @@ impl Look {
         new: &str,
         findings: &mut Findings,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let head = self.incoming.head()?.unwrap_or_default();
+        let head = self.host.source.head_branch().unwrap_or_default();
         let base = match old {
             Some(old) => Some(old.to_owned()),
             None => self.host.source.published(&format!("refs/heads/{head}")),
         };
-        let labels = labels(branch, &head);
+        let labels = labels(branch, head);
         let Some(member) = self.incoming.member(new, branch)? else {
             return Err("a branch leads to a commit".into());
         };
@@ -205,7 +207,7 @@ impl Look {
             }
             _ => Snapshot::new(vec![member]),
         };
-        let in_use = self.in_use(&labels);
+        let in_use = self.in_use(&labels, &snapshot)?;
         let report = check::check(&snapshot, old.as_ref(), &in_use, &self.terms)?;
         findings.add(&report, self.host.terms.manner, snapshot);
         Ok(())
@@ -225,19 +227,25 @@ impl Look {
     }
 
     /// Who asks for this branch, under whatever label, those whom most watch first.
-    fn in_use(&self, labels: &[Label]) -> Vec<InUse> {
-        let mut all: Vec<InUse> = Vec::new();
-        for in_use in labels.iter().flat_map(|label| self.host.store.in_use(label)) {
-            match all.iter_mut().find(|known| {
-                known.query.application == in_use.query.application
-                    && known.query.profiles == in_use.query.profiles
-            }) {
-                Some(known) => known.watcher_count += in_use.watcher_count,
-                None => all.push(in_use),
+    fn in_use(&self, labels: &[Label], next: &Snapshot) -> Result<Vec<InUse>, TreeError> {
+        let mut all: HashMap<Query, InUse> = HashMap::new();
+        for label in labels {
+            for mut in_use in self.host.store.in_use(label, next)? {
+                in_use.query.label = Label::Default;
+                let watcher_count = in_use.watcher_count;
+                let known = all.entry(in_use.query.clone());
+                known.and_modify(|known| known.watcher_count += watcher_count).or_insert(in_use);
             }
         }
-        all.sort_by_key(|in_use| std::cmp::Reverse(in_use.watcher_count));
-        all
+        let mut all: Vec<InUse> = all.into_values().collect();
+        all.sort_by(|a, b| {
+            (b.watcher_count, &a.query.application, &a.query.profiles).cmp(&(
+                a.watcher_count,
+                &b.query.application,
+                &b.query.profiles,
+            ))
+        });
+        Ok(all)
     }
 }
 

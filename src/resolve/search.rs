@@ -114,6 +114,77 @@ fn descend(
     Ok(())
 }
 
+/// Who looks for files in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Searched {
+    /// Nobody: its files count only where another one imports them.
+    ByNobody,
+    /// Every application.
+    ByEveryone,
+    /// The applications that parts of its name stand for.
+    By(Vec<String>),
+}
+
+/// Who looks for files in a directory, told from its path alone: nothing is read.
+pub fn searched(member: &Member, directory: &str) -> Searched {
+    let overlays = member.overlays.iter().map(|overlay| &**overlay);
+    let whole = std::iter::once("").chain(overlays).filter_map(|overlay| {
+        let rest = directory.strip_suffix(overlay)?;
+        match overlay.is_empty() || rest.is_empty() {
+            true => Some(rest),
+            false => rest.strip_suffix('/'),
+        }
+    });
+    let mut applications = Vec::new();
+    for directory in whole {
+        let components: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
+        let paths =
+            std::iter::once("").chain(member.layout.search_paths.iter().map(String::as_str));
+        for path in paths {
+            let path = match member.label.as_deref() {
+                Some(label) => path.replace("{label}", label),
+                None => path.to_owned(),
+            };
+            let pattern: Vec<&str> =
+                path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+            let mut application = None;
+            if !leads(&pattern, &components, &mut application) {
+                continue;
+            }
+            match application {
+                Some(application) => applications.push(application),
+                None => return Searched::ByEveryone,
+            }
+        }
+    }
+    match applications.is_empty() {
+        true => Searched::ByNobody,
+        false => Searched::By(applications),
+    }
+}
+
+/// Whether a pattern can lead to a directory. Gives the component that stands for the application as a whole; a pattern
+/// that has the application as a part of a name may lead anyone anywhere.
+fn leads(pattern: &[&str], directory: &[&str], application: &mut Option<String>) -> bool {
+    let Some((first, rest)) = pattern.split_first() else {
+        return directory.is_empty();
+    };
+    if *first == "**" {
+        return (0..=directory.len()).any(|skip| leads(rest, &directory[skip..], application));
+    }
+    let Some((name, below)) = directory.split_first() else {
+        return false;
+    };
+    let glob_of = first.replace("{application}", "*").replace("{profile}", "*");
+    if !glob(&glob_of, name) || !leads(rest, below, application) {
+        return false;
+    }
+    if *first == "{application}" {
+        *application = Some((*name).to_owned());
+    }
+    true
+}
+
 fn add(found: &mut Vec<Arc<str>>, directory: Arc<str>) {
     if found.len() < DIRECTORY_COUNT_MAX && !found.contains(&directory) {
         found.push(directory);
@@ -155,6 +226,30 @@ pub(crate) fn glob(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn check_leads(pattern: &str, directory: &str, expected: Option<&str>) {
+        let (pattern, directory): (Vec<&str>, Vec<&str>) =
+            (pattern.split('/').collect(), directory.split('/').collect());
+        let mut application = None;
+        let leads = leads(&pattern, &directory, &mut application);
+        let found = leads.then(|| application.unwrap_or_default());
+        assert_eq!(found.as_deref(), expected, "{pattern:?} {directory:?}");
+    }
+
+    #[test]
+    fn who_searches_a_directory_is_told_by_its_name() {
+        check_leads("*/{application}", "team/orders", Some("orders"));
+        check_leads("*/{application}", "team", None);
+        check_leads("*/{application}", "team/orders/deep", None);
+        check_leads("services", "services", Some(""));
+        check_leads("{profile}", "prod", Some(""));
+        check_leads("team-{application}", "team-orders", Some(""));
+        check_leads("**/{application}", "a/b/orders", Some("orders"));
+        check_leads("**/{application}", "orders", Some("orders"));
+        check_leads("a/**/z", "a/z", Some(""));
+        check_leads("a/**/z", "a/b/c", None);
+    }
 
     #[test]
     fn globs_match_whole_names() {

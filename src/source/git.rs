@@ -106,6 +106,12 @@ impl GitSource {
         })
     }
 
+    /// The short name of the branch that `HEAD` of a hosted repository leads to. Of another repository, nothing.
+    pub fn head_branch(&self) -> Option<&str> {
+        let Lookup::Published(published) = &self.inner.lookup else { return None };
+        Some(published.head())
+    }
+
     /// What a reference of a hosted repository stands for, as a full object id. Of another repository, nothing.
     pub fn published(&self, reference: &str) -> Option<String> {
         let Lookup::Published(published) = &self.inner.lookup else { return None };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
-use crate::source::git::{self, GitOptions, GitSource};
+use crate::source::git::{self, GitOptions, GitSource, Incoming};
 
 /// Why a source cannot be opened. For the operator: it names the configured path.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ pub fn open_hosted(uri: &str, path: PathBuf, options: OpenOptions) -> Result<Git
     let default_label = options.default_label.clone();
     GitSource::open_hosted(
         path,
-        GitOptions { layout: layout(uri, Style::Git, options), default_label },
+        GitOptions { layout: layout(uri, Style::Git, &options), default_label },
     )
 }
 
@@ -111,8 +111,8 @@ pub fn open_path(
     }
     let is_repository = git::is_repository(&path);
     let style = if is_repository { Style::Git } else { Style::Native };
-    let default_label = options.default_label.clone();
-    let layout = layout(uri, style, options);
+    let layout = layout(uri, style, &options);
+    let default_label = options.default_label;
     Ok(if is_repository {
         Arc::new(GitSource::open(path, GitOptions { layout, default_label })?)
     } else {
@@ -120,11 +120,23 @@ pub fn open_path(
     })
 }
 
-fn layout(uri: &str, style: Style, options: OpenOptions) -> Arc<Layout> {
+/// Opens a git repository together with what it is receiving, for a hook. The options are as for [`open`].
+///
+/// # Errors
+/// When there is no repository, or none that can be read.
+pub fn open_incoming(
+    git_directory: &Path,
+    object_directories: Vec<PathBuf>,
+    options: &OpenOptions,
+) -> Result<Incoming, OpenError> {
+    Incoming::open(git_directory, object_directories, layout("hook", Style::Git, options))
+}
+
+fn layout(uri: &str, style: Style, options: &OpenOptions) -> Arc<Layout> {
     Arc::new(Layout {
         base: options.name.as_deref().unwrap_or(base_of(uri)).into(),
         style,
-        search_paths: options.search_paths,
+        search_paths: options.search_paths.clone(),
         patterns: expand_patterns(&options.patterns),
         json: options.json,
     })

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Content, Held, MemberAnswer, Served, revision_of};
 use crate::model::{Environment, Problem, PropertySource, Query};
-use crate::resolve::{self, Asked, Resolved};
+use crate::resolve::{self, Asked, Resolved, touches};
 use crate::reveal::reveal;
 use crate::snapshot::{Ancestor, Member, Snapshot, Style};
-use crate::tree::{Changes, TreeError};
+use crate::tree::TreeError;
 
 /// How many first-parent ancestors are looked at for the last good revision of an environment.
 pub const LAST_GOOD_DEPTH_MAX: usize = 1_000;
@@ -185,11 +185,4 @@ fn from_memory(
 fn now_seconds() -> Option<i64> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok()
-}
-
-/// Whether a difference between two trees can change what was resolved from one of them.
-pub(super) fn touches(asked: &Asked, changes: &Changes) -> bool {
-    changes.links
-        || changes.files.iter().any(|path| asked.files.contains(path.as_str()))
-        || changes.listings.iter().any(|path| asked.listings.contains(path.as_str()))
 }

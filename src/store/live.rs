@@ -16,10 +16,12 @@ use tokio::sync::watch;
 use super::answer::Answer;
 use super::build::{self, Additions};
 use crate::catalog::{self, Catalog};
+use crate::check::InUse;
 use crate::model::{Label, Query, Revision};
+use crate::resolve::Differences;
 use crate::snapshot::Snapshot;
 use crate::sync::{lock, read, write};
-use crate::tree::{Changes, TreeError};
+use crate::tree::TreeError;
 
 /// One revision of a label, whole.
 pub(super) struct View {
@@ -181,7 +183,7 @@ impl Live {
         loop {
             for slot in self.slots() {
                 let before = Arc::clone(&slot.answer.borrow());
-                if made.contains_key(&before.query) || !changes.concern(&before) {
+                if made.contains_key(&before.query) || !concern(&changes, &before) {
                     continue;
                 }
                 let answer =
@@ -192,7 +194,7 @@ impl Live {
             let slots = write(&self.slots);
             let late = slots.values().any(|slot| {
                 let answer = slot.answer.borrow();
-                !made.contains_key(&answer.query) && changes.concern(&answer)
+                !made.contains_key(&answer.query) && concern(&changes, &answer)
             });
             if late {
                 continue;
@@ -206,6 +208,20 @@ impl Live {
             self.moved.send_replace(sequence);
             return Ok(made.len());
         }
+    }
+
+    /// The environments that a move to a snapshot may change, with how many watch each. Blocking.
+    pub(super) fn concerned_by(&self, next: &Snapshot) -> Result<Vec<InUse>, TreeError> {
+        let changes = Differences::between(&self.view.load_full().snapshot, next)?;
+        let mut concerned = Vec::new();
+        for slot in self.slots() {
+            let answer = Arc::clone(&slot.answer.borrow());
+            if concern(&changes, &answer) {
+                let watcher_count = slot.answer.receiver_count();
+                concerned.push(InUse { query: answer.query.clone(), watcher_count });
+            }
+        }
+        Ok(concerned)
     }
 
     /// How many paths its answers looked for, all together.
@@ -293,45 +309,10 @@ fn replace(slot: &Slot, answer: &Arc<Answer>) {
     });
 }
 
-/// What differs between two snapshots of a label.
-enum Differences {
-    /// Other members, or otherwise composed: every answer has to be made anew.
-    Everything,
-    /// For each member what differs in its tree.
-    Members(Vec<Changes>),
-}
-
-impl Differences {
-    fn between(old: &Snapshot, new: &Snapshot) -> Result<Self, TreeError> {
-        let alike = old.members.len() == new.members.len()
-            && old.members.iter().zip(&new.members).all(|(old, new)| {
-                old.group == new.group
-                    && old.label == new.label
-                    && old.overlays == new.overlays
-                    && old.layout == new.layout
-            });
-        if !alike {
-            return Ok(Self::Everything);
-        }
-        let changes = old.members.iter().zip(&new.members);
-        Ok(Self::Members(
-            changes.map(|(old, new)| new.tree.changes(&old.tree)).collect::<Result<_, _>>()?,
-        ))
-    }
-
-    /// Whether an answer may be another one now. What does not stand at the newest revision depends on all of the history,
-    /// which a rewind changes and a bound cuts off: that is looked at every time.
-    fn concern(&self, answer: &Answer) -> bool {
-        if answer.depends_on_history() {
-            return true;
-        }
-        match self {
-            Self::Everything => true,
-            Self::Members(changes) => answer.members.iter().any(|member| {
-                changes
-                    .get(member.index)
-                    .is_none_or(|changes| build::touches(&member.asked, changes))
-            }),
-        }
-    }
+/// Whether an answer may be another one now. What does not stand at the newest revision depends on all of the history,
+/// which a rewind changes and a bound cuts off: that is looked at every time.
+fn concern(differences: &Differences, answer: &Answer) -> bool {
+    answer.depends_on_history()
+        || matches!(differences, Differences::Everything)
+        || answer.members.iter().any(|member| differences.touch(member.index, &member.asked))
 }

@@ -7,6 +7,7 @@
 )]
 
 mod attack;
+mod check;
 mod cli;
 mod clients;
 mod differential;

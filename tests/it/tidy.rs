@@ -17,7 +17,10 @@ const ROOMS: [(&str, &[&str]); 23] = [
     ("resolve", &["model", "format", "tree", "snapshot"]),
     ("catalog", &["model", "tree", "snapshot", "resolve"]),
     ("change", &["model"]),
-    ("check", &["model", "tree", "snapshot", "resolve", "catalog", "change"]),
+    (
+        "check",
+        &["model", "tree", "snapshot", "placeholder", "render", "resolve", "catalog", "change"],
+    ),
     ("access", &["model"]),
     ("source", &["model", "tree", "snapshot", "sync"]),
     (
@@ -38,7 +41,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
             "sync",
         ],
     ),
-    ("push", &["model", "data", "snapshot", "check", "source", "store", "sync"]),
+    ("push", &["model", "data", "tree", "snapshot", "check", "source", "store", "sync"]),
     ("http", &["model", "placeholder", "render", "access", "store", "push"]),
     ("settings", &[]),
     ("data", &[]),
@@ -69,8 +72,10 @@ const ROOMS: [(&str, &[&str]); 23] = [
 ];
 
 /// Where each crate, and each door to the machine, is allowed.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("git2", &["source/git"]),
+    ("icu_normalizer", &["check/entries"]),
+    ("jsonschema", &["check/schema"]),
     ("notify", &["source", "server"]),
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),

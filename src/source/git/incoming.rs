@@ -9,8 +9,9 @@ use std::sync::Arc;
 use git2::{ErrorCode, Oid, Repository};
 
 use super::history::FirstParents;
+use super::lookup::Lookup;
 use super::pool::{Pool, content_id};
-use super::{GitSource, find};
+use super::{GitSource, find, label};
 use crate::model::Revision;
 use crate::snapshot::{Layout, Member, Snapshot};
 use crate::source::{OpenError, SourceError};
@@ -90,17 +91,15 @@ impl Incoming {
         &self.layout
     }
 
-    /// The branch that `HEAD` names, whether it is there or not: the one whose environments are known without a label.
+    /// The id of the commit that `HEAD` leads to: what a branch that is made is compared with. None in an empty repository.
     ///
     /// # Errors
     /// When the repository cannot be read.
     pub fn head(&self) -> Result<Option<String>, SourceError> {
-        let head = self.pool.with(|repository| {
-            let head = repository.find_reference("HEAD")?;
-            Ok(head.symbolic_target()?.map(str::to_owned))
-        });
+        let head =
+            self.pool.with(|repository| label::resolve_head(repository, &Lookup::Repository));
         let head = head.map_err(|error| self.unavailable(&error))?;
-        Ok(head.and_then(|name| name.strip_prefix("refs/heads/").map(str::to_owned)))
+        Ok(head.map(|found| found.commit.to_string()))
     }
 
     fn unavailable(&self, error: &git2::Error) -> SourceError {

@@ -9,7 +9,7 @@ use super::library;
 use crate::model::ContentId;
 use crate::source::content::plain_name;
 use crate::sync::lock;
-use crate::tree::{EntryKind, Objects, RawEntry, TreeError};
+use crate::tree::{EntryKind, LeftOut, Objects, RawEntry, TreeError, Unfit};
 
 /// How many idle handles are kept; each has a few descriptors.
 const IDLE_COUNT_MAX: usize = 8;
@@ -97,6 +97,15 @@ impl Objects for Pool {
         entries.map_err(|error| unreadable(oid, &error))
     }
 
+    fn left_out(&self, id: ContentId) -> Result<Vec<LeftOut>, TreeError> {
+        let oid = oid_of(id)?;
+        let entries = self.with(|repository| {
+            check_header(repository, oid, ObjectType::Tree, DIRECTORY_BYTES_MAX)?;
+            Ok(repository.find_tree(oid)?.iter().filter_map(|entry| left_out(&entry)).collect())
+        });
+        entries.map_err(|error| unreadable(oid, &error))
+    }
+
     fn size(&self, id: ContentId) -> Result<u64, TreeError> {
         let oid = oid_of(id)?;
         let size = self.with(|repository| {
@@ -166,15 +175,28 @@ fn check_header(
 }
 
 fn raw_entry(entry: &git2::TreeEntry<'_>) -> Option<RawEntry> {
-    let kind = match entry.filemode_raw() & 0o170_000 {
-        0o040_000 => EntryKind::Directory,
-        0o100_000 => EntryKind::File,
-        0o120_000 => EntryKind::Link,
-        _ => return None,
-    };
     Some(RawEntry {
+        kind: kind_of(entry)?,
         name: plain_name(entry.name_bytes())?.into(),
-        kind,
         id: content_id(entry.id()),
     })
+}
+
+/// The bits of a mode that say who may execute a file say nothing here: no file is ever checked out.
+fn kind_of(entry: &git2::TreeEntry<'_>) -> Option<EntryKind> {
+    match entry.filemode_raw() & 0o170_000 {
+        0o040_000 => Some(EntryKind::Directory),
+        0o100_000 => Some(EntryKind::File),
+        0o120_000 => Some(EntryKind::Link),
+        _ => None,
+    }
+}
+
+fn left_out(entry: &git2::TreeEntry<'_>) -> Option<LeftOut> {
+    let why = match (plain_name(entry.name_bytes()), kind_of(entry)) {
+        (None, _) => Unfit::Name,
+        (_, None) => Unfit::Kind,
+        _ => return None,
+    };
+    Some(LeftOut { name: String::from_utf8_lossy(entry.name_bytes()).into_owned(), why })
 }

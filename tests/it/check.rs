@@ -1,0 +1,347 @@
+//! `headwater check` as people use it: in a checkout, in a bare repository, and as the hook of somebody else's repository,
+//! with real git on the other side.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fixture::{Repository, command, directory, files};
+
+/// Stands where a secret could, and is never said.
+const CANARY: &str = "s3cr3t";
+
+const SHOP: &str = "\
+//- application.yml
+log: info
+//- orders.yml
+server:
+  port: 8080
+//- orders-prod.yml
+server:
+  port: 8081
+//- orders.schema.json
+{\"properties\": {\"server\": {\"properties\": {\"port\": {\"type\": \"integer\"}}}}}
+";
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Said {
+    #[track_caller]
+    fn from(output: Output) -> Self {
+        let said = Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        };
+        assert!(!said.err.contains("panicked"), "{}", said.err);
+        assert!(
+            !said.out.contains(CANARY) && !said.err.contains(CANARY),
+            "{}{}",
+            said.out,
+            said.err
+        );
+        said
+    }
+}
+
+fn check(place: &Path, arguments: &[&str]) -> Said {
+    let mut command = command(place);
+    command.arg("check").args(arguments);
+    command.output().unwrap().into()
+}
+
+fn git(place: &Path, arguments: &[&str]) -> Output {
+    Command::new("git")
+        .args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
+        .args(arguments)
+        .current_dir(place)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", place)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn done(place: &Path, arguments: &[&str]) -> String {
+    let output = git(place, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A bare repository whose hook is `headwater check --pre-receive`, and a clone.
+struct Hosted {
+    directory: TempDir,
+}
+
+impl Hosted {
+    fn new(settings: &str, fixture: &str) -> Self {
+        let hosted = Self { directory: tempfile::tempdir().unwrap() };
+        let place = hosted.directory.path();
+        done(place, &["init", "-q", "--bare", "-b", "main", "config.git"]);
+        done(place, &["-c", "init.defaultBranch=main", "clone", "-q", "config.git", "clone"]);
+        hosted.write(fixture);
+        hosted.commit();
+        assert!(hosted.push(&["HEAD:refs/heads/main"]).status.success());
+        std::fs::write(place.join("config.git/headwater.toml"), settings).unwrap();
+        let hook = place.join("config.git/hooks/pre-receive");
+        let binary = env!("CARGO_BIN_EXE_headwater");
+        std::fs::write(&hook, format!("#!/bin/sh\nexec {binary} check --pre-receive\n")).unwrap();
+        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+        hosted
+    }
+
+    fn clone(&self) -> PathBuf {
+        self.directory.path().join("clone")
+    }
+
+    fn write(&self, fixture: &str) {
+        for (path, bytes) in files(fixture) {
+            let path = self.clone().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn commit(&self) {
+        done(&self.clone(), &["add", "-A"]);
+        done(&self.clone(), &["commit", "-q", "-m", "change"]);
+    }
+
+    fn push(&self, references: &[&str]) -> Output {
+        git(&self.clone(), &[&["push", "origin"], references].concat())
+    }
+
+    fn tip(&self) -> String {
+        done(&self.directory.path().join("config.git"), &["rev-parse", "main"])
+    }
+
+    /// What the hook said in `git push`, and whether main moved.
+    #[track_caller]
+    fn change(&self, fixture: &str) -> (bool, Vec<String>) {
+        self.write(fixture);
+        self.pushed()
+    }
+
+    #[track_caller]
+    fn pushed(&self) -> (bool, Vec<String>) {
+        self.commit();
+        let before = self.tip();
+        let output = self.push(&["HEAD:refs/heads/main"]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!text.contains(CANARY), "{text}");
+        let lines = text.lines().filter_map(|line| line.strip_prefix("remote: "));
+        let moved = self.tip() != before;
+        assert_eq!(output.status.success(), moved, "{text}");
+        (moved, lines.map(|line| line.trim_end().to_owned()).collect())
+    }
+
+    fn undo(&self) {
+        done(&self.clone(), &["reset", "-q", "--hard", "HEAD~1"]);
+    }
+}
+
+#[track_caller]
+fn said(found: &(bool, Vec<String>), moved: bool, expected: &[&str]) {
+    assert_eq!(found.1, expected, "{:#?}", found.1);
+    assert_eq!(found.0, moved);
+}
+
+#[test]
+fn a_hook_elsewhere_refuses_and_accepts_in_the_words_of_a_push() {
+    let hosted = Hosted::new("", SHOP);
+    said(
+        &hosted.change("//- orders-prod.yml\nserver:\n  port: s3cr3t\n"),
+        false,
+        &[
+            "orders-prod.yml:2:9: server.port: must be of type integer \
+             (orders.schema.json/properties/server/properties/port/type)",
+            "checked 1 file, 1 environment: 1 problem",
+            "refused: nothing has moved; put it right, commit and push again",
+        ],
+    );
+    // What was refused is not kept: its objects went with the quarantine.
+    let objects = done(&hosted.directory.path().join("config.git"), &["count-objects", "-v"]);
+    hosted.undo();
+    said(
+        &hosted.change("//- orders-prod.yml\nserver: [s3cr3t\n"),
+        false,
+        &[
+            "orders-prod.yml:1:9: brackets do not match",
+            "checked 1 file, 1 environment: 1 problem",
+            "refused: nothing has moved; put it right, commit and push again",
+        ],
+    );
+    let after = done(&hosted.directory.path().join("config.git"), &["count-objects", "-v"]);
+    assert_eq!(objects, after);
+    hosted.undo();
+    said(
+        &hosted.change("//- orders-prod.yml\nserver:\n  port: 9090\nurl: s3cr3t${HOST}\n"),
+        true,
+        &[
+            "warning: orders-prod.yml:3:6: url: holds a ${…} that nothing here resolves and that has no default",
+            "changes 1 environment:",
+            "  orders/prod  changed server.port; added url",
+            "checked 1 file, 1 environment: no problem, 1 warning",
+        ],
+    );
+}
+
+#[test]
+fn a_hook_refuses_what_git_lets_through_and_nobody_should_check_out() {
+    let hosted = Hosted::new("", SHOP);
+    let link = hosted.clone().join("billing.yml");
+    symlink("/etc/passwd", &link).unwrap();
+    let last = [
+        "checked 0 files, 0 environments: 1 problem",
+        "refused: nothing has moved; put it right, commit and push again",
+    ];
+    let refused = |path_and_reason: &str| {
+        let (moved, lines) = hosted.pushed();
+        assert!(!moved);
+        assert_eq!(lines[0], path_and_reason);
+        assert_eq!(lines.last().unwrap(), last[1]);
+        hosted.undo();
+    };
+    refused("billing.yml: is a symbolic link: put the file itself there, or import it");
+    hosted.write("//- Orders.txt\na\n//- orders.TXT\nb\n");
+    refused("orders.TXT: differs from Orders.txt only in case or in how accents are written");
+    hosted.write("//- caf\u{e9}\na\n//- cafe\u{301}\nb\n");
+    refused("caf\u{e9}: differs from cafe\u{301} only in case or in how accents are written");
+    hosted.write("//- a\\b.yml\na: 1\n");
+    refused(
+        "a\\b.yml: has a name that is not plain text: no control characters, no backslash, UTF-8",
+    );
+    std::fs::write(hosted.clone().join("new\nline.yml"), "a: 1\n").unwrap();
+    refused(
+        "new\\u{a}line.yml: has a name that is not plain text: no control characters, no backslash, UTF-8",
+    );
+    let big = std::fs::File::create(hosted.clone().join("big.bin")).unwrap();
+    big.set_len(17 * 1024 * 1024).unwrap();
+    refused("big.bin: has 17825792 bytes: at most 16777216 are taken");
+    let commit = done(&hosted.clone(), &["rev-parse", "HEAD"]);
+    done(
+        &hosted.clone(),
+        &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")],
+    );
+    let submodule = || {
+        done(&hosted.clone(), &["commit", "-q", "-m", "submodule"]);
+        hosted.push(&["HEAD:refs/heads/main"])
+    };
+    let output = submodule();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("sub: is a submodule"), "{text}");
+    assert!(!output.status.success());
+    hosted.undo();
+    // An executable file does no harm.
+    hosted.write("//- run.yml\na: 1\n");
+    let file = hosted.clone().join("run.yml");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(hosted.pushed().0);
+}
+
+#[test]
+fn a_hook_judges_each_branch_and_lets_tags_and_deletions_pass() {
+    let hosted = Hosted::new("", SHOP);
+    hosted.write("//- orders.yml\nserver:\n  port: [s3cr3t\n");
+    hosted.commit();
+    // A tag that leads to it is not a branch.
+    assert!(hosted.push(&["HEAD:refs/tags/v1"]).status.success());
+    let new = hosted.push(&["HEAD:refs/heads/side"]);
+    let text = String::from_utf8(new.stderr).unwrap();
+    assert!(!new.status.success() && text.contains("orders.yml:2:9: "), "{text}");
+    hosted.undo();
+    hosted.write("//- billing.yml\na: 1\n");
+    hosted.commit();
+    // Beside the default branch, a new one brings what differs.
+    let new = hosted.push(&["HEAD:refs/heads/side", "HEAD:refs/heads/other"]);
+    let text = String::from_utf8(new.stderr).unwrap();
+    assert!(new.status.success(), "{text}");
+    for line in ["side:", "other:", "checked 1 file, 1 environment: no problem"] {
+        assert!(text.contains(&format!("remote: {line}")), "{line}: {text}");
+    }
+    assert!(hosted.push(&[":refs/heads/side"]).status.success());
+}
+
+#[test]
+fn a_hook_follows_the_settings_beside_it() {
+    let settings = "[push]\nstrict = true\nchecks = \"warn\"\n\n[[source]]\nuri = \".\"\nsearch_paths = [\"{application}\"]\n";
+    let hosted = Hosted::new(settings, "//- orders/orders.yml\nport: 1\n");
+    said(
+        &hosted.change("//- orders/orders.yml\nport: ${S3CR3T_PORT}\n"),
+        true,
+        &[
+            "orders/orders.yml:1:7: port: holds a ${…} that nothing here resolves and that has no default",
+            "changes 1 environment:",
+            "  orders/default  changed port",
+            "checked 1 file, 1 environment: 1 problem",
+            "would have been refused: accepted because push.checks = warn",
+        ],
+    );
+}
+
+#[test]
+fn a_hook_that_is_told_nonsense_refuses() {
+    let repository = Repository::new(SHOP);
+    for (input, part) in [("nonsense\n", "not of the form"), ("0 1\n", "not of the form")] {
+        let mut command = command(&repository.path());
+        command.args(["check", "--pre-receive"]).stdin(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let said = Said::from(child.wait_with_output().unwrap());
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(said.err.contains(part), "{}", said.err);
+    }
+    let mut elsewhere = command(repository.around());
+    elsewhere.args(["check", "--pre-receive"]).stdin(std::process::Stdio::null());
+    assert_eq!(Said::from(elsewhere.output().unwrap()).code, Some(2));
+}
+
+#[test]
+fn a_checkout_and_a_bare_repository_are_checked_alike() {
+    let repository = Repository::new(SHOP);
+    repository.commit_on("side", "//- orders.yml\nserver:\n  port: s3cr3t\n");
+    let clone = repository.around().join("clone");
+    done(repository.around(), &["clone", "-q", "-b", "side", &repository.uri(), "clone"]);
+    done(&clone, &["branch", "-q", "base", "origin/main"]);
+    let expected = "orders.yml:2:9: server.port: must be of type integer \
+                    (orders.schema.json/properties/server/properties/port/type)\n";
+    for (place, arguments) in [
+        (repository.around(), ["config.git", "--label", "side", "--base", "main"]),
+        (&clone, [".", "--label", "side", "--base", "base"]),
+    ] {
+        let said = check(place, &arguments);
+        assert_eq!((said.code, said.out.as_str()), (Some(1), expected), "{}", said.err);
+        assert_eq!(said.err, "checked 1 file, 2 environments: 1 problem\n");
+    }
+    let fine = check(repository.around(), &["config.git", "--label", "main", "--base", "side"]);
+    assert_eq!((fine.code, fine.out.as_str()), (Some(0), ""));
+    assert_eq!(
+        fine.err,
+        "changes 1 environment:\n  orders/default  changed server.port\nchecked 1 file, 2 environments: no problem\n"
+    );
+}
+
+#[test]
+fn a_directory_is_checked_with_search_paths_strictly_and_for_programs() {
+    let place = directory("//- files/team/orders/orders.yml\nport: ${S3CR3T_PORT}\n");
+    let lenient = check(place.path(), &["files", "--search-path", "*/{application}"]);
+    assert_eq!(lenient.code, Some(0), "{}", lenient.err);
+    let found = "team/orders/orders.yml:1:7: port: holds a ${…} that nothing here resolves and that has no default\n";
+    assert_eq!(lenient.out, format!("warning: {found}"));
+    let strict = check(place.path(), &["files", "--search-path", "*/{application}", "--strict"]);
+    assert_eq!((strict.code, strict.out.as_str()), (Some(1), found));
+    let arguments = ["files", "--search-path", "*/{application}", "--output", "json"];
+    let json: Value = serde_json::from_str(&check(place.path(), &arguments).out).unwrap();
+    assert_eq!(json["warnings"][0]["key"], "port");
+    assert_eq!(json["problems"], Value::Array(Vec::new()));
+}
