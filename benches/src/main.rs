@@ -6,12 +6,16 @@ mod commit;
 mod first;
 mod get;
 mod load;
+mod plain;
 mod process;
+mod push;
+mod reference;
 mod repository;
 mod size;
 mod spring;
 mod start;
 mod table;
+mod watcher;
 
 use std::path::PathBuf;
 
@@ -45,9 +49,21 @@ struct Options {
     /// Where the services' files are
     #[arg(long, global = true, value_enum, default_value_t = Layout::Teams)]
     layout: Layout,
+    /// Where repositories that are pushed to are kept: best a quiet file system of its own, for each push syncs all of it
+    #[arg(long, global = true)]
+    disk: Option<PathBuf>,
     /// The original, built
     #[arg(long, global = true, default_value = "tests/oracle")]
     original: PathBuf,
+}
+
+impl Options {
+    /// Where repositories that are pushed to are kept.
+    fn disk(&self) -> anyhow::Result<PathBuf> {
+        let disk = self.disk.clone().unwrap_or_else(|| self.work.join("disk"));
+        std::fs::create_dir_all(&disk)?;
+        Ok(disk.canonicalize()?)
+    }
 }
 
 #[derive(Subcommand)]
@@ -71,11 +87,20 @@ enum Figure {
     Memory,
     /// The size of the stripped binary
     Binary,
+    /// The end of a `git push` to the event on a watching socket
+    Event,
+    /// A checked push, beside the same push to a bare repository that syncs
+    Push,
+    /// A reference that another process moves, to the event and to the answer
+    Reference,
     /// All of them in order, and one table
     All,
 }
 
 fn main() -> anyhow::Result<()> {
+    if plain::is_hook() {
+        return plain::sync();
+    }
     let Arguments { figure, mut options } = Arguments::parse();
     std::fs::create_dir_all(&options.work)?;
     options.work = options.work.canonicalize()?;
@@ -96,14 +121,18 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::First => first::measure(options),
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
+        Figure::Event => push::event(options),
+        Figure::Push => push::beside_git(options),
+        Figure::Reference => reference::measure(options),
         Figure::All => all(options),
     }
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
-    use Figure::{Binary, Commit, First, Get, Memory, Spring, Start};
+    use Figure::{Binary, Commit, Event, First, Get, Memory, Push, Reference, Spring, Start};
     let mut rows = Vec::new();
-    for figure in [Get, Spring, Start, Commit, First, Memory, Binary] {
+    let figures = [Get, Spring, Start, Commit, First, Memory, Binary, Event, Push, Reference];
+    for figure in figures {
         rows.extend(run(&figure, options)?);
     }
     Ok(rows)

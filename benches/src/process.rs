@@ -76,18 +76,38 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
+        let source =
+            format!("[[source]]\nuri = {repository:?}\nsearch_paths = [{search_path:?}]\n");
+        Self::configured(binary, repository, &source, path)
+    }
+
+    /// Headwater with the repository `main` in its data directory.
+    pub(crate) fn hosted(
+        binary: &Path,
+        data: &Path,
+        search_path: &str,
+        path: &str,
+    ) -> anyhow::Result<Self> {
+        let source = format!(
+            "data = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
+        );
+        Self::configured(binary, data, &source, path)
+    }
+
+    /// Headwater with these settings, in a file beside what it serves.
+    fn configured(
+        binary: &Path,
+        beside: &Path,
+        settings: &str,
+        path: &str,
+    ) -> anyhow::Result<Self> {
         let address = free_address()?;
-        let settings = repository.with_extension(format!("{}.toml", address.port()));
-        fs::write(
-            &settings,
-            format!(
-                "listen = \"{address}\"\n\n[[source]]\nuri = {repository:?}\nsearch_paths = [{search_path:?}]\n"
-            ),
-        )?;
+        let file = beside.with_extension(format!("{}.toml", address.port()));
+        fs::write(&file, format!("listen = \"{address}\"\n{settings}"))?;
         let mut command = Command::new(binary);
-        command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
+        command.args(["serve", "--config"]).arg(&file).env("HEADWATER_LOG", "warn");
         let server = Self::start(command, address, path);
-        fs::remove_file(settings)?;
+        fs::remove_file(file)?;
         server
     }
 
@@ -165,7 +185,8 @@ fn cpu_ticks(id: u32) -> anyhow::Result<f64> {
     Ok(ticks?.iter().sum())
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// A port that nobody listens on just now.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
