@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows HTTP, and nothing here reads a pack.
 
+mod advertisement;
 mod command;
 mod exchange;
 pub mod hook;
@@ -158,6 +159,7 @@ impl Hosts {
                 turn: Arc::default(),
                 moving: Arc::default(),
                 unsynced: Default::default(),
+                capabilities: Default::default(),
             };
             (name, Arc::new(host))
         };

@@ -1,7 +1,7 @@
 //! One hosted repository: what it advertises, and the exchanges with git on it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
 use tokio::time::timeout;
 
+use super::advertisement;
 use super::command::{Git, Running};
 use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
 use super::session::{self, Sessions};
@@ -45,6 +46,8 @@ pub struct Host {
     pub(super) moving: Arc<RwLock<()>>,
     /// References that moved and could not be made durable.
     pub(super) unsynced: Mutex<Vec<String>>,
+    /// What git can do with a push, once it was asked.
+    pub(super) capabilities: OnceLock<Bytes>,
 }
 
 impl Host {
@@ -58,6 +61,12 @@ impl Host {
         protocol: Option<String>,
     ) -> Result<Bytes, PushError> {
         let _permit = self.permit(&self.fetches)?;
+        if service == Service::ReceivePack
+            && let Some(capabilities) = self.capabilities.get()
+        {
+            self.check_durable()?;
+            return Ok(advertisement::compose(&self.source.all_published(), capabilities));
+        }
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
             let _still = host.moving.read().await;
@@ -68,7 +77,15 @@ impl Host {
             drop(git.child.stdin.take());
             let listed = listed(&mut git).await?;
             match git.child.wait().await {
-                Ok(status) if status.success() => Ok(listed),
+                Ok(status) if status.success() => {
+                    if service == Service::ReceivePack
+                        && let Some(found) = advertisement::capabilities(&listed)
+                    {
+                        // Another one that was asked at the same time said the same.
+                        let _ = host.capabilities.set(Bytes::copy_from_slice(found));
+                    }
+                    Ok(listed)
+                }
                 Ok(status) => Err(PushError::Git(format!("{} {status}", service.name()))),
                 Err(error) => Err(no_git(&error)),
             }

@@ -118,6 +118,13 @@ impl GitSource {
         published.id(reference).map(|id| id.to_string())
     }
 
+    /// All that a hosted repository has published: full names of references, in order, with their full object ids.
+    pub fn all_published(&self) -> Vec<(String, String)> {
+        let Lookup::Published(published) = &self.inner.lookup else { return Vec::new() };
+        let text = |(name, id): (Box<str>, git2::Oid)| (name.into(), id.to_string());
+        published.all().into_iter().map(text).collect()
+    }
+
     /// Takes over from the repository what these references stand for now; they have to be durable. Gives those that
     /// stand for something else than before, with what they stood for. Blocking.
     ///
@@ -181,7 +188,11 @@ impl Source for GitSource {
                     return Ok(());
                 }
                 let hint = tokio::time::timeout(self.inner.hints.recheck_after(), hints.changed());
-                renew = hint.await.is_err();
+                if hint.await.is_ok() {
+                    // Whoever waits for this looks at once; to look here first would take two more changes of thread.
+                    return Ok(());
+                }
+                renew = true;
             }
         })
     }
