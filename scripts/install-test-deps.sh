@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
-#   Debian packages   git, Python with venv, Java 17, Maven, Node with npm (as root, with apt-get)
-#                     nginx, wrk: for the figures only, so that nothing fails without them, and not on a build machine
+#   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy, curl,
+#                     e2fsprogs (as root, with apt-get)
+#                     wrk, etcd: for the figures only, so that nothing fails without them, and not on a build machine
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
 #   npm               tests/clients/node
 #   PyPI              tests/clients/python, into target/test-deps/venv
@@ -27,23 +28,29 @@ need() { # package, then the command that shows it is there
 }
 there() { command -v "$1" || [ -x "/usr/sbin/$1" ]; }
 need git there git
+need openssh-client there ssh
+need openssh-server there sshd
 need python3 there python3
 need python3-venv has_venv
 need openjdk-17-jdk-headless java_new_enough
 need maven there mvn
 need nodejs there node
 need npm there npm
+need nginx-light there nginx
+need haproxy there haproxy
+need e2fsprogs there mkfs.ext4
+need curl there curl
 needed=$packages
 if [ -z "${CI:-}" ]; then
-    need nginx-light there nginx
     need wrk there wrk
+    need etcd-server there etcd
 fi
 
 if [ -n "$packages" ]; then
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
         say "installing:$packages"
         export DEBIAN_FRONTEND=noninteractive
-        # The distribution's nginx would start at once; the tests and benches start their own.
+        # The distribution's servers would start at once; the tests and benches start their own.
         policy=/usr/sbin/policy-rc.d
         made=
         if [ ! -e "$policy" ]; then

@@ -42,7 +42,7 @@ pub fn change(old: &Environment, new: &Environment) -> Change {
 }
 
 /// The value that a service sees for each key: that of the highest source which has it.
-fn effective(environment: &Environment) -> HashMap<Arc<str>, &Value> {
+pub fn effective(environment: &Environment) -> HashMap<Arc<str>, &Value> {
     let mut values = HashMap::new();
     for source in environment.sources.iter().rev() {
         for property in source.properties() {

@@ -23,7 +23,7 @@ use crate::change::{self, Change};
 use crate::model::{Label, Origin, Problem, PropertySource, Query};
 use crate::resolve::{self, Differences, Searched};
 use crate::snapshot::{Member, Snapshot};
-use crate::tree::TreeError;
+use crate::tree::{File, TreeError};
 
 pub use words::{Manner, findings, outcome, words};
 
@@ -76,7 +76,7 @@ pub struct Terms {
     pub overrides: Option<PropertySource>,
     /// The most environments that are resolved.
     pub environment_count_max: usize,
-    /// No environment is begun after this.
+    /// No file and no environment is begun after this.
     pub until: Option<Instant>,
 }
 
@@ -103,6 +103,8 @@ pub struct Report {
     pub changes: Vec<EnvironmentChange>,
     /// How many files were parsed.
     pub file_count: usize,
+    /// How many files were to be parsed: more than were if time ran out.
+    pub known_file_count: usize,
     /// How many environments were checked.
     pub environment_count: usize,
     /// How many environments the change concerns, as far as is known: more than were checked if time ran out.
@@ -196,7 +198,7 @@ struct Check<'a> {
     report: Report,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
     /// The files of one member that differ from what it was before.
     fn member(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
         let before = self
@@ -216,29 +218,35 @@ impl Check<'_> {
                 paths
             }
         };
-        for path in paths {
-            self.file(member, before, path)?;
+        for path in paths.into_iter().filter(|path| is_looked_for(member, path)) {
+            self.file(member, before, &path)?;
         }
         Ok(())
     }
 
-    /// A configuration file has to parse where somebody looks for it. Elsewhere it counts where it is imported.
+    /// A configuration file has to parse.
     fn file(
         &mut self,
         member: &Member,
         before: Option<&Member>,
-        path: String,
+        path: &str,
     ) -> Result<(), TreeError> {
-        if !resolve::is_configuration(&member.layout, &path)
-            || resolve::searched(member, catalog::directory_of(&path)) == Searched::ByNobody
-        {
+        let Some(file) = member.tree.file(path)? else {
+            return Ok(());
+        };
+        self.report.known_file_count += 1;
+        if self.is_late() {
             return Ok(());
         }
-        let Some(problem) = self.parse(member, &path)? else {
+        self.report.file_count += 1;
+        let Some(problem) = parse_problem(member, path, &file)? else {
             return Ok(());
         };
         let was = match before {
-            Some(before) => parse_problem(before, &path)?.flatten(),
+            Some(before) => match before.tree.file(path)? {
+                Some(file) => parse_problem(before, path, &file)?,
+                None => None,
+            },
             None => None,
         };
         if !was.is_some_and(|was| is_same(&was, &problem)) {
@@ -247,14 +255,9 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn parse(&mut self, member: &Member, path: &str) -> Result<Option<Problem>, TreeError> {
-        let parsed = parse_problem(member, path)?;
-        self.report.file_count += usize::from(parsed.is_some());
-        Ok(parsed.flatten())
-    }
-
     /// Those in use first, then the known ones that the change may concern.
     fn environments(&mut self, in_use: &[InUse]) -> Result<(), TreeError> {
+        let terms: &'a Terms = self.terms;
         let mut seen: HashSet<Query> = HashSet::new();
         let mut left: usize = in_use.len();
         for InUse { query, watcher_count } in in_use {
@@ -267,7 +270,7 @@ impl Check<'_> {
                 self.report.known_count += left;
                 return Ok(());
             }
-            self.environment(query, *watcher_count)?;
+            self.environment(query, *watcher_count, &terms.rules)?;
             left -= 1;
         }
         if self.is_over() {
@@ -278,23 +281,37 @@ impl Check<'_> {
             None => catalog::catalog(self.new)?.queries(&Label::Default),
         };
         known.retain(|query| !seen.contains(query));
+        // What all share need not be whole by itself: the applications add to it. Nobody asks for it alone.
+        let is_all = known.iter().all(is_everyone);
         for (at, query) in known.iter().enumerate() {
             if self.is_over() {
                 self.report.known_count += known.len() - at;
                 return Ok(());
             }
-            self.environment(query, 0)?;
+            let rules = match is_everyone(query) && !is_all {
+                true => &[],
+                false => &terms.rules[..],
+            };
+            self.environment(query, 0, rules)?;
         }
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.report.environment_count >= self.terms.environment_count_max
-            || self.terms.until.is_some_and(|until| Instant::now() >= until)
+        self.report.environment_count >= self.terms.environment_count_max || self.is_late()
+    }
+
+    fn is_late(&self) -> bool {
+        self.terms.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// One environment, unless the change cannot touch it.
-    fn environment(&mut self, query: &Query, watcher_count: usize) -> Result<(), TreeError> {
+    fn environment(
+        &mut self,
+        query: &Query,
+        watcher_count: usize,
+        rules: &[Rule],
+    ) -> Result<(), TreeError> {
         let overrides = self.terms.overrides.as_ref();
         let before = match self.old {
             Some(old) => Some(Resolution::of(old, query, overrides)?),
@@ -316,17 +333,22 @@ impl Check<'_> {
                 self.report.changes.push(EnvironmentChange { query, change, watcher_count });
             }
         }
-        self.judge(before.as_ref(), &after)
+        self.judge(before.as_ref(), &after, rules)
     }
 
     /// Adds what is wrong with an environment and was not wrong with it before.
-    fn judge(&mut self, before: Option<&Resolution>, after: &Resolution) -> Result<(), TreeError> {
-        let mut found = after.judge(&self.terms.rules, &mut self.schemas)?;
+    fn judge(
+        &mut self,
+        before: Option<&Resolution>,
+        after: &Resolution,
+        rules: &[Rule],
+    ) -> Result<(), TreeError> {
+        let mut found = after.judge(rules, &mut self.schemas)?;
         if found.is_empty() {
             return Ok(());
         }
         if let Some(before) = before {
-            let had = before.judge(&self.terms.rules, &mut self.schemas)?;
+            let had = before.judge(rules, &mut self.schemas)?;
             found.retain(|(_, problem)| !had.iter().any(|(_, had)| is_same(had, problem)));
         }
         for (severity, problem) in found {
@@ -352,22 +374,29 @@ enum Severity {
     Warning,
 }
 
+fn is_everyone(query: &Query) -> bool {
+    &*query.application == catalog::EVERYONE
+}
+
 /// Whether two problems are the same wherever in the file they stand now.
 fn is_same(one: &Problem, other: &Problem) -> bool {
     (&one.origin.file, &one.key, &one.message) == (&other.origin.file, &other.key, &other.message)
 }
 
-/// Why a file does not parse, if there is a file and it does not.
-fn parse_problem(member: &Member, path: &str) -> Result<Option<Option<Problem>>, TreeError> {
-    let Some(file) = member.tree.file(path)? else {
-        return Ok(None);
-    };
-    let error = member.tree.documents(&file)?.err();
-    Ok(Some(error.map(|error| Problem {
+/// Whether somebody looks for a configuration file at this path. Elsewhere one counts where it is imported.
+fn is_looked_for(member: &Member, path: &str) -> bool {
+    resolve::is_configuration(&member.layout, path)
+        && resolve::searched(member, catalog::directory_of(path)) != Searched::ByNobody
+}
+
+/// Why a file does not parse, if it does not.
+fn parse_problem(member: &Member, path: &str, file: &File) -> Result<Option<Problem>, TreeError> {
+    let error = member.tree.documents(file)?.err();
+    Ok(error.map(|error| Problem {
         origin: Origin { file: path.into(), position: error.position },
         key: None,
         message: error.message,
-    })))
+    }))
 }
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 //! done, 1 the answer is no, 2 it did not work.
 
 mod check;
+mod diff;
+mod difference;
 mod explain;
 mod get;
 mod output;
+mod run;
 mod serve;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -25,8 +29,14 @@ enum Verb {
     Serve(serve::Arguments),
     /// Show what a service would be configured with
     Get(get::Arguments),
+    /// Tell every change of what a service would be configured with
+    Watch(watch::Arguments),
+    /// Start a program with its configuration, and tell it when that changes
+    Run(run::Arguments),
     /// Show which file and line sets a key, and what it overrides
     Explain(explain::Arguments),
+    /// Show what differs between two revisions for those who are configured by them
+    Diff(diff::Arguments),
     /// Check that every file parses and every known environment resolves
     Check(check::Arguments),
 }
@@ -46,7 +56,10 @@ impl Cli {
     pub fn log_level(&self) -> &'static str {
         match self.verb {
             Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
-            Verb::Get(_) | Verb::Explain(_) | Verb::Check(_) => "error",
+            Verb::Run(_) => "warn,headwater::cli=info",
+            Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Diff(_) | Verb::Check(_) => {
+                "error"
+            }
         }
     }
 }
@@ -59,7 +72,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Serve(arguments) => serve::run(arguments),
         Verb::Get(arguments) => get::run(arguments),
+        Verb::Watch(arguments) => watch::run(arguments),
+        Verb::Run(arguments) => run::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
+        Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
     }
 }

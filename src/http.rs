@@ -11,12 +11,15 @@ mod git;
 mod health;
 mod hot;
 mod metrics;
+mod monitor;
 mod negotiate;
 mod overview;
 pub mod route;
+mod socket;
 mod token;
 mod watch;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
@@ -31,8 +34,10 @@ use route::{Crypto, Own, Route};
 
 pub use hot::Hot;
 pub use metrics::Metrics;
+pub use monitor::Monitor;
+pub use socket::{Io, Socket};
 pub use token::Token;
-pub use watch::{WATCHER_COUNT_MAX, Watchers};
+pub use watch::{Limits, Lists, Network, Watchers};
 
 const V1_TYPE: &str = "application/json";
 const V2_TYPE: &str = "application/vnd.spring-cloud.config-server.v2+json";
@@ -53,6 +58,8 @@ pub struct Http {
     pub push_token: Option<Token>,
     /// The repositories that are hosted here, if there are any.
     pub hosts: Option<Hosts>,
+    /// Who may say that something was pushed.
+    pub monitor: Monitor,
     /// Who watches.
     pub watchers: Watchers,
     /// What is counted.
@@ -72,6 +79,7 @@ impl Http {
 /// The application of one worker: everything but the shared state is made anew for each.
 pub fn app(
     http: web::Data<Http>,
+    lists: Rc<Lists>,
 ) -> App<
     impl actix_web::dev::ServiceFactory<
         actix_web::dev::ServiceRequest,
@@ -81,7 +89,7 @@ pub fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(http).default_service(web::to(handle))
+    App::new().app_data(http).app_data(lists).default_service(web::to(handle))
 }
 
 async fn handle(
@@ -115,12 +123,15 @@ async fn answer(
     if !(reads && !route.allows_post() || request.method() == Method::POST && route.allows_post()) {
         return Err(Fault::MethodNotAllowed);
     }
-    if let Route::Git(repository, asked) = route {
-        return git::answer(request, payload, http, repository, *asked).await;
-    }
-    let caller = http.caller(request.headers());
+    let caller = match route {
+        Route::Git(..) => http.git_caller(request),
+        _ => http.caller(request.headers()),
+    };
     if !http.store.may(&caller, route.action(), Target::Server) {
-        return Err(Fault::Unauthorized);
+        return Err(match route {
+            Route::Git(..) => http.git_refusal(&caller),
+            _ => Fault::Unauthorized,
+        });
     }
     match route {
         Route::Environment(query)
@@ -133,7 +144,10 @@ async fn answer(
         Route::File(query, path) => file::get(request, http, &caller, query, path).await,
         Route::NoFile => Err(Fault::NoFile),
         Route::Crypto(crypto) => Ok(no_key(*crypto)),
-        Route::Git(..) => Err(Fault::NoFile),
+        Route::Git(repository, asked) => {
+            git::answer(request, payload, http, &caller, repository, *asked).await
+        }
+        Route::Monitor => monitor::post(request, payload, http).await,
         Route::Own(own) => own_resource(request, http, &caller, *own).await,
     }
 }
@@ -150,7 +164,8 @@ async fn own_resource(
         Own::OpenApi => Ok(overview::open_api()),
         Own::Environments => overview::environments(request, http).await,
         Own::Problems => Ok(overview::problems(http)),
-        Own::Metrics => Ok(http.metrics.response(&http.store, http.watchers.count())),
+        Own::Events => watch::moves(request, http).await,
+        Own::Metrics => Ok(http.metrics.response(&http.store, &http.watchers)),
         Own::Live => Ok(health::up()),
         Own::Ready => Ok(health::ready(http).await),
         Own::ActuatorReady => Ok(health::actuator_ready(http).await),

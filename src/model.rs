@@ -288,6 +288,20 @@ pub fn items(list: &str) -> impl Iterator<Item = &str> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
+impl Digest {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: Option<Vec<u8>> =
+            text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
+        let digits = digits.filter(|digits| digits.len() == 64)?;
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(digits.chunks(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        Some(Self(digest))
+    }
+}
+
 impl fmt::Display for Digest {
     /// Lower-case hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

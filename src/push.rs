@@ -3,7 +3,6 @@
 //!
 //! Nothing here knows HTTP, and nothing here reads a pack.
 
-mod advertisement;
 mod command;
 mod exchange;
 pub mod hook;
@@ -159,7 +158,7 @@ impl Hosts {
                 turn: Arc::default(),
                 moving: Arc::default(),
                 unsynced: Default::default(),
-                capabilities: Default::default(),
+                offered: Default::default(),
             };
             (name, Arc::new(host))
         };

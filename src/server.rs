@@ -1,5 +1,7 @@
 //! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
 
+mod listen;
+mod remotes;
 mod tls;
 
 use std::future::Future;
@@ -8,18 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::Request;
-use actix_service::IntoServiceFactory;
-use actix_web::{HttpServer, web};
+use actix_server::Server;
+use actix_web::web;
+use socket2::TcpKeepalive;
 use tokio::runtime::Handle;
 
 use crate::access::Policy;
 use crate::check::{Manner, Strictness};
 use crate::data::{DataDirectory, DataError};
-use crate::http::{self, Hot, Http, Metrics, Token, WATCHER_COUNT_MAX, Watchers};
+use crate::http::{Http, Limits, Metrics, Monitor, Network, Token, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
-use crate::settings::{Checks, Settings, SourceSettings};
+use crate::settings::{Checks, Settings, SourceSettings, WatchSettings};
 use crate::source::composite::Composite;
 use crate::source::git::Incoming;
 use crate::source::{self, OpenError, OpenOptions, Source};
@@ -27,6 +29,11 @@ use crate::store::{Additions, Store};
 
 /// How long a peer may leave data unacknowledged before its connection is closed.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+/// How long a peer may be silent before it is asked whether it is there, and how often it is asked.
+const SILENT_MAX: Duration = Duration::from_secs(15);
+const PROBE_COUNT: u32 = 3;
+/// The most that is kept for a peer and was not sent yet, in bytes.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a request's headers may take.
@@ -66,25 +73,22 @@ pub enum StartError {
     Listen(#[from] std::io::Error),
 }
 
-/// The source that the settings describe: one, or a composite.
+/// The source that the settings describe, one or a composite, as far as it can be read in place.
 ///
 /// # Errors
-/// When one of them cannot be opened.
+/// When one of them cannot be opened, or is kept by a server.
 pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
     let sources = settings.sources.iter().map(|source| open_one(source, settings));
-    composed(settings, sources.collect::<Result<_, _>>()?)
+    Ok(composed(settings, sources.collect::<Result<_, _>>()?))
 }
 
-fn composed(
-    settings: &Settings,
-    mut sources: Vec<Arc<dyn Source>>,
-) -> Result<Arc<dyn Source>, OpenError> {
+fn composed(settings: &Settings, mut sources: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
     if sources.len() == 1 && settings.sources[0].patterns.is_empty() {
-        return Ok(sources.remove(0));
+        return sources.remove(0);
     }
     let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     let name = names.join(",");
-    Ok(Arc::new(Composite::new(name, sources, settings.fail_on_composite_error)))
+    Arc::new(Composite::new(name, sources, settings.fail_on_composite_error))
 }
 
 /// A hosted repository is read here as any other one: whoever serves it holds the data directory.
@@ -108,28 +112,49 @@ struct Opened {
     data: Option<Arc<DataDirectory>>,
 }
 
-/// Opens the sources to serve them. The data directory is made and taken if one of them needs it.
-fn open_to_serve(settings: &Settings) -> Result<Opened, StartError> {
-    let (mut sources, mut hosted, mut data) = (Vec::new(), Vec::<Hosted>::new(), None);
-    for source in &settings.sources {
-        let Some(name) = hosted_name(source) else {
-            sources.push(open_one(source, settings)?);
-            continue;
-        };
-        if hosted.iter().any(|known| known.name == name) {
-            return Err(RepositoryError::Twice(name.to_owned()).into());
+/// The data directory: made and taken when a source needs it.
+struct Data<'a> {
+    path: &'a Path,
+    held: Option<Arc<DataDirectory>>,
+}
+
+impl Data<'_> {
+    fn take(&mut self) -> Result<Arc<DataDirectory>, DataError> {
+        if let Some(held) = &self.held {
+            return Ok(Arc::clone(held));
         }
-        let data = match &data {
-            Some(data) => data,
-            None => data.insert(Arc::new(DataDirectory::open(&settings.data)?)),
-        };
-        let path = push::prepare(data.path(), name, source.seed.as_deref())?;
-        let opened = source::open_hosted(&source.uri, path.clone(), options(source))?;
-        let opened = Arc::new(opened);
-        sources.push(Arc::clone(&opened) as Arc<dyn Source>);
-        hosted.push(Hosted { name: name.to_owned(), path, source: opened });
+        Ok(Arc::clone(self.held.insert(Arc::new(DataDirectory::open(self.path)?))))
     }
-    Ok(Opened { source: composed(settings, sources)?, hosted, data })
+}
+
+/// Opens the sources to serve them: repositories are hosted and remotes mirrored from now on.
+fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartError> {
+    let mut data = Data { path: &settings.data, held: None };
+    let mut remotes = remotes::Remotes::new(settings, runtime);
+    let (mut sources, mut hosted) = (Vec::new(), Vec::<Hosted>::new());
+    for source in &settings.sources {
+        if let Some(name) = hosted_name(source) {
+            if hosted.iter().any(|known| known.name == name) {
+                return Err(RepositoryError::Twice(name.to_owned()).into());
+            }
+            let data = data.take()?;
+            let opened = host(name, source, &data)?;
+            sources.push(Arc::clone(&opened.source) as Arc<dyn Source>);
+            hosted.push(opened);
+        } else if remotes::is_mirrored(source) {
+            sources.push(remotes.open(source, &mut data)?);
+        } else {
+            sources.push(open_one(source, settings)?);
+        }
+    }
+    let data = data.held.filter(|_| !hosted.is_empty());
+    Ok(Opened { source: composed(settings, sources), hosted, data })
+}
+
+fn host(name: &str, source: &SourceSettings, data: &DataDirectory) -> Result<Hosted, StartError> {
+    let path = push::prepare(data.path(), name, source.seed.as_deref())?;
+    let opened = source::open_hosted(&source.uri, path.clone(), options(source))?;
+    Ok(Hosted { name: name.to_owned(), path, source: Arc::new(opened) })
 }
 
 /// A repository that is not the server's own together with what it is receiving, read as the settings of a source say.
@@ -175,11 +200,12 @@ pub fn additions(settings: &Settings) -> Additions {
 /// Everything that the workers share, built once. Loops and blocking work run on `runtime`.
 ///
 /// # Errors
-/// When a source or the token cannot be read.
+/// When a source, the data directory or a secret cannot be used.
 pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
-    let opened = open_to_serve(settings)?;
+    let secrets = monitor_secrets(settings)?;
+    let opened = open_to_serve(settings, &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
@@ -187,11 +213,12 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     });
     Ok(Http {
         store,
+        monitor: Monitor::new(secrets.iter().map(String::as_str)),
         prefix: settings.prefix.clone(),
         token,
         push_token: push_token(settings)?,
         hosts: hosts.transpose().map_err(StartError::Hook)?,
-        watchers: Watchers::new(WATCHER_COUNT_MAX),
+        watchers: Watchers::new(limits(&settings.watch)),
         metrics: Metrics::default(),
     })
 }
@@ -228,6 +255,38 @@ fn push_token(settings: &Settings) -> Result<Option<Token>, StartError> {
     }
 }
 
+fn limits(settings: &WatchSettings) -> Limits {
+    Limits {
+        count_max: settings.watchers_max,
+        client_count_max: settings.watchers_per_client_max,
+        trusted_proxies: settings
+            .trusted_proxies
+            .iter()
+            .map(|range| Network { address: range.address, prefix_bits: range.prefix_bits })
+            .collect(),
+    }
+}
+
+/// The secrets of hooks: of the environment, or one on each line of a file.
+fn monitor_secrets(settings: &Settings) -> Result<Vec<String>, StartError> {
+    let monitor = &settings.monitor;
+    let Some(path) = &monitor.secret_file else {
+        return Ok(monitor.secret.iter().map(|secret| secret.expose().to_owned()).collect());
+    };
+    let fault = |reason: String| StartError::File {
+        what: "monitor secret file",
+        path: path.clone(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let secrets: Vec<String> = lines.map(str::to_owned).collect();
+    match secrets.is_empty() {
+        true => Err(fault("is empty".to_owned())),
+        false => Ok(secrets),
+    }
+}
+
 fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
     let fault =
         |reason: String| StartError::File { what: "token file", path: path.to_owned(), reason };
@@ -253,31 +312,21 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    limit_unacknowledged(&listener);
+    set_up(&listener);
     let address = listener.local_addr()?;
     let http = web::Data::new(http);
     let closing = http.clone();
     let tls = settings.tls.as_ref().map(|(certificate, key)| tls::Reloading::new(certificate, key));
     let tls = tls.transpose()?;
-    let factory = move || {
-        Hot::new(
-            IntoServiceFactory::<_, Request>::into_factory(http::app(http.clone())),
-            http.clone(),
-        )
-    };
-    let mut server = HttpServer::new(factory)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEADERS_MAX)
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(SHUTDOWN_MAX_SECONDS)
-        .disable_signals();
+    let tls_config = tls.as_ref().map(|tls| Arc::new(tls.config()));
+    let mut server = Server::build().shutdown_timeout(SHUTDOWN_MAX_SECONDS).disable_signals();
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
     }
-    let server = match &tls {
-        Some(tls) => server.listen_rustls_0_23(listener, tls.config())?,
-        None => server.listen(listener)?,
-    };
+    let draining = server.graceful_shutdown_signal();
+    let server = server.listen("http", listener, move || {
+        listen::service(http.clone(), tls_config.clone(), draining.clone())
+    })?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", settings.prefix);
     tracing::info!(url, "listening");
@@ -288,17 +337,32 @@ pub async fn run(
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
     shutdown.await;
+    // First nobody new is let in, so that those whose streams end go to another server.
+    let stopped = handle.stop(true);
     closing.watchers.close();
-    handle.stop(true).await;
+    stopped.await;
     running.await.unwrap_or(Ok(()))?;
     Ok(())
 }
 
-/// A peer that stops reading would otherwise keep its connection, and what is buffered for it, for ever. What is accepted
-/// inherits the limit, whether TLS is spoken on it or not.
-fn limit_unacknowledged(listener: &TcpListener) {
-    // A server without the limit still works; there is nobody to tell.
-    let _ = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX));
+/// What every connection that is accepted inherits, whether TLS is spoken on it or not. A peer that stops reading, or is
+/// gone without a word, would otherwise keep its connection, and what is buffered for it, for ever; and what is buffered
+/// for one that reads slowly is older than what it could be told.
+fn set_up(listener: &TcpListener) {
+    let socket = socket2::SockRef::from(listener);
+    let keep_alive = TcpKeepalive::new()
+        .with_time(SILENT_MAX)
+        .with_interval(SILENT_MAX / PROBE_COUNT)
+        .with_retries(PROBE_COUNT);
+    let set = [
+        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)),
+        socket.set_tcp_keepalive(&keep_alive),
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX),
+        socket.set_tcp_nodelay(true),
+    ];
+    for error in set.into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "connections go without a limit");
+    }
 }
 
 #[cfg(test)]
@@ -310,7 +374,7 @@ mod tests {
     #[test]
     fn connections_inherit_the_limit_on_what_is_unacknowledged() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        limit_unacknowledged(&listener);
+        set_up(&listener);
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let limit = socket2::SockRef::from(&accepted).tcp_user_timeout().unwrap();

@@ -1,10 +1,14 @@
 //! The server's own settings: defaults, then `headwater.toml`, then `HEADWATER_…`, then flags. Typed once, validated once
 //! with all problems at once, and immutable from then on. Secrets are read from files, never from flags.
 
+mod watch;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use watch::{Network, WatchSettings};
 
 /// The file that is read when no other is named.
 const FILE: &str = "headwater.toml";
@@ -18,7 +22,7 @@ const DEFAULT_DATA: &str = "./headwater-data";
 /// Everything a server can be told on the command line or in its environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// A git repository or a directory; several make a composite, the first one winning [default: ./config-repo]
+    /// A git repository, a directory or hosted:<name>; several make a composite, the first one winning [default: ./config-repo]
     #[arg(
         long = "source",
         value_name = "SOURCE",
@@ -39,6 +43,9 @@ pub struct Flags {
     /// File with the token that a push needs; the variable HEADWATER_PUSH_TOKEN may hold the token itself
     #[arg(long, value_name = "FILE", env = "HEADWATER_PUSH_TOKEN_FILE")]
     pub push_token_file: Option<PathBuf>,
+    /// File with the secrets, one a line, of which a call of /monitor has to prove one; the variable HEADWATER_MONITOR_SECRET may hold one itself
+    #[arg(long, value_name = "FILE", env = "HEADWATER_MONITOR_SECRET_FILE")]
+    pub monitor_secret_file: Option<PathBuf>,
     /// Settings file [default: headwater.toml, where there is one]
     #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG")]
     pub config: Option<PathBuf>,
@@ -88,6 +95,8 @@ struct File {
     fail_on_composite_error: Option<bool>,
     data: Option<PathBuf>,
     push: PushSettings,
+    watch: WatchSettings,
+    monitor: MonitorSettings,
     overrides: toml::Table,
     source: Vec<SourceSettings>,
 }
@@ -96,7 +105,7 @@ struct File {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceSettings {
-    /// A path, a `file:` URI, or `hosted:<name>`.
+    /// A path, a `file:` URI, a git URL (`https://`, `ssh://`, `user@host:path`, `http://`), or `hosted:<name>`.
     pub uri: String,
     /// The stable base of names in answers; the URI without it.
     pub name: Option<String>,
@@ -110,6 +119,42 @@ pub struct SourceSettings {
     pub json: bool,
     /// The directory whose files are the first commit of a hosted repository that is made.
     pub seed: Option<PathBuf>,
+    /// Whether a repository at a path is mirrored, as one at a URL always is.
+    pub mirror: bool,
+    /// How often a mirrored remote is asked whether it moved; 0 for only when a hook says so.
+    pub poll_seconds: Option<u64>,
+    /// The longest that one fetch of a mirrored remote takes; the first copy may take ten times as long.
+    pub fetch_seconds_max: Option<u64>,
+    /// The largest pack that a mirrored remote may send, in bytes.
+    pub fetch_bytes_max: Option<u64>,
+    /// The user name and the password or token for an `https://` remote, each on a line.
+    pub credentials_file: Option<PathBuf>,
+    /// The private key for an ssh remote.
+    pub ssh_key_file: Option<PathBuf>,
+    /// The hosts that are trusted of an ssh remote.
+    pub known_hosts_file: Option<PathBuf>,
+    /// Certificates (PEM) that are trusted of an `https://` remote in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[monitor]`: who may say that something was pushed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MonitorSettings {
+    /// Where the secrets are, one a line, of which a call has to prove one.
+    pub secret_file: Option<PathBuf>,
+    /// A secret itself; from the environment only.
+    #[serde(skip)]
+    pub secret: Option<Secret>,
+}
+
+/// The user name and the password or token for `https://` remotes that have no file of their own; from the environment only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitLogin {
+    /// The user name.
+    pub username: String,
+    /// The password or token.
+    pub password: Secret,
 }
 
 /// `[push]`: what is asked of a push to a hosted repository.
@@ -203,6 +248,12 @@ pub struct Settings {
     pub data: PathBuf,
     /// What is asked of a push.
     pub push: PushSettings,
+    /// How many may watch.
+    pub watch: WatchSettings,
+    /// Who may say that something was pushed elsewhere.
+    pub monitor: MonitorSettings,
+    /// What opens `https://` remotes that have no `credentials_file`.
+    pub git_login: Option<GitLogin>,
     /// Properties that every environment has, above all others.
     pub overrides: Vec<(String, String)>,
     /// At least one, the first one winning.
@@ -296,6 +347,13 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
     if push.token.is_some() && push.token_file.is_some() {
         problems.push("push: the token stands in a file and in the environment".to_owned());
     }
+    let mut monitor = file.monitor;
+    monitor.secret_file = flags.monitor_secret_file.or(monitor.secret_file);
+    monitor.secret = variable("HEADWATER_MONITOR_SECRET").map(Secret);
+    if monitor.secret.is_some() && monitor.secret_file.is_some() {
+        problems.push("monitor: the secret stands in a file and in the environment".to_owned());
+    }
+    let git_login = git_login(&mut problems);
     let workers = flags.workers.or(file.workers);
     if workers == Some(0) {
         problems.push("workers: at least 1".to_owned());
@@ -316,6 +374,9 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
             .unwrap_or(true),
         data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
         push,
+        watch: file.watch,
+        monitor,
+        git_login,
         overrides,
         sources,
     })
@@ -333,8 +394,28 @@ fn seed(sources: &mut [SourceSettings], seed: Option<PathBuf>, problems: &mut Ve
 
 /// The token that a push needs, where the environment says it.
 fn push_token() -> Option<Secret> {
-    let token = std::env::var("HEADWATER_PUSH_TOKEN").ok()?;
-    Some(token.trim()).filter(|token| !token.is_empty()).map(|token| Secret(token.to_owned()))
+    variable("HEADWATER_PUSH_TOKEN").map(Secret)
+}
+
+/// A variable that says something.
+fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok()?;
+    Some(value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
+}
+
+/// What opens remotes, where the environment says it.
+fn git_login(problems: &mut Vec<String>) -> Option<GitLogin> {
+    match (variable("HEADWATER_GIT_USERNAME"), variable("HEADWATER_GIT_PASSWORD")) {
+        (Some(username), Some(password)) => Some(GitLogin { username, password: Secret(password) }),
+        (None, None) => None,
+        _ => {
+            problems.push(
+                "HEADWATER_GIT_USERNAME and HEADWATER_GIT_PASSWORD: one is of no use without the other"
+                    .to_owned(),
+            );
+            None
+        }
+    }
 }
 
 /// `KEY=VALUE` texts; blank ones, such as the last line of a variable, say nothing.
@@ -428,12 +509,27 @@ check_seconds_max = 5
 # The largest pack that is taken.
 pack_bytes_max = 268435456
 
+# How many may watch: streams and long polls together.
+[watch]
+watchers_max = 20000
+# The most of one client address; not limited when it is left out.
+# watchers_per_client_max = 200
+# Proxies whose X-Forwarded-For says whose address that is, such as "10.0.0.1" or "10.0.0.0/8".
+trusted_proxies = []
+
+# Who may say at /monitor that something was pushed; without a secret anyone may, and all that it does is to look.
+[monitor]
+# File with secrets, one a line: a call has to prove one of them, as the git host signs it. The variable
+# HEADWATER_MONITOR_SECRET may hold one itself.
+# secret_file = "monitor-secret"
+
 # Properties that every environment has, above all others.
 [overrides]
 
 # Where configuration comes from; several make a composite, the first one winning.
 [[source]]
-# A git repository, bare or not, a plain directory, or hosted:<name> for a repository that the server keeps.
+# A git repository, bare or not, a plain directory, hosted:<name> for a repository that the server keeps, or a git URL
+# (https://, ssh://, user@host:path, http://), which is mirrored in the background.
 uri = "./config-repo"
 # Stable base of the names in answers; the uri when it is left out.
 # name = "shop"
@@ -447,6 +543,21 @@ patterns = []
 json = false
 # Directory whose files are the first commit of a hosted repository that is made.
 # seed = "./config-repo"
+# Whether a repository at a path is mirrored too, in place of being read where it is.
+mirror = false
+# How often a mirrored remote is asked whether it moved; 0 for only when a hook says so.
+# poll_seconds = 30
+# The longest that one fetch takes (the first copy: ten times as long), and the largest pack that is taken.
+# fetch_seconds_max = 120
+# fetch_bytes_max = 2147483648
+# For https: a file of two lines, the user name and the password or token. The variables HEADWATER_GIT_USERNAME and
+# HEADWATER_GIT_PASSWORD serve remotes of one host that have none.
+# credentials_file = "git-credentials"
+# For https: certificates (PEM) that are trusted in place of the system's.
+# ca_file = "ca.crt"
+# For ssh, both: the private key, and the host keys that are trusted.
+# ssh_key_file = "id_ed25519"
+# known_hosts_file = "known_hosts"
 "#;
 
 #[cfg(test)]

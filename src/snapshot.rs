@@ -44,6 +44,34 @@ pub struct Member {
     pub history: Option<Arc<dyn History>>,
     /// When this revision was made, in seconds since 1970, where the source knows.
     pub made_seconds: Option<i64>,
+    /// Who made it, and what for, where the source knows.
+    pub commit: Option<Arc<Commit>>,
+}
+
+/// What a commit says about itself, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The name of who made it, without an address.
+    pub author: String,
+    /// Its first line.
+    pub subject: String,
+}
+
+/// The longest text of a commit that is shown, in characters.
+const TEXT_LENGTH_MAX: usize = 200;
+
+impl Commit {
+    /// Anybody may write what they like into a commit: what is kept is one short line of each.
+    pub fn new(author: &str, subject: &str) -> Self {
+        Self { author: shown(author), subject: shown(subject) }
+    }
+}
+
+/// A text without what would move the cursor or turn around what stands beside it.
+fn shown(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let visible = text.chars().filter(|c| !c.is_control() && !turns(*c));
+    visible.take(TEXT_LENGTH_MAX).collect::<String>().trim().to_owned()
 }
 
 /// The past of a branch: what it was before. Called on blocking threads only.
@@ -175,6 +203,13 @@ mod tests {
         check(&["a*c*e/*"], "aed", "prod", false);
         check(&["pay", "orders/prod"], "orders", "prod", true);
         check(&["pay", "orders/prod"], "orders", "dev", false);
+    }
+
+    #[test]
+    fn what_a_commit_says_is_one_short_line() {
+        let commit = Commit::new(" Ann\u{1b}[31m\n", &"\u{202e}x\t".repeat(300));
+        assert_eq!(commit.author, "Ann[31m");
+        assert_eq!(commit.subject, "x".repeat(200));
     }
 
     #[test]

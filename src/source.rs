@@ -4,6 +4,7 @@ pub mod composite;
 pub mod directory;
 pub mod git;
 pub mod memory;
+pub mod mirror;
 
 mod content;
 mod hints;
@@ -55,6 +56,17 @@ pub struct Outage {
     pub message: String,
 }
 
+/// How a source that copies from elsewhere stands to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteStatus {
+    /// The name of the source.
+    pub name: String,
+    /// How long ago the last fetch ended that brought all there is; `None` if none ever did. Counted over restarts.
+    pub fetched_before: Option<std::time::Duration>,
+    /// Why the last fetch failed, if it did. Holds no path and no credential.
+    pub failure: Option<String>,
+}
+
 /// One place that configuration comes from; a composite of sources is a source.
 ///
 /// `load` may be called for the same label at the same time from several tasks. `changed` is level-triggered: it
@@ -75,6 +87,15 @@ pub trait Source: Send + Sync + 'static {
     fn outage(&self) -> Option<Outage> {
         None
     }
+
+    /// How the remotes of this source stand; empty for what is read in place.
+    fn remotes(&self) -> Vec<RemoteStatus> {
+        Vec::new()
+    }
+
+    /// Somebody says that something may have changed: what would be looked for sooner or later is looked for now. Returns
+    /// at once; nobody is woken unless something really changed.
+    fn look_again(&self) {}
 
     /// Loads what the label stands for now. Content that `previous` already holds is shared, not read again.
     ///

@@ -8,6 +8,8 @@ mod build;
 mod cohort;
 mod labels;
 mod live;
+mod look;
+mod moves;
 mod publish;
 mod reader;
 mod refresh;
@@ -32,14 +34,17 @@ use crate::source::{Source, SourceError};
 use crate::sync::lock;
 use crate::tree::TreeError;
 
+pub use crate::source::RemoteStatus;
 pub use answer::{Answer, Content, Held, Served};
 pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
 use cohort::Cohort;
 pub use labels::LABEL_COUNT_MAX;
 use labels::Labels;
 use live::{Live, Slot, View};
+use look::Looking;
+pub use moves::{After, Changed, Listening, Made, Moved, Moves};
 pub use publish::Actor;
-pub use reader::{Door, Gone, Moment, Reader, Reading};
+pub use reader::{Door, Gone, Moment, Reader, Reading, Watched};
 
 /// The most answers that are kept, of all labels together; beyond it those nobody asks for are forgotten.
 pub const ANSWER_COUNT_MAX: usize = 20_000;
@@ -102,6 +107,9 @@ pub struct Store {
     resolving: Semaphore,
     waiting: AtomicU64,
     asked_names: Mutex<HashSet<Arc<str>>>,
+    /// The last moves of all labels.
+    pub moves: Arc<Moves>,
+    looking: Mutex<Looking>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -155,6 +163,8 @@ pub struct LabelStatus {
 pub struct HeldBack {
     /// What was asked for.
     pub query: Query,
+    /// The name of the source that the problem is in.
+    pub source: Arc<str>,
     /// The newest revision of its label.
     pub tip: Revision,
     /// What is served in its place, or `None` if nothing is.
@@ -172,6 +182,7 @@ impl Store {
         runtime: Handle,
     ) -> Arc<Self> {
         Arc::new(Self {
+            moves: Moves::new(&runtime),
             runtime,
             source,
             additions: Arc::new(additions),
@@ -180,6 +191,7 @@ impl Store {
             resolving: Semaphore::new(RESOLVING_COUNT_MAX),
             waiting: AtomicU64::new(0),
             asked_names: Mutex::default(),
+            looking: Mutex::default(),
             counters: Counters::default(),
         })
     }
@@ -187,6 +199,16 @@ impl Store {
     /// The stable name of the source.
     pub fn source_name(&self) -> &str {
         self.source.name()
+    }
+
+    /// How the remotes stand that the source copies from.
+    pub fn remotes(&self) -> Vec<RemoteStatus> {
+        self.source.remotes()
+    }
+
+    /// Somebody says that something may have changed: the source looks now. Many such hints are one, soon after each other.
+    pub fn look_again(self: &Arc<Self>) {
+        look::look_again(self);
     }
 
     /// Whether a caller may do something here.
@@ -377,19 +399,13 @@ impl Store {
             let tip = live.view.load().snapshot.revision.clone();
             for slot in live.slots() {
                 let answer = Arc::clone(&slot.answer.borrow());
-                let broken = match &answer.content {
-                    Content::Broken(problem) => Some(problem.clone()),
-                    _ => None,
-                };
-                let held = answer.held().map(|held| (Some(held.clone()), held.problem.clone()));
-                for (held, problem) in held.chain(broken.map(|problem| (None, problem))) {
-                    problems.push(HeldBack {
-                        query: answer.query.clone(),
-                        tip: tip.clone(),
-                        held,
-                        problem,
-                    });
-                }
+                problems.extend(answer.problems().map(|(source, held, problem)| HeldBack {
+                    query: answer.query.clone(),
+                    source: Arc::clone(source),
+                    tip: tip.clone(),
+                    held: held.cloned(),
+                    problem: problem.clone(),
+                }));
             }
         }
         problems.sort_by(|a, b| {

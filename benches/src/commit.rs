@@ -1,17 +1,18 @@
 //! One file changes: from the moved reference to the new answer, beside `git ls-tree -r` of the same repository.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use git2::Repository;
+use git2::{Oid, Repository, Signature, build::TreeUpdateBuilder};
 
 use crate::Options;
 use crate::client::Client;
 use crate::get::SERVICE_COUNT;
 use crate::process::{Server, timed};
-use crate::repository::{self, ALL_PROFILES, copy, generated, write_commit};
+use crate::repository::{self, ALL_PROFILES, copy, generated};
 use crate::table::Bound::{AtMost, None as NoBound};
 use crate::table::{Bound, Row, median, percentile};
 
@@ -20,7 +21,7 @@ const COMMIT_COUNT: usize = 20;
 /// How long a new answer may take.
 const VISIBLE_MAX: Duration = Duration::from_secs(10);
 /// The service whose file changes.
-const SERVICE: usize = 1_234;
+pub(crate) const SERVICE: usize = 1_234;
 
 pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     let small = Followed::start(options, SERVICE_COUNT)?;
@@ -90,7 +91,7 @@ impl Followed {
         let repository = Repository::open_bare(&self.repository)?;
         let file = options.layout.path(SERVICE, "-prod");
         let mark = format!("change-{number}");
-        let commit = write_commit(&repository, &file, &mark, SERVICE)?;
+        let commit = write_commit(&repository, &file, &mark)?;
         let mut client = Client::connect(self.server.address)?;
         client.get(&self.path)?;
         // As git does it: the new id goes into a lock file, and the rename onto the reference is the move. Done by hand,
@@ -121,6 +122,19 @@ impl Followed {
             .context("no headwater_parsed_files")?
             .parse()?)
     }
+}
+
+/// A commit on top of the branch that no reference leads to yet.
+pub(crate) fn write_commit(repository: &Repository, file: &str, mark: &str) -> anyhow::Result<Oid> {
+    let tip = repository.find_reference("refs/heads/main")?.peel_to_commit()?;
+    let text = repository::content(mark, "-prod", SERVICE);
+    let blob = repository.blob(text.as_bytes())?;
+    let tree = TreeUpdateBuilder::new()
+        .upsert(Path::new(file), blob, git2::FileMode::Blob)
+        .create_updated(repository, &tip.tree()?)?;
+    let tree = repository.find_tree(tree)?;
+    let who = Signature::now("Bench", "bench@headwater.invalid")?;
+    Ok(repository.commit(None, &who, &who, mark, &tree, &[&tip])?)
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {

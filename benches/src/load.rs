@@ -28,7 +28,7 @@ impl<'a> Contender<'a> {
         }
     }
 
-    fn round(&mut self, seconds: u64) -> anyhow::Result<()> {
+    pub(crate) fn round(&mut self, seconds: u64) -> anyhow::Result<()> {
         let before = self.server.cpu_seconds()?;
         let mut wrk = Command::new("wrk");
         wrk.args(["-t2", "--timeout", "30s"])

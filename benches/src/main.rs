@@ -3,8 +3,10 @@
 
 mod client;
 mod commit;
+mod fan;
 mod first;
 mod get;
+mod judge;
 mod load;
 mod plain;
 mod process;
@@ -81,18 +83,28 @@ enum Figure {
     Start,
     /// A moved reference to the new answer, beside `git ls-tree -r`
     Commit,
+    /// What a push waits for while it is judged
+    Judge,
     /// The first answer of environments nobody asked for yet
     First,
     /// Resident memory after start, beside the bytes of the files
     Memory,
     /// The size of the stripped binary
     Binary,
+    /// One change to thousands of watchers, beside a bare loop of sends and beside etcd
+    Fan,
     /// The end of a `git push` to the event on a watching socket
     Event,
     /// A checked push, beside the same push to a bare repository that syncs
     Push,
     /// A reference that another process moves, to the event and to the answer
     Reference,
+    /// The bare loop of sends, as a child of `fan`
+    #[command(hide = true)]
+    Sends {
+        /// How many bytes each client is sent
+        bytes: usize,
+    },
     /// All of them in order, and one table
     All,
 }
@@ -105,6 +117,7 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.work)?;
     options.work = options.work.canonicalize()?;
     let rows = match figure {
+        Figure::Sends { bytes } => return fan::sends::run(bytes),
         Figure::All => all(&options)?,
         figure => run(&figure, &options)?,
     };
@@ -118,20 +131,26 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Spring => spring::measure(options),
         Figure::Start => start::measure(options),
         Figure::Commit => commit::measure(options),
+        Figure::Judge => judge::measure(options),
         Figure::First => first::measure(options),
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
+        Figure::Fan => fan::measure(options),
         Figure::Event => push::event(options),
         Figure::Push => push::beside_git(options),
         Figure::Reference => reference::measure(options),
+        Figure::Sends { .. } => Ok(Vec::new()),
         Figure::All => all(options),
     }
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
-    use Figure::{Binary, Commit, Event, First, Get, Memory, Push, Reference, Spring, Start};
+    use Figure::{
+        Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Spring, Start,
+    };
     let mut rows = Vec::new();
-    let figures = [Get, Spring, Start, Commit, First, Memory, Binary, Event, Push, Reference];
+    let figures =
+        [Get, Spring, Start, Commit, Judge, Event, Push, Reference, Fan, First, Memory, Binary];
     for figure in figures {
         rows.extend(run(&figure, options)?);
     }

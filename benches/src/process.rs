@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -76,9 +76,14 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
-        let source =
-            format!("[[source]]\nuri = {repository:?}\nsearch_paths = [{search_path:?}]\n");
-        Self::configured(binary, repository, &source, path)
+        let address = free_address()?;
+        let settings = repository.with_extension(format!("{}.toml", address.port()));
+        fs::write(&settings, settings_text(address, repository, search_path))?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
+        let server = Self::start(command, address, path);
+        fs::remove_file(settings)?;
+        server
     }
 
     /// Headwater with the repository `main` in its data directory.
@@ -88,27 +93,42 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
-        let source = format!(
-            "data = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
+        let address = free_address()?;
+        let settings = data.with_extension(format!("{}.toml", address.port()));
+        let text = format!(
+            "listen = \"{address}\"\ndata = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
         );
-        Self::configured(binary, data, &source, path)
+        fs::write(&settings, text)?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
+        let server = Self::start(command, address, path);
+        fs::remove_file(settings)?;
+        server
     }
 
-    /// Headwater with these settings, in a file beside what it serves.
-    fn configured(
+    /// The same with what it writes into its log.
+    pub(crate) fn talking(
         binary: &Path,
-        beside: &Path,
-        settings: &str,
+        repository: &Path,
+        search_path: &str,
         path: &str,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, ChildStderr)> {
         let address = free_address()?;
-        let file = beside.with_extension(format!("{}.toml", address.port()));
-        fs::write(&file, format!("listen = \"{address}\"\n{settings}"))?;
+        let settings = repository.with_extension(format!("{}.toml", address.port()));
+        fs::write(&settings, settings_text(address, repository, search_path))?;
         let mut command = Command::new(binary);
-        command.args(["serve", "--config"]).arg(&file).env("HEADWATER_LOG", "warn");
-        let server = Self::start(command, address, path);
-        fs::remove_file(file)?;
-        server
+        command.args(["serve", "--config"]).arg(&settings).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let log = child.stderr.take().context("no log")?;
+        let server =
+            Self { child, address, started_in: Duration::ZERO }.ready(Instant::now(), path);
+        fs::remove_file(settings)?;
+        Ok((server?, log))
+    }
+
+    /// Where a child is told what to do, once.
+    pub(crate) fn input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// nginx with these locations, tuned as one would for small static files.
@@ -148,6 +168,20 @@ impl Server {
         Ok(ticks?.iter().sum::<f64>() / TICKS_PER_SECOND)
     }
 
+    /// The same from the scheduler's own count, which is exact.
+    pub(crate) fn busy_seconds(&self) -> anyhow::Result<f64> {
+        let mut nanos = 0.0;
+        for id in self.ids()? {
+            for task in fs::read_dir(format!("/proc/{id}/task"))? {
+                // A thread that ended meanwhile did next to nothing.
+                let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+                let used = text.split_whitespace().next().and_then(|used| used.parse::<f64>().ok());
+                nanos += used.unwrap_or(0.0);
+            }
+        }
+        Ok(nanos / 1e9)
+    }
+
     /// Resident memory in bytes, children included.
     pub(crate) fn resident_bytes(&self) -> anyhow::Result<f64> {
         let mut bytes = 0.0;
@@ -175,6 +209,12 @@ impl Drop for Server {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
+}
+
+fn settings_text(address: SocketAddr, repository: &Path, search_path: &str) -> String {
+    format!(
+        "listen = \"{address}\"\n\n[[source]]\nuri = {repository:?}\nsearch_paths = [{search_path:?}]\n"
+    )
 }
 
 /// utime and stime, fields 14 and 15; the name in parentheses before them may hold spaces.

@@ -11,10 +11,11 @@ use anyhow::{Context, bail};
 use git2::Repository;
 
 use crate::Options;
+use crate::commit::write_commit;
 use crate::get::SERVICE_COUNT;
 use crate::plain::{self, Usual};
 use crate::process::Server;
-use crate::repository::{self, ALL_PROFILES, copy_to, generated, write_commit};
+use crate::repository::{self, ALL_PROFILES, copy_to, generated};
 use crate::table::Bound::{AtMost, None as NoBound};
 use crate::table::{Row, median, percentile};
 use crate::watcher::Watcher;
@@ -189,7 +190,7 @@ impl Pusher {
     /// A commit that changes one file, not pushed yet.
     fn commit(&self, file: &str, number: usize) -> anyhow::Result<String> {
         let repository = Repository::open_bare(&self.clone)?;
-        let commit = write_commit(&repository, file, &format!("change-{number}"), SERVICE)?;
+        let commit = write_commit(&repository, file, &format!("change-{number}"))?;
         repository.reference("refs/heads/main", commit, true, "bench")?;
         Ok(commit.to_string())
     }

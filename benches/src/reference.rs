@@ -9,9 +9,10 @@ use git2::Repository;
 
 use crate::Options;
 use crate::client::Client;
+use crate::commit::write_commit;
 use crate::get::SERVICE_COUNT;
 use crate::process::Server;
-use crate::repository::{self, ALL_PROFILES, copy, generated, write_commit};
+use crate::repository::{self, ALL_PROFILES, copy, generated};
 use crate::table::Bound::{AtMost, None as NoBound};
 use crate::table::{Row, median, percentile};
 use crate::watcher::Watcher;
@@ -81,7 +82,7 @@ impl Mover {
     /// before that, so it is done by hand: what git does after it may well take longer than the server does.
     fn step(&self, number: usize) -> anyhow::Result<(Instant, String)> {
         let repository = Repository::open_bare(&self.repository)?;
-        let commit = write_commit(&repository, &self.file, &format!("change-{number}"), SERVICE)?;
+        let commit = write_commit(&repository, &self.file, &format!("change-{number}"))?;
         let reference = self.repository.join("refs/heads/main");
         let locked = reference.with_extension("lock");
         fs::write(&locked, format!("{commit}\n"))?;

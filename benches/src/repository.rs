@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use git2::build::TreeUpdateBuilder;
-use git2::{FileMode, Oid, Repository, Signature};
 
 /// How many services a team has.
 const SERVICES_PER_TEAM: usize = 100;
@@ -134,24 +132,6 @@ pub(crate) fn copy_to(repository: &Path, path: PathBuf) -> anyhow::Result<PathBu
     let (from, to) = (path_text(repository)?, path_text(&path)?);
     git(repository, &["clone", "--quiet", "--bare", "--no-hardlinks", from, to])?;
     Ok(path)
-}
-
-/// A commit on top of the branch that no reference leads to yet: one file gets the content of a service, with a mark.
-pub(crate) fn write_commit(
-    repository: &Repository,
-    file: &str,
-    mark: &str,
-    service: usize,
-) -> anyhow::Result<Oid> {
-    let tip = repository.find_reference("refs/heads/main")?.peel_to_commit()?;
-    let text = content(mark, "-prod", service);
-    let blob = repository.blob(text.as_bytes())?;
-    let tree = TreeUpdateBuilder::new()
-        .upsert(file, blob, FileMode::Blob)
-        .create_updated(repository, &tip.tree()?)?;
-    let tree = repository.find_tree(tree)?;
-    let who = Signature::now("Bench", "bench@headwater.invalid")?;
-    Ok(repository.commit(None, &who, &who, mark, &tree, &[&tip])?)
 }
 
 /// A copy with its files checked out, which is what the original needs of a local repository.

@@ -242,7 +242,7 @@ fn what_is_in_use_comes_first_with_its_watchers_and_in_the_time_there_is() {
     assert_eq!((late.environment_count, late.known_count), (0, 3));
     assert_eq!(
         words(&late, Manner::Refuse),
-        ["changes no environment", "checked 1 file, 0 of 3 environments: no problem"]
+        ["checked 0 of 1 file, 0 of 3 environments: no problem"]
     );
 }
 
@@ -494,6 +494,19 @@ fn a_schema_alone_can_refuse_and_application_holds_for_all() {
 }
 
 #[test]
+fn what_all_share_need_not_be_whole_by_itself() {
+    let files = "//- application.schema.json\n{\"required\": [\"name\"]}\n\
+                 //- application.yml\nmail: help@${name}\n//- orders.yml\nname: s3cr3t\n";
+    check_alone(files, &[]);
+    check_alone(
+        "//- application.schema.json\n{\"required\": [\"name\"]}\n//- application.yml\na: 1\n",
+        &[
+            "application.schema.json:1:15: name: is missing in application/default (application.schema.json/required)",
+        ],
+    );
+}
+
+#[test]
 fn a_schema_is_never_configuration() {
     let source = MemorySource::new(layout(&[]));
     let files = "//- app.json\n{\"a\": 1}\n//- app.schema.json\n{\"title\": \"x\"}\n";
@@ -533,4 +546,31 @@ fn words_are_bounded_and_cannot_steer_a_terminal() {
         lines.last().unwrap(),
         "would have been refused: accepted because push.checks = warn"
     );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 200,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// Whatever is written, and wherever it is wrong: `report` looks for the canary in all that is said.
+    #[test]
+    fn a_report_never_says_a_value(
+        values in proptest::collection::vec("[0-9a-z:{}$\\[\\]\"',#&*!|>%@ -]{0,12}", 5),
+        quote in "[\"']?",
+        strict in proptest::bool::ANY,
+        is_first in proptest::bool::ANY,
+    ) {
+        let value = |at: usize| format!("{quote}s3cr3t{}s3cr3t{quote}", values[at]);
+        let files = format!(
+            "//- app.schema.json\n{SCHEMA}\n//- app.yml\nserver:\n  port: {}\n  name: {}\n  hosts: [{}]\n\
+             //- app-prod.properties\nserver.mode={}\nserver.other={}\nserver.hosts[x]=s3cr3t\n",
+            value(0), value(1), value(2), value(3), value(4),
+        );
+        let strictness = if strict { Strictness::Strict } else { Strictness::Lenient };
+        let old = if is_first { "" } else { "//- app.yml\nserver.port: 8080\n" };
+        let _ = report(layout(&[]), old, &files, &[], &Terms::new(strictness));
+    }
 }

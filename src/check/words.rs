@@ -48,7 +48,7 @@ pub fn outcome(report: &Report, manner: Manner) -> Vec<String> {
     let mut lines = Vec::new();
     let is_good = report.problems.is_empty();
     if report.is_compared && (is_good || manner == Manner::Warn) {
-        lines.extend(changes(&report.changes));
+        lines.extend(changes(report));
     }
     lines.push(summary(report));
     match manner {
@@ -65,11 +65,9 @@ fn plain_all(lines: &[String]) -> Vec<String> {
 
 /// What was looked at, and what was found.
 fn summary(report: &Report) -> String {
-    let Report { problems, warnings, file_count, environment_count, known_count, .. } = report;
-    let environments = match environment_count < known_count {
-        true => format!("{} of {}", count(*environment_count), plural(*known_count, "environment")),
-        false => plural(*environment_count, "environment"),
-    };
+    let Report { problems, warnings, .. } = report;
+    let files = of(report.file_count, report.known_file_count, "file");
+    let environments = of(report.environment_count, report.known_count, "environment");
     let found = match problems.len() {
         0 => "no problem".to_owned(),
         count => plural(count, "problem"),
@@ -78,7 +76,15 @@ fn summary(report: &Report) -> String {
         0 => String::new(),
         count => format!(", {}", plural(count, "warning")),
     };
-    format!("checked {}, {environments}: {found}{warned}", plural(*file_count, "file"))
+    format!("checked {files}, {environments}: {found}{warned}")
+}
+
+/// `400 of 20,000 environments`, or just how many if that is all.
+fn of(number: usize, all: usize, noun: &str) -> String {
+    match number < all {
+        true => format!("{} of {}", count(number), plural(all, noun)),
+        false => plural(number, noun),
+    }
 }
 
 fn listed<T>(items: &[T], noun: &str, say: impl Fn(&T) -> String) -> Vec<String> {
@@ -90,16 +96,20 @@ fn listed<T>(items: &[T], noun: &str, say: impl Fn(&T) -> String) -> Vec<String>
 }
 
 /// A line for each environment, names and watchers in columns.
-fn changes(changes: &[EnvironmentChange]) -> Vec<String> {
+fn changes(report: &Report) -> Vec<String> {
+    let changes = &report.changes;
+    let is_all = report.environment_count == report.known_count;
     if changes.is_empty() {
-        return vec!["changes no environment".to_owned()];
+        let none = is_all.then(|| "changes no environment".to_owned());
+        return none.into_iter().collect();
     }
     let shown = &changes[..changes.len().min(LINE_COUNT_MAX)];
     let names: Vec<String> = shown.iter().map(|change| name(&change.query)).collect();
     let name_width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let watchers: Vec<String> = shown.iter().map(|change| watched(change.watcher_count)).collect();
     let watcher_width = watchers.iter().map(String::len).max().unwrap_or(0);
-    let mut lines = vec![format!("changes {}:", plural(changes.len(), "environment"))];
+    let least = if is_all { "" } else { "at least " };
+    let mut lines = vec![format!("changes {least}{}:", plural(changes.len(), "environment"))];
     for ((change, name), watchers) in shown.iter().zip(&names).zip(&watchers) {
         let keys = keys(change);
         lines.push(match watcher_width {

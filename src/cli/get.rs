@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use headwater_client::{Client, Error};
+use headwater_client::Error;
 
 use super::output;
 use crate::model::Environment;
@@ -90,19 +90,10 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// Asks a running server; an answer that is a no is the inner error.
 fn from_server(arguments: &Arguments) -> anyhow::Result<Result<(Environment, String), String>> {
-    let asked = &arguments.asked;
-    let mut builder = Client::builder()
-        .url(&arguments.url)
-        .application(&asked.application)
-        .profiles(asked.profiles.split(','))
+    let urls = std::slice::from_ref(&arguments.url);
+    let builder = output::client(&arguments.asked, urls, arguments.token_file.as_deref())
         .deadline(DEADLINE)
         .allow_empty(true);
-    if let Some(label) = &asked.label {
-        builder = builder.label(label);
-    }
-    if let Some(path) = &arguments.token_file {
-        builder = builder.token_file(path);
-    }
     match builder.connect_blocking() {
         Ok(configuration) => {
             let revision = configuration.revision().unwrap_or_default().to_owned();

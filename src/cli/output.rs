@@ -1,9 +1,11 @@
 //! What the verbs share: where configuration comes from, and how it is laid out for people.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use headwater_client::{Builder, Client};
 
 use crate::model::{
     Document, Environment, Label, Position, Property, PropertySource, Query, Scalar, Value,
@@ -122,12 +124,32 @@ pub(super) fn from_wire(environment: &headwater_wire::Environment) -> Environmen
     }
 }
 
+/// A client for what was asked, of servers that may want a token.
+pub(super) fn client(asked: &Asked, urls: &[String], token_file: Option<&Path>) -> Builder {
+    let mut builder = Client::builder()
+        .urls(urls)
+        .application(&asked.application)
+        .profiles(asked.profiles.split(','));
+    if let Some(label) = &asked.label {
+        builder = builder.label(label);
+    }
+    match token_file {
+        Some(path) => builder.token_file(path),
+        None => builder,
+    }
+}
+
 /// Writes to stdout; a reader that has gone away, as `head` does, ends the output and is no error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    write(text).map(|_| ())
+}
+
+/// Writes to stdout at once; gives whether there is still a reader.
+pub(super) fn write(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 

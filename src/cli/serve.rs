@@ -11,7 +11,7 @@ use crate::access::Caller;
 use crate::model::{Label, Query};
 use crate::server;
 use crate::settings::{DEFAULT_FILE, Flags, Settings};
-use crate::store::Store;
+use crate::store::{AnswerError, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -39,6 +39,19 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             "anyone who reaches this address can read all configuration: set token_file, or listen on loopback"
         );
     }
+    if !address.ip().is_loopback() && http.hosts.is_some() && http.push_token.is_none() {
+        tracing::warn!(
+            %address,
+            "pushes from other machines are refused: set HEADWATER_PUSH_TOKEN or push.token_file"
+        );
+    }
+    let is_proven = settings.monitor.secret.is_some() || settings.monitor.secret_file.is_some();
+    if settings.token_file.is_some() && !is_proven {
+        tracing::warn!(
+            "reading needs a token, and /monitor needs nothing: whoever reaches it can make the server look for changes; \
+             set secret_file in [monitor]"
+        );
+    }
     let store = std::sync::Arc::clone(&http.store);
     background.spawn(async move { load_default_label(&store).await });
     let served =
@@ -61,6 +74,9 @@ async fn load_default_label(store: &std::sync::Arc<Store>) {
             let reading = reader.current();
             tracing::info!(source = store.source_name(), revision = %reading.tip, "ready");
         }
+        Err(error @ AnswerError::UnknownLabel(_)) => {
+            tracing::warn!(source = store.source_name(), %error, "there is nothing to serve yet");
+        }
         Err(error) => {
             tracing::error!(source = store.source_name(), %error, "the default label cannot be served");
         }
@@ -68,7 +84,7 @@ async fn load_default_label(store: &std::sync::Arc<Store>) {
 }
 
 /// Ends at the first TERM or INT.
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -17,7 +17,7 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, Fault> {
     let representation =
         negotiate::representation(request.headers()).ok_or(Fault::NotAcceptable)?;
-    let mut reader = http.store.answer(caller, query).await?;
+    let reader = watch::reader(request, http, caller, query).await?;
     let knows = |reading: &Reading| {
         let served = reading.answer.served();
         served.is_some_and(|served| {
@@ -29,7 +29,7 @@ pub(super) async fn get(
         request.method() == Method::GET && request.headers().contains_key("If-None-Match")
     });
     let reading = match wait {
-        Some(wait) => watch::poll(http, &mut reader, wait, knows).await?,
+        Some(wait) => watch::poll(request, http, &reader, wait, knows).await?,
         None => reader.current(),
     };
     let served = served(&reading)?;

@@ -41,10 +41,20 @@ pub(super) enum Fault {
     NoFile,
     /// The server has as many watchers as it may have.
     TooManyWatchers,
+    /// The client has as many watchers as it may have.
+    TooManyOfClient,
     /// The client has seen a revision that this server does not know yet.
     Behind,
     /// A request for git cannot be taken.
     Git(Refused),
+    /// The body is larger than any that is looked at.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+    /// The body is of no type that is read here.
+    UnsupportedMediaType,
+    /// There were too many requests of this kind of late.
+    TooManyRequests,
 }
 
 impl From<AnswerError> for Fault {
@@ -80,11 +90,16 @@ impl Fault {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
             | Self::TooManyWatchers
             | Self::Behind => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
+            Self::TooManyOfClient => StatusCode::TOO_MANY_REQUESTS,
             Self::Broken(_) | Self::FileText(_) | Self::Flat(FlatError::ShapeConflict { .. }) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -101,6 +116,7 @@ impl Fault {
             Self::FileText(error) => Some(error.to_string()),
             Self::Answer(error) => Some(error.to_string()),
             Self::TooManyWatchers => Some("too many watchers".to_owned()),
+            Self::TooManyOfClient => Some("too many watchers of this client".to_owned()),
             Self::Behind => Some("this server does not know that revision yet".to_owned()),
             Self::Git(refused) => Some(refused.message().to_owned()),
             Self::Empty => Some("no property source".to_owned()),
@@ -124,8 +140,17 @@ impl Fault {
                 let types = [super::V1_TYPE, super::V2_TYPE].join(", ");
                 response.insert_header(("Accept", types));
             }
-            Self::Answer(_) | Self::TooManyWatchers | Self::Behind | Self::Git(Refused::Busy) => {
+            Self::Answer(_)
+            | Self::TooManyWatchers
+            | Self::TooManyOfClient
+            | Self::TooManyRequests
+            | Self::Behind
+            | Self::Git(Refused::Busy | Refused::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
+            }
+            // What of it is still to come is not read any more.
+            Self::BodyTooLarge | Self::BodyTooSlow => {
+                response.force_close();
             }
             _ => {}
         }

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use super::error::Fault;
-use super::{Http, REVISION_HEADER, negotiate, resolves_placeholders};
+use super::{Http, REVISION_HEADER, negotiate, resolves_placeholders, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::placeholder;
@@ -20,6 +20,9 @@ pub(super) async fn get(
     path: &str,
 ) -> Result<HttpResponse, Fault> {
     let headers = request.headers();
+    if watch::wants_revision(headers) {
+        watch::reader(request, http, caller, query).await?;
+    }
     let (file, etag, content_type, body) = if negotiate::wants_binary(headers)? {
         let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
         let bytes = file.bytes.clone();

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::Fault;
 use super::route::Form;
-use super::{Http, environment, negotiate, resolves_placeholders};
+use super::{Http, environment, negotiate, resolves_placeholders, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::render::flat::{self, Placeholders};
@@ -16,7 +16,7 @@ pub(super) async fn get(
     query: &Query,
     form: Form,
 ) -> Result<HttpResponse, Fault> {
-    let reading = http.store.answer(caller, query).await?.current();
+    let reading = watch::reader(request, http, caller, query).await?.current();
     let served = environment::served(&reading)?;
     let (placeholders, resolved) = match resolves_placeholders(request)? {
         true => (Placeholders::Resolve, "resolved"),

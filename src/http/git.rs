@@ -51,6 +51,8 @@ pub(super) enum Refused {
     Broken,
     /// Too many are at it.
     Busy,
+    /// What was moved last is not durable yet.
+    Unwritable,
     /// Git does not do it.
     Failed,
 }
@@ -64,7 +66,7 @@ impl Refused {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unwritable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -82,6 +84,7 @@ impl Refused {
             Self::TooSlow => "the request takes too long",
             Self::Broken => "the request cannot be read",
             Self::Busy => "too many clones, fetches and pushes at a time: try again",
+            Self::Unwritable => "the repository cannot be written just now: try again",
             Self::Failed => "git does not work on this server",
         }
     }
@@ -90,7 +93,8 @@ impl Refused {
 impl From<PushError> for Fault {
     fn from(error: PushError) -> Self {
         Self::Git(match error {
-            PushError::Busy | PushError::Unwritable => Refused::Busy,
+            PushError::Busy => Refused::Busy,
+            PushError::Unwritable => Refused::Unwritable,
             PushError::BrokenOff => Refused::Broken,
             PushError::Git(_) => {
                 tracing::error!(%error, "a request for a repository failed");
@@ -118,7 +122,7 @@ impl Http {
     }
 
     /// Why this caller may not do it: it gave no token or a wrong one, or none would do.
-    fn forbidden(&self, caller: &Caller) -> Fault {
+    pub(super) fn git_refusal(&self, caller: &Caller) -> Fault {
         let may_read = self.store.may(caller, Action::ReadRepository, Target::Server);
         match may_read && self.push_token.is_none() {
             true => Fault::Git(Refused::Elsewhere),
@@ -140,21 +144,18 @@ pub(super) async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
     http: &Http,
+    caller: &Caller,
     repository: &str,
     asked: Git,
 ) -> Result<HttpResponse, Fault> {
-    let caller = http.git_caller(request);
     let service = match asked {
         Git::Refs => service(request)?,
         Git::UploadPack => Service::UploadPack,
         Git::ReceivePack => Service::ReceivePack,
     };
-    let action = match service {
-        Service::UploadPack => Action::ReadRepository,
-        Service::ReceivePack => Action::Push,
-    };
-    if !http.store.may(&caller, action, Target::Server) {
-        return Err(http.forbidden(&caller));
+    // Who would push is told at the first request, before anything is sent.
+    if service == Service::ReceivePack && !http.store.may(caller, Action::Push, Target::Server) {
+        return Err(http.git_refusal(caller));
     }
     let host = http.hosts.as_ref().and_then(|hosts| hosts.get(repository));
     let host = host.ok_or(Fault::Git(Refused::NoRepository))?;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Http;
 use crate::access::Caller;
 use crate::model::{Label, Query};
+use crate::store::RemoteStatus;
 
 /// The media type of the actuator.
 const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
@@ -69,11 +70,27 @@ fn details(http: &Http) -> Value {
             repository
         })
         .collect();
-    json!({
+    let mut details = json!({
         "source": http.store.source_name(),
         "repositories": repositories,
         "heldBack": http.store.problems().len(),
-    })
+    });
+    let remotes: Vec<Value> = http.store.remotes().iter().map(remote).collect();
+    if !remotes.is_empty() {
+        details["remotes"] = remotes.into();
+    }
+    details
+}
+
+fn remote(status: &RemoteStatus) -> Value {
+    let mut remote = json!({
+        "source": status.name,
+        "lastFetchSeconds": status.fetched_before.map(|age| age.as_secs()),
+    });
+    if let Some(failure) = &status.failure {
+        remote["error"] = failure.as_str().into();
+    }
+    remote
 }
 
 /// Whether the default label is loaded, or can be, or anything else is.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
 use super::route::{self, Route};
-use super::{Http, V1_TYPE, V2_TYPE, negotiate};
+use super::{Http, V1_TYPE, V2_TYPE, negotiate, watch};
 use crate::access::{Action, Target};
 use crate::model::{Query, Revision};
 use crate::render::Representation;
@@ -29,6 +29,7 @@ use crate::store::{Door, Moment};
 const PATH_COUNT_MAX: usize = 4_096;
 /// How long an answer goes out before its door is used again, which tells the store that it is still asked for.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 const REVISION: HeaderName = HeaderName::from_static("headwater-revision");
 
 /// The application with the hot path before it.
@@ -179,7 +180,7 @@ impl<S> HotService<S> {
 
 /// Whether a request may have to wait for its answer.
 fn waits(headers: &HeaderMap) -> bool {
-    headers.contains_key("prefer")
+    headers.contains_key(PREFER) || watch::wants_revision(headers)
 }
 
 /// The representation of the `Accept` headers that nearly every client sends.

@@ -12,12 +12,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::route::Route;
+use super::watch::Watchers;
 use crate::store::Store;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     route: &'static str,
     status: u16,
+}
+
+/// A remote, as the settings name it: there are as many as they have.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RemoteLabels {
+    source: String,
 }
 
 /// The registry of a server and what is counted on the request path.
@@ -29,6 +36,9 @@ pub struct Metrics {
     /// Cached environments answered with 304.
     pub(super) hot_unchanged: Counter,
     watchers: Gauge,
+    wakeups: Gauge<u64, AtomicU64>,
+    fetch_ages: Family<RemoteLabels, Gauge>,
+    fetch_failures: Family<RemoteLabels, Gauge>,
     store: StoreGauges,
 }
 
@@ -55,6 +65,23 @@ impl Default for Metrics {
         };
         let watchers = Gauge::default();
         registry.register("watchers", "Streams and long polls that are open", watchers.clone());
+        let wakeups = Gauge::<u64, AtomicU64>::default();
+        registry.register(
+            "watch_wakeups",
+            "Changes that woke the watchers of an environment on a worker, since start",
+            wakeups.clone(),
+        );
+        let (fetch_ages, fetch_failures) = <(Family<RemoteLabels, Gauge>, Family<_, _>)>::default();
+        registry.register(
+            "source_last_fetch_age_seconds",
+            "Time since the last good fetch of a mirrored remote",
+            fetch_ages.clone(),
+        );
+        registry.register(
+            "source_fetch_failing",
+            "Whether the last fetch of a mirrored remote failed",
+            fetch_failures.clone(),
+        );
         let store = StoreGauges::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
@@ -73,7 +100,17 @@ impl Default for Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        Self { registry, hot_full: hot(200), hot_unchanged: hot(304), requests, watchers, store }
+        Self {
+            registry,
+            hot_full: hot(200),
+            hot_unchanged: hot(304),
+            requests,
+            watchers,
+            wakeups,
+            fetch_ages,
+            fetch_failures,
+            store,
+        }
     }
 }
 
@@ -85,6 +122,7 @@ impl Metrics {
             Some(Route::File(..) | Route::NoFile) => "file",
             Some(Route::Crypto(_)) => "crypto",
             Some(Route::Git(..)) => "git",
+            Some(Route::Monitor) => "monitor",
             Some(Route::Own(_)) => "own",
             None => "none",
         };
@@ -92,9 +130,15 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
-    pub(super) fn response(&self, store: &Store, watcher_count: usize) -> HttpResponse {
+    /// A stream that begins: nobody comes back to count it.
+    pub(super) fn count_stream(&self, route: &'static str) {
+        self.requests.get_or_create(&RequestLabels { route, status: 200 }).inc();
+    }
+
+    pub(super) fn response(&self, store: &Store, watchers: &Watchers) -> HttpResponse {
         self.read(store);
-        self.watchers.set(i64::try_from(watcher_count).unwrap_or(i64::MAX));
+        self.watchers.set(i64::try_from(watchers.count()).unwrap_or(i64::MAX));
+        self.wakeups.set(watchers.wakeup_count());
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => HttpResponse::Ok()
@@ -123,5 +167,13 @@ impl Metrics {
             gauge.set(counter.load(Ordering::Relaxed));
         }
         self.store.parsed.set(store.parsed_count());
+        for remote in store.remotes() {
+            let labels = RemoteLabels { source: remote.name };
+            if let Some(age) = remote.fetched_before {
+                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                self.fetch_ages.get_or_create(&labels).set(age);
+            }
+            self.fetch_failures.get_or_create(&labels).set(remote.failure.is_some().into());
+        }
     }
 }

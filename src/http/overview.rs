@@ -7,6 +7,7 @@ use super::error::Fault;
 use super::route::{self, OWN, Own};
 use super::{Http, parameter};
 use crate::model::Label;
+use crate::push::Hosts;
 use crate::store::HeldBack;
 
 /// The contract; compared with the route table in a test.
@@ -15,14 +16,19 @@ const OPEN_API: &str = include_str!("openapi.json");
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
     let own = OWN.iter().map(|(path, own)| match own {
-        Own::OpenApi | Own::Environments | Own::Problems | Own::Index => format!("{prefix}{path}"),
+        Own::OpenApi | Own::Environments | Own::Problems | Own::Events | Own::Index => {
+            format!("{prefix}{path}")
+        }
         _ => (*path).to_owned(),
     });
+    let names = http.hosts.iter().flat_map(Hosts::names);
+    let repositories = names.map(|name| format!("{prefix}/-/git/{name}.git"));
     HttpResponse::Ok().json(json!({
         "name": "headwater",
         "version": env!("CARGO_PKG_VERSION"),
         "environment": format!("{prefix}/{{application}}/{{profiles}}[/{{label}}]"),
         "links": own.collect::<Vec<_>>(),
+        "repositories": repositories.collect::<Vec<_>>(),
     }))
 }
 
@@ -60,6 +66,7 @@ fn problem(problem: &HeldBack) -> Value {
         "application": &*problem.query.application,
         "profiles": &*problem.query.profiles,
         "label": problem.query.label.name(),
+        "source": &*problem.source,
         "tip": problem.tip.as_str(),
         "served": problem.held.as_ref().map(|held| held.revision.as_str()),
         "since": since.map(|since| since.to_string()),

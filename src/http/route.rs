@@ -31,6 +31,8 @@ pub enum Route {
     Crypto(Crypto),
     /// A repository that is hosted here, by its name without `.git`.
     Git(String, Git),
+    /// R8: somebody says that something was pushed.
+    Monitor,
     /// One of our own resources, or of the actuator's.
     Own(Own),
 }
@@ -89,14 +91,17 @@ pub enum Own {
     Environments,
     /// `/-/problems`
     Problems,
+    /// `/-/events`
+    Events,
 }
 
 /// Our own resources with their paths: those below the prefix, then those beside it.
-pub const OWN: [(&str, Own); 10] = [
+pub const OWN: [(&str, Own); 11] = [
     ("/", Own::Index),
     ("/openapi.json", Own::OpenApi),
     ("/-/environments", Own::Environments),
     ("/-/problems", Own::Problems),
+    ("/-/events", Own::Events),
     ("/livez", Own::Live),
     ("/readyz", Own::Ready),
     ("/metrics", Own::Metrics),
@@ -104,6 +109,16 @@ pub const OWN: [(&str, Own); 10] = [
     ("/actuator/health/liveness", Own::Live),
     ("/actuator/health/readiness", Own::ActuatorReady),
 ];
+
+/// What git asks for, with the name of a repository in it.
+pub const GIT: [(&str, Git); 3] = [
+    ("/-/git/{repository}.git/info/refs", Git::Refs),
+    ("/-/git/{repository}.git/git-upload-pack", Git::UploadPack),
+    ("/-/git/{repository}.git/git-receive-pack", Git::ReceivePack),
+];
+
+/// Where git hosts say that something was pushed; no prefix stands before it.
+const MONITOR: &str = "/monitor";
 
 /// First segments that name no application.
 const RESERVED: [&str; 6] = ["-", "actuator", "encrypt", "decrypt", "key", "monitor"];
@@ -118,7 +133,10 @@ impl Route {
             Self::Crypto(_) => Action::ReadOverview,
             Self::Git(_, Git::ReceivePack) => Action::Push,
             Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
-            Self::Own(Own::Environments | Own::Problems | Own::Metrics) => Action::ReadOverview,
+            Self::Monitor => Action::Notify,
+            Self::Own(Own::Environments | Own::Problems | Own::Events | Own::Metrics) => {
+                Action::ReadOverview
+            }
             Self::Own(_) => Action::ReadHealth,
         }
     }
@@ -127,7 +145,9 @@ impl Route {
     pub fn allows_post(&self) -> bool {
         matches!(
             self,
-            Self::Crypto(Crypto::Post) | Self::Git(_, Git::UploadPack | Git::ReceivePack)
+            Self::Crypto(Crypto::Post)
+                | Self::Git(_, Git::UploadPack | Git::ReceivePack)
+                | Self::Monitor
         )
     }
 }
@@ -155,6 +175,9 @@ pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route,
     let own = |path: &str| OWN.iter().find(|(known, _)| *known == path).map(|(_, own)| *own);
     if let Some(found) = own(&plain).filter(|own| beside_prefix(*own) && !trailing_slash) {
         return Ok(Route::Own(found));
+    }
+    if plain == MONITOR && !trailing_slash {
+        return Ok(Route::Monitor);
     }
     let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
     let Some(segments) = strip(&segments, &prefix) else {
@@ -187,7 +210,7 @@ pub fn label(text: &str) -> Result<Label, Refusal> {
 }
 
 fn beside_prefix(own: Own) -> bool {
-    !matches!(own, Own::Index | Own::OpenApi | Own::Environments | Own::Problems)
+    !matches!(own, Own::Index | Own::OpenApi | Own::Environments | Own::Problems | Own::Events)
 }
 
 fn strip<'a>(segments: &'a [String], prefix: &[&str]) -> Option<&'a [String]> {
@@ -406,6 +429,7 @@ mod tests {
             Ok(Route::NoFile) => "no file".to_owned(),
             Ok(Route::Crypto(crypto)) => format!("{crypto:?}"),
             Ok(Route::Git(repository, asked)) => format!("git {repository} {asked:?}"),
+            Ok(Route::Monitor) => "monitor".to_owned(),
             Ok(Route::Own(own)) => format!("{own:?}"),
             Err(Refusal::Invalid) => "400".to_owned(),
             Err(Refusal::NoHandler) => "404".to_owned(),
@@ -435,8 +459,24 @@ mod tests {
         check("/foo/dev/main/a/b.txt", "file foo dev main a/b.txt");
         check("/foo/dev/plain.txt?", "file foo dev - plain.txt");
         check("/foo/dev/main/", "no file");
+        check("/monitor", "monitor");
+        check("/monitor/", "404");
+        check("/monitor/dev", "404");
         for path in
             ["/foo.yml", "/foo-dev", "/foo-dev.xml", "/foo", "/foo/", "/foo/dev/", "/foo-dev.yml/"]
+        {
+            check(path, "404");
+        }
+    }
+
+    #[test]
+    fn git_asks_under_the_name_of_a_repository() {
+        for (path, asked) in GIT {
+            check(&path.replace("{repository}", "shop"), &format!("git shop {asked:?}"));
+        }
+        check("/-/git/a%2Fb.git/info/refs", "git a/b Refs");
+        for path in
+            ["/-/git/shop/info/refs", "/-/git/shop.git/HEAD", "/-/git/shop.git/objects/info/packs"]
         {
             check(path, "404");
         }
@@ -488,6 +528,8 @@ mod tests {
         assert_eq!(route("/foo/dev", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Own(Own::Index)));
         assert_eq!(route("/cfg/", "/cfg", false), Ok(Route::Own(Own::Index)));
+        assert_eq!(route("/monitor", "/cfg", false), Ok(Route::Monitor));
+        assert_eq!(route("/cfg/monitor", "/cfg", false), Err(Refusal::NoHandler));
         assert_eq!(route("/livez", "/cfg", false), Ok(Route::Own(Own::Live)));
         assert_eq!(route("/cfg/-/problems", "/cfg", false), Ok(Route::Own(Own::Problems)));
         assert_eq!(route("/actuator/health", "/cfg", false), Ok(Route::Own(Own::Health)));

@@ -21,6 +21,11 @@ impl Token {
         Self(sha256(text.trim().as_bytes()))
     }
 
+    /// Whether this is its text.
+    pub(super) fn is(&self, text: &str) -> bool {
+        sha256(text.as_bytes()).ct_eq(&self.0).into()
+    }
+
     /// Whether the headers carry it, exactly once.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
         self.matching(headers).is_some()

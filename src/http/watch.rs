@@ -4,74 +4,44 @@
 //! older one after a newer one, and nothing at all while its own environment stays as it is. A connection pulls; one that
 //! reads slowly gets fewer events, not a longer queue.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod admission;
+mod connection;
+mod environment;
+mod list;
+mod lists;
+mod moves;
+mod wire;
+
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::header::HeaderMap;
+use actix_http::header::{HeaderMap, HeaderName};
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
-use bytes::Bytes;
-use futures_util::stream;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::error::Fault;
-use super::{Http, environment, negotiate};
+use super::route::Refusal;
+use super::socket::Exit;
+use super::{Http, environment as answers, negotiate};
 use crate::access::Caller;
-use crate::model::Query;
-use crate::store::{Gone, Reader, Reading};
+use crate::model::{Digest, Query};
+use crate::store::{AnswerError, Gone, Reader, Reading};
+use list::End;
+use wire::Framing;
+
+pub use admission::{Limits, Network, Watchers};
+pub use lists::Lists;
 
 /// The longest that a long poll waits.
 const WAIT_MAX: Duration = Duration::from_secs(45);
-/// How often a stream with nothing to say shows that it is alive.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The longest revision that may be asked for, in bytes.
+const REVISION_BYTES_MAX: usize = 4 * 1024;
+/// The header that says what a client has seen.
+const MIN_REVISION: HeaderName = HeaderName::from_static("headwater-min-revision");
 /// How long a client that has seen a newer revision than this server is held.
 const BEHIND_MAX: Duration = Duration::from_secs(5);
-/// Between these a client is told to wait before it connects again, in milliseconds.
-const RETRY_MILLISECONDS: std::ops::Range<u64> = 1_000..5_000;
-/// The most watchers that a server has unless it is told otherwise.
-pub const WATCHER_COUNT_MAX: usize = 20_000;
-
-/// Who watches, counted and bounded, and whether the server is closing.
-pub struct Watchers {
-    count: Arc<AtomicUsize>,
-    count_max: usize,
-    closing: watch::Sender<bool>,
-}
-
-impl Watchers {
-    /// At most so many at a time.
-    pub fn new(count_max: usize) -> Self {
-        Self { count: Arc::default(), count_max, closing: watch::Sender::new(false) }
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Ends every stream and long poll, so that clients move to another server at once.
-    pub fn close(&self) {
-        self.closing.send_replace(true);
-    }
-
-    fn enter(&self) -> Result<Watching, Fault> {
-        let watching = Watching(Arc::clone(&self.count));
-        match self.count.fetch_add(1, Ordering::Relaxed) < self.count_max {
-            true => Ok(watching),
-            false => Err(Fault::TooManyWatchers),
-        }
-    }
-}
-
-/// One watcher; it is counted for as long as this is held.
-struct Watching(Arc<AtomicUsize>);
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// How long `Prefer: wait=<seconds>` asks to wait, as far as that is granted.
 pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
@@ -90,111 +60,146 @@ pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
 /// Waits until what is there is not what the client knows, the time is up or the server closes; then there is a reading to
 /// answer with.
 pub(super) async fn poll(
+    request: &HttpRequest,
     http: &Http,
-    reader: &mut Reader,
+    reader: &Reader,
     limit: Duration,
     is_known: impl Fn(&Reading) -> bool,
 ) -> Result<Reading, Fault> {
-    let _watching = http.watchers.enter()?;
-    let mut closing = http.watchers.closing.subscribe();
+    let _watching = (http.watchers.enter(request.headers(), peer(request))?, reader.watched());
+    let list = lists(request).environment(reader);
     let until = Instant::now() + limit;
     loop {
+        let mut changed = std::pin::pin!(list.changed().notified());
+        // Listened to before it is looked: what changes between is not missed.
+        changed.as_mut().enable();
         let reading = reader.current();
-        if !is_known(&reading) {
-            return Ok(reading);
+        match list.end() {
+            Some(End::Gone) => return Err(Fault::UnknownLabel),
+            Some(End::Closing) => return Ok(reading),
+            None if !is_known(&reading) => return Ok(reading),
+            None => {}
         }
         tokio::select! {
-            changed = reader.changed() => changed.map_err(|Gone| Fault::UnknownLabel)?,
+            () = changed => {}
             () = sleep_until(until) => return Ok(reader.current()),
-            _ = closing.wait_for(|closing| *closing) => return Ok(reader.current()),
         }
     }
 }
 
-/// The stream: the present environment at once, unless the client has it, then every other one.
+/// The stream: the present environment at once, unless the client has it, then every other one. Gives an answer only where
+/// there is no stream.
 pub(super) async fn stream(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
 ) -> Result<HttpResponse, Fault> {
-    let watching = http.watchers.enter()?;
-    let mut reader = http.store.answer(caller, query).await?;
+    let watching = http.watchers.enter(request.headers(), peer(request))?;
+    let mut reader = reader(request, http, caller, query).await?;
     let last = last_event(request.headers());
     if let Some((revision, _)) = &last {
-        timeout(BEHIND_MAX, reader.known(revision))
-            .await
-            .map_err(|_| Fault::Behind)?
-            .map_err(|Gone| Fault::UnknownLabel)?;
+        known(&mut reader, revision).await?;
     }
-    environment::served(&reader.current())?;
-    let stream = Stream {
-        reader,
-        told: last.map(|(_, digest)| digest),
-        opening: true,
-        closing: http.watchers.closing.subscribe(),
-        _watching: watching,
+    answers::served(&reader.current())?;
+    let list = lists(request).environment(&reader);
+    list.subject().look();
+    let told = last.and_then(|(_, digest)| digest);
+    let framing = Framing::of(request.version());
+    let watching = (watching, reader.watched());
+    drop(reader);
+    http.metrics.count_stream("environment");
+    match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
+}
+
+/// The moves of all labels, from the newest on or from where the client was.
+pub(super) async fn moves(request: &HttpRequest, http: &Http) -> Result<HttpResponse, Fault> {
+    if request.method() == Method::HEAD {
+        return Ok(HttpResponse::Ok().content_type(negotiate::EVENT_STREAM).finish());
+    }
+    let watching = http.watchers.enter(request.headers(), peer(request))?;
+    let told = request.headers().get("last-event-id").map_or_else(
+        || http.store.moves.newest(),
+        // Whatever else a client says that it has seen, it has not seen it here.
+        |id| id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or_default(),
+    );
+    let list = lists(request).moves();
+    let framing = Framing::of(request.version());
+    http.metrics.count_stream("own");
+    match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
+}
+
+/// A reader of an answer that is not older than the revision that the request names, if it names one: for that this waits.
+pub(super) async fn reader(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+) -> Result<Reader, Fault> {
+    let Some(revision) = min_revision(request.headers())? else {
+        return Ok(http.store.answer(caller, query).await?);
     };
-    Ok(HttpResponse::Ok()
-        .content_type(negotiate::EVENT_STREAM)
-        .insert_header(("Cache-Control", "no-cache"))
-        .insert_header(("X-Accel-Buffering", "no"))
-        .insert_header(("Vary", "Accept"))
-        .streaming(stream::unfold(Some(stream), |stream| async {
-            let mut stream = stream?;
-            let (bytes, goes_on) = stream.next().await?;
-            Some((Ok::<_, actix_web::Error>(bytes), goes_on.then_some(stream)))
-        })))
+    let mut reader = match http.store.answer(caller, query).await {
+        // Whoever has seen a revision of a label that is unknown here has seen something newer.
+        Err(AnswerError::UnknownLabel(_)) => return Err(Fault::Behind),
+        reader => reader?,
+    };
+    if request.method() != Method::HEAD {
+        known(&mut reader, revision).await?;
+    } else if !reader.knows(revision).await {
+        return Err(Fault::Behind);
+    }
+    Ok(reader)
+}
+
+/// Whether a request wants nothing older than a revision.
+pub(super) fn wants_revision(headers: &HeaderMap) -> bool {
+    headers.contains_key(MIN_REVISION)
+}
+
+fn min_revision(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut values = headers.get_all(MIN_REVISION);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let revision = value.to_str().ok().filter(|text| is_revision(text));
+            revision.map(Some).ok_or(Fault::Refused(Refusal::Invalid))
+        }
+        _ => Err(Fault::Refused(Refusal::Invalid)),
+    }
+}
+
+/// Ids, joined by commas where there are several sources.
+fn is_revision(text: &str) -> bool {
+    let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= REVISION_BYTES_MAX && text.split(',').all(is_id)
+}
+
+/// Waits until this server has had a revision.
+async fn known(reader: &mut Reader, revision: &str) -> Result<(), Fault> {
+    let known = timeout(BEHIND_MAX, reader.known(revision)).await;
+    known.map_err(|_| Fault::Behind)?.map_err(|Gone| Fault::UnknownLabel)
 }
 
 /// The revision and the digest of `Last-Event-ID`.
-fn last_event(headers: &HeaderMap) -> Option<(String, String)> {
+fn last_event(headers: &HeaderMap) -> Option<(String, Option<Digest>)> {
     let id = headers.get("last-event-id")?.to_str().ok()?;
     let (revision, digest) = id.rsplit_once('.')?;
-    Some((revision.to_owned(), digest.to_owned()))
+    Some((revision.to_owned(), Digest::parse(digest)))
 }
 
-struct Stream {
-    reader: Reader,
-    /// The digest of what the client was told last.
-    told: Option<String>,
-    opening: bool,
-    closing: watch::Receiver<bool>,
-    _watching: Watching,
+fn peer(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|address| address.ip())
 }
 
-impl Stream {
-    /// What goes on the wire next, and whether anything comes after it; `None` when the server closes.
-    async fn next(&mut self) -> Option<(Bytes, bool)> {
-        if std::mem::take(&mut self.opening) {
-            let retry = format!("retry: {}\n\n", fastrand::u64(RETRY_MILLISECONDS));
-            return Some((retry.into(), true));
-        }
-        loop {
-            if let Some(event) = self.news() {
-                return Some((event, true));
-            }
-            tokio::select! {
-                changed = self.reader.changed() => if changed.is_err() {
-                    return Some((Bytes::from_static(b"event: gone\ndata:\n\n"), false));
-                },
-                () = sleep(HEARTBEAT) => return Some((Bytes::from_static(b":\n\n"), true)),
-                _ = self.closing.wait_for(|closing| *closing) => return None,
-            }
-        }
-    }
+fn lists(request: &HttpRequest) -> Rc<Lists> {
+    let lists = request.app_data::<Rc<Lists>>();
+    Rc::clone(lists.expect("every worker's application has its lists"))
+}
 
-    /// The event for the present environment, unless the client was told of it.
-    fn news(&mut self) -> Option<Bytes> {
-        let reading = self.reader.current();
-        let served = reading.answer.served()?;
-        let digest = served.digest.to_string();
-        if self.told.as_ref() == Some(&digest) {
-            return None;
-        }
-        self.told = Some(digest);
-        Some(served.event(&reading.revision))
-    }
+fn exit(request: &HttpRequest) -> Exit {
+    let exit = request.conn_data::<Exit>();
+    exit.expect("every connection has its way out").clone()
 }
 
 #[cfg(test)]
@@ -208,6 +213,17 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(prefer));
         assert_eq!(wait(&headers), expected.map(Duration::from_secs), "{prefer}");
+    }
+
+    #[test]
+    fn a_revision_is_a_list_of_ids() {
+        for revision in ["0123456789abcdef0123456789abcdef01234567", "4f3a", "ab,cd", "7"] {
+            assert!(is_revision(revision), "{revision}");
+        }
+        let long = "a".repeat(REVISION_BYTES_MAX + 1);
+        for text in ["", ",", "ab,", "a b", "main~1", "refs/heads/main", "\u{e4}", &long] {
+            assert!(!is_revision(text), "{text}");
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 use super::{Permission, Service, Terms};
 
@@ -15,12 +17,15 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const PROCESSOR_SECONDS_MAX: u64 = 300;
 /// The memory that one process of git may map, in bytes; packs are mapped.
 const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// How long git may take to clean up when it is told to end.
+const CLEAN_UP_MAX: Duration = Duration::from_secs(5);
 /// What a file may be larger than the largest pack, in bytes.
 const FILE_BYTES_SLACK: u64 = 64 * 1024 * 1024;
 
 /// How git is run for the repositories of this server.
 pub(super) struct Git {
     hooks: PathBuf,
+    program: PathBuf,
     search: OsString,
     configuration: Vec<String>,
     file_bytes_max: u64,
@@ -54,9 +59,11 @@ impl Git {
             "core.fsmonitor=false".to_owned(),
             "gc.auto=0".to_owned(),
         ];
+        let search = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         Self {
             hooks,
-            search: std::env::var_os("PATH").unwrap_or_else(|| PATH.into()),
+            program: program(&search),
+            search,
             configuration,
             file_bytes_max: terms.pack_bytes_max.saturating_add(FILE_BYTES_SLACK),
         }
@@ -73,7 +80,7 @@ impl Git {
     }
 
     fn command(&self, service: Service, arguments: &[&str], repository: &Path) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         clean(command.as_std_mut(), &self.search, repository);
         let mut hooks = OsString::from("core.hooksPath=");
         hooks.push(&self.hooks);
@@ -111,6 +118,16 @@ impl Git {
     }
 }
 
+/// Where git is. A program that is named by its path is started without a copy of this process, which takes the longer the
+/// more is in memory; one that is not found keeps its bare name, and the start says what is wrong.
+fn program(search: &OsString) -> PathBuf {
+    let found = std::env::split_paths(search).map(|directory| directory.join("git"));
+    found
+        .into_iter()
+        .find(|path| path.is_absolute() && path.is_file())
+        .unwrap_or_else(|| "git".into())
+}
+
 /// Nothing of our own environment, nobody's configuration, and no doubt about whose repository it is.
 pub(super) fn clean(command: &mut std::process::Command, search: &OsString, repository: &Path) {
     let mut safe = OsString::from("safe.directory=");
@@ -136,9 +153,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Asks all of them to end, so that they clean up.
-    pub(super) fn ask_to_end(&self) {
+    /// Asks all of them to end, so that they clean up, and sees to it that they have ended.
+    pub(super) async fn end(&mut self) {
         self.signal(Signal::TERM);
+        if timeout(CLEAN_UP_MAX, self.child.wait()).await.is_err() {
+            self.signal(Signal::KILL);
+            // What cannot be waited for has been waited for.
+            let _ = self.child.wait().await;
+        }
     }
 
     fn signal(&self, signal: Signal) {

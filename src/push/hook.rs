@@ -3,13 +3,15 @@
 
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What git calls it.
 const NAME: &str = "pre-receive";
+/// The directory that git looks for it in, below the data directory.
+const HOOKS: &str = "hooks";
 /// The variable with the key of this push.
 pub(super) const KEY: &str = "HEADWATER_PUSH_KEY";
 /// Where git says that it keeps what arrived.
@@ -68,13 +70,15 @@ fn ask() -> std::io::Result<ExitCode> {
 /// Makes the directory that git looks for hooks in, with nothing but this one in it. Without a program it is this one.
 pub(super) fn install(data: &Path, program: Option<&Path>) -> std::io::Result<PathBuf> {
     let program = program.map_or_else(std::env::current_exe, |program| Ok(program.to_owned()))?;
-    let hooks = data.join("hooks");
-    match fs::remove_dir_all(&hooks) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let hooks = data.join(HOOKS);
+    let set_mode = |mode| fs::set_permissions(&hooks, PermissionsExt::from_mode(mode));
+    if hooks.exists() {
+        // Of the server before, which closed it.
+        set_mode(0o700)?;
+        fs::remove_dir_all(&hooks)?;
     }
     DirBuilder::new().mode(0o700).create(&hooks)?;
     symlink(program, hooks.join(NAME))?;
-    fs::set_permissions(&hooks, std::os::unix::fs::PermissionsExt::from_mode(0o500))?;
+    set_mode(0o500)?;
     Ok(hooks)
 }

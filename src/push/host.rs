@@ -1,7 +1,7 @@
 //! One hosted repository: what it advertises, and the exchanges with git on it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
@@ -9,7 +9,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::advertisement;
 use super::command::{Git, Running};
 use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
 use super::session::{self, Sessions};
@@ -46,8 +45,8 @@ pub struct Host {
     pub(super) moving: Arc<RwLock<()>>,
     /// References that moved and could not be made durable.
     pub(super) unsynced: Mutex<Vec<String>>,
-    /// What git can do with a push, once it was asked.
-    pub(super) capabilities: OnceLock<Bytes>,
+    /// What is offered to those who push, until a reference moves: each push begins with asking for it.
+    pub(super) offered: Mutex<Option<Bytes>>,
 }
 
 impl Host {
@@ -61,16 +60,14 @@ impl Host {
         protocol: Option<String>,
     ) -> Result<Bytes, PushError> {
         let _permit = self.permit(&self.fetches)?;
-        if service == Service::ReceivePack
-            && let Some(capabilities) = self.capabilities.get()
-        {
-            self.check_durable()?;
-            return Ok(advertisement::compose(&self.source.all_published(), capabilities));
-        }
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
             let _still = host.moving.read().await;
             host.check_durable()?;
+            let known = lock(&host.offered).clone();
+            if let Some(known) = known.filter(|_| service == Service::ReceivePack) {
+                return Ok(known);
+            }
             let mut command = host.git.advertise(service, &host.path);
             set_protocol(&mut command, protocol.as_deref());
             let mut git = host.git.start(command).map_err(|error| no_git(&error))?;
@@ -78,11 +75,8 @@ impl Host {
             let listed = listed(&mut git).await?;
             match git.child.wait().await {
                 Ok(status) if status.success() => {
-                    if service == Service::ReceivePack
-                        && let Some(found) = advertisement::capabilities(&listed)
-                    {
-                        // Another one that was asked at the same time said the same.
-                        let _ = host.capabilities.set(Bytes::copy_from_slice(found));
+                    if service == Service::ReceivePack {
+                        *lock(&host.offered) = Some(listed.clone());
                     }
                     Ok(listed)
                 }
@@ -127,6 +121,8 @@ impl Host {
             let _permit = permit;
             let command = host.git.serve(Service::ReceivePack, &host.path);
             session::run(&host, command, who, ends).await;
+            // The next one need not wait for it.
+            let _ = host.advertise(Service::ReceivePack, None).await;
         });
         Ok(exchange)
     }
@@ -215,6 +211,7 @@ impl Host {
         references: Vec<String>,
         actor: &Actor,
     ) -> Result<Vec<crate::source::git::MovedReference>, PushError> {
+        *lock(&self.offered) = None;
         let host = Arc::clone(self);
         let names = references.clone();
         let published = self.runtime.spawn_blocking(move || {
@@ -235,7 +232,10 @@ impl Host {
                 Ok(moved)
             }
             Err(error) => {
-                lock(&self.unsynced).extend(references);
+                let mut unsynced = lock(&self.unsynced);
+                unsynced.extend(references);
+                unsynced.sort();
+                unsynced.dedup();
                 Err(error)
             }
         }

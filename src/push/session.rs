@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::process::Command;
+use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, mpsc};
 use tokio::time::timeout;
 
@@ -22,8 +22,10 @@ use crate::sync::lock;
 
 /// The longest report that is held back, in bytes.
 const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long git may take to clean up after a push that broke off.
-const CLEAN_UP_MAX: Duration = Duration::from_secs(5);
+/// How long git may take to end after it has closed its output.
+const END_MAX: Duration = Duration::from_secs(5);
+/// How long somebody who pushes may take to read the next line.
+const LISTENING_MAX: Duration = Duration::from_secs(5);
 /// How many references are named to the person who pushed.
 const NAMED_COUNT_MAX: usize = 5;
 /// How much of a commit id is shown.
@@ -101,54 +103,75 @@ async fn receive(
     output: &Output,
 ) -> Option<Vec<Bytes>> {
     let stdin = git.child.stdin.take().expect("standard input is a pipe");
-    let mut stdout = git.child.stdout.take().expect("standard output is a pipe");
-    let answering = async {
-        let mut frames = Frames::default();
-        let (mut report, mut report_bytes) = (Vec::new(), 0);
-        loop {
-            let piece = exchange::read(&mut stdout).await.ok()?;
-            if piece.is_empty() {
-                return frames.is_empty().then_some(report);
-            }
-            frames.extend(&piece);
-            while let Some(frame) = frames.next().ok()? {
-                match frame {
-                    // Nobody may be there to read it.
-                    Frame::Progress(frame) => drop(output.send(Ok(frame)).await),
-                    Frame::Report(frame) => {
-                        report_bytes += frame.len();
-                        if report_bytes > REPORT_BYTES_MAX {
-                            return None;
-                        }
-                        report.push(frame);
+    let stdout = git.child.stdout.take().expect("standard output is a pipe");
+    let report = timeout(EXCHANGE_MAX, converse(stdin, stdout, input, output)).await;
+    let report = report.unwrap_or(None);
+    if report.is_none() {
+        git.end().await;
+        return None;
+    }
+    // It has closed its output, and ends well even when the hook refuses.
+    match timeout(END_MAX, git.child.wait()).await {
+        Ok(Ok(status)) if status.success() => report,
+        Ok(_) => None,
+        Err(_) => {
+            git.end().await;
+            None
+        }
+    }
+}
+
+/// Both directions at once. Nothing if the request broke off, or what git says is not framed.
+async fn converse(
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    input: mpsc::Receiver<exchange::Input>,
+    output: &Output,
+) -> Option<Vec<Bytes>> {
+    let answering = answer(stdout, output);
+    let feeding = exchange::feed(stdin, Bytes::new(), input);
+    tokio::pin!(answering, feeding);
+    tokio::select! {
+        fed = &mut feeding => match fed {
+            Fed::Whole => answering.await,
+            Fed::BrokenOff => None,
+        },
+        // Git has ended; the rest of the request is read all the same, or the client would not read the answer.
+        report = &mut answering => match feeding.await {
+            Fed::Whole => report,
+            Fed::BrokenOff => None,
+        },
+    }
+}
+
+/// Sends progress on and gathers the report.
+async fn answer(mut stdout: ChildStdout, output: &Output) -> Option<Vec<Bytes>> {
+    let mut frames = Frames::default();
+    let (mut report, mut report_bytes) = (Vec::new(), 0);
+    let mut is_heard = true;
+    loop {
+        let piece = exchange::read(&mut stdout).await.ok()?;
+        if piece.is_empty() {
+            return frames.is_empty().then_some(report);
+        }
+        frames.extend(&piece);
+        while let Some(frame) = frames.next().ok()? {
+            match frame {
+                // One who does not read must not keep the next one from pushing.
+                Frame::Progress(frame) if is_heard => {
+                    let sent = timeout(LISTENING_MAX, output.send(Ok(frame))).await;
+                    is_heard = matches!(sent, Ok(Ok(())));
+                }
+                Frame::Progress(_) => {}
+                Frame::Report(frame) => {
+                    report_bytes += frame.len();
+                    if report_bytes > REPORT_BYTES_MAX {
+                        return None;
                     }
+                    report.push(frame);
                 }
             }
         }
-    };
-    let receiving = async {
-        tokio::pin!(answering);
-        let feeding = exchange::feed(stdin, Bytes::new(), input);
-        tokio::pin!(feeding);
-        let fed = tokio::select! {
-            fed = &mut feeding => fed,
-            // Git has ended; the rest of the request is read all the same.
-            report = &mut answering => return (feeding.await == Fed::Whole).then_some(report?),
-        };
-        match fed {
-            Fed::Whole => answering.await,
-            Fed::BrokenOff => {
-                git.ask_to_end();
-                let _ = timeout(CLEAN_UP_MAX, answering).await;
-                None
-            }
-        }
-    };
-    let report = timeout(EXCHANGE_MAX, receiving).await.unwrap_or(None);
-    match timeout(CLEAN_UP_MAX, git.child.wait()).await {
-        // One that is told to fail by the hook ends well, with a report that says so.
-        Ok(Ok(status)) if status.success() => report,
-        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::session::{Accepted, Session};
 use super::updates::{self, Question, Update};
-use super::{Host, Permission};
+use super::{Host, Permission, PushError};
 use crate::check::{self, InUse, Manner, Report, Terms};
 use crate::model::{Label, Query};
 use crate::snapshot::Snapshot;
@@ -66,6 +66,7 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
         host.source.published(reference)
     });
     if let Some(refusal) = refusal {
+        tracing::info!(repository = host.name, who = session.who.as_deref(), "push refused");
         return Verdict::refused(&refusal);
     }
     let references = question.updates.iter().map(|update| update.reference.clone()).collect();
@@ -79,6 +80,7 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
         Err(line) => return Verdict::refused(&line),
     };
     if findings.has_problems && host.terms.manner == Manner::Refuse {
+        tracing::info!(repository = host.name, who = session.who.as_deref(), "push refused");
         return Verdict { decision: Decision::Refused, lines: findings.lines };
     }
     if findings.has_problems {
@@ -100,13 +102,14 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
     Verdict { decision: Decision::Accepted, lines: findings.lines }
 }
 
-/// Tries again what could not be made durable before.
-async fn catch_up(host: &Arc<Host>) -> Result<(), super::PushError> {
-    let unsynced = std::mem::take(&mut *lock(&host.unsynced));
-    match unsynced.is_empty() {
-        true => Ok(()),
-        false => host.publish(unsynced, &Actor::Push(None)).await.map(|_| ()),
+/// Tries again what could not be made durable before. Until it is, nothing is listed.
+async fn catch_up(host: &Arc<Host>) -> Result<(), PushError> {
+    let unsynced = lock(&host.unsynced).clone();
+    if !unsynced.is_empty() {
+        host.publish(unsynced, &Actor::Push(None)).await?;
+        lock(&host.unsynced).clear();
     }
+    Ok(())
 }
 
 async fn sync(host: &Arc<Host>) -> Result<(), ()> {
@@ -180,6 +183,10 @@ impl Look {
         new: &str,
         findings: &mut Findings,
     ) -> Result<(), Box<dyn std::error::Error>> {
+        // An old commit under a new name brings nothing.
+        if old.is_none() && self.host.source.leads_to(new)? {
+            return Ok(());
+        }
         let head = self.host.source.head_branch().unwrap_or_default();
         let base = match old {
             Some(old) => Some(old.to_owned()),

@@ -1,10 +1,10 @@
 //! Whether a change can matter to what was resolved before it: the paths that differ beside the paths that were asked for.
 
 use super::Asked;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Layout, Snapshot};
 use crate::tree::{Changes, TreeError};
 
-/// What differs between two snapshots of a label.
+/// What differs between two snapshots of a source.
 pub enum Differences {
     /// Other members, or otherwise composed: anything may be another one now.
     Everything,
@@ -21,7 +21,7 @@ impl Differences {
         let alike = old.members.len() == new.members.len()
             && old.members.iter().zip(&new.members).all(|(old, new)| {
                 old.group == new.group
-                    && old.label == new.label
+                    && (old.label == new.label || !depends_on_label(&new.layout))
                     && old.overlays == new.overlays
                     && old.layout == new.layout
             });
@@ -43,6 +43,11 @@ impl Differences {
             }
         }
     }
+}
+
+/// Whether files are looked for elsewhere under another label.
+fn depends_on_label(layout: &Layout) -> bool {
+    layout.search_paths.iter().any(|path| path.contains("{label}"))
 }
 
 /// Whether a difference between two trees can change what was resolved from one of them.

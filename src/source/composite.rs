@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::model::{Label, Revision};
 use crate::snapshot::{Member, Snapshot};
-use crate::source::{BoxFuture, Outage, Source, SourceError};
+use crate::source::{BoxFuture, Outage, RemoteStatus, Source, SourceError};
 use crate::sync::lock;
 
 /// For how many labels the parts are remembered.
@@ -109,8 +109,16 @@ impl Source for Composite {
     }
 
     fn outage(&self) -> Option<Outage> {
-        let outages = self.sources.iter().filter_map(|part| part.outage.borrow().clone());
-        outages.min_by_key(|outage| outage.since)
+        let of = |part: &Part| part.outage.borrow().clone().or_else(|| part.source.outage());
+        self.sources.iter().filter_map(of).min_by_key(|outage| outage.since)
+    }
+
+    fn remotes(&self) -> Vec<RemoteStatus> {
+        self.sources.iter().flat_map(|part| part.source.remotes()).collect()
+    }
+
+    fn look_again(&self) {
+        self.sources.iter().for_each(|part| part.source.look_again());
     }
 
     fn load<'a>(

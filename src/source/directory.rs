@@ -118,6 +118,10 @@ impl Source for DirectorySource {
         Box::pin(blocking(self.name(), move || inner.load(&label)))
     }
 
+    fn look_again(&self) {
+        self.inner.hints.touch();
+    }
+
     fn changed<'a>(
         &'a self,
         _label: &'a Label,
@@ -187,6 +191,7 @@ impl Inner {
             tree,
             history: None,
             made_seconds: None,
+            commit: None,
         }]))
     }
 

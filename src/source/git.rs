@@ -3,6 +3,7 @@
 //! A label is the name of a branch or a tag, or a full commit id that one of those leads to. That a branch moved is
 //! noticed by watching the references; other ways in (a push to this server, a mirror) move the same references.
 
+pub(crate) mod copy;
 mod history;
 mod incoming;
 mod label;
@@ -27,7 +28,7 @@ use self::published::Published;
 use self::reach::Reach;
 use self::refs::References;
 use crate::model::{Label, Revision};
-use crate::snapshot::{Layout, Member, Snapshot};
+use crate::snapshot::{Commit, Layout, Member, Snapshot};
 use crate::source::hints::Hints;
 use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
 use crate::tree::Shelf;
@@ -118,11 +119,16 @@ impl GitSource {
         published.id(reference).map(|id| id.to_string())
     }
 
-    /// All that a hosted repository has published: full names of references, in order, with their full object ids.
-    pub fn all_published(&self) -> Vec<(String, String)> {
-        let Lookup::Published(published) = &self.inner.lookup else { return Vec::new() };
-        let text = |(name, id): (Box<str>, git2::Oid)| (name.into(), id.to_string());
-        published.all().into_iter().map(text).collect()
+    /// Whether a branch or a tag leads to a commit, given by its full id. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn leads_to(&self, commit: &str) -> Result<bool, SourceError> {
+        match self.inner.resolve(&Label::Named(commit.into())) {
+            Ok(_) => Ok(true),
+            Err(SourceError::UnknownLabel(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes over from the repository what these references stand for now; they have to be durable. Gives those that
@@ -161,6 +167,10 @@ impl Source for GitSource {
         let (inner, label, previous) =
             (Arc::clone(&self.inner), label.clone(), previous.map(Arc::clone));
         Box::pin(blocking(self.name(), move || inner.load(&label, previous.as_deref())))
+    }
+
+    fn look_again(&self) {
+        self.inner.hints.touch();
     }
 
     fn changed<'a>(
@@ -240,9 +250,9 @@ impl Inner {
     }
 
     fn member(&self, found: &Resolved) -> Result<Member, git2::Error> {
-        let (tree, made_seconds) = self.pool.with(|repository| {
+        let (tree, made_seconds, commit) = self.pool.with(|repository| {
             let commit = repository.find_commit(found.commit)?;
-            Ok((commit.tree_id(), commit.time().seconds()))
+            Ok((commit.tree_id(), commit.time().seconds(), describe(&commit)))
         })?;
         Ok(Member {
             group: 0,
@@ -259,6 +269,7 @@ impl Inner {
                 }) as Arc<_>
             }),
             made_seconds: Some(made_seconds),
+            commit: Some(Arc::new(commit)),
         })
     }
 
@@ -308,6 +319,12 @@ impl Inner {
     fn unavailable(&self, error: &git2::Error) -> SourceError {
         incoming::unavailable(self.name(), error)
     }
+}
+
+fn describe(commit: &git2::Commit<'_>) -> Commit {
+    let text = String::from_utf8_lossy;
+    let subject = commit.message_bytes().split(|byte| *byte == b'\n').find(|line| !line.is_empty());
+    Commit::new(&text(commit.author().name_bytes()), &text(subject.unwrap_or_default()))
 }
 
 /// Whether a directory is a repository by itself, bare or with a `.git`.

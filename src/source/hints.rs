@@ -63,6 +63,11 @@ impl Hints {
         self.generation.subscribe()
     }
 
+    /// A hint from elsewhere: whoever waits looks again.
+    pub(super) fn touch(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
     /// The present generation; `None` while there is no watcher that would move it.
     pub(super) fn generation(&self) -> Option<u64> {
         let blind = self.blind.load(Ordering::Relaxed);

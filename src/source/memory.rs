@@ -182,6 +182,7 @@ impl MemorySource {
             overlays: Vec::new(),
             tree: found.commit.tree(&self.shelf),
             made_seconds: Some(found.commit.seconds),
+            commit: None,
             history: found.is_branch.then(|| {
                 Arc::new(Past { shelf: Arc::clone(&self.shelf), tip: found.commit }) as Arc<_>
             }),

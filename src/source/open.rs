@@ -7,6 +7,11 @@ use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
 use crate::source::git::{self, GitOptions, GitSource, Incoming};
+use crate::source::mirror::Remote;
+
+/// Why an address with placeholders is refused.
+pub(super) const PLACEHOLDERS: &str =
+    "placeholders in the address of a source are not supported: put them into its search paths";
 
 /// Why a source cannot be opened. For the operator: it names the configured path.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,17 @@ pub enum OpenError {
         "sources of the kind {0} are not supported yet by this version: give a path to a git repository or a directory"
     )]
     Unsupported(&'static str),
+    /// A remote is copied in the background, which only a server does.
+    #[error(
+        "a repository elsewhere is mirrored by `headwater serve`: give this command a clone of it"
+    )]
+    NeedsServer,
+    /// What is to open a remote cannot be used.
+    #[error("what opens the source cannot be used: {problem}")]
+    Access {
+        /// What is wrong with it, without any of it.
+        problem: String,
+    },
     /// The text is no address of a source.
     #[error("{reason}")]
     Malformed {
@@ -143,7 +159,7 @@ fn layout(uri: &str, style: Style, options: &OpenOptions) -> Arc<Layout> {
 }
 
 /// The address without the slashes at its end, but not less than the root.
-fn base_of(uri: &str) -> &str {
+pub(super) fn base_of(uri: &str) -> &str {
     match uri.trim_end_matches('/') {
         "" => uri,
         base => base,
@@ -154,14 +170,15 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
     if uri.trim().is_empty() {
         return Err(malformed("the address of the source is empty"));
     }
-    if ["{application}", "{profile}", "{label}"].iter().any(|placeholder| uri.contains(placeholder))
-    {
-        return Err(malformed(
-            "placeholders in the address of a source are not supported: put them into its search paths",
-        ));
+    if has_placeholder(uri) {
+        return Err(malformed(PLACEHOLDERS));
     }
     if let Some(rest) = uri.strip_prefix("file:") {
         return file_path(rest);
+    }
+    if Remote::is_meant(uri) {
+        Remote::parse(uri)?;
+        return Err(OpenError::NeedsServer);
     }
     match unsupported(uri) {
         Some(kind) => Err(OpenError::Unsupported(kind)),
@@ -169,30 +186,17 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
     }
 }
 
+/// Whether a request would choose what is opened.
+pub(super) fn has_placeholder(uri: &str) -> bool {
+    ["{application}", "{profile}", "{label}"].iter().any(|placeholder| uri.contains(placeholder))
+}
+
 fn unsupported(uri: &str) -> Option<&'static str> {
-    const KINDS: [(&str, &str); 6] = [
-        ("etcd:", "etcd:"),
-        ("http:", "http:"),
-        ("https:", "https:"),
-        ("ssh:", "ssh:"),
-        ("git:", "git:"),
-        ("ftp:", "ftp:"),
-    ];
-    let known = KINDS.iter().find(|(prefix, _)| uri.starts_with(prefix)).map(|(_, kind)| *kind);
-    let before_slash = uri.split('/').next().unwrap_or(uri);
-    // `git@host:path` as git writes it, and any other scheme.
-    let other = if before_slash.contains('@') && before_slash.contains(':') {
-        Some("user@host:path")
-    } else if uri.contains("://") {
-        Some("scheme://")
-    } else {
-        None
-    };
-    known.or(other)
+    uri.starts_with("etcd:").then_some("etcd:")
 }
 
 /// The path of a `file:` URI: `file:relative`, `file:/absolute` or `file:///absolute`.
-fn file_path(rest: &str) -> Result<PathBuf, OpenError> {
+pub(super) fn file_path(rest: &str) -> Result<PathBuf, OpenError> {
     let path = match rest.strip_prefix("//") {
         Some(after) => {
             let host_end = after.find('/').ok_or(malformed("a file: URI needs a path"))?;
@@ -262,20 +266,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_come_is_refused_by_name_and_without_its_password() {
-        for uri in [
-            "etcd://host:2379/prefix",
-            "https://user:hunter2@host/repo.git",
-            "http://host",
-            "ssh://-oProxyCommand=x",
-            "git@host:org/repo.git",
-            "ext::sh -c x://",
-        ] {
-            check(uri, Err("not supported yet"));
-            let error = path_of(uri).expect_err("refused").to_string();
-            assert!(!error.contains("hunter2"), "{error}");
-        }
+    fn what_is_to_come_is_refused_by_name() {
+        check("etcd://host:2379/prefix", Err("not supported yet"));
         check("/srv/{application}", Err("placeholders"));
+    }
+
+    #[test]
+    fn a_remote_needs_a_server_and_is_never_a_path() {
+        check("https://host/repo.git", Err("mirrored by `headwater serve`"));
+        check("git@host:org/repo.git", Err("mirrored by `headwater serve`"));
+        check("ssh://-oProxyCommand=x/y", Err("no host"));
+        check("ext::sh -c x://", Err("a program for git to run"));
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(super) struct MemberAnswer {
     pub(super) sources: Vec<crate::model::PropertySource>,
     /// Set while the member serves something older than its newest revision.
     pub(super) held: Option<Held>,
+    /// Set while it has nothing good to serve at all.
+    pub(super) broken: Option<Problem>,
 }
 
 /// Why and since when something older than the newest revision is served.
@@ -95,6 +97,15 @@ impl Answer {
     /// What is held back, by member.
     pub fn held(&self) -> impl Iterator<Item = &Held> {
         self.members.iter().filter_map(|member| member.held.as_ref())
+    }
+
+    /// What is wrong with the newest revision: the name of the source, what it serves in its place, and the problem.
+    pub(super) fn problems(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Held>, &Problem)> {
+        self.members.iter().filter_map(|member| match (&member.held, &member.broken) {
+            (Some(held), _) => Some((&member.base, Some(held), &held.problem)),
+            (None, Some(problem)) => Some((&member.base, None, problem)),
+            (None, None) => None,
+        })
     }
 
     /// The environment and its digest, if there is one to serve.
@@ -172,9 +183,9 @@ impl Served {
             .get_or_init(|| format!("W/\"{}.{}\"", self.digest, representation.name()))
     }
 
-    /// The server-sent event that tells a watcher of this environment: id, name and the JSON in one line. Encoded once for
-    /// each revision; all watchers are sent the same bytes.
-    pub fn event(&self, revision: &Revision) -> Bytes {
+    /// The server-sent event that tells a watcher of this environment: id, name and the JSON in one line, wrapped as it
+    /// goes out. Made once for each revision; all watchers are sent the same bytes, so all have to `wrap` in the same way.
+    pub fn event(&self, revision: &Revision, wrap: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
         if let Some(known) = &*self.event.load()
             && known.0 == *revision
         {
@@ -185,7 +196,7 @@ impl Served {
             format!("event: environment\nid: {revision}.{}\ndata: ", self.digest).into_bytes();
         event.extend_from_slice(&json);
         event.extend_from_slice(b"\n\n");
-        let event = Bytes::from(event);
+        let event = wrap(&event);
         self.event.store(Some(Arc::new((revision.clone(), event.clone()))));
         event
     }

@@ -111,7 +111,8 @@ fn build_member(
         }
     };
     let (base, made_at) = (Arc::clone(&member.layout.base), member.revision.clone());
-    Ok((MemberAnswer { index, base, made_at, asked, sources, held }, problem))
+    let broken = problem.clone();
+    Ok((MemberAnswer { index, base, made_at, asked, sources, held, broken }, problem))
 }
 
 /// The last good of a branch is a fact of its history: the newest first-parent ancestor, within a bound, at which this

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::answer::Answer;
 use super::build::{self, Additions};
@@ -19,9 +19,12 @@ use crate::catalog::{self, Catalog};
 use crate::check::InUse;
 use crate::model::{Label, Query, Revision};
 use crate::resolve::Differences;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Member, Snapshot};
 use crate::sync::{lock, read, write};
 use crate::tree::TreeError;
+
+/// How many look for a revision in a label's history at a time.
+const HISTORY_TURN_COUNT: usize = 4;
 
 /// One revision of a label, whole.
 pub(super) struct View {
@@ -48,6 +51,8 @@ pub(super) struct Live {
     pub(super) moved: watch::Sender<u64>,
     /// Whether the source no longer has the label. Apart from `moved`, so that a move wakes no watcher in vain.
     pub(super) gone: watch::Sender<bool>,
+    /// Reading a history takes a while: so many do it at a time, whatever revisions are asked for.
+    pub(super) history_turns: Semaphore,
     stale: Mutex<Option<Stale>>,
     /// What the view with this number speaks of, once somebody has asked.
     catalog: Mutex<Option<(u64, Catalog)>>,
@@ -69,6 +74,8 @@ pub(super) struct Stale {
 /// One answer of a label and those who watch it.
 pub(super) struct Slot {
     pub(super) answer: watch::Sender<Arc<Answer>>,
+    /// How many clients watch it; several may share one receiver.
+    pub(super) watcher_count: AtomicUsize,
     /// How many paths its first answer looked for, which is most of what it takes to keep it.
     path_count: usize,
     used_seconds: AtomicU64,
@@ -94,6 +101,7 @@ impl Live {
             advancing: tokio::sync::Mutex::default(),
             moved: watch::Sender::new(0),
             gone: watch::Sender::new(false),
+            history_turns: Semaphore::new(HISTORY_TURN_COUNT),
             stale: Mutex::default(),
             catalog: Mutex::default(),
             begun: Instant::now(),
@@ -161,6 +169,7 @@ impl Live {
                 Arc::new(Slot {
                     path_count,
                     answer: watch::Sender::new(Arc::new(answer)),
+                    watcher_count: AtomicUsize::new(0),
                     used_seconds: AtomicU64::new(self.now_seconds()),
                 })
             });
@@ -169,12 +178,12 @@ impl Live {
     }
 
     /// Moves the label to a new snapshot. Answers that it does not concern go over untouched; of the others only those
-    /// whose content differs wake anyone. Blocking; gives the number of answers that were made anew.
+    /// whose content differs wake anyone. Blocking.
     pub(super) fn publish(
         &self,
         snapshot: Arc<Snapshot>,
         additions: &Additions,
-    ) -> Result<usize, TreeError> {
+    ) -> Result<Published, TreeError> {
         let _one_at_a_time = lock(&self.publishing);
         let old = self.view.load_full();
         let sequence = old.sequence + 1;
@@ -188,7 +197,7 @@ impl Live {
                 }
                 let answer =
                     build::build(&before.query, &snapshot, sequence, additions, Some(&before))?;
-                made.insert(before.query.clone(), (slot, Arc::new(answer)));
+                made.insert(before.query.clone(), (slot, before, Arc::new(answer)));
             }
             // Answers that were asked for meanwhile were made from the old view, and go round once more.
             let slots = write(&self.slots);
@@ -200,13 +209,15 @@ impl Live {
                 continue;
             }
             self.moves.fetch_add(1, Ordering::AcqRel);
-            for (slot, answer) in made.values() {
+            for (slot, _, answer) in made.values() {
                 replace(slot, answer);
             }
             self.view.store(Arc::new(View { sequence, snapshot }));
             self.moves.fetch_add(1, Ordering::AcqRel);
             self.moved.send_replace(sequence);
-            return Ok(made.len());
+            drop(slots);
+            let made = made.into_values().map(|(_, before, now)| (before, now)).collect();
+            return Ok(Published { from: Arc::clone(&old.snapshot), made, differences: changes });
         }
     }
 
@@ -276,17 +287,23 @@ impl Live {
         lock(&self.stale).clone()
     }
 
-    /// Whether the label is at a revision or, as far as last good revisions are looked for, was. Blocking.
-    pub(super) fn knows(&self, revision: &str) -> Result<bool, TreeError> {
+    /// Whether the label is at a revision or, as far as last good revisions are looked for, was. The revision is one of the
+    /// label, or of an answer in which only some members had a say. Blocking.
+    pub(super) fn knows(&self, revision: &str, answer: &Answer) -> Result<bool, TreeError> {
         let view = self.view.load_full();
         if view.snapshot.revision.as_str() == revision {
             return Ok(true);
         }
         let parts: Vec<&str> = revision.split(',').collect();
-        if parts.len() != view.snapshot.members.len() {
+        let all = &view.snapshot.members;
+        let members: Vec<&Member> = match parts.len() == all.len() {
+            true => all.iter().collect(),
+            false => answer.members.iter().filter_map(|member| all.get(member.index)).collect(),
+        };
+        if parts.len() != members.len() {
             return Ok(false);
         }
-        for (member, wanted) in view.snapshot.members.iter().zip(parts) {
+        for (member, wanted) in members.into_iter().zip(parts) {
             if member.revision.as_str() != wanted && !build::is_behind(member, wanted)? {
                 return Ok(false);
             }
@@ -298,6 +315,15 @@ impl Live {
     pub(super) fn revision_of(&self, view: &View, answer: &Answer) -> Revision {
         answer.revision_in(view.sequence, &view.snapshot)
     }
+}
+
+/// What a move has done.
+pub(super) struct Published {
+    /// What the label stood for.
+    pub(super) from: Arc<Snapshot>,
+    /// The answers that were made anew, each after what it took the place of.
+    pub(super) made: Vec<(Arc<Answer>, Arc<Answer>)>,
+    pub(super) differences: Differences,
 }
 
 /// Watchers are told of another content only; another revision of the same is replaced in silence.

@@ -9,7 +9,8 @@ use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Store;
-use super::live::Live;
+use super::live::{Live, Published};
+use super::moves::Noted;
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 
@@ -46,12 +47,12 @@ pub(super) struct Move<'a> {
 pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), SourceError> {
     let Move { live, snapshot, actor } = to;
     let begun = Instant::now();
-    let from = live.view.load().snapshot.revision.clone();
     let revision = snapshot.revision.clone();
     let (moved, additions) = (Arc::clone(live), Arc::clone(&store.additions));
+    let to = Arc::clone(&snapshot);
     let published = blocking(actor, move || moved.publish(snapshot, &additions)).await;
-    let refreshed = match published {
-        Some(Ok(refreshed)) => refreshed,
+    let Published { from, made, differences } = match published {
+        Some(Ok(published)) => published,
         Some(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
         None => {
             return Err(SourceError::Unavailable {
@@ -60,18 +61,27 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
             });
         }
     };
+    let refreshed = made.len();
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
     store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
     tracing::info!(
         label = %live.label,
         source = store.source_name(),
         %actor,
-        %from,
+        from = %from.revision,
         %revision,
         refreshed,
         duration_ms = begun.elapsed().as_secs_f64() * 1e3,
         "revision published"
     );
+    store.moves.note(Noted {
+        label: live.label.clone(),
+        from,
+        to,
+        actor: actor.clone(),
+        made,
+        differences,
+    });
     Ok(())
 }
 

@@ -35,6 +35,17 @@ impl Reader {
         Self { receiver: slot.answer.subscribe(), slot, live }
     }
 
+    /// Tells the readers of one answer from those of another, for as long as one of them is held.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.slot).addr()
+    }
+
+    /// Counts a watcher of this answer for as long as the result is held.
+    pub fn watched(&self) -> Watched {
+        self.slot.watcher_count.fetch_add(1, Ordering::Relaxed);
+        Watched(Arc::clone(&self.slot))
+    }
+
     /// The present answer.
     pub fn current(&self) -> Reading {
         let view = self.live.view.load_full();
@@ -58,25 +69,35 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits until the label has been at a revision: it is the newest one, or lies behind it.
+    /// Whether the label has been at a revision: it is the newest one, or lies behind it. A history that cannot be read
+    /// now says no.
+    pub async fn knows(&self, revision: &str) -> bool {
+        if self.live.view.load().snapshot.revision.as_str() == revision {
+            return true;
+        }
+        let Ok(_turn) = self.live.history_turns.acquire().await else {
+            return false;
+        };
+        let (live, wanted) = (Arc::clone(&self.live), revision.to_owned());
+        let answer = Arc::clone(&self.receiver.borrow());
+        let known = tokio::task::spawn_blocking(move || live.knows(&wanted, &answer)).await;
+        known.is_ok_and(|known| known.unwrap_or(false))
+    }
+
+    /// Waits until the label has been at a revision.
     ///
     /// # Errors
     /// When the label is gone.
     pub async fn known(&mut self, revision: &str) -> Result<(), Gone> {
         let mut moved = self.live.moved.subscribe();
         let mut gone = self.live.gone.subscribe();
-        loop {
-            let (live, wanted) = (Arc::clone(&self.live), revision.to_owned());
-            let known = tokio::task::spawn_blocking(move || live.knows(&wanted)).await;
-            // A history that cannot be read now is looked at again at the next move.
-            if known.is_ok_and(|known| known.unwrap_or(false)) {
-                return Ok(());
-            }
+        while !self.knows(revision).await {
             tokio::select! {
                 _ = moved.changed() => {}
                 _ = gone.wait_for(|gone| *gone) => return Err(Gone),
             }
         }
+        Ok(())
     }
 
     /// Waits for another content; another revision of the same wakes nobody.
@@ -89,6 +110,15 @@ impl Reader {
             _ = self.receiver.changed() => Ok(()),
             _ = gone.wait_for(|gone| *gone) => Err(Gone),
         }
+    }
+}
+
+/// A watcher of an answer.
+pub struct Watched(Arc<Slot>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.watcher_count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -80,9 +80,13 @@ fn walk(
         .map(|entry| (entry, old_of(&entry.name)))
         .filter(|(entry, old)| !old.is_some_and(|old| is_same(old, entry)))
         .collect();
-    let known = before.map_or(Ok(Vec::new()), |(shelf, at)| shelf.objects.left_out(at.id))?;
     let mut left_out = shelf.objects.left_out(at.id)?;
-    left_out.retain(|one| !known.contains(one));
+    if let Some((shelf, at)) = before
+        && !left_out.is_empty()
+    {
+        let known = shelf.objects.left_out(at.id)?;
+        left_out.retain(|one| !known.contains(one));
+    }
     visit(Arrived {
         directory: path,
         names: entries.iter().map(|entry| &*entry.name).collect(),

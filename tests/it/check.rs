@@ -345,3 +345,38 @@ fn a_directory_is_checked_with_search_paths_strictly_and_for_programs() {
     assert_eq!(json["warnings"][0]["key"], "port");
     assert_eq!(json["problems"], Value::Array(Vec::new()));
 }
+
+/// The first block of a language in the page about checks.
+#[track_caller]
+fn shown(page: &str, language: &str) -> String {
+    let (_, after) = page.split_once(&format!("```{language}\n")).expect("a block");
+    after.split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_page_about_checks_shows_what_works() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/checks.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let schema = shown(&page, "json");
+    let good = "server.port: ${PORT:8080}\nserver.compression.enabled: 'on'\nshop.currency: EUR\n";
+    let bad = "server.port: 80\nshop.currency: s3cr3t\nshop.more: s3cr3t\n";
+    for (text, problem_count) in [(good, 0), (bad, 3)] {
+        let settings = shown(&page, "toml");
+        let place = directory(&format!(
+            "//- headwater.toml\n{settings}\n//- orders.yml\n{text}\n//- orders.schema.json\n{schema}"
+        ));
+        let said = check(place.path(), &[]);
+        assert_eq!(said.out.lines().count(), problem_count, "{}{}", said.out, said.err);
+    }
+    assert!(shown(&page, "sh").contains("git fetch origin main:base"));
+}
+
+#[test]
+fn a_schema_is_served_as_a_file_and_never_as_configuration() {
+    let repository = Repository::new(SHOP);
+    let server = crate::fixture::Server::start(&repository.uri());
+    let file = server.get("/orders/prod/main/orders.schema.json").expect(200);
+    assert!(file.text().contains("properties"));
+    let environment = server.get("/orders/prod").expect(200).text();
+    assert!(!environment.contains("schema"), "{environment}");
+}

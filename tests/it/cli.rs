@@ -1,5 +1,9 @@
 //! What a user types and sees: exit codes, one clear line for what does not work, tables and JSON for what does.
 
+mod diff;
+mod watch;
+mod watching_page;
+
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -96,9 +100,10 @@ fn a_source_that_cannot_be_served_is_said() {
         ("file.yml", &["file.yml", "is a file"]),
         ("broken", &["broken", "no complete git repository"]),
         ("gitfile", &["gitfile"]),
-        ("https://user:hunter2@host.invalid/x.git", &["not supported"]),
-        ("git@host.invalid:x.git", &["not supported"]),
-        ("hosted:main", &["not supported"]),
+        ("https://user:hunter2@host.invalid/x.git", &["credentials_file"]),
+        ("git@-oX:x.git", &["no host"]),
+        ("ext::sh -c x", &["a program for git to run"]),
+        ("hosted:../x", &["name of a repository"]),
         ("etcd://127.0.0.1:1/x", &["not supported"]),
         ("file:%zz", &["percent"]),
         ("/srv/{application}", &["placeholders"]),
@@ -181,7 +186,7 @@ fn wrong_usage_is_exit_code_2() {
         assert!(!said.out.is_empty());
     }
     // What stands in the environment may hold a password, and is not shown.
-    for verb in ["serve", "check", "get", "explain"] {
+    for verb in ["serve", "check", "get", "watch", "diff", "explain"] {
         let mut help = command(place.path());
         help.args([verb, "--help"])
             .env("HEADWATER_SOURCE", "https://user:hunter2@host/x.git")

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use self::disk::Disk;
-use crate::fixture::{Address, Child, WorkingCopy, eventually};
+use crate::fixture::{Address, Child, Said, WorkingCopy, eventually};
 
 /// How many pushes the server is killed during.
 const KILLED_PUSH_COUNT: usize = 200;
@@ -21,6 +21,11 @@ const PUSH_MILLISECONDS_MAX: u64 = 120;
 
 fn serve(data: &Path) -> Child {
     Child::serve(&["--source", "hosted:main", "--data", data.to_str().unwrap()])
+}
+
+/// A commit that changes one file and adds another.
+fn change(count: usize) -> String {
+    format!("//- orders.yml\ncount: {count}\n//- team/{count}.yml\na: 1\n")
 }
 
 /// What the server says that the service's key is.
@@ -47,12 +52,11 @@ enum Outcome {
     Lost,
 }
 
-fn outcome(output: &std::process::Output) -> Outcome {
-    let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Outcome::Acknowledged,
-        false if said.contains("[remote rejected]") => Outcome::Refused,
-        false => Outcome::Lost,
+fn outcome(said: &Said) -> Outcome {
+    match said.code {
+        Some(0) => Outcome::Acknowledged,
+        _ if said.err.contains("[remote rejected]") => Outcome::Refused,
+        _ => Outcome::Lost,
     }
 }
 
@@ -74,10 +78,9 @@ fn a_server_that_is_killed_during_pushes_loses_none_that_was_acknowledged() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");
     let mut server = Some(serve(&data));
-    let copy = WorkingCopy::clone(**server.as_ref().unwrap(), "main");
-    copy.write("orders.yml", "count: -1\n");
-    copy.commit();
-    copy.push().acknowledged();
+    let copy = WorkingCopy::clone(**server.as_ref().unwrap());
+    copy.commit("//- orders.yml\ncount: -1\n");
+    copy.push().succeeds();
     let mut expected = -1;
     let mut killed_count = 0;
     for count in 0..KILLED_PUSH_COUNT {
@@ -85,19 +88,13 @@ fn a_server_that_is_killed_during_pushes_loses_none_that_was_acknowledged() {
         copy.points_at(*running);
         let is_bad = count % 7 == 3;
         let value = i64::try_from(count).unwrap();
-        copy.write(
-            "orders.yml",
-            &match is_bad {
-                true => format!("count: {value}\nbroken: [\n"),
-                false => format!("count: {value}\n"),
-            },
-        );
+        let broken = if is_bad { "broken: [\n" } else { "" };
         let before = copy.head();
-        let made = copy.commit();
+        let made = copy.commit(&format!("//- orders.yml\ncount: {value}\n{broken}"));
         let is_killed = fastrand::bool();
         let after = Duration::from_millis(fastrand::u64(0..PUSH_MILLISECONDS_MAX));
         let output = std::thread::scope(|scope| {
-            let pushing = scope.spawn(|| copy.push_output());
+            let pushing = scope.spawn(|| copy.push());
             if is_killed {
                 // How far the push has come is left to chance; that is the point.
                 let (_never, instant) = mpsc::channel::<()>();
@@ -119,11 +116,11 @@ fn a_server_that_is_killed_during_pushes_loses_none_that_was_acknowledged() {
                 expected = value;
             }
             Outcome::Refused => {
-                assert!(is_bad || is_killed, "{}", String::from_utf8_lossy(&output.stderr));
+                assert!(is_bad || is_killed, "{}", output.err);
                 assert_eq!(tip, before, "push {count} was refused and is there");
             }
             Outcome::Lost => {
-                assert!(is_killed, "{}", String::from_utf8_lossy(&output.stderr));
+                assert!(is_killed, "{}", output.err);
                 assert!(tip == before || tip == made, "push {count} is neither there nor not");
                 assert!(!is_bad || tip == before, "a bad push moved the branch");
                 if tip == made {
@@ -168,13 +165,11 @@ fn a_power_cut_after_the_acknowledgement_loses_nothing() {
     let Some(disk) = Disk::image() else { return };
     let data = disk.path().join("data");
     let server = serve(&data);
-    let copy = WorkingCopy::clone(*server, "main");
+    let copy = WorkingCopy::clone(*server);
     for count in 0..CUT_COUNT {
         let value = i64::try_from(count).unwrap();
-        copy.write("orders.yml", &format!("count: {value}\n"));
-        copy.write(&format!("team/{count}.yml"), "a: 1\n");
-        let made = copy.commit();
-        copy.push().acknowledged();
+        let made = copy.commit(&change(count));
+        copy.push().succeeds();
         let after = disk.cut();
         let data = after.path().join("data");
         assert_whole(&data);
@@ -188,12 +183,11 @@ fn a_power_cut_after_the_acknowledgement_loses_nothing() {
 fn what_is_served_is_durable_before_the_push_is_even_answered() {
     let Some(disk) = Disk::image() else { return };
     let server = serve(&disk.path().join("data"));
-    let copy = WorkingCopy::clone(*server, "main");
+    let copy = WorkingCopy::clone(*server);
     for count in 0..SEEN_COUNT {
-        copy.write("orders.yml", &format!("count: {count}\n"));
-        let made = copy.commit();
+        let made = copy.commit(&change(count));
         let after = std::thread::scope(|scope| {
-            let pushing = scope.spawn(|| copy.push().acknowledged());
+            let pushing = scope.spawn(|| copy.push().succeeds());
             eventually("the push is served", || revision_if_any(*server).as_ref() == Some(&made));
             let after = disk.cut();
             pushing.join().unwrap();
@@ -209,17 +203,14 @@ fn what_is_served_is_durable_before_the_push_is_even_answered() {
 fn a_power_cut_at_any_instant_leaves_a_push_whole_or_absent() {
     let Some(disk) = Disk::image() else { return };
     let server = serve(&disk.path().join("data"));
-    let copy = WorkingCopy::clone(*server, "main");
-    copy.write("orders.yml", "count: -1\n");
-    copy.commit();
-    copy.push().acknowledged();
+    let copy = WorkingCopy::clone(*server);
+    copy.commit("//- orders.yml\ncount: -1\n");
+    copy.push().succeeds();
     for count in 0..CUT_COUNT {
         let before = copy.head();
-        copy.write("orders.yml", &format!("count: {count}\n"));
-        copy.write(&format!("team/{count}.yml"), "a: 1\n");
-        let made = copy.commit();
+        let made = copy.commit(&change(count));
         let after = std::thread::scope(|scope| {
-            let pushing = scope.spawn(|| copy.push().acknowledged());
+            let pushing = scope.spawn(|| copy.push().succeeds());
             let (_never, instant) = mpsc::channel::<()>();
             let wait = Duration::from_millis(fastrand::u64(0..PUSH_MILLISECONDS_MAX));
             let _ = instant.recv_timeout(wait);
@@ -239,26 +230,24 @@ fn a_full_disk_refuses_pushes_and_disturbs_nobody_else() {
     let Some(disk) = Disk::memory(6 * 1024 * 1024) else { return };
     let data = disk.path().join("data");
     let server = serve(&data);
-    let copy = WorkingCopy::clone(*server, "main");
-    copy.write("orders.yml", "count: 1\n");
-    let first = copy.commit();
-    copy.push().acknowledged();
+    let copy = WorkingCopy::clone(*server);
+    let first = copy.commit("//- orders.yml\ncount: 1\n");
+    copy.push().succeeds();
     assert_eq!(served(*server), Some(1));
 
     let filler = disk.path().join("filler");
     fill(&filler);
-    copy.write("orders.yml", "count: 2\n");
-    copy.write("large.txt", &incompressible(300_000));
-    let second = copy.commit();
-    let output = copy.push_output();
-    assert!(!output.status.success(), "there was no room for it");
+    let large = incompressible(300_000);
+    let second = copy.commit(&format!("//- orders.yml\ncount: 2\n//- large.txt\n{large}\n"));
+    let output = copy.push();
+    assert_ne!(output.code, Some(0), "there was no room for it");
     assert_eq!(served(*server), Some(1));
     assert_eq!(copy.remote_head(), first);
     // An environment that nobody asked for before is answered too: reading needs no room.
     server.get("/other/default").expect(200);
 
     std::fs::remove_file(&filler).unwrap();
-    copy.push().acknowledged();
+    copy.push().succeeds();
     assert_eq!(copy.remote_head(), second);
     eventually("the new revision is served", || served(*server) == Some(2));
     drop(server);

@@ -1,10 +1,11 @@
 //! What the tests of the whole server stand on: a repository written as text, a server in this process or as a child,
 //! and a client on a bare socket, which sends what it is given without making it nicer.
 
-mod clone;
+mod hosted;
 mod repository;
 mod server;
 mod socket;
+mod working_copy;
 
 use std::io::Write;
 use std::panic::Location;
@@ -12,10 +13,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::clone::WorkingCopy;
+pub(crate) use self::hosted::{Hosted, Said, Tree, clone, repository_url};
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::socket::{Address, Reply, Session, read};
+pub(crate) use self::working_copy::WorkingCopy;
 
 /// How long something may take that should take milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,9 +6,11 @@
     reason = "tests say what they do and stop at the first surprise"
 )]
 
+mod arrival;
 mod attack;
 mod check;
 mod cli;
+mod client;
 mod clients;
 mod differential;
 mod durability;
@@ -16,8 +18,12 @@ mod fixture;
 mod fleet;
 mod http;
 mod image;
+mod mirror;
+mod monitor;
 mod oracle;
+mod push;
 mod reference;
+mod run;
 mod secrets;
 mod sources;
 mod store;

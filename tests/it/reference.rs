@@ -13,7 +13,7 @@ What the program says of itself; written by `UPDATE_REFERENCE=1 cargo test --tes
 
 Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags; what belongs to
 one source only, but for its address, stands in the file. Exit codes: 0 done, 1 the answer is no, 2 it
-did not work. `HEADWATER_LOG` says how much is logged (`info`, `debug`, `headwater=trace`).
+did not work; `run` ends with the code of its program. `HEADWATER_LOG` says how much is logged (`info`, `debug`, `headwater=trace`).
 ";
 
 const LIMITS: &str = "
@@ -30,6 +30,10 @@ const LIMITS: &str = "
 | ancestors looked at for a last good revision | 1,000 |
 | a directory source | 256 MB, 100,000 entries |
 | watchers; wait of a long poll; pause between heartbeats | 20,000; 45 s; 15 s |
+| pushes at a time; clones and fetches; one of them | 8; 32, then 503; 15 minutes |
+| references in a push; wait for the push before; next piece of a body | 1,000; 60 s; 30 s |
+| a pack; a request for a clone or fetch, decoded | `push.pack_bytes_max`; 16 MB |
+| `run`: a rendered file; steps of a template; a check, a reload; a variable, all of them | 16 MB; 10,000,000; 60 s; 128 KB, 1 MB |
 | request headers; idle connection; unacknowledged data | 5 s; 75 s; 20 s |
 
 ## Metrics

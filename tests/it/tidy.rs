@@ -42,7 +42,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("push", &["model", "data", "tree", "snapshot", "check", "source", "store", "sync"]),
-    ("http", &["model", "placeholder", "render", "access", "store", "push"]),
+    ("http", &["model", "placeholder", "render", "access", "store", "push", "sync"]),
     ("settings", &[]),
     ("data", &[]),
     (
@@ -53,6 +53,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
         "cli",
         &[
             "model",
+            "snapshot",
             "placeholder",
             "render",
             "resolve",
@@ -72,7 +73,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
 ];
 
 /// Where each crate, and each door to the machine, is allowed.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 24] = [
     ("git2", &["source/git"]),
     ("icu_normalizer", &["check/entries"]),
     ("jsonschema", &["check/schema"]),
@@ -80,19 +81,32 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),
     ("actix_service", &["http", "server"]),
+    ("actix_server", &["server"]),
+    ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["server"]),
-    ("rustix", &["data", "push", "source"]),
+    ("rustix", &["data", "push", "source", "cli/run", "cli/watch"]),
     ("clap", &["cli", "settings", "main"]),
+    ("minijinja", &["cli/run"]),
+    ("tempfile", &["cli/run"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
     ("headwater_client", &["cli"]),
     ("headwater_wire", &["render", "cli"]),
     ("prometheus_client", &["http"]),
-    ("tokio", &["http/watch", "http/git", "push", "source", "store", "server", "cli"]),
-    ("std::fs", &["source", "settings", "server", "data", "push"]),
-    ("std::net", &["settings", "server", "cli"]),
-    ("std::env", &["main", "settings", "push/command", "push/hook", "push/repository"]),
+    (
+        "tokio",
+        &["http/watch", "http/socket", "http/git", "push", "source", "store", "server", "cli"],
+    ),
+    ("std::fs", &["source", "settings", "server", "data", "push", "cli/run"]),
+    (
+        "std::net",
+        &["http/watch", "settings", "server", "cli", "push/hook", "source/mirror/address"],
+    ),
+    (
+        "std::env",
+        &["main", "settings", "push/command", "push/hook", "push/repository", "source/mirror/git"],
+    ),
 ];
 
 fn root() -> PathBuf {

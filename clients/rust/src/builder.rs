@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::last_known_good::LastKnownGood;
 use crate::retry::Limits;
 use crate::server::{Query, Server};
+use crate::watch::Times;
 
 mod http;
 
@@ -28,6 +29,7 @@ pub struct Builder {
     credentials: Credentials,
     connect_timeout: Duration,
     limits: Limits,
+    times: Times,
     last_known_good: Option<PathBuf>,
     allow_empty: bool,
     placeholders: bool,
@@ -46,6 +48,7 @@ impl Default for Builder {
             credentials: Credentials::None,
             connect_timeout: seconds(5),
             limits: Limits { deadline: seconds(60), request_timeout: seconds(15) },
+            times: Times { stream_start: seconds(5), silence: seconds(45) },
             last_known_good: None,
             allow_empty: false,
             placeholders: true,
@@ -123,6 +126,20 @@ impl Builder {
         self
     }
 
+    /// How long a stream of events may take to begin to speak, before long polls are used in its place: some proxies keep
+    /// streams to themselves. 5 s unless said.
+    pub fn stream_start_timeout(mut self, limit: Duration) -> Builder {
+        self.times.stream_start = limit;
+        self
+    }
+
+    /// How long a stream of events may be silent before its connection is taken for dead: 45 s unless said, in which
+    /// Headwater shows three times that it is alive.
+    pub fn silence_timeout(mut self, limit: Duration) -> Builder {
+        self.times.silence = limit;
+        self
+    }
+
     /// Keeps a copy of each answer in this directory, and starts from it when no server answers before the deadline.
     ///
     /// Name a directory that is for this alone: it is made with mode 0700, its parent must exist, and one that others
@@ -185,7 +202,9 @@ impl Builder {
                 "no application: call `application` or set HEADWATER_APPLICATION".into(),
             ));
         }
-        if self.limits.deadline > DEADLINE_MAX || self.limits.request_timeout > DEADLINE_MAX {
+        let Limits { deadline, request_timeout } = self.limits;
+        let Times { stream_start, silence } = self.times;
+        if [deadline, request_timeout, stream_start, silence].iter().any(|it| *it > DEADLINE_MAX) {
             return Err(Error::Settings(format!(
                 "a timeout is longer than {} s",
                 DEADLINE_MAX.as_secs()
@@ -212,6 +231,7 @@ impl Builder {
             query,
             credentials: self.credentials,
             limits: self.limits,
+            times: self.times,
             allow_empty: self.allow_empty,
             placeholders: self.placeholders,
         })

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use headwater_wire::Environment;
 use reqwest::header::HeaderValue;
 
 use crate::builder::Builder;
 use crate::configuration::{Configuration, Origin};
 use crate::credentials::Credentials;
 use crate::error::{DeadlineExceeded, Error};
-use crate::fetch::{Attempt, fetch};
+use crate::fetch::{Attempt, Fetched, fetch};
 use crate::last_known_good::{Copy, LastKnownGood};
 use crate::retry::{Limits, Servers, first_answer};
 use crate::server::{Query, Server};
+use crate::watch::Times;
 
 /// Asks one question of one or several servers. Cheap to clone; `Debug` shows no credentials.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub struct Client {
     pub(crate) query: Query,
     pub(crate) credentials: Credentials,
     pub(crate) limits: Limits,
+    pub(crate) times: Times,
     pub(crate) last_known_good: Option<LastKnownGood>,
     pub(crate) allow_empty: bool,
     pub(crate) placeholders: bool,
@@ -53,9 +54,7 @@ impl Client {
     pub async fn connect(&self) -> Result<Configuration, Error> {
         let mut round = Round { client: self, header: None };
         match first_answer(&mut round, self.limits).await {
-            Ok((server, environment)) => {
-                Ok(self.fresh(environment, self.servers[server].name()).await)
-            }
+            Ok((server, fetched)) => Ok(self.fresh(fetched, self.servers[server].name()).await),
             Err(Error::Deadline(deadline)) => self.stale(deadline).await,
             Err(error) => Err(error),
         }
@@ -77,7 +76,9 @@ impl Client {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    async fn fresh(&self, environment: Environment, server: &str) -> Configuration {
+    /// What has just come from a server, and is kept for the next start.
+    pub(crate) async fn fresh(&self, fetched: Fetched, server: &str) -> Configuration {
+        let Fetched { environment, digest } = fetched;
         let Query { application, profiles, label } = &self.query;
         let revision = environment.version.as_deref();
         tracing::info!(application, profiles, label, revision, server, "configuration received");
@@ -89,10 +90,17 @@ impl Client {
                 tracing::warn!(application, profiles, label, %problem, "no last known good copy was written");
             }
         }
-        self.configuration(
-            environment,
-            Origin { server: Some(server.to_owned()), stale_since: None, placeholders: true },
-        )
+        let server = Some(server.to_owned());
+        self.configuration(environment, Origin { digest, server, ..Origin::default() })
+    }
+
+    /// Nothing at all is an error unless it was allowed.
+    pub(crate) fn check_content(&self, fetched: &Fetched, server: &Server) -> Result<(), Error> {
+        if self.allow_empty || !fetched.environment.property_sources.is_empty() {
+            return Ok(());
+        }
+        let Query { application, profiles, .. } = self.query.clone();
+        Err(Error::Empty { server: server.name().to_owned(), application, profiles })
     }
 
     async fn stale(&self, mut deadline: DeadlineExceeded) -> Result<Configuration, Error> {
@@ -113,9 +121,10 @@ impl Client {
                     application, profiles, label, revision, server, age_seconds, %deadline,
                     "starting from the last known good copy"
                 );
+                let (server, stale_since) = (Some(server), Some(written));
                 Ok(self.configuration(
                     environment,
-                    Origin { server: Some(server), stale_since: Some(written), placeholders: true },
+                    Origin { server, stale_since, ..Origin::default() },
                 ))
             }
             Ok(Err(problem)) => {
@@ -127,7 +136,11 @@ impl Client {
         }
     }
 
-    fn configuration(&self, environment: Environment, origin: Origin) -> Configuration {
+    fn configuration(
+        &self,
+        environment: headwater_wire::Environment,
+        origin: Origin,
+    ) -> Configuration {
         let origin = Origin { placeholders: self.placeholders, ..origin };
         Configuration::new(environment, origin, |name| std::env::var(name).ok())
     }
@@ -140,7 +153,7 @@ struct Round<'a> {
 }
 
 impl Servers for Round<'_> {
-    type Answer = Environment;
+    type Answer = Fetched;
 
     fn names(&self) -> Vec<&str> {
         self.client.servers.iter().map(Server::name).collect()
@@ -151,19 +164,12 @@ impl Servers for Round<'_> {
         Ok(())
     }
 
-    async fn attempt(&self, server: usize) -> Result<Environment, Attempt> {
-        let Client { http, servers, query, allow_empty, .. } = self.client;
+    async fn attempt(&self, server: usize) -> Result<Fetched, Attempt> {
+        let Client { http, servers, query, .. } = self.client;
         let server = &servers[server];
-        let environment = fetch(http, server, query, self.header.as_ref()).await?;
-        if environment.property_sources.is_empty() && !allow_empty {
-            let Query { application, profiles, .. } = query.clone();
-            return Err(Attempt::Final(Error::Empty {
-                server: server.name().to_owned(),
-                application,
-                profiles,
-            }));
-        }
-        Ok(environment)
+        let fetched = fetch(http, server, query, self.header.as_ref()).await?;
+        self.client.check_content(&fetched, server).map_err(Attempt::Final)?;
+        Ok(fetched)
     }
 }
 

@@ -45,12 +45,15 @@ struct Inner {
     tree: Tree,
     resolver: Resolver,
     placeholders: bool,
+    digest: Option<String>,
     server: Option<String>,
     stale_since: Option<SystemTime>,
 }
 
 /// Where an environment came from, and how it is read.
+#[derive(Default)]
 pub(crate) struct Origin {
+    pub(crate) digest: Option<String>,
     pub(crate) server: Option<String>,
     pub(crate) stale_since: Option<SystemTime>,
     pub(crate) placeholders: bool,
@@ -60,7 +63,7 @@ impl Configuration {
     /// A configuration without a server, for tests: placeholders are resolved as after a connect.
     #[must_use]
     pub fn from_environment(environment: Environment) -> Configuration {
-        let origin = Origin { server: None, stale_since: None, placeholders: true };
+        let origin = Origin { placeholders: true, ..Origin::default() };
         Configuration::new(environment, origin, |name| std::env::var(name).ok())
     }
 
@@ -70,13 +73,14 @@ impl Configuration {
         variables: Variables,
     ) -> Configuration {
         let properties = effective::merge(&environment.property_sources);
-        let Origin { server, stale_since, placeholders } = origin;
+        let Origin { digest, server, stale_since, placeholders } = origin;
         Configuration(Arc::new(Inner {
             tree: Tree::new(&properties),
             resolver: Resolver::new(&properties, variables),
             environment,
             properties,
             placeholders,
+            digest,
             server,
             stale_since,
         }))
@@ -152,6 +156,13 @@ impl Configuration {
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
         self.0.environment.version.as_deref()
+    }
+
+    /// What the content of the environment is known by, whatever its revision: 64 hexadecimal digits. `None` if the server
+    /// does not say, as others than Headwater do not, and for a copy from disk.
+    #[must_use]
+    pub fn digest(&self) -> Option<&str> {
+        self.0.digest.as_deref()
     }
 
     /// The server that gave the answer, without user information; `None` for one made by hand.

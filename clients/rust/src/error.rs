@@ -37,6 +37,19 @@ pub enum Error {
         label: Option<String>,
     },
 
+    /// A server answered that it has no such text file for this application, profiles and label. Final.
+    #[error("{server} has no file `{name}` for application `{application}`, profiles `{profiles}`")]
+    NoText {
+        /// The server that said so.
+        server: String,
+        /// The file asked for.
+        name: String,
+        /// The application asked for.
+        application: String,
+        /// The profiles asked for, joined by commas.
+        profiles: String,
+    },
+
     /// A server does not accept the credentials, or wants some (401, 403). Final.
     #[error("{server} refused the credentials with status {status}")]
     Unauthorized {
@@ -134,6 +147,12 @@ pub enum Failure {
     /// The answer was no environment, or not the one that was asked for.
     #[error("a bad answer: {0}")]
     BadAnswer(&'static str),
+    /// A stream of events ended. Servers do that when they stop.
+    #[error("the stream ended")]
+    Ended,
+    /// A stream of events said nothing for so long, not even that it is alive.
+    #[error("silent for {} ms", .0.as_millis())]
+    Silent(Duration),
 }
 
 fn label_text(label: &Option<String>) -> String {

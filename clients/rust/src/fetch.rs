@@ -4,14 +4,16 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use headwater_wire::Environment;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
+use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode};
 
 use crate::error::{Error, Failure};
 use crate::server::{Query, Server};
 
 /// No environment is larger than this.
 pub(crate) const BODY_LENGTH_MAX: usize = 16 * 1024 * 1024;
+/// SHA-256 in hexadecimal.
+const DIGEST_LENGTH: usize = 64;
 
 /// Why an attempt gave no environment.
 #[derive(Debug)]
@@ -28,24 +30,67 @@ impl From<Failure> for Attempt {
     }
 }
 
+/// What a server answered, and the digest that it gave it.
+pub(crate) struct Fetched {
+    pub(crate) environment: Environment,
+    pub(crate) digest: Option<String>,
+}
+
 /// Asks one server once. The caller bounds the time.
 pub(crate) async fn fetch(
     http: &reqwest::Client,
     server: &Server,
     query: &Query,
     credentials: Option<&HeaderValue>,
-) -> Result<Environment, Attempt> {
-    let mut request = http.get(server.url(query)).header(ACCEPT, "application/json");
-    if let Some(header) = server.credentials().or(credentials) {
-        request = request.header(AUTHORIZATION, header);
-    }
+) -> Result<Fetched, Attempt> {
+    let request = ask(http, server, query, credentials, "application/json");
     let response = request.send().await.map_err(|error| connection_failure(&error))?;
-    check_status(&response, server, query)?;
-    let body = bounded_body(response).await?;
-    environment_in(&body, query)
+    read(response, server, query).await
 }
 
-fn check_status(response: &Response, server: &Server, query: &Query) -> Result<(), Attempt> {
+/// The request for an environment in one of its forms.
+pub(crate) fn ask(
+    http: &reqwest::Client,
+    server: &Server,
+    query: &Query,
+    credentials: Option<&HeaderValue>,
+    form: &'static str,
+) -> RequestBuilder {
+    let request = http.get(server.url(query)).header(ACCEPT, form);
+    match server.credentials().or(credentials) {
+        Some(header) => request.header(AUTHORIZATION, header),
+        None => request,
+    }
+}
+
+/// The environment in a response, if there is one.
+pub(crate) async fn read(
+    response: Response,
+    server: &Server,
+    query: &Query,
+) -> Result<Fetched, Attempt> {
+    check_status(&response, server, query)?;
+    let digest = digest_in(response.headers().get(ETAG));
+    let body = bounded_body(response).await?;
+    Ok(Fetched { environment: environment_in(&body, query)?, digest })
+}
+
+/// The digest in an entity tag of ours, `W/"<digest>.v1"`; other servers make theirs of other things.
+fn digest_in(etag: Option<&HeaderValue>) -> Option<String> {
+    let (digest, _) = etag?.to_str().ok()?.strip_prefix("W/\"")?.split_once('.')?;
+    is_digest(digest).then(|| digest.to_owned())
+}
+
+pub(crate) fn is_digest(text: &str) -> bool {
+    text.len() == DIGEST_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether the status promises what was asked for, and if not, whether to ask again.
+pub(crate) fn check_status(
+    response: &Response,
+    server: &Server,
+    query: &Query,
+) -> Result<(), Attempt> {
     let (status, server) = (response.status(), server.name().to_owned());
     let failure = Failure::Status(status.as_u16());
     Err(match status {
@@ -74,7 +119,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
+/// All of a body, if it is not too long.
+pub(crate) async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
     let too_large = || Failure::TooLarge(BODY_LENGTH_MAX);
     if response.content_length().is_some_and(|length| length > BODY_LENGTH_MAX as u64) {
         return Err(too_large().into());
@@ -89,18 +135,19 @@ async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
     Ok(body)
 }
 
-fn environment_in(body: &[u8], query: &Query) -> Result<Environment, Attempt> {
+/// The environment in a body, if it is the one that was asked for.
+pub(crate) fn environment_in(body: &[u8], query: &Query) -> Result<Environment, Failure> {
     // What the parser says may quote the answer, so it is not passed on.
     let environment: Environment = serde_json::from_slice(body)
         .map_err(|_| Failure::BadAnswer("it is no environment in JSON"))?;
     if environment.name != query.application {
-        return Err(Failure::BadAnswer("it is for another application").into());
+        return Err(Failure::BadAnswer("it is for another application"));
     }
     Ok(environment)
 }
 
 /// The innermost cause: the outer ones only say that a request failed.
-fn connection_failure(error: &reqwest::Error) -> Failure {
+pub(crate) fn connection_failure(error: &reqwest::Error) -> Failure {
     let mut cause: &dyn StdError = error;
     while let Some(inner) = cause.source() {
         cause = inner;

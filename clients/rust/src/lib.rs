@@ -7,6 +7,10 @@
 //! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
 //! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
 //!
+//! `text` asks for a file that is no environment.
+//!
+//! `watch` asks on: `sse` reads events, and the rest is in its own folder.
+//!
 //! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
 
 mod builder;
@@ -26,7 +30,10 @@ mod names;
 mod placeholder;
 mod retry;
 mod server;
+mod sse;
+mod text;
 mod tree;
+mod watch;
 
 pub use headwater_wire::{Environment, PropertySource};
 
@@ -36,3 +43,4 @@ pub use crate::configuration::{Configuration, Property};
 pub use crate::error::{DeadlineExceeded, Error, Failure, ServerFailure};
 pub use crate::last_known_good::LastKnownGoodProblem;
 pub use crate::placeholder::PlaceholderProblem;
+pub use crate::watch::{Health, State, Update, Watch};

@@ -14,7 +14,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// The longest pause there is.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A server may ask for this much patience and no more.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// How long everything and one attempt may take.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,7 @@ pub(crate) async fn first_answer<S: Servers>(
                 "no configuration from this server yet"
             );
         }
-        let wake = next_round(&states, Instant::now() + pause(round));
+        let wake = next_round(&states, Instant::now() + pause(round, PAUSE_MAX));
         if wake >= end {
             break;
         }
@@ -95,9 +95,9 @@ pub(crate) async fn first_answer<S: Servers>(
 }
 
 /// Full jitter: anything from nothing to a bound that doubles, so that a fleet does not come back all at once.
-fn pause(round: u32) -> Duration {
-    let longest = PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(PAUSE_MAX);
-    longest.mul_f64(fastrand::f64())
+pub(crate) fn pause(round: u32, longest: Duration) -> Duration {
+    let bound = PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(longest);
+    bound.mul_f64(fastrand::f64())
 }
 
 /// Not before at least one server wants to be asked.

@@ -71,6 +71,8 @@ impl Incoming {
                 tip: id,
             })),
             made_seconds: Some(made_seconds),
+            // Who made it is told once it is published.
+            commit: None,
         }))
     }
 

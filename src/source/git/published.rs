@@ -70,10 +70,6 @@ impl Published {
         self.table.load().values().copied().collect()
     }
 
-    pub(super) fn all(&self) -> Vec<(Box<str>, Oid)> {
-        self.table.load().iter().map(|(name, id)| (name.clone(), *id)).collect()
-    }
-
     /// Takes over what the repository has for these names. Called by one at a time.
     pub(super) fn follow(
         &self,

@@ -242,8 +242,8 @@ fn the_published_vulnerabilities_are_none_here() {
         ("2026-40982", "POST", "/decrypt/..%2f/dev", 400),
         ("2026-40982", "GET", "/key/(_)spam/dev", 400),
         ("2026-40982", "GET", "/key/app/..%2e", 400),
-        ("2026-47837", "POST", "/monitor", 404),
-        ("2026-47837", "POST", "/monitor?path=orders", 404),
+        ("2026-47837", "POST", "/monitor", 400),
+        ("2026-47837", "POST", "/monitor?path=orders", 400),
         ("2026-47894", "GET", "/app/dev/main/.git/config", 404),
         ("2026-47894", "GET", "/app/dev/main/etc/passwd", 404),
     ] {

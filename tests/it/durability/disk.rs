@@ -5,8 +5,10 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// How large an image is. Small, so that a copy of it takes two milliseconds.
-const IMAGE_SIZE: &str = "64M";
+use crate::fixture::eventually;
+
+/// How large an image is. Small, so that a copy of it takes a few milliseconds.
+const IMAGE_SIZE: &str = "48M";
 
 /// A mounted file system in a directory of its own; taken down when it is dropped.
 #[derive(Debug)]
@@ -28,7 +30,17 @@ impl Disk {
     /// What a power cut at this moment would leave behind: the image as it is, without what is still in memory.
     pub(super) fn cut(&self) -> Self {
         let copy = Self::unmounted();
-        std::fs::copy(self.image_path(), copy.image_path()).expect("a copy of the image");
+        let take = || std::fs::copy(self.image_path(), copy.image_path()).expect("a copy");
+        take();
+        // A copy takes its time, and what is written meanwhile would be in it in part. Where the image still is what was
+        // copied, the copy is the image as it was at the moment when the copy was done.
+        eventually("an instant at which nothing is written", || {
+            let is_same = have_same_bytes(&self.image_path(), &copy.image_path());
+            if !is_same {
+                take();
+            }
+            is_same
+        });
         copy.mount_image().expect("what could be mounted once can be mounted again")
     }
 
@@ -85,6 +97,11 @@ impl Drop for Disk {
         // One that was never mounted need not be taken down. Lazily, because a process that is being killed may still hold it.
         let _ = run("umount", &["--lazy", &text(&self.path())]);
     }
+}
+
+fn have_same_bytes(one: &Path, other: &Path) -> bool {
+    let read = |path| std::fs::read(path).expect("an image");
+    read(one) == read(other)
 }
 
 fn text(path: &Path) -> String {

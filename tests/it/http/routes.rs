@@ -67,10 +67,10 @@ fn every_shape_of_path_has_its_answer() {
         ("/orders/prod/plain.txt?useDefaultLabel=false", 200, "I am Orders"),
         ("/orders/prod/plain.txt", 404, "Not Found"),
         ("/orders/dev/sub/none.conf?useDefaultLabel", 404, ""),
-        // R7 and R8, while there is no key and no webhook
+        // R7, while there is no key, and R8
         ("/key", 404, "NOT_FOUND"),
         ("/encrypt/status", 404, "INVALID"),
-        ("/monitor", 404, "Not Found"),
+        ("/monitor", 405, "Method Not Allowed"),
         ("/-/nothing", 404, "Not Found"),
         ("/actuator/env", 404, "Not Found"),
     ] {

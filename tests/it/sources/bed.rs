@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use git2::{Oid, Repository, Signature, Time};
 use headwater::model::Revision;
 use headwater::snapshot::Style;
-use headwater::source::Source;
 use headwater::source::directory::{DirectoryOptions, DirectorySource};
 use headwater::source::git::{GitOptions, GitSource};
 use headwater::source::memory::MemorySource;
+use headwater::source::mirror::{Access, MirrorOptions, MirrorPlace, MirrorSource};
+use headwater::source::{OpenOptions, Source};
 use tempfile::TempDir;
 
 use super::layout;
+use crate::fixture::eventually;
 
 /// Files by path: `None` deletes.
 pub(super) type Files<'a> = &'a [(&'a str, Option<&'a str>)];
@@ -118,6 +121,121 @@ impl GitBed {
         let parents: Vec<_> = parent.iter().collect();
         let id = repository.commit(Some(&name), &signature, &signature, "Change", &tree, &parents);
         Revision::new(id.expect("a commit").to_string())
+    }
+}
+
+/// Where everything in a repository stands; nothing while it is being moved.
+fn references(path: &Path) -> Option<BTreeMap<String, Oid>> {
+    let repository = Repository::open_bare(path).ok()?;
+    let mut found = BTreeMap::new();
+    for reference in repository.references().ok()? {
+        let reference = reference.ok()?;
+        found.insert(reference.name().ok()?.to_owned(), reference.target()?);
+    }
+    Some(found)
+}
+
+/// A bare repository that is mirrored: read from a copy, which follows when it is told to.
+pub(super) struct MirrorBed {
+    origin: GitBed,
+    place: TempDir,
+    source: Arc<MirrorSource>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Drop for MirrorBed {
+    fn drop(&mut self) {
+        self.runtime.take().expect("a runtime").shutdown_background();
+    }
+}
+
+impl MirrorBed {
+    fn copies(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.place.path()).expect("the copies");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| path.extension().is_some_and(|it| it == "git")).collect()
+    }
+
+    /// Waits until the copy is what the origin is.
+    fn told<T>(&self, value: T) -> T {
+        self.source.look_again();
+        let origin = references(&self.origin.path());
+        eventually("the copy follows", || {
+            self.copies().first().is_some_and(|copy| references(copy) == origin)
+        });
+        value
+    }
+}
+
+impl Bed for MirrorBed {
+    fn new() -> Self {
+        let origin = GitBed::new();
+        // A remote without a branch is no source yet.
+        origin.commit_on("elsewhere", &[("elsewhere.yml", Some("a: 1"))]);
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let mirror = MirrorOptions {
+            access: Access::default(),
+            poll: Duration::from_millis(200),
+            spacing: Duration::ZERO,
+            fetch_time_max: Duration::from_secs(10),
+            pack_bytes_max: 64 * 1024 * 1024,
+        };
+        let at = MirrorPlace {
+            directory: place.path().to_owned(),
+            held: Arc::new(()),
+            runtime: runtime.handle().clone(),
+        };
+        let options = OpenOptions { name: Some("config".to_owned()), ..OpenOptions::default() };
+        let uri = origin.path().display().to_string();
+        let source = MirrorSource::open(&uri, options, mirror, at).expect("the source");
+        Self { origin, place, source: Arc::new(source), runtime: Some(runtime) }
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.source) as Arc<_>
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        self.commit_on("main", files);
+    }
+
+    /// With its copy, for what the copy holds is served whether the remote is there or not.
+    fn break_down(&self) {
+        self.origin.break_down();
+        for copy in self.copies() {
+            std::fs::remove_dir_all(copy).expect("removed");
+        }
+    }
+
+    fn mend(&self) {
+        self.origin.mend();
+        eventually("there is a copy again", || self.told(!self.copies().is_empty()));
+    }
+}
+
+impl Branches for MirrorBed {
+    fn commit_on(&self, branch: &str, files: Files<'_>) -> Revision {
+        self.told(self.origin.commit_on(branch, files))
+    }
+
+    fn tag(&self, name: &str, revision: &Revision) {
+        self.origin.tag(name, revision);
+        self.told(());
+    }
+
+    fn force(&self, branch: &str, revision: &Revision) {
+        self.origin.force(branch, revision);
+        self.told(());
+    }
+
+    fn delete_branch(&self, branch: &str) {
+        self.origin.delete_branch(branch);
+        self.told(());
     }
 }
 

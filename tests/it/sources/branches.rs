@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater::model::{Label, Revision};
 use headwater::source::SourceError;
 
-use super::bed::{Branches, GitBed, MemoryBed};
+use super::bed::{Branches, GitBed, MemoryBed, MirrorBed};
 use super::{changed, load, named, refusal, text};
 
 macro_rules! for_each_source {
@@ -25,6 +25,15 @@ macro_rules! for_each_source {
                 #[tokio::test]
                 async fn $case() {
                     super::$case(<GitBed as super::super::bed::Bed>::new()).await;
+                }
+            )*
+        }
+        mod mirror {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case(<MirrorBed as super::super::bed::Bed>::new()).await;
                 }
             )*
         }

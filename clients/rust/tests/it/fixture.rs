@@ -7,6 +7,7 @@ use headwater_client::{Builder, Client};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// What the server does with one request.
 #[derive(Clone)]
@@ -15,6 +16,10 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// Sends these bytes and keeps the connection open without another word.
     Hang(Vec<u8>),
+    /// Sends the first bytes, waits to be told, and sends the others; keeps the connection open.
+    Then(Vec<u8>, Arc<Notify>, Vec<u8>),
+    /// The first for who asks for a stream, the other for who does not.
+    ByForm(Box<Reply>, Box<Reply>),
     /// Sends chunks for as long as somebody reads them.
     Endless,
 }
@@ -56,12 +61,25 @@ async fn converse(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Strin
             Err(_) => return,
         }
     }
-    seen.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let reply = match reply {
+        Reply::ByForm(stream, _) if head.contains("text/event-stream") => *stream,
+        Reply::ByForm(_, other) => *other,
+        reply => reply,
+    };
+    seen.lock().unwrap().push(head);
     // The client may have gone, which is its right.
     match reply {
         Reply::Bytes(bytes) => drop(stream.write_all(&bytes).await),
         Reply::Hang(bytes) => {
             drop(stream.write_all(&bytes).await);
+            std::future::pending::<()>().await;
+        }
+        Reply::ByForm(..) => unreachable!("one of them was chosen"),
+        Reply::Then(first, told, others) => {
+            drop(stream.write_all(&first).await);
+            told.notified().await;
+            drop(stream.write_all(&others).await);
             std::future::pending::<()>().await;
         }
         Reply::Endless => {

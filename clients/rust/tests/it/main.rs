@@ -11,4 +11,6 @@ mod last_known_good;
 mod providers;
 mod secrets;
 #[cfg(feature = "rustls")]
+mod texts;
 mod tls;
+mod watch;

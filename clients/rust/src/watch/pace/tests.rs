@@ -1,0 +1,122 @@
+//! Whose turn it is, on a clock that is only a number.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Clock {
+    pace: Pace,
+    start: Instant,
+    now: Instant,
+}
+
+impl Clock {
+    fn new(server_count: usize) -> Clock {
+        let now = Instant::now();
+        Clock { pace: Pace::new(server_count, now), start: now, now }
+    }
+
+    /// Whose turn is next, after how long; the clock goes there.
+    fn next(&mut self) -> (usize, Duration) {
+        let (server, at) = self.pace.next(self.now);
+        let waited = at - self.now;
+        self.now = at;
+        (server, waited)
+    }
+
+    fn fail(&mut self, server: usize, retry_after: Option<Duration>) {
+        self.pace.failed(server, retry_after, self.now);
+    }
+}
+
+#[test]
+fn the_next_server_is_asked_at_once_and_a_round_later_there_is_a_pause() {
+    for _ in 0..100 {
+        let mut clock = Clock::new(2);
+        assert_eq!(clock.next(), (0, Duration::ZERO));
+        clock.fail(0, None);
+        assert_eq!(clock.next(), (1, Duration::ZERO));
+        clock.fail(1, None);
+        let (server, waited) = clock.next();
+        assert_eq!(server, 0);
+        assert!(waited <= Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_server_that_answers_is_followed_even_if_it_wants_a_pause() {
+    let mut clock = Clock::new(2);
+    clock.next();
+    clock.fail(0, None);
+    for _ in 0..5 {
+        let (server, _) = clock.next();
+        assert_eq!(server, 1);
+        clock.pace.proved(clock.now);
+        clock.pace.answered(1, SECOND, clock.now);
+    }
+    assert_eq!(clock.next(), (1, SECOND));
+}
+
+#[test]
+fn a_stream_that_lived_is_left_for_another_server_at_once() {
+    let mut clock = Clock::new(2);
+    clock.next();
+    clock.now += 60 * SECOND;
+    clock.pace.proved(clock.now);
+    clock.fail(0, Some(3 * SECOND));
+    assert_eq!(clock.next(), (1, Duration::ZERO));
+}
+
+#[test]
+fn the_only_server_is_left_alone_for_as_long_as_it_asks_within_bounds() {
+    let mut clock = Clock::new(1);
+    for (asked, granted) in [(3 * SECOND, 3 * SECOND), (86_400 * SECOND, RETRY_AFTER_MAX)] {
+        clock.next();
+        clock.pace.proved(clock.now);
+        clock.fail(0, Some(asked));
+        let (_, waited) = clock.next();
+        assert!(waited >= granted && waited <= granted + SECOND, "{waited:?}");
+        clock.pace.proved(clock.now);
+    }
+}
+
+#[test]
+fn a_patient_server_does_not_hold_back_the_others() {
+    let mut clock = Clock::new(2);
+    clock.next();
+    clock.fail(0, Some(30 * SECOND));
+    for _ in 0..3 {
+        let (server, waited) = clock.next();
+        assert_eq!(server, 1);
+        assert!(waited < 2 * SECOND);
+        clock.fail(1, None);
+    }
+}
+
+#[test]
+fn a_long_outage_is_asked_about_twice_a_minute_on_average() {
+    let mut clock = Clock::new(1);
+    let mut count = 0_u32;
+    while clock.now - clock.start < 24 * 60 * 60 * SECOND {
+        clock.next();
+        clock.fail(0, None);
+        count += 1;
+    }
+    assert!((2_000..4_000).contains(&count), "{count} in a day");
+}
+
+#[test]
+fn no_minute_has_more_attempts_than_allowed_whatever_servers_say() {
+    let mut clock = Clock::new(3);
+    let mut asked = Vec::new();
+    for _ in 0..500 {
+        let (server, _) = clock.next();
+        asked.push(clock.now);
+        // A stream that seems to work and ends at once.
+        clock.pace.proved(clock.now);
+        clock.fail(server, None);
+    }
+    for (first, last) in asked.iter().zip(&asked[ATTEMPT_COUNT_MAX..]) {
+        assert!(*last - *first >= MINUTE);
+    }
+}

@@ -1,0 +1,501 @@
+//! A watch of servers, proxies and connections that misbehave: it always ends on the newest, and never tells an older
+//! configuration or half of one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_client::{Builder, Client, Configuration, Error, Health, State, Update, Watch};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::fixture::{Reply, Server, client, nobody, response, status};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than what is not to come would take.
+const QUIET: Duration = Duration::from_millis(300);
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1\n\n";
+
+/// What `product` and `prod` are configured with at a revision.
+fn product(revision: &str, items: u32) -> Value {
+    json!({
+        "name": "product", "profiles": ["prod"], "label": null, "version": revision, "state": "",
+        "propertySources": [{"name": "product.yml", "source": {"shop.max-items": items}}],
+    })
+}
+
+fn digest(items: u32) -> String {
+    format!("{items:064x}")
+}
+
+fn id(revision: &str, items: u32) -> String {
+    format!("{revision}.{}", digest(items))
+}
+
+fn event(revision: &str, items: u32) -> String {
+    let id = id(revision, items);
+    format!("event: environment\nid: {id}\ndata: {}\n\n", product(revision, items))
+}
+
+/// A stream that stays open after these events.
+fn stream(events: &[String]) -> Reply {
+    Reply::Hang([HEAD, &events.concat()].concat().into_bytes())
+}
+
+/// A stream that ends after this text.
+fn cut(text: &str) -> Reply {
+    Reply::Bytes([HEAD, text].concat().into_bytes())
+}
+
+fn behind() -> Reply {
+    response("503 Service Unavailable", "Retry-After: 0\r\n", "")
+}
+
+/// A plain answer as Headwater gives it.
+fn answer(revision: &str, items: u32) -> Reply {
+    let headers = format!(
+        "Content-Type: application/json\r\nETag: W/\"{}.v1\"\r\nPreference-Applied: wait=25\r\n",
+        digest(items)
+    );
+    response("200 OK", &headers, &product(revision, items).to_string())
+}
+
+fn watch<const N: usize>(servers: [&Server; N]) -> Watch {
+    client(servers).build().unwrap().watch()
+}
+
+async fn next(watch: &mut Watch) -> Configuration {
+    match update(watch).await {
+        Update::Configuration(configuration) => configuration,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn update(watch: &mut Watch) -> Update {
+    timeout(PATIENCE, watch.next()).await.expect("an update").unwrap().unwrap()
+}
+
+fn items(configuration: &Configuration) -> u32 {
+    configuration.get_at("shop.max-items").unwrap()
+}
+
+async fn nothing_comes(watch: &mut Watch) {
+    let update = timeout(QUIET, watch.next()).await;
+    assert!(update.is_err(), "{update:?}");
+}
+
+async fn becomes(health: &mut Health, what: &str, wanted: impl Fn(&Health) -> bool) {
+    while !wanted(health) {
+        let changed = timeout(PATIENCE, health.changed()).await;
+        assert!(matches!(changed, Ok(true)), "{what} never came: {health:?}");
+    }
+}
+
+fn heads_with(server: &Server, part: &str) -> usize {
+    let part = part.to_lowercase();
+    server.requests().iter().filter(|head| head.to_lowercase().contains(&part)).count()
+}
+
+#[tokio::test]
+async fn first_the_present_comes_and_then_every_change() {
+    let told = Arc::new(Notify::new());
+    let first = [HEAD, &event("r1", 1)].concat().into_bytes();
+    // The same content at another revision is no change.
+    let others = [event("r2", 1), ":\n\n".into(), event("r3", 3)].concat().into_bytes();
+    let server = Server::start([Reply::Then(first, told.clone(), others)]).await;
+    let mut watch = watch([&server]);
+    let present = next(&mut watch).await;
+    assert_eq!((items(&present), present.revision()), (1, Some("r1")));
+    assert_eq!(present.digest(), Some(digest(1).as_str()));
+    assert_eq!(present.server(), Some(server.url.as_str()));
+    assert_eq!(watch.health().state(), State::Live);
+    nothing_comes(&mut watch).await;
+    told.notify_one();
+    let changed = next(&mut watch).await;
+    assert_eq!((items(&changed), changed.revision()), (3, Some("r3")));
+    nothing_comes(&mut watch).await;
+    let head = server.requests()[0].to_lowercase();
+    assert!(head.starts_with("get /product/prod http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\naccept: text/event-stream\r\n"), "{head}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_slow_is_told_the_newest_only() {
+    let server = Server::start([stream(&[event("r1", 1), event("r2", 2), event("r3", 3)])]).await;
+    let mut watch = watch([&server]);
+    let mut health = watch.health();
+    becomes(&mut health, "live", |health| health.state() == State::Live).await;
+    // All three came in one piece; the last of them took the place of the others.
+    assert_eq!(items(&next(&mut watch).await), 3);
+    nothing_comes(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_stream_is_resumed_on_another_server_by_its_last_id() {
+    let first = Server::start([cut(&event("r1", 1)), status("500 Internal Server Error")]).await;
+    let second = Server::start([stream(&[event("r2", 2)])]).await;
+    let mut watch = watch([&first, &second]);
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    let last = format!("\r\nLast-Event-ID: {}\r\n", id("r1", 1));
+    assert_eq!(heads_with(&second, &last), 1, "{:?}", second.requests());
+}
+
+#[tokio::test]
+async fn half_an_event_is_never_told() {
+    let torn = event("r2", 2);
+    for length in [torn.len() - 1, torn.len() / 2, 20, torn.find("data").unwrap()] {
+        let cut_short = cut(&[event("r1", 1).as_str(), &torn[..length]].concat());
+        let server = Server::start([cut_short, stream(&[event("r3", 3)])]).await;
+        let mut watch = watch([&server]);
+        assert_eq!(items(&next(&mut watch).await), 1);
+        assert_eq!(items(&next(&mut watch).await), 3);
+        // What was torn was not seen, so the stream goes on from the one before it.
+        assert_eq!(heads_with(&server, &format!("last-event-id: {}", id("r1", 1))), 1);
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_no_environment_is_passed_over() {
+    let foreign = json!({"name": "cart", "propertySources": [{"name": "s", "source": {"a": 1}}]});
+    let empty = json!({"name": "product", "propertySources": []});
+    let data = |data: &str| cut(&format!("event: environment\nid: r2.x\ndata: {data}\n\n"));
+    for bad in [
+        data("{"),
+        data(&foreign.to_string()),
+        data(&empty.to_string()),
+        cut("event: something-new\ndata: {}\n\n"),
+        cut("\u{fffd}\0\0\0nonsense"),
+        Reply::Bytes(b"garbage\r\n\r\n".into()),
+        Reply::Bytes(vec![]),
+    ] {
+        let replies = [cut(&event("r1", 1)), bad, stream(&[event("r2", 2)])];
+        let server = Server::start(replies).await;
+        let mut watch = watch([&server]);
+        assert_eq!(items(&next(&mut watch).await), 1);
+        assert_eq!(items(&next(&mut watch).await), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_page_in_place_of_a_stream_or_of_a_poll_is_passed_over() {
+    let html = response("200 OK", "Content-Type: text/html\r\n", "<html>please sign in</html>");
+    let server =
+        Server::start([cut(&event("r1", 1)), html.clone(), html, stream(&[event("r2", 2)])]).await;
+    let mut watch = watch([&server]);
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(items(&next(&mut watch).await), 2);
+}
+
+/// One way or another to say what there is at this revision, or not to.
+fn mischief(random: &mut fastrand::Rng, number: u32) -> Reply {
+    let whole = event(&format!("r{number}"), number);
+    let as_stream = match random.u8(..8) {
+        0 => cut(&whole),
+        1 => cut(&whole[..random.usize(..whole.len())]),
+        2 => cut(&[whole.as_str(), &whole[..random.usize(..whole.len())]].concat()),
+        3 => cut(&[whole.as_str(), &whole].concat()),
+        4 => status("500 Internal Server Error"),
+        5 => response("200 OK", "Content-Type: text/html\r\n", "<html>"),
+        6 => answer(&format!("r{number}"), number),
+        _ => Reply::Bytes(vec![]),
+    };
+    let as_poll = match random.u8(..3) {
+        0 => answer(&format!("r{number}"), number),
+        1 => status("502 Bad Gateway"),
+        _ => Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".into()),
+    };
+    Reply::ByForm(as_stream.into(), as_poll.into())
+}
+
+#[tokio::test]
+async fn whatever_happens_between_it_ends_on_the_newest_and_never_goes_back() {
+    let watches = (0..40).map(|seed| async move {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut replies: Vec<_> = (1..5).map(|number| mischief(&mut random, number)).collect();
+        let newest = (stream(&[event("r9", 9)]), answer("r9", 9));
+        replies.push(Reply::ByForm(newest.0.into(), newest.1.into()));
+        let server = Server::start(replies).await;
+        let mut watch = watch([&server]);
+        let mut last = 0;
+        while last != 9 {
+            let configuration = next(&mut watch).await;
+            assert!(items(&configuration) > last, "seed {seed}");
+            last = items(&configuration);
+            assert_eq!(configuration.revision(), Some(format!("r{last}").as_str()), "seed {seed}");
+        }
+    });
+    let watches: Vec<_> = watches.map(tokio::spawn).collect();
+    for watch in watches {
+        watch.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_behind_is_passed_over_and_nothing_older_is_told() {
+    let first = Server::start([
+        cut(&event("r2", 2)),
+        status("500 Internal Server Error"),
+        status("500 Internal Server Error"),
+        stream(&[event("r3", 3)]),
+    ])
+    .await;
+    // Whoever asks it without an id is told something older.
+    let second = Server::start([behind()]).await;
+    let mut watch = watch([&first, &second]);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    assert_eq!(items(&next(&mut watch).await), 3);
+    assert_eq!(heads_with(&second, "last-event-id: r2."), second.requests().len());
+    assert!(!second.requests().is_empty());
+}
+
+#[tokio::test]
+async fn when_all_are_behind_it_starts_afresh() {
+    let first = Server::start([cut(&event("r2", 2)), behind(), stream(&[event("r1", 1)])]).await;
+    let second = Server::start([behind(), stream(&[event("r1", 1)])]).await;
+    let mut watch = watch([&first, &second]);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    assert_eq!(items(&next(&mut watch).await), 1);
+    let requests = [first.requests(), second.requests()].concat();
+    let resumed = requests.iter().filter(|head| head.to_lowercase().contains("last-event-id"));
+    assert_eq!(resumed.count(), 2, "{requests:?}");
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let patience = response("429 Too Many Requests", "Retry-After: 1\r\n", "");
+    let server = Server::start([patience, stream(&[event("r1", 1)])]).await;
+    let begun = Instant::now();
+    next(&mut watch([&server])).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn the_pause_that_a_stream_asks_for_is_honoured() {
+    let text = event("r1", 1) + "retry: 1200\n\n";
+    let server = Server::start([cut(&text), stream(&[event("r2", 2)])]).await;
+    let mut watch = watch([&server]);
+    next(&mut watch).await;
+    let begun = Instant::now();
+    next(&mut watch).await;
+    assert!(begun.elapsed() >= Duration::from_millis(1_100), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_dead() {
+    let server = Server::start([stream(&[event("r1", 1)]), stream(&[event("r2", 2)])]).await;
+    let short = Duration::from_millis(200);
+    let mut watch = client([&server]).silence_timeout(short).build().unwrap().watch();
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(items(&next(&mut watch).await), 2);
+}
+
+fn short_start(server: &Server) -> Builder {
+    client([server]).stream_start_timeout(Duration::from_millis(200))
+}
+
+#[tokio::test]
+async fn where_a_proxy_keeps_streams_to_itself_long_polls_are_used() {
+    let head_only = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".into();
+    let unchanged = "ETag: W/\"x.v1\"\r\nPreference-Applied: wait=25\r\n";
+    let replies = [
+        Reply::Hang(head_only),
+        answer("r1", 1),
+        response("304 Not Modified", unchanged, ""),
+        answer("r2", 2),
+        Reply::Hang(vec![]),
+    ];
+    let server = Server::start(replies).await;
+    let mut watch = short_start(&server).build().unwrap().watch();
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(watch.health().state(), State::Live);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    let requests = server.requests();
+    let second = requests[2].to_lowercase();
+    for part in [
+        "accept: application/json",
+        "prefer: wait=25",
+        "headwater-min-revision: r1",
+        &format!("if-none-match: w/\"{}.v1\"", digest(1)),
+    ] {
+        assert!(second.contains(&format!("\r\n{part}\r\n")), "{part}: {second}");
+    }
+    assert!(!requests[1].to_lowercase().contains("prefer"), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_streams_is_polled() {
+    for first in [answer("r1", 1), status("406 Not Acceptable")] {
+        let server = Server::start([first, answer("r1", 1), answer("r2", 2)]).await;
+        let mut watch = watch([&server]);
+        assert_eq!(items(&next(&mut watch).await), 1);
+        assert_eq!(items(&next(&mut watch).await), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_wait_is_not_asked_over_and_over() {
+    let plain = response("200 OK", "", &product("r1", 1).to_string());
+    let server = Server::start([plain]).await;
+    let mut watch = watch([&server]);
+    assert_eq!(next(&mut watch).await.digest(), None);
+    assert!(timeout(Duration::from_secs(2), watch.next()).await.is_err());
+    assert_eq!(server.requests().len(), 2, "the stream that was none, and one poll");
+}
+
+#[tokio::test]
+async fn gone_is_told_once_and_so_is_a_return() {
+    let gone = format!("{}event: gone\ndata:\n\n", event("r1", 1));
+    let server = Server::start([
+        cut(&gone),
+        status("404 Not Found"),
+        status("404 Not Found"),
+        stream(&[event("r1", 1)]),
+    ])
+    .await;
+    let mut watch = watch([&server]);
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert!(matches!(update(&mut watch).await, Update::Gone));
+    assert!(matches!(watch.health().state(), State::Stale { .. }));
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(watch.health().state(), State::Live);
+}
+
+#[tokio::test]
+async fn one_server_that_knows_nothing_is_no_reason_to_say_gone() {
+    let first = Server::start([cut(&event("r1", 1)), status("404 Not Found")]).await;
+    let second = Server::start([stream(&[event("r2", 2)])]).await;
+    let mut watch = watch([&first, &second]);
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    nothing_comes(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_first_configuration_is_the_end() {
+    let empty = json!({"name": "product", "propertySources": []});
+    let empty = cut(&format!("event: environment\nid: r.x\ndata: {empty}\n\n"));
+    for reply in [status("404 Not Found"), status("401 Unauthorized"), empty] {
+        let server = Server::start([reply]).await;
+        let mut watch = watch([&server]);
+        let error = timeout(PATIENCE, watch.next()).await.unwrap().unwrap().unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::NotFound { .. } | Error::Unauthorized { .. } | Error::Empty { .. }
+            ),
+            "{error}"
+        );
+        assert!(timeout(PATIENCE, watch.next()).await.unwrap().is_none());
+        assert_eq!(server.requests().len(), 1);
+        assert_eq!(watch.health().state(), State::Disconnected);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_later_is_a_state_and_a_new_token_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    std::fs::write(&path, "old").unwrap();
+    let (refused, good) = (status("401 Unauthorized"), stream(&[event("r2", 2)]));
+    let server = Server::start([cut(&event("r1", 1)), refused.clone(), refused, good]).await;
+    let mut watch = client([&server]).token_file(&path).build().unwrap().watch();
+    let mut health = watch.health();
+    assert_eq!(items(&next(&mut watch).await), 1);
+    std::fs::write(&path, "new").unwrap();
+    becomes(&mut health, "the refusal", |health| {
+        health.problem().is_some_and(|problem| problem.contains("401"))
+    })
+    .await;
+    assert!(matches!(health.state(), State::Stale { .. }));
+    assert_eq!(items(&next(&mut watch).await), 2);
+    assert_eq!((health.state(), health.problem()), (State::Live, None));
+    let last = server.requests().pop().unwrap().to_lowercase();
+    assert!(last.contains("authorization: bearer new"), "{last}");
+}
+
+#[tokio::test]
+async fn without_a_server_it_is_disconnected_and_says_why() {
+    let url = nobody().await;
+    let mut watch = client([]).url(&url).build().unwrap().watch();
+    let mut health = watch.health();
+    becomes(&mut health, "a problem", |health| health.problem().is_some()).await;
+    assert_eq!(health.state(), State::Disconnected);
+    assert!(health.problem().unwrap().starts_with(&url), "{health:?}");
+    nothing_comes(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_from_a_configuration_that_is_there() {
+    let server =
+        Server::start([answer("r1", 1), cut(""), stream(&[event("r2", 1), event("r3", 3)])]).await;
+    let client = client([&server]).build().unwrap();
+    let configuration = client.connect().await.unwrap();
+    assert_eq!(configuration.digest(), Some(digest(1).as_str()));
+    let mut watch = client.watch_from(&configuration);
+    assert_eq!(items(&next(&mut watch).await), 3);
+    assert_eq!(heads_with(&server, &format!("last-event-id: {}", id("r1", 1))), 2);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_was_told_is_kept_for_the_next_start_and_a_stale_start_is_told_what_is_true() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("cache");
+    let server = Server::start([
+        stream(&[event("r1", 1)]),
+        status("500 Internal Server Error"),
+        stream(&[event("r1", 1)]),
+    ])
+    .await;
+    let keeping = |deadline| client([&server]).last_known_good(&cache).deadline(deadline).build();
+    let mut watch = keeping(PATIENCE).unwrap().watch();
+    next(&mut watch).await;
+    drop(watch);
+    let client = keeping(Duration::from_millis(1)).unwrap();
+    let configuration = client.connect().await.unwrap();
+    assert!(configuration.is_stale());
+    let mut watch = client.watch_from(&configuration);
+    assert!(matches!(watch.health().state(), State::Stale { .. }));
+    let fresh = next(&mut watch).await;
+    assert!(!fresh.is_stale());
+    assert_eq!(items(&fresh), 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_dropped_leaves_and_is_not_live() {
+    let told = Arc::new(Notify::new());
+    let first = [HEAD, &event("r1", 1)].concat().into_bytes();
+    let server = Server::start([Reply::Then(first, told, vec![])]).await;
+    let mut watch = watch([&server]);
+    let mut health = watch.health();
+    next(&mut watch).await;
+    assert_eq!(health.state(), State::Live);
+    drop(watch);
+    becomes(&mut health, "stale", |health| matches!(health.state(), State::Stale { .. })).await;
+    assert!(!timeout(PATIENCE, health.changed()).await.unwrap());
+}
+
+#[tokio::test]
+async fn nothing_that_is_shown_has_a_value_or_a_credential() {
+    let secret = "s3cret";
+    let mut environment = product("r1", 1);
+    environment["propertySources"][0]["source"]["password"] = json!(secret);
+    let good = format!("event: environment\nid: {}\ndata: {environment}\n\n", id("r1", 1));
+    let bad = format!("event: environment\nid: r2.x\ndata: {{\"{secret}\"\n\n");
+    let server = Server::start([cut(&good), cut(&bad)]).await;
+    let url = server.url.replace("http://", &format!("http://user:{secret}@"));
+    let client = Client::builder().url(url).application("product").profiles(["prod"]);
+    let mut watch = client.build().unwrap().watch();
+    let update = update(&mut watch).await;
+    let mut health = watch.health();
+    becomes(&mut health, "a bad answer", |health| {
+        health.problem().is_some_and(|problem| problem.contains("bad answer"))
+    })
+    .await;
+    let shown = format!("{update:?} {watch:?} {health:?} {:?}", health.problem());
+    assert!(!shown.contains(secret), "{shown}");
+}

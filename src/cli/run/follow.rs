@@ -1,0 +1,68 @@
+//! What changes while the program runs: the newest configuration for whoever looks, and a line in the log when servers
+//! go and come back.
+
+use std::time::Duration;
+
+use headwater_client::{Client, Configuration, Health, State, Update};
+use tokio::sync::watch;
+
+/// How long servers may be away before it is said.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// Follows the configuration for as long as the runtime lives.
+pub(super) fn follow(client: &Client, first: Configuration) -> watch::Receiver<Configuration> {
+    let mut updates = client.watch_from(&first);
+    tokio::spawn(report(updates.health()));
+    let (sender, receiver) = watch::channel(first);
+    tokio::spawn(async move {
+        while let Some(update) = updates.next().await {
+            match update {
+                Ok(Update::Configuration(configuration)) => {
+                    tracing::info!(revision = configuration.revision(), "a new configuration");
+                    sender.send_replace(configuration);
+                }
+                Ok(Update::Gone) => {
+                    tracing::warn!(
+                        "no server has this configuration any more: what was there stays"
+                    );
+                }
+                // Others may come; what there is stays.
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "changes are not followed any more"),
+            }
+        }
+    });
+    receiver
+}
+
+/// One line when the servers are away, and one when one of them is back.
+async fn report(mut health: Health) {
+    let mut was_live = false;
+    loop {
+        let is_live = health.state() == State::Live;
+        match (was_live, is_live) {
+            (true, false) if !is_back_soon(&mut health).await => {
+                let problem = health.problem();
+                tracing::warn!(
+                    problem,
+                    "no server answers: the configuration is stale from now on"
+                );
+                was_live = false;
+            }
+            (false, true) => {
+                tracing::info!("the configuration is that of the server");
+                was_live = true;
+            }
+            _ => {}
+        }
+        if !health.changed().await {
+            return;
+        }
+    }
+}
+
+/// Streams end and are resumed all the time, and nobody needs to know.
+async fn is_back_soon(health: &mut Health) -> bool {
+    let back = async { while health.state() != State::Live && health.changed().await {} };
+    tokio::time::timeout(QUIET, back).await.is_ok()
+}

@@ -1,0 +1,160 @@
+//! Every order of events that matters, without a process.
+
+use std::time::Duration;
+
+use super::Action::*;
+use super::Event::{Changed, Ended, Prepared, Refused, Reloaded, Told};
+use super::{Action, Event, Reached, Reaction, Supervisor};
+use rustix::process::Signal;
+
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Events, and what each of them leads to.
+#[track_caller]
+fn check(steps: &[(Event, &[Action])]) {
+    let mut supervisor = Supervisor::new(GRACE);
+    for (event, expected) in steps {
+        assert_eq!(supervisor.on(*event), *expected, "{event:?} of {steps:?}");
+    }
+}
+
+fn us(signal: Signal) -> Event {
+    Told(signal, Reached::Us)
+}
+
+#[test]
+fn a_change_that_changes_nothing_does_nothing() {
+    check(&[(Changed, &[Prepare]), (Prepared(Reaction::Nothing), &[]), (Changed, &[Prepare])]);
+}
+
+#[test]
+fn a_change_that_is_refused_does_nothing_and_the_next_one_counts() {
+    check(&[
+        (Changed, &[Prepare]),
+        (Refused, &[]),
+        (Changed, &[Prepare]),
+        (Prepared(Reaction::Signal(Signal::HUP)), &[Send(Signal::HUP)]),
+    ]);
+}
+
+#[test]
+fn changes_during_a_change_are_one_more() {
+    check(&[
+        (Changed, &[Prepare]),
+        (Changed, &[]),
+        (Changed, &[]),
+        (Prepared(Reaction::Signal(Signal::HUP)), &[Send(Signal::HUP), Prepare]),
+        (Prepared(Reaction::Reload), &[Reload]),
+        (Changed, &[]),
+        (Changed, &[]),
+        (Reloaded, &[Prepare]),
+        (Prepared(Reaction::Nothing), &[]),
+    ]);
+    check(&[(Changed, &[Prepare]), (Changed, &[]), (Refused, &[Prepare]), (Refused, &[])]);
+}
+
+#[test]
+fn a_restart_waits_for_the_end_and_then_looks_for_changes() {
+    check(&[
+        (Changed, &[Prepare]),
+        (Prepared(Reaction::Restart), &[Send(Signal::TERM), Alarm(GRACE)]),
+        (Changed, &[]),
+        (Ended(0), &[Start, Prepare]),
+        (Prepared(Reaction::Nothing), &[]),
+    ]);
+}
+
+#[test]
+fn a_child_that_ignores_its_end_is_killed() {
+    check(&[
+        (Changed, &[Prepare]),
+        (Prepared(Reaction::Restart), &[Send(Signal::TERM), Alarm(GRACE)]),
+        (Event::Alarm, &[Kill]),
+        (Ended(137), &[Start]),
+        // An alarm that was set for the one before.
+        (Event::Alarm, &[]),
+    ]);
+    check(&[
+        (us(Signal::TERM), &[Send(Signal::TERM), Alarm(GRACE)]),
+        (Event::Alarm, &[Kill]),
+        (Ended(137), &[Exit(137)]),
+    ]);
+}
+
+#[test]
+fn the_end_of_the_child_is_the_end() {
+    check(&[(Ended(3), &[Exit(3)])]);
+    check(&[(Changed, &[Prepare]), (Ended(0), &[Exit(0)])]);
+    check(&[
+        (Changed, &[Prepare]),
+        (Prepared(Reaction::Reload), &[Reload]),
+        (Ended(7), &[Exit(7)]),
+    ]);
+}
+
+#[test]
+fn signals_are_the_childs_to_answer() {
+    for signal in
+        [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH]
+    {
+        check(&[
+            (us(signal), &[Send(signal)]),
+            (Changed, &[Prepare]),
+            (us(signal), &[Send(signal)]),
+        ]);
+    }
+}
+
+#[test]
+fn what_the_terminal_sends_to_both_is_not_sent_twice() {
+    check(&[
+        (Told(Signal::INT, Reached::Both), &[]),
+        (Told(Signal::WINCH, Reached::Both), &[]),
+        (Ended(130), &[Exit(130)]),
+    ]);
+}
+
+#[test]
+fn told_to_end_while_changing_it_ends() {
+    check(&[
+        (Changed, &[Prepare]),
+        (us(Signal::TERM), &[Send(Signal::TERM), Alarm(GRACE)]),
+        (Changed, &[]),
+        (Prepared(Reaction::Restart), &[]),
+        (us(Signal::TERM), &[Send(Signal::TERM)]),
+        (us(Signal::USR1), &[Send(Signal::USR1)]),
+        (Ended(143), &[Exit(143)]),
+    ]);
+    check(&[
+        (Changed, &[Prepare]),
+        (Prepared(Reaction::Reload), &[Reload]),
+        (us(Signal::TERM), &[Send(Signal::TERM), Alarm(GRACE)]),
+        (Reloaded, &[]),
+        (Ended(0), &[Exit(0)]),
+    ]);
+}
+
+#[test]
+fn told_to_end_while_restarting_it_does_not_start_again() {
+    for (signal, reached, expected) in [
+        (Signal::TERM, Reached::Us, &[][..]),
+        (Signal::INT, Reached::Us, &[Send(Signal::INT)]),
+        (Signal::INT, Reached::Both, &[]),
+        (Signal::QUIT, Reached::Us, &[Send(Signal::QUIT)]),
+    ] {
+        check(&[
+            (Changed, &[Prepare]),
+            (Prepared(Reaction::Restart), &[Send(Signal::TERM), Alarm(GRACE)]),
+            (Told(signal, reached), expected),
+            (Event::Alarm, &[Kill]),
+            (Ended(137), &[Exit(137)]),
+        ]);
+    }
+    // Any other signal is only handed on.
+    check(&[
+        (Changed, &[Prepare]),
+        (Prepared(Reaction::Restart), &[Send(Signal::TERM), Alarm(GRACE)]),
+        (us(Signal::USR1), &[Send(Signal::USR1)]),
+        (Ended(0), &[Start]),
+    ]);
+}

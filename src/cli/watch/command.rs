@@ -1,0 +1,153 @@
+//! The command that is run on a change: one run at a time, and one more for all that happens meanwhile.
+
+use std::collections::BTreeSet;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use headwater_client::Configuration;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::cli::output;
+
+/// How long a command that is told to end may take before it is killed.
+const STOP_MAX: Duration = Duration::from_secs(10);
+/// The most that `HEADWATER_CHANGED_KEYS` holds, in bytes; systems refuse variables of more than 128 KiB.
+const KEYS_LENGTH_MAX: usize = 64 * 1024;
+
+/// What a run is for.
+pub(super) struct Occasion {
+    application: String,
+    profiles: String,
+    label: String,
+    revision: String,
+    digest: String,
+    /// Keys that were added, removed or changed since the run before.
+    keys: BTreeSet<String>,
+}
+
+impl Occasion {
+    pub(super) fn new<'a>(
+        asked: &output::Asked,
+        configuration: &Configuration,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        // A name from a server could hold a NUL, which no variable can.
+        let shown = |text: Option<&str>| output::one_line(text.unwrap_or_default());
+        Self {
+            application: asked.application.clone(),
+            profiles: asked.profiles.clone(),
+            label: asked.label.clone().unwrap_or_default(),
+            revision: shown(configuration.revision()),
+            digest: shown(configuration.digest()),
+            keys: keys.map(output::one_line).collect(),
+        }
+    }
+
+    /// As many keys as there is room for, one on each line.
+    fn lines_of_keys(&self) -> String {
+        let mut lines = String::new();
+        for key in &self.keys {
+            if lines.len() + key.len() + 1 > KEYS_LENGTH_MAX {
+                break;
+            }
+            lines.push_str(key);
+            lines.push('\n');
+        }
+        lines.truncate(lines.trim_end_matches('\n').len());
+        lines
+    }
+}
+
+pub(super) struct Runner {
+    command: String,
+    child: Option<Child>,
+    /// What the next run is for, once this one has ended.
+    next: Option<Occasion>,
+    /// Whether the last run did not end well.
+    pub(super) has_failed: bool,
+}
+
+impl Runner {
+    pub(super) fn new(command: String) -> Self {
+        Self { command, child: None, next: None, has_failed: false }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.child.is_none()
+    }
+
+    /// Runs the command, now or after the run that is not over yet.
+    pub(super) fn add(&mut self, mut occasion: Occasion) -> anyhow::Result<()> {
+        if let Some(before) = self.next.take() {
+            occasion.keys.extend(before.keys);
+        }
+        self.next = Some(occasion);
+        self.start()
+    }
+
+    /// Waits for the end of the run, tells of a failure and begins the next one. May be dropped at any time.
+    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else {
+            return std::future::pending().await;
+        };
+        let status = child.wait().await?;
+        self.child = None;
+        self.has_failed = !status.success();
+        if self.has_failed {
+            eprintln!("headwater: the command {}", how_it_ended(status));
+        }
+        self.start()
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
+        let Some(occasion) = self.next.take() else { return Ok(()) };
+        let child = Command::new("sh")
+            .arg("-c")
+            .arg(&self.command)
+            .env("HEADWATER_CHANGED_KEYS", occasion.lines_of_keys())
+            .env("HEADWATER_CHANGED_KEY_COUNT", occasion.keys.len().to_string())
+            .env("HEADWATER_APPLICATION", occasion.application)
+            .env("HEADWATER_PROFILES", occasion.profiles)
+            .env("HEADWATER_LABEL", occasion.label)
+            .env("HEADWATER_REVISION", occasion.revision)
+            .env("HEADWATER_DIGEST", occasion.digest)
+            .stdin(Stdio::null())
+            .stdout(std::io::stderr())
+            .stderr(Stdio::inherit())
+            // Of its own, so that all that it starts can be told to end.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot run sh")?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Tells a command that runs to end, and sees to it that it does.
+    pub(super) async fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let Some(group) = group else { return };
+        // One that has ended meanwhile needs no telling.
+        let _ = kill_process_group(group, Signal::TERM);
+        if timeout(STOP_MAX, child.wait()).await.is_err() {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait().await;
+        }
+    }
+}
+
+fn how_it_ended(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended badly".to_owned(),
+    }
+}

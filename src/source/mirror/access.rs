@@ -1,0 +1,179 @@
+//! How a remote lets us in: a user name with a password or token, or an ssh key; and a private certificate authority.
+//!
+//! None of it is on a command line, in an environment that a child is given, in an address or in a message. A password goes
+//! to git through a pipe, at the moment that git asks for it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The largest file with a user name and a password, in bytes.
+const CREDENTIALS_BYTES_MAX: u64 = 16 * 1024;
+
+/// What opens a remote.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// For `https://`, and `http://` of this machine.
+    pub credentials: Option<Credentials>,
+    /// For ssh.
+    pub ssh: Option<SshFiles>,
+    /// Certificates (PEM) that are trusted in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where a user name and a password or token are.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A file of two lines, the user name and the password, read anew for every fetch.
+    File(PathBuf),
+    /// Both as they are.
+    Known {
+        /// The user name.
+        username: String,
+        /// The password or token.
+        password: String,
+    },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// What ssh needs.
+#[derive(Debug, Clone)]
+pub struct SshFiles {
+    /// The private key, readable for its owner alone.
+    pub key: PathBuf,
+    /// The hosts that are trusted, as in `~/.ssh/known_hosts`.
+    pub known_hosts: PathBuf,
+}
+
+impl Credentials {
+    /// What git's helper says when it is asked. Blocking.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without its path or text.
+    pub(super) fn answer(&self) -> Result<String, String> {
+        match self {
+            Self::Known { username, password } => answer(username, password),
+            Self::File(path) => {
+                let text = read(path)?;
+                let mut lines = text.lines();
+                match (lines.next(), lines.next(), lines.all(|line| line.trim().is_empty())) {
+                    (Some(username), Some(password), true) => {
+                        answer(username.trim(), password.trim())
+                    }
+                    _ => Err("credentials_file does not hold two lines, a user name and a password or token"
+                        .to_owned()),
+                }
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let fault =
+        |error: std::io::Error| format!("credentials_file cannot be read: {}", error.kind());
+    if std::fs::metadata(path).map_err(fault)?.len() > CREDENTIALS_BYTES_MAX {
+        return Err("credentials_file is too large".to_owned());
+    }
+    std::fs::read_to_string(path).map_err(fault)
+}
+
+fn answer(username: &str, password: &str) -> Result<String, String> {
+    let is_one_line = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+    match is_one_line(username) && is_one_line(password) {
+        true => Ok(format!("username={username}\npassword={password}\n")),
+        false => {
+            Err("the user name or the password of the remote is empty or not one line".to_owned())
+        }
+    }
+}
+
+impl SshFiles {
+    /// The command that git starts, with everything of the user's own left out.
+    ///
+    /// # Errors
+    /// When a path has a character that ssh or a shell would read as something else.
+    pub(super) fn command(&self) -> Result<String, String> {
+        const OPTIONS: [&str; 13] = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            "GlobalKnownHostsFile=/dev/null",
+            "UpdateHostKeys=no",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "PasswordAuthentication=no",
+            "KbdInteractiveAuthentication=no",
+            "ClearAllForwardings=yes",
+            "PermitLocalCommand=no",
+            "ConnectTimeout=10",
+            "ServerAliveInterval=5",
+            "ServerAliveCountMax=3",
+        ];
+        let (key, known_hosts) = (plain(&self.key)?, plain(&self.known_hosts)?);
+        let options: Vec<String> = OPTIONS.iter().map(|option| format!("-o {option}")).collect();
+        Ok(format!(
+            "ssh -F /dev/null {} -o 'UserKnownHostsFile=\"{known_hosts}\"' -i '{key}'",
+            options.join(" ")
+        ))
+    }
+}
+
+/// An absolute path that means itself in a shell, between quotes, and in ssh's own options.
+fn plain(path: &Path) -> Result<String, String> {
+    let absolute = std::path::absolute(path).ok();
+    let text = absolute.as_deref().and_then(Path::to_str).filter(|text| {
+        !text.contains(['\'', '"', '\\', '%', '$', '~', '`']) && !text.chars().any(char::is_control)
+    });
+    let refusal = "ssh_key_file and known_hosts_file: a path with quotes, %, $, ~ or a backslash cannot be given to ssh";
+    text.map(str::to_owned).ok_or_else(|| refusal.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, &str>) {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("credentials");
+        std::fs::write(&path, text).unwrap();
+        let found = Credentials::File(path).answer();
+        match expected {
+            Ok(answer) => assert_eq!(found.as_deref(), Ok(answer)),
+            Err(part) => {
+                let error = found.unwrap_err();
+                assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_credentials_has_two_lines() {
+        check("ada\nhunter2\n", Ok("username=ada\npassword=hunter2\n"));
+        check("ada\r\nhunter2 \r\n\r\n", Ok("username=ada\npassword=hunter2\n"));
+        check("hunter2\n", Err("two lines"));
+        check("ada\nhunter2\nhunter2\n", Err("two lines"));
+        check("\nhunter2\n", Err("empty"));
+        check("ada\nhunter2\u{0}\n", Err("not one line"));
+        let error = Credentials::File("/nowhere/hunter2".into()).answer().unwrap_err();
+        assert_eq!(error, "credentials_file cannot be read: entity not found");
+    }
+
+    #[test]
+    fn paths_mean_themselves_to_ssh() {
+        let command = |key: &str| {
+            SshFiles { key: key.into(), known_hosts: "/etc/known hosts".into() }.command()
+        };
+        let good = command("/srv/my key").unwrap();
+        assert!(
+            good.ends_with("-o 'UserKnownHostsFile=\"/etc/known hosts\"' -i '/srv/my key'"),
+            "{good}"
+        );
+        for key in ["/x'y", "/x\"y", "/%h", "/${HOME}", "/x\ny", "~/.ssh/id"] {
+            assert!(command(key).is_err(), "{key}");
+        }
+    }
+}

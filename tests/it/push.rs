@@ -1,0 +1,17 @@
+//! Pushes to a repository that the server hosts, by git itself: what is taken, what is refused, and what is said.
+
+mod access;
+mod flow;
+mod refused;
+mod wire;
+
+/// A shop with two services.
+const SHOP: &str = "\
+//- application.yml
+region: north
+//- orders.yml
+name: Orders
+limit: 1
+//- cart.yml
+name: Cart
+";

@@ -1,0 +1,145 @@
+//! Requests that no git sends: wrong services, names, types, lengths and encodings.
+
+use std::io::Write;
+
+use super::SHOP;
+use crate::fixture::{Hosted, Reply};
+
+const UPLOAD: &str = "/-/git/main.git/git-upload-pack";
+const RECEIVE: &str = "/-/git/main.git/git-receive-pack";
+
+fn post(hosted: &Hosted, path: &str, kind: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+    );
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request += &format!("Content-Length: {}\r\n\r\n", body.len());
+    hosted.server.send(&[request.as_bytes(), body].concat())
+}
+
+#[test]
+fn only_the_two_services_of_the_repositories_that_are_hosted_are_there() {
+    let hosted = Hosted::new(SHOP);
+    let long = "a".repeat(3_000);
+    for (path, status) in [
+        ("/-/git/main.git/info/refs?service=git-upload-pack", 200),
+        ("/-/git/main.git/info/refs?service=git-receive-pack", 200),
+        // The dumb protocol, and what else one might run.
+        ("/-/git/main.git/info/refs", 403),
+        ("/-/git/main.git/info/refs?service=", 403),
+        ("/-/git/main.git/info/refs?service=upload-pack", 403),
+        ("/-/git/main.git/info/refs?service=git-upload-archive", 403),
+        ("/-/git/main.git/info/refs?service=git-upload-pack%20--x", 403),
+        ("/-/git/main.git/info/refs?service=git-upload-pack;id", 403),
+        ("/-/git/main.git/info/refs?service=--help", 403),
+        ("/-/git/main.git/HEAD", 404),
+        ("/-/git/main.git/config", 404),
+        ("/-/git/main.git/objects/info/packs", 404),
+        ("/-/git/main.git/info/refs/", 200),
+        ("/-/git/main/info/refs?service=git-upload-pack", 404),
+        ("/-/git/other.git/info/refs?service=git-upload-pack", 404),
+        ("/-/git/.git/info/refs?service=git-upload-pack", 404),
+        ("/-/git/--upload-pack=id.git/info/refs?service=git-upload-pack", 404),
+        ("/-/git/..%2Fhosted%2Fmain.git/info/refs?service=git-upload-pack", 404),
+        ("/-/git/../main.git/info/refs?service=git-upload-pack", 404),
+        ("/-/git/main.git%00/info/refs?service=git-upload-pack", 400),
+        (&format!("/-/git/{long}.git/info/refs?service=git-upload-pack"), 404),
+        (UPLOAD, 405),
+        (RECEIVE, 405),
+    ] {
+        let path = match path.ends_with("refs/") {
+            true => format!("{path}?service=git-upload-pack"),
+            false => path.to_owned(),
+        };
+        let reply = hosted.server.get(&path).expect(status);
+        if status >= 400 {
+            assert!(!reply.text().contains("/tmp"), "{}", reply.everything());
+        }
+    }
+    let reply = hosted.server.ask("POST", "/-/git/main.git/info/refs?service=git-upload-pack", &[]);
+    reply.expect(405);
+}
+
+#[test]
+fn a_body_has_gits_own_type_and_encoding() {
+    let hosted = Hosted::new(SHOP);
+    let good = "application/x-git-receive-pack-request";
+    for (path, kind) in [
+        (RECEIVE, "text/plain"),
+        (RECEIVE, "application/x-git-upload-pack-request"),
+        (RECEIVE, "application/x-git-receive-pack-request; charset=utf-8"),
+        (UPLOAD, good),
+    ] {
+        post(&hosted, path, kind, &[], b"0000").expect(415);
+    }
+    post(&hosted, RECEIVE, good, &[("Content-Encoding", "br")], b"0000").expect(415);
+    post(&hosted, RECEIVE, good, &[("Content-Encoding", "gzip")], b"0000").expect(400);
+    // What git sends first when it has much to say.
+    post(&hosted, RECEIVE, good, &[], b"0000").expect(200);
+}
+
+#[test]
+fn a_version_that_is_none_is_passed_over() {
+    let hosted = Hosted::new(SHOP);
+    let path = "/-/git/main.git/info/refs?service=git-upload-pack";
+    let second = hosted.server.get_with(path, &[("Git-Protocol", "version=2")]).expect(200);
+    assert!(second.text().contains("version 2"), "{}", second.text());
+    for version in ["version=2;id", "version=2\tx", "$(id)", "version", "version=2:=", "version=9"]
+    {
+        let reply = hosted.server.get_with(path, &[("Git-Protocol", version)]).expect(200);
+        assert!(reply.text().starts_with("001e# service=git-upload-pack\n0000"), "{version}");
+    }
+    let reply = hosted.server.get_with(path, &[("Git-Protocol", "version=2:agent=x")]).expect(200);
+    assert!(reply.text().contains("version 2"));
+}
+
+#[test]
+fn bombs_and_bodies_that_are_too_long_end_at_the_bound() {
+    let hosted = Hosted::with(SHOP, |settings| settings.push.pack_bytes_max = 1 << 20);
+    let before = hosted.contents();
+    let mut zeros = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    zeros.write_all(&vec![b'0'; 64 << 20]).unwrap();
+    let bomb = zeros.finish().unwrap();
+    for (path, kind) in [(RECEIVE, "receive"), (UPLOAD, "upload")] {
+        let kind = format!("application/x-git-{kind}-pack-request");
+        let reply = post(&hosted, path, &kind, &[("Content-Encoding", "gzip")], &bomb);
+        // Git may have said that it is no request at all before the bound was reached.
+        assert!(matches!(reply.status, 413 | 200 | 0), "{}", reply.everything());
+        let long = format!("{}", 1_u64 << 40);
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n\
+             Content-Length: {long}\r\n\r\n"
+        );
+        hosted.server.send(head.as_bytes()).expect(413);
+    }
+    assert_eq!(hosted.contents(), before);
+    hosted.server.get("/orders/dev").expect(200);
+}
+
+#[test]
+fn no_more_pushes_at_a_time_than_may_be() {
+    let hosted = Hosted::new(SHOP);
+    let head = format!(
+        "POST {RECEIVE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
+         Content-Type: application/x-git-receive-pack-request\r\n\r\n00"
+    );
+    let mut open = Vec::new();
+    for _ in 0..headwater::push::PUSH_COUNT_MAX {
+        let mut stream = hosted.server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        open.push(stream);
+    }
+    let kind = "application/x-git-receive-pack-request";
+    let mut reply = Reply::default();
+    crate::fixture::eventually("one too many", || {
+        reply = post(&hosted, RECEIVE, kind, &[], b"0000");
+        reply.status == 503
+    });
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    drop(open);
+    let tree = hosted.clone("work");
+    tree.commit("//- cart.yml\nname: Next\n");
+    crate::fixture::eventually("there is room again", || tree.push(&["main"]).code == Some(0));
+}

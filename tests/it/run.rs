@@ -1,0 +1,9 @@
+//! `headwater run` as a user meets it: the real binary, a real server, and programs that know nothing of either.
+
+mod bed;
+mod documented;
+mod environment;
+mod files;
+mod outage;
+mod reload;
+mod signals;
