@@ -198,11 +198,7 @@ impl Source for GitSource {
                     return Ok(());
                 }
                 let hint = tokio::time::timeout(self.inner.hints.recheck_after(), hints.changed());
-                if hint.await.is_ok() {
-                    // Whoever waits for this looks at once; to look here first would take two more changes of thread.
-                    return Ok(());
-                }
-                renew = true;
+                renew = hint.await.is_err();
             }
         })
     }
