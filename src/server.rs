@@ -372,12 +372,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_inherit_the_limit_on_what_is_unacknowledged() {
+    fn connections_inherit_the_limits() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         set_up(&listener);
         let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        let limit = socket2::SockRef::from(&accepted).tcp_user_timeout().unwrap();
-        assert_eq!(limit, Some(UNACKNOWLEDGED_MAX));
+        let accepted = socket2::SockRef::from(&accepted);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT_BYTES_MAX);
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), SILENT_MAX);
+        assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
     }
 }

@@ -34,12 +34,33 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// How long the last watcher may take to be forgotten.
 const FORGOTTEN_MAX: Duration = Duration::from_secs(40);
 
-pub(crate) fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
-    let mut rows = beside_sends(options)?;
-    rows.extend(beside_etcd(options)?);
-    rows.extend(held_up(options)?);
-    rows.extend(others(options)?);
-    rows.extend(reads(options)?);
+/// The figures of a fan-out.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// 10,000 watchers beside a bare loop of sends
+    Sends,
+    /// 5,000 beside etcd
+    Etcd,
+    /// How long publishing takes with few and with many, and how long those who went are remembered
+    Held,
+    /// Watchers of something else
+    Others,
+    /// Reads beside 10,000 watchers
+    Reads,
+}
+
+pub(crate) fn measure(options: &Options, part: Option<Part>) -> anyhow::Result<Vec<Row>> {
+    let all = [Part::Sends, Part::Etcd, Part::Held, Part::Others, Part::Reads];
+    let mut rows = Vec::new();
+    for part in part.map_or(all.to_vec(), |part| vec![part]) {
+        rows.extend(match part {
+            Part::Sends => beside_sends(options)?,
+            Part::Etcd => beside_etcd(options)?,
+            Part::Held => held_up(options)?,
+            Part::Others => others(options)?,
+            Part::Reads => reads(options)?,
+        });
+    }
     Ok(rows)
 }
 

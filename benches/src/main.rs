@@ -92,7 +92,11 @@ enum Figure {
     /// The size of the stripped binary
     Binary,
     /// One change to thousands of watchers, beside a bare loop of sends and beside etcd
-    Fan,
+    Fan {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<fan::Part>,
+    },
     /// The end of a `git push` to the event on a watching socket
     Event,
     /// A checked push, beside the same push to a bare repository that syncs
@@ -135,7 +139,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::First => first::measure(options),
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
-        Figure::Fan => fan::measure(options),
+        Figure::Fan { part } => fan::measure(options, *part),
         Figure::Event => push::event(options),
         Figure::Push => push::beside_git(options),
         Figure::Reference => reference::measure(options),
@@ -149,8 +153,20 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
         Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Spring, Start,
     };
     let mut rows = Vec::new();
-    let figures =
-        [Get, Spring, Start, Commit, Judge, Event, Push, Reference, Fan, First, Memory, Binary];
+    let figures = [
+        Get,
+        Spring,
+        Start,
+        Commit,
+        Judge,
+        Event,
+        Push,
+        Reference,
+        Fan { part: None },
+        First,
+        Memory,
+        Binary,
+    ];
     for figure in figures {
         rows.extend(run(&figure, options)?);
     }

@@ -7,8 +7,10 @@
 mod access;
 mod address;
 mod git;
+mod group;
 mod keeper;
 mod listing;
+mod reason;
 mod unknown;
 
 use std::any::Any;

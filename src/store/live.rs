@@ -228,7 +228,7 @@ impl Live {
         for slot in self.slots() {
             let answer = Arc::clone(&slot.answer.borrow());
             if concern(&changes, &answer) {
-                let watcher_count = slot.answer.receiver_count();
+                let watcher_count = slot.watcher_count.load(Ordering::Relaxed);
                 concerned.push(InUse { query: answer.query.clone(), watcher_count });
             }
         }

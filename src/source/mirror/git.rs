@@ -6,25 +6,21 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::access::Access;
 use super::address::{Remote, Transport};
-use crate::sync::lock;
+use super::group::{Group, Running};
+use super::reason::{Given, reason};
 
 /// How much of what git says about a failure is looked at, in bytes.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
 /// The largest list of references that is taken, in bytes.
 const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How long what was killed may take to be gone.
-const GONE_MAX: Duration = Duration::from_secs(2);
-/// How long to wait before it is looked at again.
-const GONE_PAUSE: Duration = Duration::from_millis(5);
 /// The size of the blocks that a shell counts files in.
 const BLOCK_BYTES: u64 = 512;
 
@@ -88,20 +84,6 @@ pub(super) struct Git {
     /// The most that one run writes into one file.
     pub(super) pack_bytes_max: u64,
     pub(super) running: Arc<Running>,
-}
-
-/// The run that is under way, so that it can be ended from elsewhere.
-#[derive(Debug, Default)]
-pub(super) struct Running(Mutex<Option<Pid>>);
-
-impl Running {
-    /// Kills all of its processes.
-    pub(super) fn kill(&self) {
-        if let Some(id) = *lock(&self.0) {
-            // All of them may have ended by themselves.
-            let _ = kill_process_group(id, Signal::KILL);
-        }
-    }
 }
 
 /// Why a run did not do what it was for. For people; holds no path, no credential, and nothing that a remote said.
@@ -285,13 +267,6 @@ fn credentials_are_set(access: &Access) -> Given {
     }
 }
 
-/// What the remote was shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Given {
-    Something,
-    Nothing,
-}
-
 /// What came back.
 struct Output {
     status: ExitStatus,
@@ -349,212 +324,5 @@ fn verdict(
         Run::Local(_) => Err(GitError("the copy is not whole".to_owned())),
         Run::Remote(_) if output.status.success() => Ok(output.stdout),
         Run::Remote(_) => Err(GitError(reason(&said, output.status, given, pack_bytes_max))),
-    }
-}
-
-/// What a failure means.
-#[derive(Debug, Clone, Copy)]
-enum Meaning {
-    Is(&'static str),
-    Refused,
-    TooLarge,
-}
-
-/// What git says when it fails, and what that means; the first that is found counts, for one often follows from another.
-const MEANINGS: [(&[&str], Meaning); 14] = {
-    use Meaning::{Is, Refused, TooLarge};
-    [
-        (&["died of signal 25", "File too large"], TooLarge),
-        (
-            &["No space left on device", "Disk quota exceeded"],
-            Is("there is no space left for the copy"),
-        ),
-        (
-            &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"],
-            Is("the host key of the remote is not in known_hosts_file"),
-        ),
-        (
-            &["UNPROTECTED PRIVATE KEY", "bad permissions"],
-            Is("ssh_key_file may be read by others than its owner, which ssh refuses"),
-        ),
-        (
-            &["No user exists for uid"],
-            Is("ssh needs the user that the server runs as in /etc/passwd"),
-        ),
-        (
-            &[
-                "Authentication failed",
-                "could not read Username",
-                "could not read Password",
-                "terminal prompts disabled",
-                "Permission denied",
-                "Access denied",
-                "error: 401",
-                "error: 403",
-            ],
-            Refused,
-        ),
-        (
-            &[
-                "SSL certificate",
-                "server certificate",
-                "certificate verification",
-                "SSL peer certificate",
-                "CAfile",
-            ],
-            Is("the certificate of the remote cannot be verified"),
-        ),
-        (
-            &["unable to update url base from redirection", "returned error: 30"],
-            Is(
-                "the remote redirects, which is not followed: configure the address that it leads to (GitLab: with .git at its end)",
-            ),
-        ),
-        (
-            &["Could not resolve host", "Name or service not known", "name resolution"],
-            Is("the name of the remote's host is not known"),
-        ),
-        (
-            &[
-                "Failed to connect",
-                "Couldn't connect",
-                "Connection refused",
-                "Connection timed out",
-                "Connection reset",
-                "Connection closed",
-                "Empty reply",
-                "Recv failure",
-                "No route to host",
-                "Network is unreachable",
-            ],
-            Is("the remote cannot be reached"),
-        ),
-        (&["too slow", "timed out"], Is("the remote is too slow")),
-        (
-            &[
-                "error: 404",
-                "not found",
-                "does not appear to be a git repository",
-                "does not exist",
-            ],
-            Is("the remote has no such repository, or does not show it without credentials"),
-        ),
-        (
-            &[
-                "fsck",
-                "unpack-objects",
-                "pack has",
-                "bad pack",
-                "inflate",
-                "corrupt",
-                "EOF",
-                "RPC failed",
-                "hung up",
-                "transfer closed",
-                "unexpected",
-                "expected",
-                "protocol error",
-                "invalid server response",
-                "bad line length",
-                "is this a git repository",
-            ],
-            Is("what the remote sends is cut off or malformed"),
-        ),
-        // It was killed while it wrote: nothing else ends it without a word of its own.
-        (&["invalid index-pack output"], TooLarge),
-    ]
-};
-
-/// What git means by what it says. Only our own words go on.
-fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> String {
-    let meaning = MEANINGS.iter().find(|(parts, _)| parts.iter().any(|part| said.contains(part)));
-    match (meaning.map(|(_, meaning)| *meaning), given, status.code()) {
-        (Some(Meaning::Is(meaning)), ..) => meaning.to_owned(),
-        (Some(Meaning::Refused), Given::Something, _) => {
-            "the remote refuses the credentials".to_owned()
-        }
-        (Some(Meaning::Refused), Given::Nothing, _) => {
-            "the remote asks for credentials, and none are configured".to_owned()
-        }
-        (Some(Meaning::TooLarge), ..) => {
-            format!("the remote sends more than {pack_bytes_max} bytes")
-        }
-        (None, _, Some(127)) => "there is no git program to run".to_owned(),
-        (None, _, Some(code)) => format!("git ended with code {code}"),
-        (None, _, None) => "git was killed".to_owned(),
-    }
-}
-
-/// A run with all the processes that it starts. Dropping it ends them.
-struct Group {
-    child: Child,
-    running: Arc<Running>,
-}
-
-impl Group {
-    fn start(mut command: Command, running: Arc<Running>) -> Result<Self, GitError> {
-        let started = command.spawn();
-        let child = started
-            .map_err(|error| GitError(format!("git cannot be started: {}", error.kind())))?;
-        *lock(&running.0) = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { child, running })
-    }
-
-    /// It ended by itself, and its number may be another one's now.
-    fn is_over(&self) {
-        *lock(&self.running.0) = None;
-    }
-
-    /// Kills all of its processes and waits until they are gone, also those that fell to us because we are the first
-    /// process of a container.
-    async fn end(&mut self) {
-        self.running.kill();
-        let id = *lock(&self.running.0);
-        // It was killed: there is nothing to learn from how it ended.
-        let _ = self.child.wait().await;
-        self.is_over();
-        let Some(id) = id else { return };
-        let begun = tokio::time::Instant::now();
-        while begun.elapsed() < GONE_MAX {
-            match waitpgid(id, WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
-                Ok(None) => tokio::time::sleep(GONE_PAUSE).await,
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.running.kill();
-        self.is_over();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::process::ExitStatusExt;
-
-    use super::*;
-
-    #[track_caller]
-    fn check(said: &str, expected: &str) {
-        let found = reason(said, ExitStatus::from_raw(128 << 8), Given::Something, 10);
-        assert_eq!(found, expected, "{said}");
-    }
-
-    #[test]
-    fn only_our_own_words_go_on() {
-        check(
-            "fatal: Authentication failed for 'https://x/hunter2'",
-            "the remote refuses the credentials",
-        );
-        check(
-            "fatal: unable to access 'https://h/r/': SSL certificate problem: self-signed certificate",
-            "the certificate of the remote cannot be verified",
-        );
-        check("error: index-pack died of signal 25", "the remote sends more than 10 bytes");
-        check("fatal: something hunter2", "git ended with code 128");
     }
 }
