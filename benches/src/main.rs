@@ -8,12 +8,16 @@ mod first;
 mod get;
 mod judge;
 mod load;
+mod plain;
 mod process;
+mod push;
+mod reference;
 mod repository;
 mod size;
 mod spring;
 mod start;
 mod table;
+mod watcher;
 
 use std::path::PathBuf;
 
@@ -47,9 +51,21 @@ struct Options {
     /// Where the services' files are
     #[arg(long, global = true, value_enum, default_value_t = Layout::Teams)]
     layout: Layout,
+    /// Where repositories that are pushed to are kept: best a quiet file system of its own, for each push syncs all of it
+    #[arg(long, global = true)]
+    disk: Option<PathBuf>,
     /// The original, built
     #[arg(long, global = true, default_value = "tests/oracle")]
     original: PathBuf,
+}
+
+impl Options {
+    /// Where repositories that are pushed to are kept.
+    fn disk(&self) -> anyhow::Result<PathBuf> {
+        let disk = self.disk.clone().unwrap_or_else(|| self.work.join("disk"));
+        std::fs::create_dir_all(&disk)?;
+        Ok(disk.canonicalize()?)
+    }
 }
 
 #[derive(Subcommand)]
@@ -81,6 +97,12 @@ enum Figure {
         #[arg(value_enum)]
         part: Option<fan::Part>,
     },
+    /// The end of a `git push` to the event on a watching socket
+    Event,
+    /// A checked push, beside the same push to a bare repository that syncs
+    Push,
+    /// A reference that another process moves, to the event and to the answer
+    Reference,
     /// The bare loop of sends, as a child of `fan`
     #[command(hide = true)]
     Sends {
@@ -92,6 +114,9 @@ enum Figure {
 }
 
 fn main() -> anyhow::Result<()> {
+    if plain::is_hook() {
+        return plain::sync();
+    }
     let Arguments { figure, mut options } = Arguments::parse();
     std::fs::create_dir_all(&options.work)?;
     options.work = options.work.canonicalize()?;
@@ -115,15 +140,34 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Memory => size::memory(options),
         Figure::Binary => size::binary(options),
         Figure::Fan { part } => fan::measure(options, *part),
+        Figure::Event => push::event(options),
+        Figure::Push => push::beside_git(options),
+        Figure::Reference => reference::measure(options),
         Figure::Sends { .. } => Ok(Vec::new()),
         Figure::All => all(options),
     }
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
-    use Figure::{Binary, Commit, Fan, First, Get, Judge, Memory, Spring, Start};
+    use Figure::{
+        Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Spring, Start,
+    };
     let mut rows = Vec::new();
-    for figure in [Get, Spring, Start, Commit, Judge, Fan { part: None }, First, Memory, Binary] {
+    let figures = [
+        Get,
+        Spring,
+        Start,
+        Commit,
+        Judge,
+        Event,
+        Push,
+        Reference,
+        Fan { part: None },
+        First,
+        Memory,
+        Binary,
+    ];
+    for figure in figures {
         rows.extend(run(&figure, options)?);
     }
     Ok(rows)

@@ -86,6 +86,26 @@ impl Server {
         server
     }
 
+    /// Headwater with the repository `main` in its data directory.
+    pub(crate) fn hosted(
+        binary: &Path,
+        data: &Path,
+        search_path: &str,
+        path: &str,
+    ) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let settings = data.with_extension(format!("{}.toml", address.port()));
+        let text = format!(
+            "listen = \"{address}\"\ndata = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
+        );
+        fs::write(&settings, text)?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
+        let server = Self::start(command, address, path);
+        fs::remove_file(settings)?;
+        server
+    }
+
     /// The same with what it writes into its log.
     pub(crate) fn talking(
         binary: &Path,
@@ -205,7 +225,8 @@ fn cpu_ticks(id: u32) -> anyhow::Result<f64> {
     Ok(ticks?.iter().sum())
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// A port that nobody listens on just now.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -123,9 +123,14 @@ pub(crate) fn content(name: &str, profile: &str, seed: usize) -> String {
 
 /// A copy that may be written to.
 pub(crate) fn copy(work: &Path, repository: &Path) -> anyhow::Result<PathBuf> {
-    let path = work.join("copy.git");
+    copy_to(repository, work.join("copy.git"))
+}
+
+/// The same at a place of its own, with nothing in common with the original.
+pub(crate) fn copy_to(repository: &Path, path: PathBuf) -> anyhow::Result<PathBuf> {
     let _ = fs::remove_dir_all(&path);
-    git(work, &["clone", "--quiet", "--bare", path_text(repository)?, path_text(&path)?])?;
+    let (from, to) = (path_text(repository)?, path_text(&path)?);
+    git(repository, &["clone", "--quiet", "--bare", "--no-hardlinks", from, to])?;
     Ok(path)
 }
 

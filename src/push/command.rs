@@ -25,6 +25,7 @@ const FILE_BYTES_SLACK: u64 = 64 * 1024 * 1024;
 /// How git is run for the repositories of this server.
 pub(super) struct Git {
     hooks: PathBuf,
+    program: PathBuf,
     search: OsString,
     configuration: Vec<String>,
     file_bytes_max: u64,
@@ -58,9 +59,11 @@ impl Git {
             "core.fsmonitor=false".to_owned(),
             "gc.auto=0".to_owned(),
         ];
+        let search = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         Self {
             hooks,
-            search: std::env::var_os("PATH").unwrap_or_else(|| PATH.into()),
+            program: program(&search),
+            search,
             configuration,
             file_bytes_max: terms.pack_bytes_max.saturating_add(FILE_BYTES_SLACK),
         }
@@ -77,7 +80,7 @@ impl Git {
     }
 
     fn command(&self, service: Service, arguments: &[&str], repository: &Path) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         clean(command.as_std_mut(), &self.search, repository);
         let mut hooks = OsString::from("core.hooksPath=");
         hooks.push(&self.hooks);
@@ -113,6 +116,16 @@ impl Git {
         }
         Ok(Running { child, group: id })
     }
+}
+
+/// Where git is. A program that is named by its path is started without a copy of this process, which takes the longer the
+/// more is in memory; one that is not found keeps its bare name, and the start says what is wrong.
+fn program(search: &OsString) -> PathBuf {
+    let found = std::env::split_paths(search).map(|directory| directory.join("git"));
+    found
+        .into_iter()
+        .find(|path| path.is_absolute() && path.is_file())
+        .unwrap_or_else(|| "git".into())
 }
 
 /// Nothing of our own environment, nobody's configuration, and no doubt about whose repository it is.

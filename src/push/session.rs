@@ -205,6 +205,8 @@ fn line(moved: &MovedReference) -> String {
 /// What only the hook of one push knows.
 fn new_key() -> Option<String> {
     let mut bytes = [0; KEY_BYTES];
-    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    // From the system, which has what another generator would first spend tens of milliseconds to gather.
+    let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    filled.ok().filter(|count| *count == KEY_BYTES)?;
     Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

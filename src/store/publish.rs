@@ -1,9 +1,12 @@
 //! The one function through which a label moves, whoever moves it: where audit, rollback and staged rollout will stand.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Store;
 use super::live::{Live, Published};
@@ -47,11 +50,11 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
     let revision = snapshot.revision.clone();
     let (moved, additions) = (Arc::clone(live), Arc::clone(&store.additions));
     let to = Arc::clone(&snapshot);
-    let published = tokio::task::spawn_blocking(move || moved.publish(snapshot, &additions)).await;
+    let published = blocking(actor, move || moved.publish(snapshot, &additions)).await;
     let Published { from, made, differences } = match published {
-        Ok(Ok(published)) => published,
-        Ok(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
-        Err(_) => {
+        Some(Ok(published)) => published,
+        Some(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
+        None => {
             return Err(SourceError::Unavailable {
                 name: store.source_name().to_owned(),
                 message: "publishing failed".to_owned(),
@@ -80,4 +83,20 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
         differences,
     });
     Ok(())
+}
+
+/// Runs what may block. Nothing if it panicked.
+async fn blocking<T: Send + 'static>(
+    actor: &Actor,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    match (actor, Handle::current().runtime_flavor()) {
+        // Whoever follows a source has a task for each label. It stays on its thread, because the way to another one and
+        // back takes as long as to publish.
+        (Actor::Source, RuntimeFlavor::MultiThread) => {
+            tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(work)).ok())
+        }
+        // A push moves all labels in one task.
+        _ => tokio::task::spawn_blocking(work).await.ok(),
+    }
 }
