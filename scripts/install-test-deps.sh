@@ -43,6 +43,7 @@ need curl there curl
 needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk
+    need fcgiwrap there fcgiwrap
     need etcd-server there etcd
 fi
 
