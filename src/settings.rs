@@ -170,7 +170,7 @@ pub struct PushSettings {
     pub checks: Checks,
     /// Whether a placeholder that nothing resolves is a problem.
     pub strict: bool,
-    /// Whether a branch may be moved to a commit that does not follow the one it is at.
+    /// Whether a branch may be moved to a commit that does not follow the one it is at, and a tag be moved at all.
     pub allow_force: bool,
     /// Whether a branch or a tag may be deleted.
     pub allow_delete: bool,
@@ -501,7 +501,8 @@ data = "./headwater-data"
 checks = "refuse"
 # Whether a placeholder that nothing resolves is a problem; otherwise it is a warning.
 strict = false
-# Whether a branch may be moved to a commit that does not follow the one it is at, and whether it may be deleted.
+# Whether a branch may be moved to a commit that does not follow the one it is at, and a tag be moved at all; and whether
+# either may be deleted.
 allow_force = false
 allow_delete = false
 # The longest that the checks of one push take; what was not reached is said.

@@ -29,8 +29,6 @@ const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const COMMANDS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How much of a compressed request is decoded at a time: it becomes at most a thousand times as much.
 const COMPRESSED_BYTES: usize = 1024;
-/// The longest `Git-Protocol` header that is handed on, in bytes.
-const PROTOCOL_BYTES_MAX: usize = 256;
 
 /// A request for git that cannot be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,10 +158,10 @@ pub(super) async fn answer(
     let host = http.hosts.as_ref().and_then(|hosts| hosts.get(repository));
     let host = host.ok_or(Fault::Git(Refused::NoRepository))?;
     match asked {
-        Git::Refs => advertise(request, host, service).await,
+        Git::Refs => advertise(host, service).await,
         Git::UploadPack => {
             let body = Body::new(request, payload, service, FETCH_BYTES_MAX)?;
-            exchange(body, service, host.upload_pack(protocol(request))?).await
+            exchange(body, service, host.upload_pack()?).await
         }
         Git::ReceivePack => {
             let bytes_max = host.pack_bytes_max().saturating_add(COMMANDS_BYTES_MAX);
@@ -183,27 +181,13 @@ fn service(request: &HttpRequest) -> Result<Service, Fault> {
     }
 }
 
-/// The version that the client would like, if it says so the way git does. A push is spoken in one version only.
-fn protocol(request: &HttpRequest) -> Option<String> {
-    let text = request.headers().get("git-protocol")?.to_str().ok()?;
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
-    let is_pair = |pair: &str| pair.split_once('=').is_some_and(|(a, b)| is_word(a) && is_word(b));
-    (text.len() <= PROTOCOL_BYTES_MAX && text.split(':').all(is_pair)).then(|| text.to_owned())
-}
-
-async fn advertise(
-    request: &HttpRequest,
-    host: &std::sync::Arc<Host>,
-    service: Service,
-) -> Result<HttpResponse, Fault> {
-    let protocol = protocol(request).filter(|_| service == Service::UploadPack);
-    let is_second = protocol.as_deref().is_some_and(|it| it.split(':').any(|it| it == "version=2"));
-    let advertised = host.advertise(service, protocol).await?;
+/// In the first version of the protocol, whatever the client would like: all of them speak it, and the second one gives
+/// away what no branch leads to any more to whoever knows its id.
+async fn advertise(host: &std::sync::Arc<Host>, service: Service) -> Result<HttpResponse, Fault> {
+    let advertised = host.advertise(service).await?;
     let mut body = Vec::with_capacity(advertised.len() + 64);
-    if !is_second {
-        let line = format!("# service=git-{}\n", service.name());
-        body.extend_from_slice(format!("{:04x}{line}0000", line.len() + 4).as_bytes());
-    }
+    let line = format!("# service=git-{}\n", service.name());
+    body.extend_from_slice(format!("{:04x}{line}0000", line.len() + 4).as_bytes());
     body.extend_from_slice(&advertised);
     Ok(HttpResponse::Ok()
         .content_type(format!("application/x-git-{}-advertisement", service.name()))

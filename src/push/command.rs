@@ -44,6 +44,8 @@ impl Git {
             format!("receive.denyDeletes={}", denied(terms.deleting)),
             format!("receive.denyNonFastForwards={}", denied(terms.forcing)),
             format!("receive.maxInputSize={}", terms.pack_bytes_max),
+            // Git sees to this only in the versions of its protocol before the second one, which is not spoken here for
+            // this reason.
             "uploadpack.allowAnySHA1InWant=false".to_owned(),
             "uploadpack.allowTipSHA1InWant=false".to_owned(),
             "uploadpack.allowReachableSHA1InWant=false".to_owned(),

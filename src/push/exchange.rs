@@ -58,43 +58,9 @@ pub(super) enum Fed {
     BrokenOff,
 }
 
-/// As much of a request as is asked for, or all of it.
-pub(super) async fn begin(input: &mut mpsc::Receiver<Input>, bytes: usize) -> Bytes {
-    let mut first = BytesMut::new();
-    while first.len() < bytes {
-        match input.recv().await {
-            Some(Input::Piece(piece)) => first.extend_from_slice(&piece),
-            Some(Input::End) | None => break,
-        }
-    }
-    first.freeze()
-}
-
-/// All of a request that has begun, unless it breaks off or is too long.
-pub(super) async fn whole(
-    first: Bytes,
-    input: &mut mpsc::Receiver<Input>,
-    bytes_max: usize,
-) -> Option<Bytes> {
-    let mut all = BytesMut::from(first);
-    loop {
-        match input.recv().await? {
-            Input::Piece(piece) => all.extend_from_slice(&piece),
-            Input::End => return Some(all.freeze()),
-        }
-        if all.len() > bytes_max {
-            return None;
-        }
-    }
-}
-
 /// Gives a request to git. What git does not want to read any more is read here, so that the client comes to its answer.
-pub(super) async fn feed(
-    mut stdin: ChildStdin,
-    first: Bytes,
-    mut input: mpsc::Receiver<Input>,
-) -> Fed {
-    let mut wanted = stdin.write_all(&first).await.is_ok();
+pub(super) async fn feed(mut stdin: ChildStdin, mut input: mpsc::Receiver<Input>) -> Fed {
+    let mut wanted = true;
     while let Some(piece) = input.recv().await {
         match piece {
             Input::Piece(bytes) if wanted => wanted = stdin.write_all(&bytes).await.is_ok(),

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -17,15 +16,8 @@ use crate::source::git::GitSource;
 use crate::store::{Actor, Store};
 use crate::sync::lock;
 
-/// The most that is advertised or listed, in bytes.
+/// The most that is advertised, in bytes.
 const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How a request for the list of references begins, after its length.
-const LIST_REFERENCES: &[u8] = b"command=ls-refs";
-/// The longest such request, in bytes.
-const LIST_REQUEST_BYTES_MAX: usize = 1024 * 1024;
-/// The length that stands before it.
-const LENGTH_BYTES: usize = 4;
-
 /// A hosted repository.
 pub struct Host {
     pub(super) name: String,
@@ -54,11 +46,7 @@ impl Host {
     ///
     /// # Errors
     /// When too many ask, or git does not answer.
-    pub async fn advertise(
-        self: &Arc<Self>,
-        service: Service,
-        protocol: Option<String>,
-    ) -> Result<Bytes, PushError> {
+    pub async fn advertise(self: &Arc<Self>, service: Service) -> Result<Bytes, PushError> {
         let _permit = self.permit(&self.fetches)?;
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
@@ -68,8 +56,7 @@ impl Host {
             if let Some(known) = known.filter(|_| service == Service::ReceivePack) {
                 return Ok(known);
             }
-            let mut command = host.git.advertise(service, &host.path);
-            set_protocol(&mut command, protocol.as_deref());
+            let command = host.git.advertise(service, &host.path);
             let mut git = host.git.start(command).map_err(|error| no_git(&error))?;
             drop(git.child.stdin.take());
             let listed = listed(&mut git).await?;
@@ -94,15 +81,13 @@ impl Host {
     ///
     /// # Errors
     /// When too many are at it.
-    pub fn upload_pack(self: &Arc<Self>, protocol: Option<String>) -> Result<Exchange, PushError> {
+    pub fn upload_pack(self: &Arc<Self>) -> Result<Exchange, PushError> {
         let permit = self.permit(&self.fetches)?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {
             let _permit = permit;
-            let mut command = host.git.serve(Service::UploadPack, &host.path);
-            set_protocol(&mut command, protocol.as_deref());
-            if timeout(EXCHANGE_MAX, host.upload(command, ends)).await.is_err() {
+            if timeout(EXCHANGE_MAX, host.upload(ends)).await.is_err() {
                 tracing::warn!(repository = host.name, "a fetch took too long");
             }
         });
@@ -122,7 +107,7 @@ impl Host {
             let command = host.git.serve(Service::ReceivePack, &host.path);
             session::run(&host, command, who, ends).await;
             // The next one need not wait for it.
-            let _ = host.advertise(Service::ReceivePack, None).await;
+            let _ = host.advertise(Service::ReceivePack).await;
         });
         Ok(exchange)
     }
@@ -137,56 +122,24 @@ impl Host {
     }
 
     /// The client that goes away takes git with it.
-    async fn upload(&self, command: tokio::process::Command, ends: Ends) {
-        let Ends { mut input, output } = ends;
-        let first = exchange::begin(&mut input, LENGTH_BYTES + LIST_REFERENCES.len()).await;
-        let lists = first.get(LENGTH_BYTES..).is_some_and(|it| it.starts_with(LIST_REFERENCES));
-        let answered = match lists {
-            true => self.list(command, first, &mut input, &output).await,
-            false => self.send_pack(command, first, input, &output).await,
-        };
-        if let Err(error) = answered {
+    async fn upload(&self, ends: Ends) {
+        let Ends { input, output } = ends;
+        if let Err(error) = self.send_pack(input, &output).await {
             tracing::warn!(repository = self.name, %error, "a fetch was broken off");
             // The client may be gone.
             let _ = output.send(Err(Cut)).await;
         }
     }
 
-    /// Lists references, none of which may move meanwhile. The client is waited for before and after, not meanwhile.
-    async fn list(
-        &self,
-        command: tokio::process::Command,
-        first: Bytes,
-        input: &mut mpsc::Receiver<Input>,
-        output: &Output,
-    ) -> Result<(), PushError> {
-        let Some(request) = exchange::whole(first, input, LIST_REQUEST_BYTES_MAX).await else {
-            return Err(PushError::BrokenOff);
-        };
-        let still = self.moving.read().await;
-        self.check_durable()?;
-        let mut git = self.git.start(command).map_err(|error| no_git(&error))?;
-        let mut stdin = git.child.stdin.take().expect("standard input is a pipe");
-        let asking = async {
-            // Git that does not want to read it says why.
-            let _ = stdin.write_all(&request).await;
-            drop(stdin);
-        };
-        let ((), listed) = tokio::join!(asking, listed(&mut git));
-        drop(still);
-        output.send(Ok(listed?)).await.map_err(|_| PushError::BrokenOff)
-    }
-
     async fn send_pack(
         &self,
-        command: tokio::process::Command,
-        first: Bytes,
         input: mpsc::Receiver<Input>,
         output: &Output,
     ) -> Result<(), PushError> {
+        let command = self.git.serve(Service::UploadPack, &self.path);
         let mut git = self.git.start(command).map_err(|error| no_git(&error))?;
         let stdin = git.child.stdin.take().expect("standard input is a pipe");
-        let feeding = exchange::feed(stdin, first, input);
+        let feeding = exchange::feed(stdin, input);
         tokio::select! {
             () = output.closed() => Err(PushError::BrokenOff),
             () = async { tokio::join!(feeding, forward(&mut git, output)); } => Ok(()),
@@ -254,12 +207,6 @@ async fn forward(git: &mut Running, output: &Output) {
         if piece.is_empty() || output.send(Ok(piece)).await.is_err() {
             return;
         }
-    }
-}
-
-fn set_protocol(command: &mut tokio::process::Command, protocol: Option<&str>) {
-    if let Some(protocol) = protocol {
-        command.env("GIT_PROTOCOL", protocol);
     }
 }
 

@@ -35,10 +35,15 @@ enum Decision {
     Refused,
 }
 
+/// What was found out about one branch or tag; nothing if it brings nothing.
+type Checked = Option<(Report, Snapshot)>;
+
 /// What was found out about the content of a push.
 #[derive(Default)]
 struct Findings {
     lines: Vec<String>,
+    /// The line that comes before all others if there is a second branch or tag.
+    first: Option<String>,
     has_problems: bool,
     snapshots: Vec<Snapshot>,
 }
@@ -159,20 +164,51 @@ impl Look {
         let failed = |error: &dyn std::fmt::Display| error.to_string();
         for update in &self.updates {
             let Some(new) = &update.new else { continue };
-            if let (Some(old), Some(_), Permission::Denied) =
-                (&update.old, update.branch(), self.host.terms.forcing)
-                && !self.incoming.follows(new, old).map_err(|error| failed(&error))?
-            {
-                let name = update.shown();
-                return Err(format!(
-                    "{name}: the new commit does not follow the one before it (push.allow_force)"
-                ));
+            self.check_forced(update, new)?;
+            let checked = match update.branch() {
+                Some(branch) => self.check(branch, update.old.as_deref(), new),
+                None => self.check_tag(update, new),
+            };
+            if let Some((report, snapshot)) = checked.map_err(|error| failed(&error))? {
+                findings.add(&update.shown(), &report, self.host.terms.manner, snapshot);
             }
-            let Some(branch) = update.branch() else { continue };
-            self.check(branch, update.old.as_deref(), new, &mut findings)
-                .map_err(|error| failed(&error))?;
         }
         Ok(findings)
+    }
+
+    /// Refuses what takes something away, where that is not allowed: a branch only goes on, and a tag stays where it is.
+    fn check_forced(&self, update: &Update, new: &str) -> Result<(), String> {
+        let (Some(old), Permission::Denied) = (&update.old, self.host.terms.forcing) else {
+            return Ok(());
+        };
+        let name = update.shown();
+        if update.branch().is_none() {
+            return Err(format!("{name}: a tag stays where it is (push.allow_force)"));
+        }
+        match self.incoming.follows(new, old).map_err(|error| error.to_string())? {
+            true => Ok(()),
+            false => Err(format!(
+                "{name}: the new commit does not follow the one before it (push.allow_force)"
+            )),
+        }
+    }
+
+    /// Checks what a tag leads to, unless a branch leads there too: it is a label like any other one.
+    fn check_tag(&self, update: &Update, new: &str) -> Result<Checked, Box<dyn std::error::Error>> {
+        let name = update.shown();
+        let Some(commit) = self.incoming.commit(new)? else {
+            return Err(format!("{name}: a tag leads to a commit").into());
+        };
+        for branch in self.updates.iter().filter(|update| update.branch().is_some()) {
+            if let Some(tip) = &branch.new
+                && self.incoming.follows(tip, &commit)?
+            {
+                return Ok(None);
+            }
+        }
+        let checked = self.check(&name, None, &commit)?;
+        // Who asks for other labels sees none of it.
+        Ok(checked.map(|(report, snapshot)| (Report { is_compared: false, ..report }, snapshot)))
     }
 
     /// Checks one branch against where it was, or a new one against the branch of `HEAD`.
@@ -181,11 +217,10 @@ impl Look {
         branch: &str,
         old: Option<&str>,
         new: &str,
-        findings: &mut Findings,
-    ) -> Result<(), Box<dyn std::error::Error>> {
+    ) -> Result<Checked, Box<dyn std::error::Error>> {
         // An old commit under a new name brings nothing.
         if old.is_none() && self.host.source.leads_to(new)? {
-            return Ok(());
+            return Ok(None);
         }
         let head = self.host.source.head_branch().unwrap_or_default();
         let base = match old {
@@ -216,8 +251,7 @@ impl Look {
         };
         let in_use = self.in_use(&labels, &snapshot)?;
         let report = check::check(&snapshot, old.as_ref(), &in_use, &self.terms)?;
-        findings.add(&report, self.host.terms.manner, snapshot);
-        Ok(())
+        Ok(Some((report, snapshot)))
     }
 
     /// What is served for this branch just now, if it is served together with other sources.
@@ -257,8 +291,17 @@ impl Look {
 }
 
 impl Findings {
-    fn add(&mut self, report: &Report, manner: Manner, snapshot: Snapshot) {
+    /// The words for one branch or tag; it is named once it is not the only one.
+    fn add(&mut self, name: &str, report: &Report, manner: Manner, snapshot: Snapshot) {
         self.has_problems |= !report.problems.is_empty();
+        let heading = format!("{name}:");
+        match (self.snapshots.is_empty(), self.first.take()) {
+            (true, _) => self.first = Some(heading),
+            (false, first) => {
+                self.lines.splice(0..0, first);
+                self.lines.push(heading);
+            }
+        }
         self.lines.extend(check::words(report, manner));
         self.snapshots.push(snapshot);
     }

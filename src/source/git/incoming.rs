@@ -76,6 +76,21 @@ impl Incoming {
         }))
     }
 
+    /// The commit that an object is or, as a tag, leads to. None if it leads to something else.
+    ///
+    /// # Errors
+    /// As for [`Incoming::snapshot`].
+    pub fn commit(&self, id: &str) -> Result<Option<String>, SourceError> {
+        let Ok(id) = Oid::from_str(id) else {
+            return Ok(None);
+        };
+        let peeled = self.pool.with(|repository| {
+            let object = repository.find_object(id, None)?;
+            Ok(object.peel_to_commit().ok().map(|commit| commit.id().to_string()))
+        });
+        peeled.map_err(|error| self.unavailable(&error))
+    }
+
     /// Whether one commit follows another one, both given by their full ids.
     ///
     /// # Errors

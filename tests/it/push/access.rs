@@ -114,3 +114,47 @@ fn without_a_push_token_the_read_token_is_needed_to_push_from_here() {
     push_to(&tree, &hosted.url(), &[]).fails(&["could not read Username"]);
     push_to(&tree, &url, &[]).succeeds();
 }
+
+#[test]
+fn what_no_branch_leads_to_any_more_cannot_be_fetched() {
+    let hosted = Hosted::with(SHOP, |settings| settings.push.allow_force = true);
+    let (tree, url) = (hosted.clone("work"), hosted.url());
+    let kept = tree.commit("//- cart.yml\nname: Kept\n");
+    let secret = tree.commit("//- orders.yml\npassword: hunter2\n");
+    let blob = tree.git(&["rev-parse", "HEAD:orders.yml"]).out.trim().to_owned();
+    tree.push(&["main"]).succeeds();
+    tree.git(&["reset", "--quiet", "--hard", &kept]).succeeds();
+    let tip = tree.commit("//- cart.yml\nname: Tip\n");
+    tree.push(&["--force", "main"]).succeeds();
+    // It is still on the disk.
+    hosted.repository().git(&["cat-file", "-e", &secret]).succeeds();
+    let place = directory("");
+    let stranger = Tree { path: place.path().to_owned() };
+    stranger.git(&["init", "--quiet"]).succeeds();
+    for version in ["0", "1", "2"] {
+        let option = format!("protocol.version={version}");
+        let fetch = |id: &str| stranger.git(&["-c", &option, "fetch", "--quiet", &url, id]);
+        fetch(&secret).fails(&["unadvertised object"]);
+        fetch(&blob).fails(&["unadvertised object"]);
+        fetch(&tip).succeeds();
+    }
+    let line = format!("want {secret} ofs-delta\n");
+    let body = format!("{:04x}{line}00000009done\n", line.len() + 4);
+    let head = format!(
+        "POST /-/git/main.git/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/x-git-upload-pack-request\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let reply = hosted.server.send(format!("{head}{body}").as_bytes()).everything();
+    assert!(reply.contains("not our ref") && !reply.contains("PACK"), "{reply}");
+    // Nor by saying that it is the second version all the same.
+    let request = format!("0011command=fetch0001{:04x}{line}0009done\n0000", line.len() + 4);
+    let head = format!(
+        "POST /-/git/main.git/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Git-Protocol: version=2\r\nContent-Type: application/x-git-upload-pack-request\r\n\
+         Content-Length: {}\r\n\r\n",
+        request.len()
+    );
+    let reply = hosted.server.send(format!("{head}{request}").as_bytes()).everything();
+    assert!(!reply.contains("PACK"), "{reply}");
+}

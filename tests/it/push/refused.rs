@@ -128,6 +128,62 @@ fn history_is_rewritten_and_branches_are_deleted_by_setting_only() {
 }
 
 #[test]
+fn a_tag_is_checked_like_a_branch_and_stays_where_it_is() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    let start = tree.git(&["rev-parse", "HEAD"]).out.trim().to_owned();
+    tree.commit("//- orders.yml\nname: [\n");
+    tree.git(&["tag", "bad"]).succeeds();
+    tree.git(&["tag", "-a", "bad-too", "-m", "Bad"]).succeeds();
+    for tag in ["bad", "bad-too"] {
+        refuses(&hosted, &tree, &[tag], &["remote: orders.yml:1:", "refused: nothing has moved"]);
+        hosted.server.get(&format!("/orders/dev/{tag}")).expect(404);
+    }
+    tree.git(&["reset", "--quiet", "--hard", &start]).succeeds();
+    std::os::unix::fs::symlink("/etc/passwd", tree.path.join("link.yml")).unwrap();
+    tree.commit("");
+    tree.git(&["tag", "link"]).succeeds();
+    refuses(&hosted, &tree, &["link"], &["link.yml: is a symbolic link"]);
+    tree.git(&["tag", "blob", &format!("{start}:orders.yml")]).succeeds();
+    refuses(&hosted, &tree, &["blob"], &["blob: a tag leads to a commit"]);
+    // A good one is taken, with the branch that it comes with or without it, and then stays.
+    tree.git(&["reset", "--quiet", "--hard", &start]).succeeds();
+    tree.commit("//- orders.yml\nname: Tagged\n");
+    tree.git(&["tag", "-a", "v1", "-m", "One"]).succeeds();
+    let said = tree.push(&["v1"]).succeeds().says(&["no problem", "published v1"]);
+    assert!(!said.err.contains("changes"), "{}", said.err);
+    assert!(hosted.server.get("/orders/dev/v1").expect(200).text().contains("Tagged"));
+    tree.git(&["tag", "v2"]).succeeds();
+    tree.push(&["main", "v2"]).succeeds();
+    tree.git(&["tag", "--force", "v1", &start]).succeeds();
+    refuses(&hosted, &tree, &["--force", "v1"], &["v1: a tag stays where it is", "allow_force"]);
+    assert!(hosted.server.get("/orders/dev/v1").expect(200).text().contains("Tagged"));
+    let hosted = Hosted::with(SHOP, |settings| settings.push.allow_force = true);
+    let tree = hosted.clone("again");
+    tree.git(&["tag", "v1"]).succeeds();
+    tree.push(&["v1"]).succeeds();
+    tree.commit("//- orders.yml\nname: Moved\n");
+    tree.git(&["tag", "--force", "v1"]).succeeds();
+    tree.push(&["--force", "v1"]).succeeds();
+    assert!(hosted.server.get("/orders/dev/v1").expect(200).text().contains("Moved"));
+}
+
+#[test]
+fn words_about_several_branches_say_which_one_is_meant() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    tree.commit("//- orders.yml\nname: Good\n");
+    tree.git(&["checkout", "--quiet", "-b", "other"]).succeeds();
+    tree.commit("//- orders.yml\nname: [\n");
+    let said = tree.push(&["main", "other"]).fails(&["remote: main:", "remote: other:"]);
+    let (main, other) = (said.err.find("remote: main:"), said.err.find("remote: other:"));
+    let problem = said.err.find("remote: orders.yml:1:");
+    assert!(main < other && other < problem, "{}", said.err);
+    let said = tree.push(&["main"]).succeeds();
+    assert!(!said.err.contains("remote: main:"), "{}", said.err);
+}
+
+#[test]
 fn where_checks_only_warn_a_bad_push_is_taken_and_said() {
     let hosted = Hosted::with(SHOP, |settings| settings.push.checks = Checks::Warn);
     let before = hosted.server.get("/orders/dev").expect(200);
