@@ -17,6 +17,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const PROCESSOR_SECONDS_MAX: u64 = 300;
 /// The memory that one process of git may map, in bytes; packs are mapped.
 const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// How long git may take to end by itself once nothing more comes.
+const BY_ITSELF_MAX: Duration = Duration::from_secs(1);
 /// How long git may take to clean up when it is told to end.
 const CLEAN_UP_MAX: Duration = Duration::from_secs(5);
 /// What a file may be larger than the largest pack, in bytes.
@@ -157,6 +159,10 @@ pub(super) struct Running {
 impl Running {
     /// Asks all of them to end, so that they clean up, and sees to it that they have ended.
     pub(super) async fn end(&mut self) {
+        // One whose input is over ends by itself, and cleans up, which it may not yet do when it is told to end.
+        if timeout(BY_ITSELF_MAX, self.child.wait()).await.is_ok() {
+            return;
+        }
         self.signal(Signal::TERM);
         if timeout(CLEAN_UP_MAX, self.child.wait()).await.is_err() {
             self.signal(Signal::KILL);
