@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::command::{Git, Running};
@@ -39,6 +39,8 @@ pub struct Host {
     pub(super) unsynced: Mutex<Vec<String>>,
     /// What is offered to those who push, until a reference moves: each push begins with asking for it.
     pub(super) offered: Mutex<Option<Bytes>>,
+    /// Told after each push.
+    pub(super) pushed: Arc<Notify>,
 }
 
 impl Host {
@@ -106,6 +108,7 @@ impl Host {
             let _permit = permit;
             let command = host.git.serve(Service::ReceivePack, &host.path);
             session::run(&host, command, who, ends).await;
+            host.pushed.notify_one();
             // The next one need not wait for it.
             let _ = host.advertise(Service::ReceivePack).await;
         });

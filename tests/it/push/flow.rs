@@ -174,3 +174,44 @@ fn a_hosted_repository_beside_another_source_moves_both_as_one() {
     let text = hosted.server.get("/orders/dev").expect(200).text();
     assert!(text.contains("Both") && text.contains("\"other\":true"), "{text}");
 }
+
+#[test]
+fn loose_objects_are_packed_while_readers_and_pushes_find_everything() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    // What a thousand pushes leave.
+    let mut fixture = String::new();
+    for number in 0..6_000 {
+        fixture += &format!("//- d{}/service-{number}.yml\nnumber: {number}\n", number % 100);
+    }
+    let tip = tree.commit(&fixture);
+    let unpacking =
+        hosted.repository().command(&["unpack-objects", "-q"]).stdin(Stdio::piped()).spawn();
+    let mut unpacking = unpacking.expect("git runs");
+    let packing = tree
+        .command(&["pack-objects", "--all", "--stdout", "-q"])
+        .stdout(unpacking.stdin.take().expect("a pipe"))
+        .status();
+    assert!(packing.expect("git runs").success());
+    assert!(unpacking.wait().expect("git ends").success());
+    let loose = || hosted.repository().git(&["count-objects"]).out;
+    assert!(loose().starts_with("6"), "{}", loose());
+    tree.push(&["main"]).succeeds();
+    let mut number = 0;
+    crate::fixture::eventually("they are packed", || {
+        number += 1;
+        let path = format!("/orders/dev/main/d{}/service-{number}.yml", number % 100);
+        let text = hosted.server.get(&path).expect(200).text().to_owned();
+        assert!(text.contains(&number.to_string()), "{text}");
+        loose().starts_with("0 ")
+    });
+    assert_eq!(
+        hosted.server.get("/orders/dev").expect(200).header("headwater-revision"),
+        Some(&*tip)
+    );
+    let tip = tree.commit("//- orders.yml\nname: After\n");
+    tree.push(&["main"]).succeeds();
+    assert_eq!(hosted.tip("main"), tip);
+    hosted.repository().git(&["fsck", "--strict"]).succeeds();
+    hosted.clone("again");
+}
