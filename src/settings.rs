@@ -379,7 +379,11 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
             .fail_on_composite_error
             .or(file.fail_on_composite_error)
             .unwrap_or(true),
-        data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
+        data: flags
+            .data
+            .or_else(|| variable("HEADWATER_DATA").map(PathBuf::from))
+            .or(file.data)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
         push,
         watch: file.watch,
         monitor,

@@ -152,12 +152,18 @@ fn a_restarted_server_serves_the_same_and_a_second_one_is_told_who_holds_the_dat
     );
     // A command reads it beside the server.
     std::fs::write(place.path().join("headwater.toml"), "data = \"data\"\n").expect("written");
-    let beside = crate::fixture::command(place.path())
-        .args(["get", "orders", "dev", "--source", "hosted:main"])
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&beside.stdout);
-    assert!(text.contains("Pushed"), "{text}{}", String::from_utf8_lossy(&beside.stderr));
+    let elsewhere = directory("");
+    for (place, variables) in
+        [(place.path(), &[][..]), (elsewhere.path(), &[("HEADWATER_DATA", data.as_str())][..])]
+    {
+        let beside = crate::fixture::command(place)
+            .args(["get", "orders", "dev", "--source", "hosted:main"])
+            .envs(variables.iter().copied())
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&beside.stdout);
+        assert!(text.contains("Pushed"), "{text}{}", String::from_utf8_lossy(&beside.stderr));
+    }
 }
 
 #[test]
