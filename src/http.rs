@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
-use actix_web::http::Method;
+use actix_web::http::{ConnectionType, Method, StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Action, Caller, Target};
@@ -107,6 +107,25 @@ async fn handle(
         Err(refusal) => Fault::Refused(*refusal).response(&request, None),
     };
     http.metrics.count(route.as_ref().ok(), response.status());
+    match is_read(&request, response.status()) {
+        true => response,
+        false => last(&request, response),
+    }
+}
+
+/// Whether a request was read to its end: one without a body, or one whose body was taken. What has a length is closed by
+/// itself where less of it comes.
+fn is_read(request: &HttpRequest, status: StatusCode) -> bool {
+    let is_taken = request.method() == Method::POST && status.is_success();
+    is_taken || !request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+/// The last answer on its connection.
+fn last(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    if let Some(exit) = request.conn_data::<socket::Exit>() {
+        exit.close_in_a_while();
+    }
+    response.head_mut().set_connection_type(ConnectionType::Close);
     response
 }
 

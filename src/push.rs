@@ -8,6 +8,7 @@ mod exchange;
 pub mod hook;
 mod host;
 mod listener;
+mod maintenance;
 mod packet;
 mod repository;
 mod session;
@@ -30,6 +31,7 @@ use command::Git;
 pub use exchange::{Cut, Exchange, Input};
 pub use host::Host;
 use listener::Listener;
+use maintenance::Maintenance;
 pub use repository::{RepositoryError, is_name, path_of, prepare};
 use session::Sessions;
 
@@ -118,6 +120,7 @@ pub enum PushError {
 pub struct Hosts {
     hosts: BTreeMap<String, Arc<Host>>,
     _listener: Listener,
+    _maintenance: Vec<Maintenance>,
     /// Nobody else has it for as long as these are served.
     _data: Arc<DataDirectory>,
 }
@@ -159,10 +162,13 @@ impl Hosts {
                 moving: Arc::default(),
                 unsynced: Default::default(),
                 offered: Default::default(),
+                pushed: Arc::default(),
             };
             (name, Arc::new(host))
         };
-        Ok(Self { hosts: hosted.into_iter().map(open).collect(), _listener: listener, _data: data })
+        let hosts: BTreeMap<String, Arc<Host>> = hosted.into_iter().map(open).collect();
+        let maintenance = hosts.values().map(|host| Maintenance::begin(host, runtime)).collect();
+        Ok(Self { hosts, _listener: listener, _maintenance: maintenance, _data: data })
     }
 
     /// A repository by its name, which is looked up and never part of a path.

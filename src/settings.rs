@@ -336,6 +336,13 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
         if source.uri.is_empty() {
             problems.push(format!("source {}: uri is missing", index + 1));
         }
+        let is_hosted = source.uri.starts_with("hosted:");
+        if is_hosted && source.mirror {
+            problems.push(format!("source {}: what is hosted here is not mirrored", index + 1));
+        }
+        if !is_hosted && source.seed.is_some() {
+            problems.push(format!("source {}: only a hosted: source has a seed", index + 1));
+        }
     }
     let overrides = match flags.overrides.is_empty() {
         true => flatten(&file.overrides, &mut problems),
@@ -372,7 +379,11 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
             .fail_on_composite_error
             .or(file.fail_on_composite_error)
             .unwrap_or(true),
-        data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
+        data: flags
+            .data
+            .or_else(|| variable("HEADWATER_DATA").map(PathBuf::from))
+            .or(file.data)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA)),
         push,
         watch: file.watch,
         monitor,
@@ -604,6 +615,18 @@ mod tests {
         let error =
             file("listen = \"x\"\nprefix = \"p\"\ntls_cert = \"c\"\n[[source]]\n").unwrap_err();
         for part in ["listen", "prefix", "tls_cert", "uri is missing"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_source_cannot_have_is_said() {
+        let error = file(
+            "[[source]]\nuri = \"hosted:main\"\nmirror = true\n[[source]]\nuri = \"x\"\nseed = \"y\"\n",
+        );
+        let error = error.unwrap_err();
+        for part in ["source 1: what is hosted here", "source 2: only a hosted: source has a seed"]
+        {
             assert!(error.contains(part), "{part}: {error}");
         }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
@@ -21,8 +21,10 @@ use super::{Http, parameter};
 use crate::access::{Action, Caller, Target};
 use crate::push::{Cut, Exchange, Host, Input, PushError, Service};
 
-/// How long the next piece of a request may take.
+/// How long the next piece of a push may take: whoever pushes packs while it sends, and has proven that it may.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long the request for a clone or a fetch may take to arrive: it is short, and comes from anybody.
+const FETCH_REQUEST_MAX: Duration = Duration::from_secs(5);
 /// The largest request for a clone or a fetch, decoded, in bytes.
 const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// What the request of a push may have beyond its pack, in bytes.
@@ -161,13 +163,13 @@ pub(super) async fn answer(
         Git::Refs => advertise(host, service).await,
         Git::UploadPack => {
             let body = Body::new(request, payload, service, FETCH_BYTES_MAX)?;
-            exchange(body, service, host.upload_pack()?).await
+            exchange(body, service, host.upload_pack().await?).await
         }
         Git::ReceivePack => {
             let bytes_max = host.pack_bytes_max().saturating_add(COMMANDS_BYTES_MAX);
             let body = Body::new(request, payload, service, bytes_max)?;
             let who = http.push_token.as_ref().and_then(|token| token.name_in(request.headers()));
-            exchange(body, service, host.receive_pack(who)?).await
+            exchange(body, service, host.receive_pack(who).await?).await
         }
     }
 }
@@ -244,6 +246,8 @@ impl Stream for Answer {
 struct Body {
     payload: web::Payload,
     decoder: Decoder,
+    /// When it has to be there, if it has to be soon.
+    until: Option<Instant>,
 }
 
 impl Body {
@@ -268,14 +272,17 @@ impl Body {
             true => Decoder::Gzip(Box::new(GzDecoder::new(bounded))),
             false => Decoder::Plain(bytes_max),
         };
-        Ok(Self { payload, decoder })
+        let is_fetch = service == Service::UploadPack;
+        let until = is_fetch.then(|| Instant::now() + FETCH_REQUEST_MAX);
+        Ok(Self { payload, decoder, until })
     }
 
     /// Sends all of it to git, in order and no faster than git takes it.
     async fn send(mut self, input: mpsc::Sender<Input>) -> Result<(), Refused> {
         loop {
-            let next =
-                timeout(IDLE_MAX, self.payload.next()).await.map_err(|_| Refused::TooSlow)?;
+            let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+            let next = timeout(left.unwrap_or(IDLE_MAX), self.payload.next()).await;
+            let next = next.map_err(|_| Refused::TooSlow)?;
             let Some(piece) = next else { break };
             let mut piece = piece.map_err(|_| Refused::Broken)?;
             while let Some(decoded) = self.decoder.next(&mut piece)? {

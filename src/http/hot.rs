@@ -178,9 +178,11 @@ impl<S> HotService<S> {
     }
 }
 
-/// Whether a request may have to wait for its answer.
+/// Whether a request may have to wait for its answer, or has a body of unknown length.
 fn waits(headers: &HeaderMap) -> bool {
-    headers.contains_key(PREFER) || watch::wants_revision(headers)
+    headers.contains_key(PREFER)
+        || watch::wants_revision(headers)
+        || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// The representation of the `Accept` headers that nearly every client sends.

@@ -11,11 +11,15 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+/// How long a client that has its answer already may go on sending the request.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
 
 /// Bytes to and from a client.
 pub enum Io {
@@ -74,6 +78,21 @@ impl Exit {
             Poll::Pending
         })
         .await
+    }
+
+    /// Closes the connection in a while, unless it is closed before. HTTP would go on for ever to read a body of unknown
+    /// length that nobody wants.
+    pub(super) fn close_in_a_while(&self) {
+        // Not held for that long: what is closed has to go.
+        let shared = Rc::downgrade(&self.0);
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(UNREAD_MAX).await;
+            if let Some(shared) = shared.upgrade()
+                && let Some(io) = &*shared.io.borrow()
+            {
+                io.close();
+            }
+        });
     }
 
     /// What goes on with a connection that has left.
@@ -144,6 +163,18 @@ impl AsyncWrite for Socket {
             Some(io) => Pin::new(io).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }
+    }
+}
+
+impl Io {
+    /// Ends both directions; whoever reads or writes is told.
+    fn close(&self) {
+        let stream = match self {
+            Self::Plain(io) => io,
+            Self::Tls(io) => io.get_ref().0,
+        };
+        // One that is closed already cannot be, and need not be.
+        let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
     }
 }
 

@@ -83,7 +83,24 @@ impl Git {
         self.command(service, &["--http-backend-info-refs"], repository)
     }
 
+    /// Puts loose objects and small packs together, and on the disk before anything is taken away.
+    pub(super) fn repack(&self, repository: &Path) -> Command {
+        let mut command = self.git(repository);
+        command.args(["-c", "core.fsync=all", "-c", "pack.threads=1"]);
+        command.args(["repack", "--geometric=2", "-d", "-l", "-q"]);
+        command.env("GIT_DIR", repository).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
     fn command(&self, service: Service, arguments: &[&str], repository: &Path) -> Command {
+        let mut command = self.git(repository);
+        command.arg(service.name()).args(arguments).arg(repository);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
+    /// Git with our settings, and nothing that it is to do yet.
+    fn git(&self, repository: &Path) -> Command {
         let mut command = Command::new(&self.program);
         clean(command.as_std_mut(), &self.search, repository);
         let mut hooks = OsString::from("core.hooksPath=");
@@ -92,22 +109,21 @@ impl Git {
         for setting in &self.configuration {
             command.arg("-c").arg(setting);
         }
-        command
-            .arg(service.name())
-            .args(arguments)
-            .arg(repository)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .kill_on_drop(true);
+        command.stderr(Stdio::null()).process_group(0).kill_on_drop(true);
         command
     }
 
-    /// Starts it, with bounds on what it and its children may use.
-    pub(super) fn start(&self, mut command: Command) -> std::io::Result<Running> {
+    /// Starts what works on our own account.
+    pub(super) fn start_own(&self, mut command: Command) -> std::io::Result<Running> {
         let child = command.spawn()?;
-        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(Running { child, group })
+    }
+
+    /// Starts what works for a client, with bounds on what it and its children may use.
+    pub(super) fn start(&self, command: Command) -> std::io::Result<Running> {
+        let running = self.start_own(command)?;
+        let id = running.group;
         let bound = |resource, most| {
             let limit = Rlimit { current: Some(most), maximum: Some(most) };
             // Where it cannot be had, the limits on time and input stand still.
@@ -118,7 +134,7 @@ impl Git {
             bound(Resource::As, MEMORY_BYTES_MAX);
             bound(Resource::Fsize, self.file_bytes_max);
         }
-        Ok(Running { child, group: id })
+        Ok(running)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::command::{Git, Running};
@@ -18,6 +19,9 @@ use crate::sync::lock;
 
 /// The most that is advertised, in bytes.
 const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long a client waits for those before it.
+const PERMIT_MAX: Duration = Duration::from_secs(5);
+
 /// A hosted repository.
 pub struct Host {
     pub(super) name: String,
@@ -39,6 +43,8 @@ pub struct Host {
     pub(super) unsynced: Mutex<Vec<String>>,
     /// What is offered to those who push, until a reference moves: each push begins with asking for it.
     pub(super) offered: Mutex<Option<Bytes>>,
+    /// Told after each push.
+    pub(super) pushed: Arc<Notify>,
 }
 
 impl Host {
@@ -47,7 +53,7 @@ impl Host {
     /// # Errors
     /// When too many ask, or git does not answer.
     pub async fn advertise(self: &Arc<Self>, service: Service) -> Result<Bytes, PushError> {
-        let _permit = self.permit(&self.fetches)?;
+        let _permit = self.permit(&self.fetches).await?;
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
             let _still = host.moving.read().await;
@@ -81,8 +87,8 @@ impl Host {
     ///
     /// # Errors
     /// When too many are at it.
-    pub fn upload_pack(self: &Arc<Self>) -> Result<Exchange, PushError> {
-        let permit = self.permit(&self.fetches)?;
+    pub async fn upload_pack(self: &Arc<Self>) -> Result<Exchange, PushError> {
+        let permit = self.permit(&self.fetches).await?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -98,14 +104,18 @@ impl Host {
     ///
     /// # Errors
     /// When too many are at it.
-    pub fn receive_pack(self: &Arc<Self>, who: Option<Arc<str>>) -> Result<Exchange, PushError> {
-        let permit = self.permit(&self.pushes)?;
+    pub async fn receive_pack(
+        self: &Arc<Self>,
+        who: Option<Arc<str>>,
+    ) -> Result<Exchange, PushError> {
+        let permit = self.permit(&self.pushes).await?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {
             let _permit = permit;
             let command = host.git.serve(Service::ReceivePack, &host.path);
             session::run(&host, command, who, ends).await;
+            host.pushed.notify_one();
             // The next one need not wait for it.
             let _ = host.advertise(Service::ReceivePack).await;
         });
@@ -117,8 +127,12 @@ impl Host {
         self.terms.pack_bytes_max
     }
 
-    fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PushError> {
-        Arc::clone(of).try_acquire_owned().map_err(|_| PushError::Busy)
+    /// Git does not try again by itself, so that a short wait is better than a refusal.
+    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PushError> {
+        match timeout(PERMIT_MAX, Arc::clone(of).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(PushError::Busy),
+        }
     }
 
     /// The client that goes away takes git with it.

@@ -220,8 +220,8 @@ fn percent_decoded(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         if *first == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+            bytes.push(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?);
             rest = &after[2..];
         } else {
             bytes.push(*first);
@@ -261,6 +261,7 @@ mod tests {
         check("file:config", Ok("config"));
         check("file://elsewhere/srv", Err("another host"));
         check("file:%zz", Err("percent"));
+        check("file:/%+1", Err("percent"));
         check("file:", Err("needs a path"));
         check("", Err("empty"));
     }

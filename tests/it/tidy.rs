@@ -84,7 +84,7 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("actix_server", &["server"]),
     ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
-    ("socket2", &["server"]),
+    ("socket2", &["http/socket", "server"]),
     ("rustix", &["data", "push", "source", "cli/run", "cli/watch"]),
     ("clap", &["cli", "settings", "main"]),
     ("minijinja", &["cli/run"]),
@@ -101,7 +101,15 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("std::fs", &["source", "settings", "server", "data", "push", "cli/run"]),
     (
         "std::net",
-        &["http/watch", "settings", "server", "cli", "push/hook", "source/mirror/address"],
+        &[
+            "http/watch",
+            "http/socket",
+            "settings",
+            "server",
+            "cli",
+            "push/hook",
+            "source/mirror/address",
+        ],
     ),
     (
         "std::env",

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use super::{assert_well, shop};
-use crate::fixture::{Address, Child, read};
+use crate::fixture::{Address, Child, directory, read};
 
 /// Everything that comes back until the server closes the connection.
 fn exchange(server: Address, request: &[u8]) -> String {
@@ -246,6 +246,55 @@ fn whoever_never_finishes_is_let_go() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
     assert_well(*server);
+}
+
+#[test]
+fn whoever_has_the_answer_and_goes_on_sending_is_let_go() {
+    let (place, seed) = (directory(""), directory("//- orders.yml\nlimit: 1\n"));
+    let path = |directory: &tempfile::TempDir| directory.path().display().to_string();
+    let (data, seed) = (path(&place), path(&seed));
+    let server = Child::serve(&["--source", "hosted:main", "--data", &data, "--seed", &seed]);
+    // Known to the hot path.
+    server.get("/orders/dev").expect(200);
+    const CASES: [(&str, &str); 7] = [
+        ("GET /livez", "HTTP/1.1 200"),
+        ("GET /orders/dev", "HTTP/1.1 200"),
+        ("GET /nope/a/b/c", "HTTP/1.1 404"),
+        ("POST /encrypt", "HTTP/1.1 404"),
+        ("POST /monitor", "HTTP/1.1 408"),
+        ("POST /-/git/main.git/git-upload-pack", "HTTP/1.1 415"),
+        ("POST /-/git/none.git/git-upload-pack", "HTTP/1.1 404"),
+    ];
+    let address = *server;
+    std::thread::scope(|scope| {
+        for (line, expected) in CASES {
+            scope.spawn(move || {
+                let mut stream = address.connect();
+                let head = format!(
+                    "{line} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                     Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+                );
+                stream.write_all(head.as_bytes()).expect("sent");
+                let started = Instant::now();
+                let answer = read(&mut stream, false);
+                let mut rest = Vec::new();
+                // A piece now and then, so that it is never silent for long.
+                stream.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
+                while stream.write_all(b"1\r\na\r\n").is_ok() {
+                    assert!(started.elapsed() < Duration::from_secs(15), "{line} is kept");
+                    match stream.read_to_end(&mut rest) {
+                        Ok(_) => break,
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Err(_) => break,
+                    }
+                }
+                let answer = answer.everything();
+                assert!(answer.starts_with(&expected["HTTP/1.1 ".len()..]), "{line}: {answer}");
+                assert!(rest.is_empty(), "{line}");
+            });
+        }
+    });
+    server.get("/orders/dev").expect(200);
 }
 
 #[test]

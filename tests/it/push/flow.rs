@@ -152,12 +152,18 @@ fn a_restarted_server_serves_the_same_and_a_second_one_is_told_who_holds_the_dat
     );
     // A command reads it beside the server.
     std::fs::write(place.path().join("headwater.toml"), "data = \"data\"\n").expect("written");
-    let beside = crate::fixture::command(place.path())
-        .args(["get", "orders", "dev", "--source", "hosted:main"])
-        .output()
-        .expect("it runs");
-    let text = String::from_utf8_lossy(&beside.stdout);
-    assert!(text.contains("Pushed"), "{text}{}", String::from_utf8_lossy(&beside.stderr));
+    let elsewhere = directory("");
+    for (place, variables) in
+        [(place.path(), &[][..]), (elsewhere.path(), &[("HEADWATER_DATA", data.as_str())][..])]
+    {
+        let beside = crate::fixture::command(place)
+            .args(["get", "orders", "dev", "--source", "hosted:main"])
+            .envs(variables.iter().copied())
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&beside.stdout);
+        assert!(text.contains("Pushed"), "{text}{}", String::from_utf8_lossy(&beside.stderr));
+    }
 }
 
 #[test]
@@ -173,4 +179,45 @@ fn a_hosted_repository_beside_another_source_moves_both_as_one() {
     tree.push(&["main"]).succeeds().says(&["changes 2 environments", "orders/dev"]);
     let text = hosted.server.get("/orders/dev").expect(200).text();
     assert!(text.contains("Both") && text.contains("\"other\":true"), "{text}");
+}
+
+#[test]
+fn loose_objects_are_packed_while_readers_and_pushes_find_everything() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    // What a thousand pushes leave.
+    let mut fixture = String::new();
+    for number in 0..6_000 {
+        fixture += &format!("//- d{}/service-{number}.yml\nnumber: {number}\n", number % 100);
+    }
+    let tip = tree.commit(&fixture);
+    let unpacking =
+        hosted.repository().command(&["unpack-objects", "-q"]).stdin(Stdio::piped()).spawn();
+    let mut unpacking = unpacking.expect("git runs");
+    let packing = tree
+        .command(&["pack-objects", "--all", "--stdout", "-q"])
+        .stdout(unpacking.stdin.take().expect("a pipe"))
+        .status();
+    assert!(packing.expect("git runs").success());
+    assert!(unpacking.wait().expect("git ends").success());
+    let loose = || hosted.repository().git(&["count-objects"]).out;
+    assert!(loose().starts_with("6"), "{}", loose());
+    tree.push(&["main"]).succeeds();
+    let mut number = 0;
+    crate::fixture::eventually("they are packed", || {
+        number += 1;
+        let path = format!("/orders/dev/main/d{}/service-{number}.yml", number % 100);
+        let text = hosted.server.get(&path).expect(200).text().to_owned();
+        assert!(text.contains(&number.to_string()), "{text}");
+        loose().starts_with("0 ")
+    });
+    assert_eq!(
+        hosted.server.get("/orders/dev").expect(200).header("headwater-revision"),
+        Some(&*tip)
+    );
+    let tip = tree.commit("//- orders.yml\nname: After\n");
+    tree.push(&["main"]).succeeds();
+    assert_eq!(hosted.tip("main"), tip);
+    hosted.repository().git(&["fsck", "--strict"]).succeeds();
+    hosted.clone("again");
 }

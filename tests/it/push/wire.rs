@@ -1,6 +1,6 @@
 //! Requests that no git sends: wrong services, names, types, lengths and encodings.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use super::SHOP;
 use crate::fixture::{Hosted, Reply};
@@ -140,4 +140,33 @@ fn no_more_pushes_at_a_time_than_may_be() {
     let tree = hosted.clone("work");
     tree.commit("//- cart.yml\nname: Next\n");
     crate::fixture::eventually("there is room again", || tree.push(&["main"]).code == Some(0));
+}
+
+#[test]
+fn a_request_that_never_ends_is_let_go() {
+    let hosted = Hosted::new(SHOP);
+    std::thread::scope(|scope| {
+        // Who fetches may be anybody and has little to say; who pushes packs while it sends.
+        for (path, kind, seconds) in [(UPLOAD, "upload", 5), (RECEIVE, "receive", 30)] {
+            for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+                let server = &hosted.server;
+                scope.spawn(move || {
+                    let mut stream = server.connect();
+                    let head = format!(
+                        "POST {path} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\
+                         Content-Type: application/x-git-{kind}-pack-request\r\n\r\n"
+                    );
+                    stream.write_all(head.as_bytes()).unwrap();
+                    let begun = std::time::Instant::now();
+                    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+                    let mut answer = String::new();
+                    stream.read_to_string(&mut answer).expect("an end");
+                    assert!(answer.starts_with("HTTP/1.1 408"), "{kind} {framing}: {answer}");
+                    let took = begun.elapsed().as_secs();
+                    assert!((seconds..seconds + 12).contains(&took), "{kind} {framing}: {took} s");
+                });
+            }
+        }
+    });
+    assert_eq!(hosted.clone("work").git(&["status", "--short"]).out, "");
 }

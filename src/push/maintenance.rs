@@ -1,0 +1,84 @@
+//! Loose objects become packs while nobody pushes. Each push leaves a few, and with many thousands of them pushes and clones
+//! take several times as long.
+//!
+//! One at a time for a repository, and by nobody else. Nothing is taken away but what a new pack holds as well, which is on
+//! the disk by then: so readers, and a push that comes meanwhile, find all that they look for. What no branch leads to any
+//! more stays, too.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::host::Host;
+
+/// How many loose objects a repository may have, about.
+const LOOSE_COUNT_MAX: usize = 2_000;
+/// With how many, about, nobody waits for pushes to pause.
+const LOOSE_COUNT_URGENT: usize = 10_000;
+/// How long nobody may have pushed.
+const QUIET: Duration = Duration::from_secs(5);
+/// The longest that it takes.
+const REPACK_MAX: Duration = Duration::from_secs(30 * 60);
+/// One of the directories that git spreads loose objects over evenly, and how many there are.
+const SAMPLE: &str = "objects/17";
+const DIRECTORY_COUNT: usize = 256;
+
+/// The upkeep of a repository, for as long as this is held.
+pub(super) struct Maintenance(AbortHandle);
+
+impl Maintenance {
+    /// Begins it, with a look at what there is.
+    pub(super) fn begin(host: &Arc<Host>, runtime: &Handle) -> Self {
+        host.pushed.notify_one();
+        let pushed = Arc::clone(&host.pushed);
+        Self(runtime.spawn(keep(Arc::downgrade(host), pushed)).abort_handle())
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn keep(host: Weak<Host>, pushed: Arc<Notify>) {
+    loop {
+        pushed.notified().await;
+        let Some(path) = host.upgrade().map(|host| host.path.clone()) else { return };
+        if loose_count(&path) < LOOSE_COUNT_MAX {
+            continue;
+        }
+        while loose_count(&path) < LOOSE_COUNT_URGENT
+            && timeout(QUIET, pushed.notified()).await.is_ok()
+        {}
+        let Some(host) = host.upgrade() else { return };
+        pack(&host).await;
+    }
+}
+
+/// About how many loose objects there are. One short directory is read, of which the system knows by heart what is in it.
+fn loose_count(repository: &Path) -> usize {
+    let sample = std::fs::read_dir(repository.join(SAMPLE));
+    sample.map_or(0, |entries| entries.count() * DIRECTORY_COUNT)
+}
+
+async fn pack(host: &Host) {
+    let packed = async {
+        let mut git = host.git.start_own(host.git.repack(&host.path))?;
+        git.child.wait().await
+    };
+    match timeout(REPACK_MAX, packed).await {
+        Ok(Ok(status)) if status.success() => {
+            tracing::debug!(repository = host.name, "loose objects were packed");
+        }
+        // It is tried again after the next push; until then all is as it was.
+        Ok(Ok(status)) => tracing::warn!(repository = host.name, %status, "git repack"),
+        Ok(Err(error)) => tracing::warn!(repository = host.name, %error, "git repack"),
+        Err(_) => tracing::warn!(repository = host.name, "git repack takes too long"),
+    }
+}
