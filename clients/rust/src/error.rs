@@ -141,6 +141,9 @@ pub enum Failure {
     /// The server said that it cannot answer now (5xx, 429, 408), or pointed elsewhere (3xx).
     #[error("status {0}")]
     Status(u16),
+    /// The server does not know yet what was seen before (503 with `Headwater-Revision`): another one is ahead of it.
+    #[error("behind: it does not know the revision that was told last")]
+    Behind,
     /// The answer was larger than the client takes.
     #[error("an answer of more than {0} bytes")]
     TooLarge(usize),

@@ -12,6 +12,8 @@ use crate::server::{Query, Server};
 
 /// No environment is larger than this.
 pub(crate) const BODY_LENGTH_MAX: usize = 16 * 1024 * 1024;
+/// With a 503, the newest revision that the server has, which is not the one that was asked for.
+const REVISION_HEADER: &str = "headwater-revision";
 /// SHA-256 in hexadecimal.
 const DIGEST_LENGTH: usize = 64;
 
@@ -103,6 +105,9 @@ pub(crate) fn check_status(
             Attempt::Final(Error::Unauthorized { server, status: status.as_u16() })
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => failure.into(),
+        StatusCode::SERVICE_UNAVAILABLE if response.headers().contains_key(REVISION_HEADER) => {
+            Attempt::Again { failure: Failure::Behind, retry_after: retry_after(response) }
+        }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Attempt::Again { failure, retry_after: retry_after(response) }
         }
