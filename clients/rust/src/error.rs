@@ -1,4 +1,5 @@
-//! What can go wrong, typed where a caller would branch. No variant holds a value, a token or a password.
+//! What can go wrong, typed where a caller would branch. No variant holds a value, a token or a password, unless a
+//! service's own function puts it there.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -93,6 +94,10 @@ pub enum Error {
         /// What is there and what was expected; never the value.
         problem: String,
     },
+
+    /// The service's own function does not take the configuration. The text is that function's, and may quote a value.
+    #[error("the configuration is not valid: {0}")]
+    Invalid(Box<dyn std::error::Error + Send + Sync>),
 
     /// A value that is needed has a placeholder without an answer.
     #[error("`{key}` has a placeholder: {problem}")]

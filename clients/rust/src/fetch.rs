@@ -58,7 +58,27 @@ pub(crate) fn ask(
     credentials: Option<&HeaderValue>,
     form: &'static str,
 ) -> RequestBuilder {
-    let request = http.get(server.url(query)).header(ACCEPT, form);
+    addressed(http.get(server.url(query)), server, credentials, form)
+}
+
+/// The same request for an answer without a body.
+pub(crate) fn ask_for_head(
+    http: &reqwest::Client,
+    server: &Server,
+    query: &Query,
+    credentials: Option<&HeaderValue>,
+    form: &'static str,
+) -> RequestBuilder {
+    addressed(http.head(server.url(query)), server, credentials, form)
+}
+
+fn addressed(
+    request: RequestBuilder,
+    server: &Server,
+    credentials: Option<&HeaderValue>,
+    form: &'static str,
+) -> RequestBuilder {
+    let request = request.header(ACCEPT, form);
     match server.credentials().or(credentials) {
         Some(header) => request.header(AUTHORIZATION, header),
         None => request,
