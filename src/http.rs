@@ -10,6 +10,7 @@ mod flat;
 mod git;
 mod health;
 mod hot;
+mod instances;
 mod metrics;
 mod monitor;
 mod negotiate;
@@ -33,6 +34,7 @@ use error::Fault;
 use route::{Crypto, Own, Route};
 
 pub use hot::Hot;
+pub use instances::Instances;
 pub use metrics::Metrics;
 pub use monitor::Monitor;
 pub use socket::{Io, Socket};
@@ -62,6 +64,8 @@ pub struct Http {
     pub monitor: Monitor,
     /// Who watches.
     pub watchers: Watchers,
+    /// Who runs with what.
+    pub instances: Arc<Instances>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -183,6 +187,7 @@ async fn own_resource(
         Own::OpenApi => Ok(overview::open_api()),
         Own::Environments => overview::environments(request, http).await,
         Own::Problems => Ok(overview::problems(http)),
+        Own::Instances => Ok(overview::instances(http)),
         Own::Events => watch::moves(request, http).await,
         Own::Metrics => Ok(http.metrics.response(&http.store, &http.watchers)),
         Own::Live => Ok(health::up()),

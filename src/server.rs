@@ -219,6 +219,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         push_token: push_token(settings)?,
         hosts: hosts.transpose().map_err(StartError::Hook)?,
         watchers: Watchers::new(limits(&settings.watch)),
+        instances: Arc::default(),
         metrics: Metrics::default(),
     })
 }

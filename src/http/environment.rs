@@ -18,6 +18,8 @@ pub(super) async fn get(
     let representation =
         negotiate::representation(request.headers()).ok_or(Fault::NotAcceptable)?;
     let reader = watch::reader(request, http, caller, query).await?;
+    served(&reader.current())?;
+    let _present = http.instances.enter(request.headers(), query);
     let knows = |reading: &Reading| {
         let served = reading.answer.served();
         served.is_some_and(|served| {

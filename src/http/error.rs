@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::git::Refused;
 use super::route::{Refusal, Route};
-use crate::model::Problem;
+use crate::model::{Problem, Revision};
 use crate::placeholder::PlaceholderError;
 use crate::render::flat::FlatError;
 use crate::store::AnswerError;
@@ -43,8 +43,8 @@ pub(super) enum Fault {
     TooManyWatchers,
     /// The client has as many watchers as it may have.
     TooManyOfClient,
-    /// The client has seen a revision that this server does not know yet.
-    Behind,
+    /// The client has seen a revision that this server does not know yet; it is at this one.
+    Behind(Revision),
     /// A request for git cannot be taken.
     Git(Refused),
     /// The body is larger than any that is looked at.
@@ -96,7 +96,7 @@ impl Fault {
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
             | Self::TooManyWatchers
-            | Self::Behind => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Behind(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
             Self::TooManyOfClient => StatusCode::TOO_MANY_REQUESTS,
@@ -117,7 +117,7 @@ impl Fault {
             Self::Answer(error) => Some(error.to_string()),
             Self::TooManyWatchers => Some("too many watchers".to_owned()),
             Self::TooManyOfClient => Some("too many watchers of this client".to_owned()),
-            Self::Behind => Some("this server does not know that revision yet".to_owned()),
+            Self::Behind(_) => Some("this server does not know that revision yet".to_owned()),
             Self::Git(refused) => Some(refused.message().to_owned()),
             Self::Empty => Some("no property source".to_owned()),
             Self::Refused(Refusal::Invalid) => Some("Invalid Request".to_owned()),
@@ -144,9 +144,13 @@ impl Fault {
             | Self::TooManyWatchers
             | Self::TooManyOfClient
             | Self::TooManyRequests
-            | Self::Behind
             | Self::Git(Refused::Busy | Refused::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
+            }
+            // No other 503 says a revision: by it clients know that another server may have more.
+            Self::Behind(tip) => {
+                response.insert_header(("Retry-After", "1"));
+                response.insert_header((super::REVISION_HEADER, tip.as_str()));
             }
             // What of it is still to come is not read any more.
             Self::BodyTooLarge | Self::BodyTooSlow => {

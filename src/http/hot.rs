@@ -18,8 +18,10 @@ use actix_web::web;
 use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 
+use super::instances::INSTANCE;
 use super::route::{self, Route};
-use super::{Http, V1_TYPE, V2_TYPE, negotiate, watch};
+use super::watch::MIN_REVISION;
+use super::{Http, V1_TYPE, V2_TYPE, negotiate};
 use crate::access::{Action, Target};
 use crate::model::{Query, Revision};
 use crate::render::Representation;
@@ -136,7 +138,10 @@ impl<S> HotService<S> {
     /// The whole hot path: a look-up, the question to the store, four headers.
     fn answer(&self, request: &Request) -> Option<Response<BoxBody>> {
         let uri = request.uri();
-        if request.method() != Method::GET || uri.query().is_some() || waits(request.headers()) {
+        if request.method() != Method::GET
+            || uri.query().is_some()
+            || !asks_for_bytes(request.headers())
+        {
             return None;
         }
         let mut paths = self.paths.borrow_mut();
@@ -178,11 +183,15 @@ impl<S> HotService<S> {
     }
 }
 
-/// Whether a request may have to wait for its answer, or has a body of unknown length.
-fn waits(headers: &HeaderMap) -> bool {
-    headers.contains_key(PREFER)
-        || watch::wants_revision(headers)
-        || headers.contains_key(header::TRANSFER_ENCODING)
+/// Whether a request says nothing that asks for more than the present bytes: it may have to wait for its answer, tell who it is
+/// from, or have a body of unknown length. One pass is cheaper than a look-up for each name.
+fn asks_for_bytes(headers: &HeaderMap) -> bool {
+    headers.keys().all(|name| {
+        *name != PREFER
+            && *name != MIN_REVISION
+            && *name != INSTANCE
+            && *name != header::TRANSFER_ENCODING
+    })
 }
 
 /// The representation of the `Accept` headers that nearly every client sends.

@@ -1,9 +1,10 @@
-//! Our own read resources: the index, the contract, the known environments, the problems.
+//! Our own read resources: the index, the contract, the known environments, the problems, the instances.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::error::Fault;
+use super::instances::{Instance, Outcome};
 use super::route::{self, OWN, Own};
 use super::{Http, parameter};
 use crate::model::Label;
@@ -16,7 +17,12 @@ const OPEN_API: &str = include_str!("openapi.json");
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
     let own = OWN.iter().map(|(path, own)| match own {
-        Own::OpenApi | Own::Environments | Own::Problems | Own::Events | Own::Index => {
+        Own::OpenApi
+        | Own::Environments
+        | Own::Problems
+        | Own::Instances
+        | Own::Events
+        | Own::Index => {
             format!("{prefix}{path}")
         }
         _ => (*path).to_owned(),
@@ -56,6 +62,31 @@ pub(super) async fn environments(
 pub(super) fn problems(http: &Http) -> HttpResponse {
     let problems: Vec<Value> = http.store.problems().iter().map(problem).collect();
     HttpResponse::Ok().json(json!({ "problems": problems }))
+}
+
+pub(super) fn instances(http: &Http) -> HttpResponse {
+    let (instances, left_out_count) = http.instances.list();
+    let instances: Vec<Value> = instances.iter().map(instance).collect();
+    HttpResponse::Ok().json(json!({ "instances": instances, "left_out": left_out_count }))
+}
+
+fn instance(instance: &Instance) -> Value {
+    let applied = instance.applied.as_ref();
+    json!({
+        "instance": &*instance.name,
+        "application": &*instance.query.application,
+        "profiles": &*instance.query.profiles,
+        "label": instance.query.label.name(),
+        "revision": applied.map(|applied| applied.revision.as_str()),
+        "digest": applied.map(|applied| applied.digest.to_string()),
+        "outcome": applied.map(|applied| match applied.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Rejected => "rejected",
+        }),
+        "since": instance.since.to_string(),
+        "last_seen": instance.last_seen.to_string(),
+        "connected": instance.is_connected,
+    })
 }
 
 fn problem(problem: &HeldBack) -> Value {

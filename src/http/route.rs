@@ -91,16 +91,19 @@ pub enum Own {
     Environments,
     /// `/-/problems`
     Problems,
+    /// `/-/instances`
+    Instances,
     /// `/-/events`
     Events,
 }
 
 /// Our own resources with their paths: those below the prefix, then those beside it.
-pub const OWN: [(&str, Own); 11] = [
+pub const OWN: [(&str, Own); 12] = [
     ("/", Own::Index),
     ("/openapi.json", Own::OpenApi),
     ("/-/environments", Own::Environments),
     ("/-/problems", Own::Problems),
+    ("/-/instances", Own::Instances),
     ("/-/events", Own::Events),
     ("/livez", Own::Live),
     ("/readyz", Own::Ready),
@@ -134,9 +137,9 @@ impl Route {
             Self::Git(_, Git::ReceivePack) => Action::Push,
             Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
             Self::Monitor => Action::Notify,
-            Self::Own(Own::Environments | Own::Problems | Own::Events | Own::Metrics) => {
-                Action::ReadOverview
-            }
+            Self::Own(
+                Own::Environments | Own::Problems | Own::Instances | Own::Events | Own::Metrics,
+            ) => Action::ReadOverview,
             Self::Own(_) => Action::ReadHealth,
         }
     }
@@ -210,7 +213,15 @@ pub fn label(text: &str) -> Result<Label, Refusal> {
 }
 
 fn beside_prefix(own: Own) -> bool {
-    !matches!(own, Own::Index | Own::OpenApi | Own::Environments | Own::Problems | Own::Events)
+    !matches!(
+        own,
+        Own::Index
+            | Own::OpenApi
+            | Own::Environments
+            | Own::Problems
+            | Own::Instances
+            | Own::Events
+    )
 }
 
 fn strip<'a>(segments: &'a [String], prefix: &[&str]) -> Option<&'a [String]> {

@@ -26,7 +26,7 @@ use super::route::Refusal;
 use super::socket::Exit;
 use super::{Http, environment as answers, negotiate};
 use crate::access::Caller;
-use crate::model::{Digest, Query};
+use crate::model::{Digest, Query, Revision};
 use crate::store::{AnswerError, Gone, Reader, Reading};
 use list::End;
 use wire::Framing;
@@ -39,7 +39,9 @@ const WAIT_MAX: Duration = Duration::from_secs(45);
 /// The longest revision that may be asked for, in bytes.
 const REVISION_BYTES_MAX: usize = 4 * 1024;
 /// The header that says what a client has seen.
-const MIN_REVISION: HeaderName = HeaderName::from_static("headwater-min-revision");
+pub(super) const MIN_REVISION: HeaderName = HeaderName::from_static("headwater-min-revision");
+/// Where a server is with a label that it does not have: as git writes what a reference without a commit points to.
+const NO_REVISION: &str = "0000000000000000000000000000000000000000";
 /// How long a client that has seen a newer revision than this server is held.
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
@@ -106,7 +108,8 @@ pub(super) async fn stream(
     list.subject().look();
     let told = last.and_then(|(_, digest)| digest);
     let framing = Framing::of(request.version());
-    let watching = (watching, reader.watched());
+    let present = http.instances.enter(request.headers(), query);
+    let watching = (watching, reader.watched(), present);
     drop(reader);
     http.metrics.count_stream("environment");
     match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
@@ -141,13 +144,13 @@ pub(super) async fn reader(
     };
     let mut reader = match http.store.answer(caller, query).await {
         // Whoever has seen a revision of a label that is unknown here has seen something newer.
-        Err(AnswerError::UnknownLabel(_)) => return Err(Fault::Behind),
+        Err(AnswerError::UnknownLabel(_)) => return Err(Fault::Behind(Revision::new(NO_REVISION))),
         reader => reader?,
     };
     if request.method() != Method::HEAD {
         known(&mut reader, revision).await?;
     } else if !reader.knows(revision).await {
-        return Err(Fault::Behind);
+        return Err(behind(&reader));
     }
     Ok(reader)
 }
@@ -170,7 +173,7 @@ fn min_revision(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
 }
 
 /// Ids, joined by commas where there are several sources.
-fn is_revision(text: &str) -> bool {
+pub(super) fn is_revision(text: &str) -> bool {
     let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     text.len() <= REVISION_BYTES_MAX && text.split(',').all(is_id)
 }
@@ -178,7 +181,11 @@ fn is_revision(text: &str) -> bool {
 /// Waits until this server has had a revision.
 async fn known(reader: &mut Reader, revision: &str) -> Result<(), Fault> {
     let known = timeout(BEHIND_MAX, reader.known(revision)).await;
-    known.map_err(|_| Fault::Behind)?.map_err(|Gone| Fault::UnknownLabel)
+    known.map_err(|_| behind(reader))?.map_err(|Gone| Fault::UnknownLabel)
+}
+
+fn behind(reader: &Reader) -> Fault {
+    Fault::Behind(reader.current().tip)
 }
 
 /// The revision and the digest of `Last-Event-ID`.

@@ -1,9 +1,9 @@
 //! Loose objects become packs while nobody pushes. Each push leaves a few, and with many thousands of them pushes and clones
 //! take several times as long.
 //!
-//! One at a time for a repository, and by nobody else. Nothing is taken away but what a new pack holds as well, which is on
-//! the disk by then: so readers, and a push that comes meanwhile, find all that they look for. What no branch leads to any
-//! more stays, too.
+//! One at a time for a repository, and by nobody else; a push that comes meanwhile waits for its turn. Nothing is taken away
+//! but what a new pack holds as well, which is on the disk by then, so that readers find all that they look for. What no
+//! branch leads to any more stays, too.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -68,6 +68,8 @@ fn loose_count(repository: &Path) -> usize {
 }
 
 async fn pack(host: &Host) {
+    // No push moves its objects in meanwhile: git may take away a pack before it has seen what came beside it.
+    let _turn = host.turn.lock().await;
     let packed = async {
         let mut git = host.git.start_own(host.git.repack(&host.path))?;
         git.child.wait().await

@@ -4,6 +4,7 @@ mod conditional;
 mod errors;
 mod files;
 mod held;
+mod instances;
 mod live;
 mod own;
 mod routes;

@@ -29,6 +29,7 @@ const LIMITS: &str = "
 | resolutions at a time; requests that wait for one | 8; 2,048, then 503 |
 | ancestors looked at for a last good revision | 1,000 |
 | a directory source | 256 MB, 100,000 entries |
+| instances; one that is not heard of; its name | 20,000; 15 minutes; 128 bytes |
 | watchers; wait of a long poll; pause between heartbeats | 20,000; 45 s; 15 s |
 | pushes at a time; clones and fetches; one of them | 8; 32, then 503; 15 minutes |
 | references in a push; wait for the push before; next piece of a body | 1,000; 60 s; 30 s |

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::credentials::Credentials;
 use crate::error::Error;
+use crate::instance;
 use crate::last_known_good::LastKnownGood;
 use crate::retry::Limits;
 use crate::server::{Query, Server};
@@ -26,6 +27,7 @@ pub struct Builder {
     application: String,
     profiles: Vec<String>,
     label: Option<String>,
+    instance: Option<String>,
     credentials: Credentials,
     connect_timeout: Duration,
     limits: Limits,
@@ -45,6 +47,7 @@ impl Default for Builder {
             application: String::new(),
             profiles: Vec::new(),
             label: None,
+            instance: None,
             credentials: Credentials::None,
             connect_timeout: seconds(5),
             limits: Limits { deadline: seconds(60), request_timeout: seconds(15) },
@@ -87,6 +90,13 @@ impl Builder {
     /// A branch, tag or commit; slashes are sent as Spring clients send them. Without one, the server chooses.
     pub fn label(mut self, label: impl Into<String>) -> Builder {
         self.label = Some(label.into());
+        self
+    }
+
+    /// The name under which servers show this instance of the service, and what became of its configuration: up to 128
+    /// letters, digits and `-_.:/`. Unless said, it is the name of the host, the process id and a random number.
+    pub fn instance(mut self, name: impl Into<String>) -> Builder {
+        self.instance = Some(name.into());
         self
     }
 
@@ -186,6 +196,9 @@ impl Builder {
         if let Some(label) = set("HEADWATER_LABEL") {
             self = self.label(label);
         }
+        if let Some(name) = set("HEADWATER_INSTANCE") {
+            self = self.instance(name);
+        }
         if let Some(path) = set("HEADWATER_TOKEN_FILE") {
             self = self.token_file(path);
         }
@@ -222,7 +235,9 @@ impl Builder {
         if !matches!(self.credentials, Credentials::None | Credentials::TokenFile(_)) {
             self.credentials.header()?;
         }
+        let instance = self.instance.as_deref().map(instance::named).transpose()?;
         Ok(Client {
+            instance: instance.unwrap_or_else(instance::unnamed),
             http: self.http(&servers)?,
             servers,
             last_known_good: self

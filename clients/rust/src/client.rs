@@ -9,7 +9,7 @@ use crate::configuration::{Configuration, Origin};
 use crate::credentials::Credentials;
 use crate::error::{DeadlineExceeded, Error};
 use crate::fetch::{Attempt, Fetched, fetch};
-use crate::last_known_good::{Copy, LastKnownGood};
+use crate::last_known_good::{Copy, LastKnownGood, LastKnownGoodProblem};
 use crate::retry::{Limits, Servers, first_answer};
 use crate::server::{Query, Server};
 use crate::watch::Times;
@@ -20,6 +20,7 @@ pub struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) servers: Vec<Server>,
     pub(crate) query: Query,
+    pub(crate) instance: HeaderValue,
     pub(crate) credentials: Credentials,
     pub(crate) limits: Limits,
     pub(crate) times: Times,
@@ -35,7 +36,7 @@ impl Client {
     }
 
     /// A builder that knows what the environment variables say: `HEADWATER_URL` (several, separated by commas),
-    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL` and `HEADWATER_TOKEN_FILE`. Empty ones count
+    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE` and `HEADWATER_INSTANCE`. Empty ones count
     /// as not set; whatever is called on the builder afterwards stands above them.
     pub fn from_env() -> Builder {
         Builder::default().variables(|name| std::env::var(name).ok())
@@ -52,9 +53,11 @@ impl Client {
     /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Refused`] and [`Error::Empty`] at once;
     /// [`Error::Deadline`] when time is up.
     pub async fn connect(&self) -> Result<Configuration, Error> {
-        let mut round = Round { client: self, header: None };
-        match first_answer(&mut round, self.limits).await {
-            Ok((server, fetched)) => Ok(self.fresh(fetched, self.servers[server].name()).await),
+        match self.ask().await {
+            Ok(configuration) => {
+                self.keep(&configuration).await;
+                Ok(configuration)
+            }
             Err(Error::Deadline(deadline)) => self.stale(deadline).await,
             Err(error) => Err(error),
         }
@@ -76,22 +79,40 @@ impl Client {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// What has just come from a server, and is kept for the next start.
-    pub(crate) async fn fresh(&self, fetched: Fetched, server: &str) -> Configuration {
+    /// The first answer of a server before the deadline.
+    pub(crate) async fn ask(&self) -> Result<Configuration, Error> {
+        let mut round = Round { client: self, header: None };
+        let (server, fetched) = first_answer(&mut round, self.limits).await?;
+        Ok(self.fresh(fetched, self.servers[server].name()))
+    }
+
+    /// What has just come from a server.
+    pub(crate) fn fresh(&self, fetched: Fetched, server: &str) -> Configuration {
         let Fetched { environment, digest } = fetched;
         let Query { application, profiles, label } = &self.query;
         let revision = environment.version.as_deref();
         tracing::info!(application, profiles, label, revision, server, "configuration received");
-        if let Some(copy) = self.last_known_good.clone() {
-            let (environment, server) = (environment.clone(), server.to_owned());
-            let written =
-                tokio::task::spawn_blocking(move || copy.write(&environment, &server)).await;
-            if let Ok(Err(problem)) = written {
-                tracing::warn!(application, profiles, label, %problem, "no last known good copy was written");
-            }
-        }
         let server = Some(server.to_owned());
         self.configuration(environment, Origin { digest, server, ..Origin::default() })
+    }
+
+    /// Keeps what came from a server for the next start, if that was asked for.
+    pub(crate) async fn keep(&self, configuration: &Configuration) {
+        let Some(copy) = self.last_known_good.clone() else {
+            return;
+        };
+        let kept = configuration.clone();
+        let write =
+            move || kept.server().map_or(Ok(()), |server| copy.write(kept.environment(), server));
+        if let Ok(Err(problem)) = tokio::task::spawn_blocking(write).await {
+            let Query { application, profiles, label } = &self.query;
+            tracing::warn!(application, profiles, label, %problem, "no last known good copy was written");
+        }
+    }
+
+    /// The same client, which keeps nothing.
+    pub(crate) fn without_copy(&self) -> Client {
+        Client { last_known_good: None, ..self.clone() }
     }
 
     /// Nothing at all is an error unless it was allowed.
@@ -103,36 +124,54 @@ impl Client {
         Err(Error::Empty { server: server.name().to_owned(), application, profiles })
     }
 
-    async fn stale(&self, mut deadline: DeadlineExceeded) -> Result<Configuration, Error> {
+    /// The last known good copy in place of an answer.
+    pub(crate) async fn stale(
+        &self,
+        mut deadline: DeadlineExceeded,
+    ) -> Result<Configuration, Error> {
+        match self.copy().await {
+            Some(Ok(configuration)) => {
+                tracing::warn!(%deadline, "no server answered");
+                Ok(configuration)
+            }
+            Some(Err(problem)) => {
+                deadline.last_known_good = Some(problem);
+                Err(deadline.into())
+            }
+            None => Err(deadline.into()),
+        }
+    }
+
+    /// The last known good copy, if one was asked for.
+    pub(crate) async fn copy(&self) -> Option<Result<Configuration, LastKnownGoodProblem>> {
         let Query { application, profiles, label } = &self.query;
-        let Some(copy) = self.last_known_good.clone() else {
-            return Err(deadline.into());
-        };
+        let copy = self.last_known_good.clone()?;
         let servers: Vec<_> = self.servers.iter().map(|server| server.name().to_owned()).collect();
         let read = tokio::task::spawn_blocking(move || {
             let servers: Vec<_> = servers.iter().map(String::as_str).collect();
             copy.read(&servers)
         });
-        match read.await {
-            Ok(Ok(Copy { environment, server, written })) => {
+        match read.await.ok()? {
+            Ok(Copy { environment, server, written }) => {
                 let age_seconds = written.elapsed().unwrap_or_default().as_secs();
                 let revision = environment.version.as_deref();
                 tracing::warn!(
-                    application, profiles, label, revision, server, age_seconds, %deadline,
+                    application,
+                    profiles,
+                    label,
+                    revision,
+                    server,
+                    age_seconds,
                     "starting from the last known good copy"
                 );
                 let (server, stale_since) = (Some(server), Some(written));
-                Ok(self.configuration(
-                    environment,
-                    Origin { server, stale_since, ..Origin::default() },
-                ))
+                let origin = Origin { server, stale_since, ..Origin::default() };
+                Some(Ok(self.configuration(environment, origin)))
             }
-            Ok(Err(problem)) => {
+            Err(problem) => {
                 tracing::warn!(application, profiles, label, %problem, "the last known good copy is not used");
-                deadline.last_known_good = Some(problem);
-                Err(deadline.into())
+                Some(Err(problem))
             }
-            Err(_) => Err(deadline.into()),
         }
     }
 

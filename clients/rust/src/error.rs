@@ -1,4 +1,5 @@
-//! What can go wrong, typed where a caller would branch. No variant holds a value, a token or a password.
+//! What can go wrong, typed where a caller would branch. No variant holds a value, a token or a password, unless a
+//! service's own function puts it there.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -94,6 +95,10 @@ pub enum Error {
         problem: String,
     },
 
+    /// The service's own function does not take the configuration. The text is that function's, and may quote a value.
+    #[error("the configuration is not valid: {0}")]
+    Invalid(Box<dyn std::error::Error + Send + Sync>),
+
     /// A value that is needed has a placeholder without an answer.
     #[error("`{key}` has a placeholder: {problem}")]
     Placeholder {
@@ -141,6 +146,9 @@ pub enum Failure {
     /// The server said that it cannot answer now (5xx, 429, 408), or pointed elsewhere (3xx).
     #[error("status {0}")]
     Status(u16),
+    /// The server does not know yet what was seen before (503 with `Headwater-Revision`): another one is ahead of it.
+    #[error("behind: it does not know the revision that was told last")]
+    Behind,
     /// The answer was larger than the client takes.
     #[error("an answer of more than {0} bytes")]
     TooLarge(usize),

@@ -12,6 +12,8 @@ use crate::server::{Query, Server};
 
 /// No environment is larger than this.
 pub(crate) const BODY_LENGTH_MAX: usize = 16 * 1024 * 1024;
+/// With a 503, the newest revision that the server has, which is not the one that was asked for.
+const REVISION_HEADER: &str = "headwater-revision";
 /// SHA-256 in hexadecimal.
 const DIGEST_LENGTH: usize = 64;
 
@@ -56,7 +58,27 @@ pub(crate) fn ask(
     credentials: Option<&HeaderValue>,
     form: &'static str,
 ) -> RequestBuilder {
-    let request = http.get(server.url(query)).header(ACCEPT, form);
+    addressed(http.get(server.url(query)), server, credentials, form)
+}
+
+/// The same request for an answer without a body.
+pub(crate) fn ask_for_head(
+    http: &reqwest::Client,
+    server: &Server,
+    query: &Query,
+    credentials: Option<&HeaderValue>,
+    form: &'static str,
+) -> RequestBuilder {
+    addressed(http.head(server.url(query)), server, credentials, form)
+}
+
+fn addressed(
+    request: RequestBuilder,
+    server: &Server,
+    credentials: Option<&HeaderValue>,
+    form: &'static str,
+) -> RequestBuilder {
+    let request = request.header(ACCEPT, form);
     match server.credentials().or(credentials) {
         Some(header) => request.header(AUTHORIZATION, header),
         None => request,
@@ -103,6 +125,9 @@ pub(crate) fn check_status(
             Attempt::Final(Error::Unauthorized { server, status: status.as_u16() })
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => failure.into(),
+        StatusCode::SERVICE_UNAVAILABLE if response.headers().contains_key(REVISION_HEADER) => {
+            Attempt::Again { failure: Failure::Behind, retry_after: retry_after(response) }
+        }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Attempt::Again { failure, retry_after: retry_after(response) }
         }

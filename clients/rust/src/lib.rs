@@ -9,7 +9,10 @@
 //!
 //! `text` asks for a file that is no environment.
 //!
-//! `watch` asks on: `sse` reads events, and the rest is in its own folder.
+//! `watch` asks on: `sse` reads events, and the rest is in its own folder. `live` makes the service's own type of what
+//! it tells, and `instance` is the name under which servers show what became of it.
+//!
+//! `mock` is a server for tests.
 //!
 //! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
 
@@ -25,7 +28,11 @@ mod error;
 mod fetch;
 #[cfg(feature = "figment")]
 mod figment;
+mod instance;
 mod last_known_good;
+mod live;
+#[cfg(feature = "mock")]
+mod mock;
 mod names;
 mod placeholder;
 mod retry;
@@ -42,5 +49,8 @@ pub use crate::client::Client;
 pub use crate::configuration::{Configuration, Property};
 pub use crate::error::{DeadlineExceeded, Error, Failure, ServerFailure};
 pub use crate::last_known_good::LastKnownGoodProblem;
+pub use crate::live::{Live, LiveStart, Rejection};
+#[cfg(feature = "mock")]
+pub use crate::mock::Mock;
 pub use crate::placeholder::PlaceholderProblem;
-pub use crate::watch::{Health, State, Update, Watch};
+pub use crate::watch::{Health, Outcome, State, Update, Watch};

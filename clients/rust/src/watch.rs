@@ -1,23 +1,28 @@
 //! Watching: the present configuration, then every other one, for as long as the service runs.
 //!
 //! One task for each [`Watch`] does the talking: [`follow`] decides what an answer means, [`pace`] whom to ask and when,
-//! [`connection`] holds one conversation. The watcher takes the newest from a [`mailbox`] and delays nobody.
+//! [`connection`] holds one conversation; another one has its say ([`acknowledge`]). The watcher takes the newest from a [`mailbox`] and delays nobody.
 
 use std::sync::Arc;
+
+use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::error::Error;
 
+mod acknowledge;
 mod connection;
 mod follow;
 mod health;
 mod mailbox;
 mod pace;
 
+pub use acknowledge::Outcome;
 pub(crate) use connection::Times;
 pub use health::{Health, State};
 
+use acknowledge::{Acknowledgement, Acknowledgements};
 use follow::Follower;
 use mailbox::Mailbox;
 
@@ -55,8 +60,10 @@ pub enum Update {
 #[derive(Debug)]
 pub struct Watch {
     mailbox: Arc<Mailbox>,
+    acknowledgements: Arc<Acknowledgements>,
     health: Health,
-    task: tokio::task::JoinHandle<()>,
+    /// They end when this is dropped.
+    _tasks: JoinSet<()>,
 }
 
 impl Client {
@@ -85,8 +92,13 @@ impl Client {
 
     fn start(&self, known: Option<Configuration>) -> Watch {
         let mailbox = Arc::<Mailbox>::default();
-        let (follower, health) = Follower::new(self.clone(), known, Arc::clone(&mailbox));
-        Watch { mailbox, health, task: tokio::spawn(follower.run()) }
+        let acknowledgements = Arc::<Acknowledgements>::default();
+        let ends = (Arc::clone(&mailbox), Arc::clone(&acknowledgements));
+        let (follower, health) = Follower::new(self.clone(), known, ends);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follower.run());
+        tasks.spawn(acknowledge::tell(self.clone(), Arc::clone(&acknowledgements)));
+        Watch { mailbox, acknowledgements, health, _tasks: tasks }
     }
 }
 
@@ -102,15 +114,17 @@ impl Watch {
         self.mailbox.next().await
     }
 
+    /// Says what became of a configuration in this instance, for the servers to show at `/-/instances`. The last word
+    /// counts, and is told within seconds to whatever server is followed.
+    pub fn acknowledge(&mut self, configuration: &Configuration, outcome: Outcome) {
+        if let Some(acknowledgement) = Acknowledgement::of(configuration, outcome) {
+            self.acknowledgements.put(acknowledgement);
+        }
+    }
+
     /// Whether it is connected; to be kept and looked at anywhere.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

@@ -29,9 +29,12 @@ fn a_server_has_no_more_watchers_than_it_may_and_reads_go_on() {
     eventually("they watch", || watchers(*server) == 3);
     let head = open(&server, "").head();
     assert!(head.contains("http/1.1 503") && head.contains("retry-after: 1"), "{head}");
+    // By that header clients know a server that is behind.
+    assert!(!head.contains("headwater-revision"), "{head}");
     let poll = [("If-None-Match", tag.as_str()), ("Prefer", "wait=30")];
     let refused = server.get_with("/cart/default", &poll).expect(503);
     assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.header("headwater-revision"), None);
     server.get("/-/events").expect(503);
     server.get("/cart/default").expect(200);
     // Whoever was refused is not counted, and a place that is free is given away.

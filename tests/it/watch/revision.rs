@@ -57,6 +57,7 @@ fn a_revision_that_does_not_come_is_answered_with_503_and_never_with_something_o
     for _ in 0..3 {
         server.get(PATHS[0]).expect(200);
     }
+    let tip = server.get(PATHS[0]).header("headwater-revision").unwrap().to_owned();
     let unknown = "f".repeat(40);
     std::thread::scope(|scope| {
         let begun = Instant::now();
@@ -73,6 +74,7 @@ fn a_revision_that_does_not_come_is_answered_with_503_and_never_with_something_o
         for reply in waiting.into_iter().chain([poll]) {
             let reply = reply.join().unwrap().expect(503);
             assert_eq!(reply.header("retry-after"), Some("1"));
+            assert_eq!(reply.header("headwater-revision"), Some(tip.as_str()));
         }
         assert!(stream.join().unwrap().contains("http/1.1 503"));
         assert!(begun.elapsed() >= HELD);
@@ -80,7 +82,8 @@ fn a_revision_that_does_not_come_is_answered_with_503_and_never_with_something_o
     // HEAD never waits, and a label that is not there yet is something older too.
     let begun = Instant::now();
     ask(&server, "HEAD", PATHS[0], &unknown).expect(503);
-    ask(&server, "GET", "/cart/default/nowhere", &unknown).expect(503);
+    let nowhere = ask(&server, "GET", "/cart/default/nowhere", &unknown).expect(503);
+    assert_eq!(nowhere.header("headwater-revision"), Some("0".repeat(40).as_str()));
     assert!(begun.elapsed() < HELD);
 }
 

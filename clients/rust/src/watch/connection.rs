@@ -12,6 +12,7 @@ use crate::configuration::Configuration;
 use crate::error::Failure;
 use crate::fetch::{self, Attempt, BODY_LENGTH_MAX, Fetched, connection_failure};
 use crate::sse::{Decoder, Event, Item};
+use crate::watch::acknowledge::{self, Acknowledgement, Acknowledgements};
 
 /// How long a long poll asks to wait: less than what is cut off by most of what may stand between.
 const POLL_WAIT: Duration = Duration::from_secs(25);
@@ -53,6 +54,11 @@ impl Known {
         Known { id: id.filter(|id| id.len() <= ID_LENGTH_MAX && HeaderValue::from_str(id).is_ok()) }
     }
 
+    /// The entity tag that it has as a plain answer of ours.
+    pub(super) fn etag(&self) -> Option<String> {
+        self.parts().map(|(_, digest)| format!("W/\"{digest}.v1\""))
+    }
+
     /// Revision and digest.
     fn parts(&self) -> Option<(&str, &str)> {
         self.id.as_deref()?.rsplit_once('.')
@@ -88,12 +94,15 @@ pub(super) struct Conversation<'a> {
     pub(super) server: usize,
     pub(super) credentials: Option<HeaderValue>,
     pub(super) known: &'a Known,
+    pub(super) acknowledgements: &'a Acknowledgements,
 }
 
 impl Conversation<'_> {
-    fn request(&self, form: &'static str) -> RequestBuilder {
+    fn request(&self, form: &'static str, told: Option<&Acknowledgement>) -> RequestBuilder {
         let Client { http, servers, query, .. } = self.client;
-        fetch::ask(http, &servers[self.server], query, self.credentials.as_ref(), form)
+        let request =
+            fetch::ask(http, &servers[self.server], query, self.credentials.as_ref(), form);
+        acknowledge::add_headers(request, self.client, told)
     }
 
     async fn send(request: RequestBuilder, limit: Duration) -> Result<Response, Trouble> {
@@ -105,7 +114,8 @@ impl Conversation<'_> {
 
     /// Opens a stream that goes on from what is known.
     pub(super) async fn open(&self) -> Result<Stream, Trouble> {
-        let mut request = self.request("text/event-stream");
+        let told = self.acknowledgements.latest();
+        let mut request = self.request("text/event-stream", told.as_ref());
         if let Some(id) = &self.known.id {
             request = request.header("Last-Event-ID", id);
         }
@@ -120,6 +130,7 @@ impl Conversation<'_> {
         if !is_stream {
             return Err(Trouble::NoStream);
         }
+        self.acknowledgements.carried(told);
         let Times { stream_start, silence } = self.client.times;
         Ok(Stream {
             response,
@@ -133,16 +144,19 @@ impl Conversation<'_> {
 
     /// Asks for what is not known yet and waits for it.
     pub(super) async fn poll(&self) -> Result<Polled, Trouble> {
-        let mut request = self.request("application/json");
+        let told = self.acknowledgements.latest();
+        let mut request = self.request("application/json", told.as_ref());
         let mut limit = self.client.limits.request_timeout;
-        if let Some((revision, digest)) = self.known.parts() {
+        if let Some(((revision, _), etag)) = self.known.parts().zip(self.known.etag()) {
             request = request
-                .header(IF_NONE_MATCH, format!("W/\"{digest}.v1\""))
+                .header(IF_NONE_MATCH, etag)
                 .header("Prefer", format!("wait={}", POLL_WAIT.as_secs()))
                 .header("Headwater-Min-Revision", revision);
             limit += POLL_WAIT;
         }
         let end = Instant::now() + limit;
+        // One that waits is heard before it is answered, and if not, the next one says it too.
+        self.acknowledgements.carried(told);
         let response = Self::send(request, limit).await?;
         let has_waited = response.headers().contains_key("preference-applied");
         if response.status() == StatusCode::NOT_MODIFIED && self.known.id.is_some() {

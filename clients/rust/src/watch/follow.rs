@@ -14,6 +14,7 @@ use crate::configuration::Configuration;
 use crate::error::{Error, Failure};
 use crate::fetch::{Attempt, Fetched};
 use crate::sse::Event;
+use crate::watch::acknowledge::Acknowledgements;
 use crate::watch::connection::{Conversation, Known, Mode, Trouble, environment_in};
 use crate::watch::health::{Health, Report, State};
 use crate::watch::mailbox::Mailbox;
@@ -38,6 +39,7 @@ enum Verdict {
 pub(super) struct Follower {
     client: Client,
     mailbox: Arc<Mailbox>,
+    acknowledgements: Arc<Acknowledgements>,
     health: watch::Sender<Report>,
     pace: Pace,
     modes: Vec<Mode>,
@@ -61,7 +63,7 @@ impl Follower {
     pub(super) fn new(
         client: Client,
         told: Option<Configuration>,
-        mailbox: Arc<Mailbox>,
+        (mailbox, acknowledgements): (Arc<Mailbox>, Arc<Acknowledgements>),
     ) -> (Follower, Health) {
         let heard = told.as_ref().and_then(Configuration::stale_since);
         let heard = heard.unwrap_or_else(SystemTime::now);
@@ -75,6 +77,7 @@ impl Follower {
             known: told.as_ref().map(Known::of).unwrap_or_default(),
             client,
             mailbox,
+            acknowledgements,
             health,
             told,
             heard,
@@ -185,7 +188,8 @@ impl Follower {
 
     async fn conversation(&self, server: usize) -> Result<Conversation<'_>, Error> {
         let credentials = self.client.credentials.current_header().await?;
-        Ok(Conversation { client: &self.client, server, credentials, known: &self.known })
+        let Follower { client, known, acknowledgements, .. } = self;
+        Ok(Conversation { client, server, credentials, known, acknowledgements })
     }
 
     /// Takes an environment for the newest one, and tells it unless it was told already.
@@ -200,7 +204,8 @@ impl Follower {
         });
         if !is_told || self.is_gone {
             let name = self.client.servers[server].name();
-            let configuration = self.client.fresh(fetched, name).await;
+            let configuration = self.client.fresh(fetched, name);
+            self.client.keep(&configuration).await;
             self.told = Some(configuration.clone());
             self.is_gone = false;
             self.mailbox.put(configuration);
@@ -213,6 +218,7 @@ impl Follower {
     fn confirmed(&mut self, server: usize) {
         self.heard = SystemTime::now();
         self.verdicts[server] = None;
+        self.acknowledgements.follow(Some(server));
         self.report(State::Live, None);
     }
 
@@ -230,9 +236,7 @@ impl Follower {
                 (error.to_string(), is_gone.then_some(Verdict::Gone), retry)
             }
             Attempt::Again { failure, retry_after } => {
-                let is_behind = failure == Failure::Status(503)
-                    && retry_after.is_some()
-                    && self.known.id.is_some();
+                let is_behind = failure == Failure::Behind && self.known.id.is_some();
                 self.choose_mode(server, &failure);
                 let name = self.client.servers[server].name();
                 let problem = format!("{name}: {failure}");
@@ -260,6 +264,7 @@ impl Follower {
         retry: Option<Duration>,
     ) {
         tracing::debug!(problem, "not watching this server");
+        self.acknowledgements.follow(None);
         self.pace.failed(server, retry, Instant::now());
         self.verdicts[server] = verdict;
         let agreed = |wanted| self.verdicts.iter().all(|verdict| *verdict == Some(wanted));

@@ -8,6 +8,7 @@ mod failover;
 mod fixture;
 #[cfg(unix)]
 mod last_known_good;
+mod live;
 mod providers;
 mod secrets;
 #[cfg(feature = "rustls")]

@@ -34,9 +34,13 @@ enum Level {
 
 /// Everything that was printed.
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
     fn add(&self, shown: &impl Debug, error: Option<&Error>) {
         let chain = error.map(|error| format!("{error} {error:?} {error:#?}"));
         writeln!(self.0.lock().unwrap(), "{shown:?} {shown:#?} {chain:?}").unwrap();
@@ -125,7 +129,7 @@ async fn nothing_shows_a_secret() {
     }
     output.add(&"token", client([]).token(format!("{CANARY}\n")).build().err().as_ref());
 
-    let output = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+    let output = output.text();
     assert!(output.contains("no configuration from this server yet"), "logs are captured");
     let shown = output.lines().find(|line| line.contains(CANARY));
     assert_eq!(shown, None);

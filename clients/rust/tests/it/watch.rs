@@ -50,7 +50,7 @@ fn cut(text: &str) -> Reply {
 }
 
 fn behind() -> Reply {
-    response("503 Service Unavailable", "Retry-After: 0\r\n", "")
+    response("503 Service Unavailable", "Retry-After: 0\r\nHeadwater-Revision: r0\r\n", "")
 }
 
 /// A plain answer as Headwater gives it.
@@ -262,6 +262,17 @@ async fn when_all_are_behind_it_starts_afresh() {
     let requests = [first.requests(), second.requests()].concat();
     let resumed = requests.iter().filter(|head| head.to_lowercase().contains("last-event-id"));
     assert_eq!(resumed.count(), 2, "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_is_not_behind() {
+    let full = response("503 Service Unavailable", "Retry-After: 0\r\n", "");
+    let replies = [cut(&event("r2", 2)), full.clone(), full, stream(&[event("r3", 3)])];
+    let server = Server::start(replies).await;
+    let mut watch = watch([&server]);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    assert_eq!(items(&next(&mut watch).await), 3);
+    assert_eq!(heads_with(&server, "last-event-id: r2."), 3, "{:?}", server.requests());
 }
 
 #[tokio::test]

@@ -1,0 +1,169 @@
+//! One request to the mock server and its answer.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, timeout};
+
+use crate::instance;
+use crate::mock::{Served, State, lock};
+
+/// The longest that a long poll waits.
+const WAIT_MAX: Duration = Duration::from_secs(45);
+/// How often a stream shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The only representation, as it stands in entity tags.
+const REPRESENTATION: &str = "v1";
+
+type Environment = watch::Receiver<Option<Arc<Served>>>;
+
+/// What is sent: all at once, or as it comes.
+pub(super) enum Content {
+    Whole(Option<Bytes>),
+    Events(mpsc::Receiver<Bytes>),
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = match self.get_mut() {
+            Content::Whole(bytes) => Poll::Ready(bytes.take()),
+            Content::Events(events) => events.poll_recv(context),
+        };
+        bytes.map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// Notes who asks, and answers.
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    state: Arc<State>,
+) -> Result<Response<Content>, Infallible> {
+    state.request_count.fetch_add(1, Ordering::Relaxed);
+    if let (Some(instance), Some(said)) =
+        (header(&request, instance::HEADER), header(&request, "headwater-applied"))
+    {
+        lock(&state.acknowledged).insert(instance.to_owned(), said.to_owned());
+    }
+    let environment = environment(&request, &state);
+    let is_get = request.method() == Method::GET;
+    if !is_get && request.method() != Method::HEAD {
+        return Ok(without_body(StatusCode::METHOD_NOT_ALLOWED));
+    }
+    Ok(match environment {
+        Some(environment) if is_get && wants_events(&request) => stream(&request, environment),
+        Some(environment) => plain(&request, environment).await,
+        None => without_body(StatusCode::NOT_FOUND),
+    })
+}
+
+fn environment(request: &Request<Incoming>, state: &State) -> Option<Environment> {
+    let mut segments = request.uri().path().trim_matches('/').split('/');
+    let (application, profiles) = (segments.next()?, segments.next()?);
+    let key = (application.replace("(_)", "/"), profiles.replace("%2C", ","));
+    let environment = lock(&state.environments).get(&key)?.subscribe();
+    let is_there = environment.borrow().is_some();
+    is_there.then_some(environment)
+}
+
+async fn plain(request: &Request<Incoming>, mut environment: Environment) -> Response<Content> {
+    let tag = |served: &Served| format!("W/\"{}.{REPRESENTATION}\"", served.digest);
+    let known = header(request, IF_NONE_MATCH.as_str());
+    let wait = known.and_then(|_| header(request, "prefer")?.strip_prefix("wait=")?.parse().ok());
+    let wait = wait.map(Duration::from_secs).unwrap_or_default().min(WAIT_MAX);
+    if request.method() == Method::GET && !wait.is_zero() {
+        let differs = |served: &Option<Arc<Served>>| {
+            served.as_ref().is_none_or(|served| known != Some(tag(served).as_str()))
+        };
+        // When time is up, the same is there still.
+        let _ = timeout(wait, environment.wait_for(differs)).await;
+    }
+    let served = environment.borrow().clone();
+    let Some(served) = served else {
+        return without_body(StatusCode::NOT_FOUND);
+    };
+    let tag = tag(&served);
+    let is_known = known == Some(tag.as_str());
+    let content = Content::Whole((!is_known).then(|| served.body.clone()));
+    let mut response = Response::builder()
+        .status(if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK })
+        .header(CONTENT_TYPE, "application/json")
+        .header(ETAG, tag)
+        .header("Headwater-Revision", &served.revision);
+    if !wait.is_zero() {
+        response = response.header("Preference-Applied", format!("wait={}", wait.as_secs()));
+    }
+    response.body(content).expect("headers of letters and digits")
+}
+
+fn stream(request: &Request<Incoming>, environment: Environment) -> Response<Content> {
+    let told = header(request, "last-event-id").and_then(|id| Some(id.rsplit_once('.')?.1));
+    let (sender, events) = mpsc::channel(1);
+    tokio::spawn(tell(environment, told.map(str::to_owned), sender));
+    let response = Response::builder().header(CONTENT_TYPE, "text/event-stream");
+    response.body(Content::Events(events)).expect("headers of letters")
+}
+
+/// Goes on until nobody listens any more, or there is nothing to be told of.
+async fn tell(mut environment: Environment, mut told: Option<String>, events: mpsc::Sender<Bytes>) {
+    let mut heartbeat = interval(HEARTBEAT);
+    loop {
+        let served = environment.borrow_and_update().clone();
+        let event = match served {
+            None => Some(Bytes::from_static(b"event: gone\ndata: {}\n\n")),
+            Some(served) if told.as_ref() != Some(&served.digest) => {
+                told = Some(served.digest.clone());
+                Some(event(&served))
+            }
+            Some(_) => None,
+        };
+        let is_gone = environment.borrow().is_none();
+        if let Some(event) = event
+            && (events.send(event).await.is_err() || is_gone)
+        {
+            return;
+        }
+        tokio::select! {
+            changed = environment.changed() => if changed.is_err() { return },
+            () = events.closed() => return,
+            _ = heartbeat.tick() => {
+                if events.send(Bytes::from_static(b":\n\n")).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn event(served: &Served) -> Bytes {
+    let Served { revision, digest, body } = served;
+    let id = format!("event: environment\nid: {revision}.{digest}\ndata: ");
+    Bytes::from([id.as_bytes(), body, b"\n\n"].concat())
+}
+
+fn wants_events(request: &Request<Incoming>) -> bool {
+    header(request, ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+fn header<'a>(request: &'a Request<Incoming>, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+fn without_body(status: StatusCode) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(None));
+    *response.status_mut() = status;
+    response
+}
