@@ -14,6 +14,7 @@ mod repository;
 mod session;
 mod updates;
 mod verdict;
+mod wants;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -46,11 +46,11 @@ impl Git {
             format!("receive.denyDeletes={}", denied(terms.deleting)),
             format!("receive.denyNonFastForwards={}", denied(terms.forcing)),
             format!("receive.maxInputSize={}", terms.pack_bytes_max),
-            // Git sees to this only in the versions of its protocol before the second one, which is not spoken here for
-            // this reason.
+            // Which ids are given out is decided here before git is asked; the second version of the protocol, in which it
+            // does not see to that, is not spoken.
             "uploadpack.allowAnySHA1InWant=false".to_owned(),
             "uploadpack.allowTipSHA1InWant=false".to_owned(),
-            "uploadpack.allowReachableSHA1InWant=false".to_owned(),
+            "uploadpack.allowReachableSHA1InWant=true".to_owned(),
             "uploadpack.allowFilter=false".to_owned(),
             "core.protectHFS=true".to_owned(),
             "core.protectNTFS=true".to_owned(),

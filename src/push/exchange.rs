@@ -59,8 +59,12 @@ pub(super) enum Fed {
 }
 
 /// Gives a request to git. What git does not want to read any more is read here, so that the client comes to its answer.
-pub(super) async fn feed(mut stdin: ChildStdin, mut input: mpsc::Receiver<Input>) -> Fed {
-    let mut wanted = true;
+pub(super) async fn feed(
+    mut stdin: ChildStdin,
+    first: Bytes,
+    mut input: mpsc::Receiver<Input>,
+) -> Fed {
+    let mut wanted = stdin.write_all(&first).await.is_ok();
     while let Some(piece) = input.recv().await {
         match piece {
             Input::Piece(bytes) if wanted => wanted = stdin.write_all(&bytes).await.is_ok(),
@@ -69,6 +73,11 @@ pub(super) async fn feed(mut stdin: ChildStdin, mut input: mpsc::Receiver<Input>
         }
     }
     Fed::BrokenOff
+}
+
+/// Reads the rest of a request that nobody wants any more, so that the client comes to its answer.
+pub(super) async fn pass_over(mut input: mpsc::Receiver<Input>) {
+    while let Some(Input::Piece(_)) = input.recv().await {}
 }
 
 /// The next piece of git's answer; empty at its end.

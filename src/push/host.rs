@@ -11,8 +11,11 @@ use tokio::time::timeout;
 
 use super::command::{Git, Running};
 use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
+use super::packet;
 use super::session::{self, Sessions};
+use super::wants::Wants;
 use super::{EXCHANGE_MAX, PushError, Service, Terms};
+use crate::source::SourceError;
 use crate::source::git::GitSource;
 use crate::store::{Actor, Store};
 use crate::sync::lock;
@@ -147,13 +150,29 @@ impl Host {
 
     async fn send_pack(
         &self,
-        input: mpsc::Receiver<Input>,
+        mut input: mpsc::Receiver<Input>,
         output: &Output,
     ) -> Result<(), PushError> {
+        // Whoever wants nothing is told nothing.
+        let Some(wants) = Wants::read(&mut input).await else { return Ok(()) };
+        let source = Arc::clone(&self.source);
+        let looked = tokio::task::spawn_blocking(move || {
+            let unfit = wants.unfit(&source)?.map(str::to_owned);
+            Ok((unfit, wants.bytes))
+        });
+        let looked = looked.await.map_err(|error| PushError::Git(error.to_string()))?;
+        let (unfit, first) =
+            looked.map_err(|error: SourceError| PushError::Git(error.to_string()))?;
+        if let Some(id) = unfit {
+            let refusal = packet::error(&format!("upload-pack: not our ref {id}"));
+            output.send(Ok(refusal)).await.map_err(|_| PushError::BrokenOff)?;
+            exchange::pass_over(input).await;
+            return Ok(());
+        }
         let command = self.git.serve(Service::UploadPack, &self.path);
         let mut git = self.git.start(command).map_err(|error| no_git(&error))?;
         let stdin = git.child.stdin.take().expect("standard input is a pipe");
-        let feeding = exchange::feed(stdin, input);
+        let feeding = exchange::feed(stdin, first, input);
         tokio::select! {
             () = output.closed() => Err(PushError::BrokenOff),
             () = async { tokio::join!(feeding, forward(&mut git, output)); } => Ok(()),

@@ -79,6 +79,11 @@ pub(super) fn progress(line: &str) -> Bytes {
     frame.into()
 }
 
+/// A line in place of an answer: why there is none.
+pub(super) fn error(line: &str) -> Bytes {
+    format!("{:04x}ERR {line}", line.len() + 8).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +120,7 @@ mod tests {
 
     #[test]
     fn a_line_becomes_a_frame() {
+        assert_eq!(error("no"), Bytes::from_static(b"000aERR no"));
         assert_eq!(progress("hello"), Bytes::from_static(b"000b\x02hello\n"));
     }
 }

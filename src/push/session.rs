@@ -129,7 +129,7 @@ async fn converse(
     output: &Output,
 ) -> Option<Vec<Bytes>> {
     let answering = answer(stdout, output);
-    let feeding = exchange::feed(stdin, input);
+    let feeding = exchange::feed(stdin, Bytes::new(), input);
     tokio::pin!(answering, feeding);
     tokio::select! {
         fed = &mut feeding => match fed {

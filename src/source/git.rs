@@ -15,6 +15,7 @@ mod reach;
 mod refs;
 mod seed;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -128,6 +129,16 @@ impl GitSource {
             Ok(_) => Ok(true),
             Err(SourceError::UnknownLabel(_)) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The ids of all objects that published branches and tags stand for.
+    pub fn tips(&self) -> HashSet<String> {
+        match &self.inner.lookup {
+            Lookup::Published(published) => {
+                published.ids().iter().map(ToString::to_string).collect()
+            }
+            _ => HashSet::new(),
         }
     }
 

@@ -134,19 +134,12 @@ fn what_no_branch_leads_to_any_more_cannot_be_fetched() {
     for version in ["0", "1", "2"] {
         let option = format!("protocol.version={version}");
         let fetch = |id: &str| stranger.git(&["-c", &option, "fetch", "--quiet", &url, id]);
-        fetch(&secret).fails(&["unadvertised object"]);
-        fetch(&blob).fails(&["unadvertised object"]);
+        fetch(&secret).fails(&["not our ref"]);
+        fetch(&blob).fails(&["not our ref"]);
         fetch(&tip).succeeds();
+        fetch(&kept).succeeds();
     }
     let line = format!("want {secret} ofs-delta\n");
-    let body = format!("{:04x}{line}00000009done\n", line.len() + 4);
-    let head = format!(
-        "POST /-/git/main.git/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Content-Type: application/x-git-upload-pack-request\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let reply = hosted.server.send(format!("{head}{body}").as_bytes()).everything();
-    assert!(reply.contains("not our ref") && !reply.contains("PACK"), "{reply}");
     // Nor by saying that it is the second version all the same.
     let request = format!("0011command=fetch0001{:04x}{line}0009done\n0000", line.len() + 4);
     let head = format!(

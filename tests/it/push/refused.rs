@@ -169,6 +169,67 @@ fn a_tag_is_checked_like_a_branch_and_stays_where_it_is() {
 }
 
 #[test]
+fn schemas_and_placeholders_are_judged_and_strictly_if_that_is_asked_for() {
+    const SCHEMA: &str = r#"{"properties": {"limit": {"type": "integer"}}}"#;
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    tree.commit(&format!("//- orders.schema.json\n{SCHEMA}\n"));
+    tree.push(&["main"]).succeeds();
+    tree.commit("//- orders.yml\nname: ${nobody.knows}\nlimit: 2\n");
+    let place = "orders.yml:1:7: name: holds a ${";
+    tree.push(&["main"]).succeeds().says(&[&format!("remote: warning: {place}")]);
+    tree.commit("//- orders.yml\nname: Orders\nlimit: many\n");
+    let parts = ["remote: orders.yml:2:8: limit: must be of type integer (orders.schema.json/"];
+    refuses(&hosted, &tree, &["main"], &parts);
+    assert!(!tree.push(&["main"]).err.contains("many"));
+    let hosted = Hosted::with(SHOP, |settings| settings.push.strict = true);
+    let strict = hosted.clone("strict");
+    strict.commit("//- orders.yml\nname: ${nobody.knows}\nlimit: 2\n");
+    refuses(&hosted, &strict, &["main"], &[&format!("remote: {place}")]);
+}
+
+#[test]
+fn what_is_much_larger_than_its_pack_is_refused_and_disturbs_nobody() {
+    let hosted = Hosted::new(SHOP);
+    hosted.server.get("/orders/dev").expect(200);
+    let tree = hosted.clone("work");
+    std::fs::write(tree.path.join("zeros.yml"), vec![0; 300 << 20]).unwrap();
+    tree.commit("");
+    std::thread::scope(|scope| {
+        let push = scope.spawn(|| tree.push(&["main"]));
+        while !push.is_finished() {
+            hosted.server.get("/orders/dev").expect(200);
+            std::thread::yield_now();
+        }
+        push.join().unwrap().fails(&["zeros.yml: has 314572800 bytes"]);
+    });
+    assert!(!hosted.contents().contains("tmp_objdir"));
+}
+
+#[test]
+fn nothing_that_is_pushed_is_ever_run() {
+    let (hosted, place) = (Hosted::new(SHOP), crate::fixture::directory(""));
+    let canary = place.path().join("canary");
+    let script = format!("#!/bin/sh\ntouch {}\n", canary.display());
+    let tree = hosted.clone("work");
+    for hook in ["pre-receive", "update", "post-receive", "post-update", "reference-transaction"] {
+        tree.commit(&format!("//- hooks/{hook}\n{script}"));
+        Command::new("chmod").arg("+x").arg(tree.path.join("hooks").join(hook)).status().unwrap();
+        // In the repository itself, where git would look if it were not told where.
+        let hooks = hosted.repository().path.join("hooks");
+        std::fs::create_dir_all(&hooks).unwrap();
+        std::fs::copy(tree.path.join("hooks").join(hook), hooks.join(hook)).unwrap();
+    }
+    tree.commit(
+        "//- .gitattributes\n*.yml filter=evil diff=evil\n//- config\n[core]\nfsmonitor = true\n",
+    );
+    tree.push(&["main"]).succeeds();
+    hosted.clone("other");
+    hosted.server.get("/orders/dev").expect(200);
+    assert!(!canary.exists());
+}
+
+#[test]
 fn words_about_several_branches_say_which_one_is_meant() {
     let hosted = Hosted::new(SHOP);
     let tree = hosted.clone("work");
