@@ -1,5 +1,8 @@
 //! The watching half of the client crate against real servers and a real repository.
 
+mod between;
+mod live;
+
 use std::time::Duration;
 
 use headwater_client::{Builder, Client, Configuration, State, Update, Watch};
