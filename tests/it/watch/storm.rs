@@ -20,7 +20,7 @@ fn value(text: &str, key: &str) -> u64 {
 
 #[test]
 fn two_keys_that_must_agree_are_never_seen_to_disagree() {
-    const READ_COUNT: u64 = 100_000;
+    const READ_COUNT: u64 = 10_000;
     const MOVE_COUNT: u64 = 50;
     let repository = Repository::new(&pair(0));
     let mut settings = settings(&repository.uri());
