@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What each room may use of the others.
 const ROOMS: [(&str, &[&str]); 23] = [
@@ -119,6 +120,26 @@ const DOORS: [(&str, &[&str]); 24] = [
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a service takes in with the client crate, whatever it asks of it.
+#[test]
+fn the_client_crate_brings_no_web_framework() {
+    let arguments = [
+        "tree",
+        "--offline",
+        "--locked",
+        "-e",
+        "normal",
+        "--all-features",
+        "-p",
+        "headwater-client",
+    ];
+    let cargo = std::env::var_os("CARGO").expect("tests are run by cargo");
+    let output = Command::new(cargo).args(arguments).current_dir(root()).output().unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("reqwest v"), "{tree}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!tree.contains("actix"), "{tree}");
 }
 
 /// Every Rust file below a directory, without the directory in its name.

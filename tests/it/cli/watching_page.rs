@@ -28,7 +28,7 @@ fn block(part: &str, server: &Server, application: &TcpListener) -> String {
 /// A block of the page, typed into a shell that finds the binary.
 struct Typed {
     repository: Repository,
-    _server: Server,
+    server: Server,
     place: TempDir,
     running: Running,
     /// What came to the application's port.
@@ -48,7 +48,7 @@ impl Typed {
         shell.arg("-c").arg(block).current_dir(place.path()).env("PATH", path);
         shell.env("HEADWATER_URL", format!("http://{}", server.0)).env_remove("HEADWATER_LABEL");
         let running = Running::spawn(shell);
-        Self { repository, _server: server, place, running, requests: answer_all(application) }
+        Self { repository, server, place, running, requests: answer_all(application) }
     }
 
     fn change(&self, limit: u32) -> String {
@@ -92,6 +92,17 @@ fn curl_polls_until_there_is_something_else() {
     eventually("the present", || typed.file("orders.json").contains("\"limit\":1"));
     typed.change(2);
     eventually("the change", || typed.file("orders.json").contains("\"limit\":2"));
+    assert_eq!(typed.running.err(), "");
+}
+
+#[test]
+fn curl_says_what_became_of_a_configuration() {
+    let typed = Typed::new("Headwater-Applied");
+    typed.running.says("\"instance\":\"orders-1\"");
+    typed.running.says("\"outcome\":\"ok\"");
+    let revision =
+        typed.server.get("/orders/prod").header("headwater-revision").unwrap().to_owned();
+    typed.running.says(&format!("\"revision\":\"{revision}\""));
     assert_eq!(typed.running.err(), "");
 }
 

@@ -11,7 +11,7 @@ mod last_known_good;
 mod live;
 mod providers;
 mod secrets;
-#[cfg(feature = "rustls")]
 mod texts;
+#[cfg(feature = "rustls")]
 mod tls;
 mod watch;
