@@ -343,6 +343,36 @@ fn a_push_that_breaks_off_is_absent_and_leaves_nothing() {
 }
 
 #[test]
+fn a_push_whose_request_does_not_end_keeps_nobody_waiting() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    let old = hosted.tip("main");
+    let new = tree.commit("//- cart.yml\nname: Endless\n");
+    let mut body = command_line(&old, &new, "refs/heads/main", "report-status side-band-64k");
+    body.extend(pack(&tree, &old, &new));
+    let mut stream = hosted.server.connect();
+    let head = format!(
+        "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: application/x-git-receive-pack-request\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body, b"\r\n"].concat()).expect("sent");
+    eventually("git has moved it", || hosted.tip("main") == new);
+    // All that git needs is there, and the last word is not: it is published, and the next one pushes.
+    let begun = std::time::Instant::now();
+    let mut trickle = stream.try_clone().expect("another handle");
+    eventually("it is served", || {
+        // It may have been cut off.
+        let _ = trickle.write_all(b"1\r\na\r\n");
+        hosted.server.get("/cart/dev").expect(200).text().contains("Endless")
+    });
+    tree.commit("//- cart.yml\nname: Next\n");
+    tree.push(&["main"]).succeeds();
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_client_that_is_killed_leaves_nothing() {
     let hosted = Hosted::new(SHOP);
     let tree = hosted.clone("work");
