@@ -567,7 +567,8 @@ proptest::proptest! {
         let files = format!(
             "//- app.schema.json\n{SCHEMA}\n//- app.yml\nserver:\n  port: {}\n  name: {}\n  hosts: [{}]\n\
              //- app-prod.properties\nserver.mode={}\nserver.other={}\nserver.hosts[x]=s3cr3t\n",
-            value(0), value(1), value(2), value(3), value(4),
+            // In a list a colon would make it a key, and keys are said.
+            value(0), value(1), value(2).replace(':', ";"), value(3), value(4),
         );
         let strictness = if strict { Strictness::Strict } else { Strictness::Lenient };
         let old = if is_first { "" } else { "//- app.yml\nserver.port: 8080\n" };

@@ -26,6 +26,8 @@ const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const END_MAX: Duration = Duration::from_secs(5);
 /// How long somebody who pushes may take to read the next line.
 const LISTENING_MAX: Duration = Duration::from_secs(5);
+/// How long the rest of a request may take that git needs no more.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// How many references are named to the person who pushed.
 const NAMED_COUNT_MAX: usize = 5;
 /// How much of a commit id is shown.
@@ -136,10 +138,11 @@ async fn converse(
             Fed::Whole => answering.await,
             Fed::BrokenOff => None,
         },
-        // Git has ended; the rest of the request is read all the same, or the client would not read the answer.
-        report = &mut answering => match feeding.await {
-            Fed::Whole => report,
-            Fed::BrokenOff => None,
+        // Git has ended; the rest of the request is read all the same, or the client would not read the answer. But what
+        // has moved is to be published, and the next one waits for that.
+        report = &mut answering => match timeout(REST_MAX, feeding).await {
+            Ok(Fed::Whole) => report,
+            Ok(Fed::BrokenOff) | Err(_) => None,
         },
     }
 }

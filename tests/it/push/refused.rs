@@ -343,6 +343,74 @@ fn a_push_that_breaks_off_is_absent_and_leaves_nothing() {
 }
 
 #[test]
+fn a_pack_that_is_none_is_refused_and_leaves_nothing() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    let old = hosted.tip("main");
+    let new = tree.commit("//- cart.yml\nname: Broken\n");
+    let command = command_line(&old, &new, "refs/heads/main", "report-status side-band-64k");
+    let good = pack(&tree, &old, &new);
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut pack = good.clone();
+        change(&mut pack);
+        pack
+    };
+    let before = hosted.contents();
+    for (what, pack) in [
+        ("nothing", Vec::new()),
+        ("truncated", changed(&|pack| pack.truncate(pack.len() / 2))),
+        ("without its sum", changed(&|pack| pack.truncate(pack.len() - 20))),
+        ("another sum", changed(&|pack| *pack.last_mut().unwrap() ^= 1)),
+        ("another byte", changed(&|pack| pack[20] ^= 0x40)),
+        ("a million objects", changed(&|pack| pack[8..12].copy_from_slice(&[0, 15, 66, 64]))),
+        // The first object says that it has four gigabytes.
+        (
+            "a huge object",
+            changed(&|pack| {
+                pack.splice(12..13, [0x9f, 0xff, 0xff, 0xff, 0x7f]);
+            }),
+        ),
+    ] {
+        let reply = post(&hosted, &[command.clone(), pack].concat(), &[]).everything();
+        assert!(!reply.contains("unpack ok"), "{what}: {reply}");
+        assert_eq!(hosted.tip("main"), old, "{what}");
+        eventually("git has cleaned up", || hosted.contents() == before);
+    }
+    hosted.server.get("/orders/dev").expect(200);
+    tree.push(&["main"]).succeeds();
+}
+
+#[test]
+fn a_push_whose_request_does_not_end_keeps_nobody_waiting() {
+    let hosted = Hosted::new(SHOP);
+    let tree = hosted.clone("work");
+    let old = hosted.tip("main");
+    let new = tree.commit("//- cart.yml\nname: Endless\n");
+    let mut body = command_line(&old, &new, "refs/heads/main", "report-status side-band-64k");
+    body.extend(pack(&tree, &old, &new));
+    let mut stream = hosted.server.connect();
+    let head = format!(
+        "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: application/x-git-receive-pack-request\r\n\
+         Transfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), &body, b"\r\n"].concat()).expect("sent");
+    eventually("git has moved it", || hosted.tip("main") == new);
+    // All that git needs is there, and the last word is not: it is published, and the next one pushes.
+    let begun = std::time::Instant::now();
+    let mut trickle = stream.try_clone().expect("another handle");
+    eventually("it is served", || {
+        // It may have been cut off.
+        let _ = trickle.write_all(b"1\r\na\r\n");
+        hosted.server.get("/cart/dev").expect(200).text().contains("Endless")
+    });
+    tree.commit("//- cart.yml\nname: Next\n");
+    tree.push(&["main"]).succeeds();
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_client_that_is_killed_leaves_nothing() {
     let hosted = Hosted::new(SHOP);
     let tree = hosted.clone("work");
