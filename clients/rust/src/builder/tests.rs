@@ -17,6 +17,7 @@ fn variables_are_enough_for_a_client() {
                 "HEADWATER_PROFILES" => "prod, eu",
                 "HEADWATER_LABEL" => "release/7",
                 "HEADWATER_TOKEN_FILE" => "/run/token",
+                "HEADWATER_INSTANCE" => "product-7f9c",
                 other => panic!("nobody documents {other}"),
             };
             Some(value.to_owned())
@@ -30,6 +31,7 @@ fn variables_are_enough_for_a_client() {
         ("product", "prod,eu")
     );
     assert_eq!(client.query.label.as_deref(), Some("release/7"));
+    assert_eq!(client.instance, "product-7f9c");
     assert!(matches!(client.credentials, Credentials::TokenFile(path) if *path == *"/run/token"));
 }
 
