@@ -22,7 +22,7 @@ const DEFAULT_DATA: &str = "./headwater-data";
 /// Everything a server can be told on the command line or in its environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// A git repository, a directory or hosted:<name>; several make a composite, the first one winning [default: ./config-repo]
+    /// A git repository, a directory, a git URL to mirror, or hosted:NAME to host; several make a composite, the first one winning [default: ./config-repo]
     #[arg(
         long = "source",
         value_name = "SOURCE",

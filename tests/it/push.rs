@@ -1,6 +1,7 @@
 //! Pushes to a repository that the server hosts, by git itself: what is taken, what is refused, and what is said.
 
 mod access;
+mod bombs;
 mod flow;
 mod refused;
 mod wire;

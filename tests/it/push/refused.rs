@@ -54,7 +54,7 @@ fn send_pack(hosted: &Hosted, tree: &Tree, old: &str, new: &str, reference: &str
     String::from_utf8_lossy(&reply.body).into_owned()
 }
 
-fn command_line(old: &str, new: &str, reference: &str, capabilities: &str) -> Vec<u8> {
+pub(super) fn command_line(old: &str, new: &str, reference: &str, capabilities: &str) -> Vec<u8> {
     let line = format!("{old} {new} {reference}\0 {capabilities}");
     format!("{:04x}{line}0000", line.len() + 4).into_bytes()
 }
@@ -74,7 +74,11 @@ fn pack(tree: &Tree, old: &str, new: &str) -> Vec<u8> {
     objects.wait_with_output().expect("a pack").stdout
 }
 
-fn post(hosted: &Hosted, body: &[u8], headers: &[(&str, &str)]) -> crate::fixture::Reply {
+pub(super) fn post(
+    hosted: &Hosted,
+    body: &[u8],
+    headers: &[(&str, &str)],
+) -> crate::fixture::Reply {
     let mut request = String::from(
         "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Content-Type: application/x-git-receive-pack-request\r\n",
