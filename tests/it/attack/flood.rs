@@ -1,10 +1,10 @@
-//! Many of everything: names, labels, connections; and a stop in the midst of it (DOS-4, DOS-5, LOG-3).
+//! Many of everything: names, labels, connections; and a stop in the midst of it (DOS-4 to DOS-6, LOG-3).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::{assert_well, shop};
-use crate::fixture::{Child, Session, Until, eventually};
+use crate::fixture::{Child, Repository, Session, Until, eventually};
 
 /// More names than answers are kept.
 const NAME_COUNT: usize = 21_000;
@@ -87,4 +87,22 @@ fn many_idle_connections_keep_nobody_out() {
     assert!(server.resident_kib() < 200 * 1024);
     drop(idle);
     assert_well(*server);
+}
+
+/// DOS-6: connections that stand are answered, and new ones as soon as there is room again.
+#[test]
+fn reads_go_on_when_descriptors_run_out() {
+    let repository = Repository::new("//- orders.yml\nport: 1\n");
+    let server = Child::serve(&["--source", &repository.uri(), "--workers", "1"]);
+    let mut session = Session::new(*server);
+    session.get("/orders/default").expect(200);
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &server.id().to_string(), "--nofile=48:48"])
+        .status();
+    assert!(limited.expect("prlimit").success());
+    let flood: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    eventually("no descriptor is left", || server.log().contains("Too many open files"));
+    session.get("/orders/default").expect(200);
+    drop(flood);
+    server.get("/orders/default").expect(200);
 }
