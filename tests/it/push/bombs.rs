@@ -196,15 +196,15 @@ fn a_chain_of_four_thousand_deltas_is_read_in_bounded_time() {
     let hosted = Hosted::new(SHOP);
     let old = hosted.tip("main");
     let mut pack = Pack::new();
-    let mut text = b"name: Chain\n".to_vec();
-    let mut at = pack.whole(BLOB, &text);
-    for _ in 0..CHAIN_DEPTH {
+    let begin = b"name: Chain\n";
+    let mut at = pack.whole(BLOB, begin);
+    for length in begin.len()..begin.len() + CHAIN_DEPTH {
         // All of the one before, and one byte more.
-        let [low, high] = u16::try_from(text.len()).unwrap().to_le_bytes();
-        let (before, after) = (text.len() as u64, text.len() as u64 + 1);
+        let [low, high] = u16::try_from(length).unwrap().to_le_bytes();
+        let (before, after) = (length as u64, length as u64 + 1);
         at = pack.delta(at, &[size(before), size(after), vec![0xb0, low, high, 1, b'#']].concat());
-        text.push(b'#');
     }
+    let text = [begin.as_slice(), &[b'#'; CHAIN_DEPTH]].concat();
     let tree = root(&mut pack, "100644", "orders.yml", &id("blob", &text));
     let new = commit(&mut pack, &tree, &old);
     let reply = push(&hosted, &old, &new, &pack);
