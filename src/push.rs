@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 use crate::data::DataDirectory;
 use crate::model::PropertySource;
@@ -163,6 +163,7 @@ impl Hosts {
                 moving: Arc::default(),
                 unsynced: Default::default(),
                 offered: Default::default(),
+                receiving: RwLock::default(),
                 pushed: Arc::default(),
             };
             (name, Arc::new(host))

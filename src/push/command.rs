@@ -18,7 +18,7 @@ const PROCESSOR_SECONDS_MAX: u64 = 300;
 /// The memory that one process of git may map, in bytes; packs are mapped.
 const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
 /// How long git may take to end by itself once nothing more comes.
-const BY_ITSELF_MAX: Duration = Duration::from_secs(1);
+const BY_ITSELF_MAX: Duration = Duration::from_secs(10);
 /// How long git may take to clean up when it is told to end.
 const CLEAN_UP_MAX: Duration = Duration::from_secs(5);
 /// What a file may be larger than the largest pack, in bytes.

@@ -46,6 +46,8 @@ pub struct Host {
     pub(super) unsynced: Mutex<Vec<String>>,
     /// What is offered to those who push, until a reference moves: each push begins with asking for it.
     pub(super) offered: Mutex<Option<Bytes>>,
+    /// Held for reading by each push while git receives it.
+    pub(super) receiving: RwLock<()>,
     /// Told after each push.
     pub(super) pushed: Arc<Notify>,
 }

@@ -138,10 +138,9 @@ fn sweep(path: &Path) -> std::io::Result<()> {
     }
     sweep_locks(&path.join("refs"))?;
     let objects = path.join("objects");
+    sweep_quarantine(path)?;
     for entry in entries(&objects)? {
-        if begins_with(&entry, &["tmp_objdir-", "incoming-"]) {
-            fs::remove_dir_all(&entry)?;
-        } else if entry.is_dir() {
+        if entry.is_dir() {
             for file in entries(&entry)? {
                 let is_keep = has_extension(&file, "keep");
                 if is_keep || has_extension(&file, "lock") || begins_with(&file, &["tmp_", ".tmp-"])
@@ -149,6 +148,17 @@ fn sweep(path: &Path) -> std::io::Result<()> {
                     fs::remove_file(&file)?;
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what was received and never taken in: git leaves it where one of its processes still wrote while another one
+/// cleaned up. Nobody may be receiving into this repository.
+pub(super) fn sweep_quarantine(path: &Path) -> std::io::Result<()> {
+    for entry in entries(&path.join("objects"))? {
+        if begins_with(&entry, &["tmp_objdir-", "incoming-"]) {
+            fs::remove_dir_all(&entry)?;
         }
     }
     Ok(())

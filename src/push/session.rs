@@ -15,6 +15,7 @@ use super::exchange::{self, Cut, Ends, Fed, Output};
 use super::hook::KEY;
 use super::host::Host;
 use super::packet::{self, Frame, Frames};
+use super::repository;
 use crate::snapshot::Snapshot;
 use crate::source::git::MovedReference;
 use crate::store::Actor;
@@ -78,6 +79,7 @@ pub(super) async fn run(host: &Arc<Host>, mut command: Command, who: Option<Arc<
     };
     command.env(KEY, &key);
     lock(&host.sessions.0).insert(key.clone(), Arc::clone(&session));
+    let receiving = host.receiving.read().await;
     let report = match host.git.start(command) {
         Ok(git) => receive(git, input, &output).await,
         Err(error) => {
@@ -85,6 +87,10 @@ pub(super) async fn run(host: &Arc<Host>, mut command: Command, who: Option<Arc<
             None
         }
     };
+    drop(receiving);
+    if report.is_none() {
+        sweep(host).await;
+    }
     host.sessions.take(&key);
     let accepted = lock(&session.accepted).take();
     let answer = finish(&session, accepted, report).await;
@@ -94,6 +100,18 @@ pub(super) async fn run(host: &Arc<Host>, mut command: Command, who: Option<Arc<
         // The client may be gone; what was pushed is published all the same.
         if output.send(piece).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Takes away what a push that broke off has left, unless another one is being received: then a later one does, or the next
+/// start.
+async fn sweep(host: &Host) {
+    if let Ok(_alone) = host.receiving.try_write() {
+        let path = host.path.clone();
+        let swept = tokio::task::spawn_blocking(move || repository::sweep_quarantine(&path)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(repository = host.name, %error, "what a push left stays until the next start");
         }
     }
 }
