@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use super::SHOP;
-use crate::fixture::{Child, Hosted, Tree, clone, directory, repository_url};
+use crate::fixture::{Child, Hosted, Tree, clone, directory, eventually, repository_url};
 
 #[test]
 fn what_is_pushed_is_served_when_the_push_is_answered() {
@@ -129,7 +129,8 @@ fn a_restarted_server_serves_the_same_and_a_second_one_is_told_who_holds_the_dat
     let seed = seed.path().display().to_string();
     let arguments = ["--source", "hosted:main", "--data", &data, "--seed", &seed];
     let server = Child::serve(&arguments);
-    assert!(server.log().contains(&format!("git clone {}", repository_url(server.0))));
+    let hint = format!("git clone {}", repository_url(server.0));
+    eventually("it says how to clone", || server.log().contains(&hint));
     let tree = clone(&repository_url(server.0), &place.path().join("work"));
     let tip = tree.commit("//- orders.yml\nname: Pushed\n");
     tree.push(&["main"]).succeeds();
