@@ -274,27 +274,22 @@ fn monitor_secrets(settings: &Settings) -> Result<Vec<String>, StartError> {
     let Some(path) = &monitor.secret_file else {
         return Ok(monitor.secret.iter().map(|secret| secret.expose().to_owned()).collect());
     };
-    let fault = |reason: String| StartError::File {
-        what: "monitor secret file",
-        path: path.clone(),
-        reason,
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    let text = read_secret("monitor secret file", path)?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let secrets: Vec<String> = lines.map(str::to_owned).collect();
-    match secrets.is_empty() {
-        true => Err(fault("is empty".to_owned())),
-        false => Ok(secrets),
-    }
+    Ok(lines.map(str::to_owned).collect())
 }
 
-fn read_token(path: &std::path::Path) -> Result<Token, StartError> {
-    let fault =
-        |reason: String| StartError::File { what: "token file", path: path.to_owned(), reason };
+fn read_token(path: &Path) -> Result<Token, StartError> {
+    Ok(Token::new(&read_secret("token file", path)?))
+}
+
+/// The text of a file that may not be empty.
+fn read_secret(what: &'static str, path: &Path) -> Result<String, StartError> {
+    let fault = |reason: String| StartError::File { what, path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
-    match text.trim() {
-        "" => Err(fault("is empty".to_owned())),
-        token => Ok(Token::new(token)),
+    match text.trim().is_empty() {
+        true => Err(fault("is empty".to_owned())),
+        false => Ok(text),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::fixture::{Child, Session, Until, WorkingCopy, eventually};
+use crate::fixture::{Child, Session, Until, WorkingCopy, eventually, number};
 
 /// How many reads there are at least.
 const READ_COUNT_MIN: usize = 100_000;
@@ -50,12 +50,4 @@ fn two_keys_that_must_agree_are_never_seen_to_disagree() {
     });
     let environment = server.get("/orders/default").json();
     assert_eq!(environment["propertySources"][0]["source"]["right"], PUSH_COUNT);
-}
-
-/// The number behind a key, found without reading all of the answer: there are many to look at.
-fn number(text: &str, key: &str) -> usize {
-    let key = format!("\"{key}\":");
-    let (_, rest) = text.split_once(&key).expect("the key is there");
-    let digits = rest.trim_start().split(|c: char| !c.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).expect("a number")
 }

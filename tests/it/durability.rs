@@ -35,8 +35,7 @@ fn served(address: Address) -> Option<i64> {
 }
 
 fn revision(address: Address) -> String {
-    let reply = address.get("/orders/default").expect(200);
-    reply.header("headwater-revision").expect("a revision").to_owned()
+    revision_if_any(address).expect("a revision")
 }
 
 /// The same; none as long as there is nothing to serve.

@@ -63,6 +63,14 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The number behind a key in an answer, found without reading all of it: there are many to look at.
+#[track_caller]
+pub(crate) fn number(text: &str, key: &str) -> u64 {
+    let (_, rest) = text.split_once(&format!("\"{key}\":")).expect("the key");
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).expect("a number")
+}
+
 /// A fixture: `//- path` begins a file, what follows is its text.
 pub(crate) fn files(fixture: &str) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();

@@ -45,34 +45,13 @@ pub(crate) async fn fetch(
     query: &Query,
     credentials: Option<&HeaderValue>,
 ) -> Result<Fetched, Attempt> {
-    let request = ask(http, server, query, credentials, "application/json");
+    let request = addressed(http.get(server.url(query)), server, credentials, "application/json");
     let response = request.send().await.map_err(|error| connection_failure(&error))?;
     read(response, server, query).await
 }
 
-/// The request for an environment in one of its forms.
-pub(crate) fn ask(
-    http: &reqwest::Client,
-    server: &Server,
-    query: &Query,
-    credentials: Option<&HeaderValue>,
-    form: &'static str,
-) -> RequestBuilder {
-    addressed(http.get(server.url(query)), server, credentials, form)
-}
-
-/// The same request for an answer without a body.
-pub(crate) fn ask_for_head(
-    http: &reqwest::Client,
-    server: &Server,
-    query: &Query,
-    credentials: Option<&HeaderValue>,
-    form: &'static str,
-) -> RequestBuilder {
-    addressed(http.head(server.url(query)), server, credentials, form)
-}
-
-fn addressed(
+/// A request to a server, with what it is to answer in and what opens it: the server's own credentials before the others.
+pub(crate) fn addressed(
     request: RequestBuilder,
     server: &Server,
     credentials: Option<&HeaderValue>,

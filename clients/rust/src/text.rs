@@ -1,11 +1,11 @@
 //! Text files that the server keeps beside the properties, for programs that are configured by a file of their own.
 
 use reqwest::Url;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use reqwest::header::HeaderValue;
 
 use crate::client::Client;
 use crate::error::{Error, Failure};
-use crate::fetch::{Attempt, bounded_body, check_status, connection_failure};
+use crate::fetch::{Attempt, addressed, bounded_body, check_status, connection_failure};
 use crate::retry::{Servers, first_answer};
 use crate::server::{Query, Server};
 
@@ -78,10 +78,8 @@ impl Servers for Round<'_> {
 
     async fn attempt(&self, server: usize) -> Result<String, Attempt> {
         let server = &self.client.servers[server];
-        let mut request = self.client.http.get(self.url(server)).header(ACCEPT, "text/plain");
-        if let Some(header) = server.credentials().or(self.header.as_ref()) {
-            request = request.header(AUTHORIZATION, header);
-        }
+        let request = self.client.http.get(self.url(server));
+        let request = addressed(request, server, self.header.as_ref(), "text/plain");
         let response = request.send().await.map_err(|error| connection_failure(&error))?;
         check_status(&response, server, &self.client.query).map_err(|attempt| match attempt {
             Attempt::Final(Error::NotFound { server, .. }) => {

@@ -4,18 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::{Event, Events, shop, watchers};
-use crate::fixture::{Repository, Server, Session, Until, eventually, settings};
+use crate::fixture::{Repository, Server, Session, Until, eventually, number, settings};
 
 /// What the numbers of this test stand in: two files that have to agree, and one for each service beside them.
 fn pair(number: u64) -> String {
     format!("//- application.yml\nfirst: {number}\n//- cart.yml\nsecond: {number}\n")
-}
-
-/// The value of a key in an environment's JSON.
-fn value(text: &str, key: &str) -> u64 {
-    let at = text.find(&format!("\"{key}\":")).expect("the key") + key.len() + 3;
-    let digits: String = text[at..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().expect("a number")
 }
 
 #[test]
@@ -35,7 +28,7 @@ fn two_keys_that_must_agree_are_never_seen_to_disagree() {
                 let (mut session, mut last) = (Session::new(address), 0);
                 while !over.load(Ordering::Relaxed) {
                     let text = session.get("/cart/default").expect(200).text();
-                    let (first, second) = (value(&text, "first"), value(&text, "second"));
+                    let (first, second) = (number(&text, "first"), number(&text, "second"));
                     assert_eq!(first, second, "{text}");
                     assert!(first >= last, "{first} after {last}");
                     last = first;
@@ -48,7 +41,7 @@ fn two_keys_that_must_agree_are_never_seen_to_disagree() {
             let mut last = None;
             while last != Some(MOVE_COUNT) {
                 let (event, _) = events.environment();
-                let (first, second) = (value(&event.data, "first"), value(&event.data, "second"));
+                let (first, second) = (number(&event.data, "first"), number(&event.data, "second"));
                 assert_eq!(first, second);
                 assert!(last < Some(first), "{first} after {last:?}");
                 last = Some(first);
@@ -135,7 +128,7 @@ fn random_moves_reach_every_watcher_in_order_however_often_it_reconnects() {
                         }
                         for _ in 0..random.usize(1..40) {
                             let (event, _) = events.environment();
-                            let number = value(&event.data, "number");
+                            let number = number(&event.data, "number");
                             // Neither older nor again, on whichever server.
                             assert!(last < Some(number), "{number} after {last:?}");
                             assert_ne!(event.id, id);

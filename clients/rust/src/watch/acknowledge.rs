@@ -148,8 +148,8 @@ async fn request(client: &Client, server: &Server, acknowledgement: &Acknowledge
         return false;
     };
     let Client { http, query, .. } = client;
-    let mut request =
-        fetch::ask_for_head(http, server, query, credentials.as_ref(), "application/json");
+    let request = http.head(server.url(query));
+    let mut request = fetch::addressed(request, server, credentials.as_ref(), "application/json");
     if let Some(etag) = acknowledgement.known.etag() {
         request = request.header(IF_NONE_MATCH, etag);
     }

@@ -100,8 +100,9 @@ pub(super) struct Conversation<'a> {
 impl Conversation<'_> {
     fn request(&self, form: &'static str, told: Option<&Acknowledgement>) -> RequestBuilder {
         let Client { http, servers, query, .. } = self.client;
-        let request =
-            fetch::ask(http, &servers[self.server], query, self.credentials.as_ref(), form);
+        let server = &servers[self.server];
+        let request = http.get(server.url(query));
+        let request = fetch::addressed(request, server, self.credentials.as_ref(), form);
         acknowledge::add_headers(request, self.client, told)
     }
 
