@@ -227,7 +227,7 @@ impl Look {
             Some(old) => Some(old.to_owned()),
             None => self.host.source.published(&format!("refs/heads/{head}")),
         };
-        let labels = labels(branch, head);
+        let labels = updates::labels(branch, head);
         let Some(member) = self.incoming.member(new, branch)? else {
             return Err("a branch leads to a commit".into());
         };
@@ -305,13 +305,4 @@ impl Findings {
         self.lines.extend(check::words(report, manner));
         self.snapshots.push(snapshot);
     }
-}
-
-/// The labels under which a branch is asked for.
-fn labels(branch: &str, head: &str) -> Vec<Label> {
-    let mut labels = vec![Label::Named(branch.into())];
-    if branch == head {
-        labels.insert(0, Label::Default);
-    }
-    labels
 }
