@@ -25,6 +25,7 @@ mod push;
 mod reference;
 mod run;
 mod secrets;
+mod shared_push;
 mod sources;
 mod store;
 mod tidy;
