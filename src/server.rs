@@ -1,5 +1,6 @@
 //! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
 
+mod etcd;
 mod listen;
 mod remotes;
 mod tls;
@@ -141,6 +142,8 @@ fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartE
             let opened = host(name, source, &data)?;
             sources.push(Arc::clone(&opened.source) as Arc<dyn Source>);
             hosted.push(opened);
+        } else if etcd::is_meant(source) {
+            sources.push(etcd::open(source, settings, runtime)?);
         } else if remotes::is_mirrored(source) {
             sources.push(remotes.open(source, &mut data)?);
         } else {

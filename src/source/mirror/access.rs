@@ -41,9 +41,9 @@ impl fmt::Debug for Credentials {
 }
 
 /// A user name with its password or token, each of one line.
-pub(super) struct Login {
-    pub(super) username: String,
-    pub(super) password: String,
+pub(in crate::source) struct Login {
+    pub(in crate::source) username: String,
+    pub(in crate::source) password: String,
 }
 
 /// What ssh needs.
@@ -69,7 +69,7 @@ impl Credentials {
     ///
     /// # Errors
     /// What is wrong with the file, without its path or text.
-    pub(super) fn login(&self) -> Result<Login, String> {
+    pub(in crate::source) fn login(&self) -> Result<Login, String> {
         match self {
             Self::Known { username, password } => login(username, password),
             Self::File(path) => {
