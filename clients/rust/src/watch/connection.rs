@@ -21,6 +21,9 @@ const EVENT_LENGTH_MAX: usize = BODY_LENGTH_MAX + 64 * 1024;
 /// An id that does not fit into a request is none.
 const ID_LENGTH_MAX: usize = 4 * 1024;
 
+/// Nothing older than this is wanted.
+const MIN_REVISION: &str = "Headwater-Min-Revision";
+
 /// How a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -42,16 +45,26 @@ pub(crate) struct Times {
 pub(super) struct Known {
     /// `<revision>.<digest>`.
     pub(super) id: Option<String>,
+    /// The revision of a copy from disk: what is there is wanted whatever it is, but nothing older.
+    least: Option<String>,
 }
 
 impl Known {
     pub(super) fn of(configuration: &Configuration) -> Known {
-        Known::new(configuration.revision(), configuration.digest())
+        let least = configuration.revision().filter(|it| configuration.is_stale() && is_plain(it));
+        let known = Known::new(configuration.revision(), configuration.digest());
+        Known { least: least.map(str::to_owned), ..known }
     }
 
     pub(super) fn new(revision: Option<&str>, digest: Option<&str>) -> Known {
         let id = revision.zip(digest).map(|(revision, digest)| format!("{revision}.{digest}"));
-        Known { id: id.filter(|id| id.len() <= ID_LENGTH_MAX && HeaderValue::from_str(id).is_ok()) }
+        let id = id.filter(|id| id.len() <= ID_LENGTH_MAX && HeaderValue::from_str(id).is_ok());
+        Known { id, least: None }
+    }
+
+    /// Whether a server can be behind it.
+    pub(super) fn is_something(&self) -> bool {
+        self.id.is_some() || self.least.is_some()
     }
 
     /// The entity tag that it has as a plain answer of ours.
@@ -63,6 +76,12 @@ impl Known {
     fn parts(&self) -> Option<(&str, &str)> {
         self.id.as_deref()?.rsplit_once('.')
     }
+}
+
+/// Other servers may call their revisions anything; ours refuse what none of them would.
+fn is_plain(revision: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b',';
+    revision.len() <= ID_LENGTH_MAX && !revision.is_empty() && revision.bytes().all(is_plain)
 }
 
 /// How a conversation failed.
@@ -119,6 +138,8 @@ impl Conversation<'_> {
         let mut request = self.request("text/event-stream", told.as_ref());
         if let Some(id) = &self.known.id {
             request = request.header("Last-Event-ID", id);
+        } else if let Some(revision) = &self.known.least {
+            request = request.header(MIN_REVISION, revision);
         }
         let response = Self::send(request, self.client.limits.request_timeout).await?;
         if response.status() == StatusCode::NOT_ACCEPTABLE {
@@ -152,8 +173,10 @@ impl Conversation<'_> {
             request = request
                 .header(IF_NONE_MATCH, etag)
                 .header("Prefer", format!("wait={}", POLL_WAIT.as_secs()))
-                .header("Headwater-Min-Revision", revision);
+                .header(MIN_REVISION, revision);
             limit += POLL_WAIT;
+        } else if let Some(revision) = &self.known.least {
+            request = request.header(MIN_REVISION, revision);
         }
         let end = Instant::now() + limit;
         // One that waits is heard before it is answered, and if not, the next one says it too.

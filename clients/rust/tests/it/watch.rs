@@ -476,6 +476,54 @@ async fn what_was_told_is_kept_for_the_next_start_and_a_stale_start_is_told_what
     assert_eq!(items(&fresh), 1);
 }
 
+/// A replica that lags must not take a service back behind what it started with.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stale_start_is_not_taken_back_by_a_server_that_is_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("cache");
+    let down = || status("500 Internal Server Error").into();
+    let first = Server::start([answer("r2", 2), Reply::ByForm(behind().into(), down())]).await;
+    let newer = stream(&[event("r3", 3)]);
+    let second = Server::start([Reply::ByForm(newer.into(), down())]).await;
+    let keeping = |deadline| {
+        client([&first, &second]).last_known_good(&cache).deadline(deadline).build().unwrap()
+    };
+    keeping(PATIENCE).connect().await.unwrap();
+    let stale = keeping(Duration::from_millis(100)).connect().await.unwrap();
+    assert!(stale.is_stale());
+    let mut watch = keeping(PATIENCE).watch_from(&stale);
+    assert_eq!(items(&next(&mut watch).await), 3);
+    for server in [&first, &second] {
+        assert_eq!(heads_with(server, "\r\nheadwater-min-revision: r2\r\n"), 1);
+        assert_eq!(heads_with(server, "last-event-id"), 0);
+    }
+}
+
+/// A day without a server, and a service that is started again meanwhile.
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_day_without_a_server_costs_it_two_requests_a_minute_at_most() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start([answer("r1", 1), Reply::Bytes(vec![])]).await;
+    let client = client([&server]).last_known_good(directory.path().join("cache"));
+    let client = client.deadline(Duration::from_secs(60)).build().unwrap();
+    client.connect().await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let stale = client.connect().await.unwrap();
+    assert!(stale.is_stale());
+    let started = server.requests().len();
+    assert!((2..60).contains(&started), "{started} requests of two starts");
+    let mut watch = client.watch_from(&stale);
+    assert!(timeout(DAY - begun.elapsed(), watch.next()).await.is_err());
+    let count = server.requests().len() - started;
+    assert!(count <= 24 * 60 * 2, "{count} requests in a day");
+    // It has not given up either.
+    assert!(count >= 24 * 60 - 60, "{count} requests in a day");
+    assert!(matches!(watch.health().state(), State::Stale { .. }));
+}
+
 #[tokio::test]
 async fn a_watch_that_is_dropped_leaves_and_is_not_live() {
     let told = Arc::new(Notify::new());
