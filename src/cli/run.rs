@@ -61,6 +61,9 @@ pub(super) struct Arguments {
     /// File with the token that the server wants
     #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// Name under which servers show this program and what became of its configuration; without one, host and process id
+    #[arg(long, value_name = "NAME", env = "HEADWATER_INSTANCE")]
+    instance: Option<String>,
     /// How long to wait for a first answer
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse::seconds)]
     deadline: Duration,
@@ -133,8 +136,8 @@ async fn start(plan: Plan) -> anyhow::Result<ExitCode> {
         code = signals.end() => return Ok(code),
     };
     tracing::info!(revision = configuration.revision(), "starting");
-    let configurations = follow::follow(&plan.recipe.client, configuration);
-    process::supervise(plan, prepared, configurations, signals).await
+    let followed = follow::follow(&plan.recipe.client, configuration);
+    process::supervise(plan, prepared, followed, signals).await
 }
 
 /// What the program starts with.
@@ -188,6 +191,9 @@ fn client(arguments: &Arguments) -> anyhow::Result<Client> {
     let mut builder = output::client(&asked, &arguments.url, arguments.token_file.as_deref())
         .deadline(arguments.deadline)
         .allow_empty(arguments.allow_empty);
+    if let Some(name) = &arguments.instance {
+        builder = builder.instance(name);
+    }
     if let Some(directory) = &arguments.last_known_good {
         builder = builder.last_known_good(directory);
     }
