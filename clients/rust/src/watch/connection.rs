@@ -62,9 +62,9 @@ impl Known {
         Known { id, least: None }
     }
 
-    /// Whether a server can be behind it.
-    pub(super) fn is_something(&self) -> bool {
-        self.id.is_some() || self.least.is_some()
+    /// What a server has to have: it is behind if it has not.
+    pub(super) fn revision(&self) -> Option<&str> {
+        self.parts().map(|(revision, _)| revision).or(self.least.as_deref())
     }
 
     /// The entity tag that it has as a plain answer of ours.
@@ -169,13 +169,13 @@ impl Conversation<'_> {
         let told = self.acknowledgements.latest();
         let mut request = self.request("application/json", told.as_ref());
         let mut limit = self.client.limits.request_timeout;
-        if let Some(((revision, _), etag)) = self.known.parts().zip(self.known.etag()) {
+        if let Some(etag) = self.known.etag() {
             request = request
                 .header(IF_NONE_MATCH, etag)
-                .header("Prefer", format!("wait={}", POLL_WAIT.as_secs()))
-                .header(MIN_REVISION, revision);
+                .header("Prefer", format!("wait={}", POLL_WAIT.as_secs()));
             limit += POLL_WAIT;
-        } else if let Some(revision) = &self.known.least {
+        }
+        if let Some(revision) = self.known.revision() {
             request = request.header(MIN_REVISION, revision);
         }
         let end = Instant::now() + limit;
@@ -183,12 +183,22 @@ impl Conversation<'_> {
         self.acknowledgements.carried(told);
         let response = Self::send(request, limit).await?;
         let has_waited = response.headers().contains_key("preference-applied");
+        let knows = response.headers().get(MIN_REVISION).cloned();
         if response.status() == StatusCode::NOT_MODIFIED && self.known.id.is_some() {
             return Ok(Polled { fetched: None, has_waited });
         }
         let server = &self.client.servers[self.server];
         match timeout_at(end, fetch::read(response, server, &self.client.query)).await {
-            Ok(fetched) => Ok(Polled { fetched: Some(fetched?), has_waited }),
+            Ok(fetched) => {
+                let fetched = fetched?;
+                let is_ours = fetched.digest.is_some();
+                match self.known.revision() {
+                    Some(wanted) if is_ours && knows.is_none_or(|it| it != wanted) => {
+                        Err(Failure::Cached.into())
+                    }
+                    _ => Ok(Polled { fetched: Some(fetched), has_waited }),
+                }
+            }
             Err(_) => Err(Failure::Timeout(limit).into()),
         }
     }

@@ -236,7 +236,7 @@ impl Follower {
                 (error.to_string(), is_gone.then_some(Verdict::Gone), retry)
             }
             Attempt::Again { failure, retry_after } => {
-                let is_behind = failure == Failure::Behind && self.known.is_something();
+                let is_behind = failure == Failure::Behind && self.known.revision().is_some();
                 self.choose_mode(server, &failure);
                 let name = self.client.servers[server].name();
                 let problem = format!("{name}: {failure}");

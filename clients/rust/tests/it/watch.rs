@@ -53,13 +53,20 @@ fn behind() -> Reply {
     response("503 Service Unavailable", "Retry-After: 0\r\nHeadwater-Revision: r0\r\n", "")
 }
 
-/// A plain answer as Headwater gives it.
-fn answer(revision: &str, items: u32) -> Reply {
+/// A plain answer as something between has kept it.
+fn kept(revision: &str, items: u32) -> Reply {
     let headers = format!(
         "Content-Type: application/json\r\nETag: W/\"{}.v1\"\r\nPreference-Applied: wait=25\r\n",
         digest(items)
     );
     response("200 OK", &headers, &product(revision, items).to_string())
+}
+
+/// A plain answer as Headwater gives it.
+fn answer(revision: &str, items: u32) -> Reply {
+    let Reply::Bytes(bytes) = kept(revision, items) else { unreachable!("it is bytes") };
+    let knows = "\r\nHeadwater-Min-Revision: {wanted}\r\n\r\n";
+    Reply::Knowing(String::from_utf8(bytes).unwrap().replacen("\r\n\r\n", knows, 1))
 }
 
 fn watch<const N: usize>(servers: [&Server; N]) -> Watch {
@@ -498,6 +505,24 @@ async fn a_stale_start_is_not_taken_back_by_a_server_that_is_behind() {
         assert_eq!(heads_with(server, "\r\nheadwater-min-revision: r2\r\n"), 1);
         assert_eq!(heads_with(server, "last-event-id"), 0);
     }
+}
+
+#[tokio::test]
+async fn an_old_answer_that_something_between_has_kept_is_no_answer() {
+    let polls_only = status("406 Not Acceptable");
+    let replies =
+        [polls_only.clone(), answer("r1", 1), answer("r2", 2), kept("r1", 1), answer("r3", 3)]
+            .map(|poll| Reply::ByForm(polls_only.clone().into(), poll.into()));
+    let server = Server::start(replies).await;
+    let mut watch = watch([&server]);
+    let mut health = watch.health();
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    becomes(&mut health, "the old answer", |health| {
+        health.problem().is_some_and(|problem| problem.contains("kept from before"))
+    })
+    .await;
+    assert_eq!(items(&next(&mut watch).await), 3);
 }
 
 /// A day without a server, and a service that is started again meanwhile.
