@@ -525,6 +525,60 @@ async fn an_old_answer_that_something_between_has_kept_is_no_answer() {
     assert_eq!(items(&next(&mut watch).await), 3);
 }
 
+#[derive(Debug, serde::Deserialize)]
+struct Shop {
+    max_items: u32,
+}
+
+#[tokio::test]
+async fn whatever_a_server_says_instead_the_old_values_stay_and_the_state_shows_it() {
+    let elsewhere = Server::start([answer("r9", 9)]).await;
+    let page = response("200 OK", "Content-Type: text/html\r\n", "<html>please sign in</html>");
+    let location = format!("Location: {}/product/prod\r\n", elsewhere.url);
+    let environment = |environment: Value| {
+        let text = environment.to_string();
+        let event = cut(&format!("event: environment\nid: {}\ndata: {text}\n\n", id("r2", 2)));
+        let plain = response("200 OK", "Content-Type: application/json\r\n", &text);
+        Reply::ByForm(event.into(), plain.into())
+    };
+    let nothing = json!({"name": "product", "propertySources": []});
+    let foreign = json!({"name": "cart", "propertySources": [{"name": "s", "source": {"a": 1}}]});
+    let huge_event = cut(&format!("data: {}", "x".repeat(17 * 1024 * 1024)));
+    let huge_plain = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 17 * 1024 * 1024);
+    let huge = Reply::ByForm(huge_event.into(), Reply::Hang(huge_plain.into_bytes()).into());
+    let older = Reply::ByForm(behind().into(), kept("r0", 7).into());
+    for (bad, expected) in [
+        (page, "a bad answer"),
+        (environment(nothing), "without any property source"),
+        (huge, "an answer of more than"),
+        (older, "behind"),
+        (environment(foreign), "another application"),
+        (response("302 Found", &location, ""), "status 302"),
+        (response("500 Internal Server Error", "", ""), "status 500"),
+        (response("429 Too Many Requests", "Retry-After: 0\r\n", ""), "status 429"),
+    ] {
+        // Only one of the two servers is bad; the other one comes back later.
+        let first = Server::start([answer("r1", 1), bad]).await;
+        let (down, told) = (Reply::Bytes(vec![]), Arc::new(Notify::new()));
+        let back = Reply::Then(HEAD.into(), told.clone(), event("r2", 2).into_bytes());
+        let second = Server::start([down.clone(), down, back]).await;
+        let client = client([&first, &second]).build().unwrap();
+        let live = client.live::<Shop>().at("shop").await.unwrap();
+        let mut health = live.health();
+        becomes(&mut health, expected, |health| {
+            let is_stale = matches!(health.state(), State::Stale { .. });
+            is_stale && health.problem().is_some_and(|problem| problem.contains(expected))
+        })
+        .await;
+        assert_eq!(live.current().max_items, 1);
+        told.notify_one();
+        let mut live = live;
+        let newer = timeout(PATIENCE, live.changed()).await.expect(expected).unwrap();
+        assert_eq!(newer.max_items, 2);
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
 /// A day without a server, and a service that is started again meanwhile.
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
