@@ -13,6 +13,7 @@ const QUIET: Duration = Duration::from_secs(3);
 pub(super) struct Followed {
     pub(super) configurations: watch::Receiver<Configuration>,
     pub(super) verdicts: watch::Sender<Option<Verdict>>,
+    pub(super) health: Health,
 }
 
 /// What became of a configuration: the last word is what counts.
@@ -25,7 +26,8 @@ pub(super) struct Verdict {
 /// Follows the configuration for as long as the runtime lives.
 pub(super) fn follow(client: &Client, first: Configuration) -> Followed {
     let mut updates = client.watch_from(&first);
-    tokio::spawn(report(updates.health()));
+    let health = updates.health();
+    tokio::spawn(report(health.clone()));
     let (sender, configurations) = watch::channel(first);
     let (verdicts, mut spoken) = watch::channel(None::<Verdict>);
     tokio::spawn(async move {
@@ -44,7 +46,7 @@ pub(super) fn follow(client: &Client, first: Configuration) -> Followed {
             }
         }
     });
-    Followed { configurations, verdicts }
+    Followed { configurations, verdicts, health }
 }
 
 fn take(update: Result<Update, Error>, newest: &watch::Sender<Configuration>) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use headwater_client::{Configuration, Outcome};
+use headwater_client::{Configuration, Outcome, State};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,7 +60,11 @@ pub(super) async fn supervise(
             signal = signals.next() => Event::Told(signal, scene.grouping.reached(signal)),
             event = done(&mut scene.work) => scene.finished(event),
             () = changed(&mut scene.followed.configurations) => Event::Changed,
-            () = tick(&mut texts) => Event::Changed,
+            // In an outage nobody is asked more often than the watch asks.
+            () = tick(&mut texts) => match scene.followed.health.state() {
+                State::Live => Event::Changed,
+                _ => continue,
+            },
             () = alarm(&mut scene.alarm) => Event::Alarm,
         };
         for action in supervisor.on(event) {
