@@ -27,6 +27,7 @@ mod process;
 mod signals;
 mod supervisor;
 mod template;
+mod texts;
 mod values;
 mod variables;
 
@@ -90,7 +91,7 @@ pub(super) struct Arguments {
     /// Render a file: a template, server:NAME, or yaml, properties, json or env for everything
     #[arg(long, value_name = "TEMPLATE:PATH", value_parser = parse::target)]
     file: Vec<Target>,
-    /// How often texts of the server are asked for again, for no event tells that they have changed
+    /// How often texts of the server are asked for again where it does not tell that something has moved
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse::pause)]
     refresh: Duration,
     /// Mode of rendered files

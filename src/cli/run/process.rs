@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use headwater_client::{Configuration, Outcome, State};
+use headwater_client::{Configuration, Outcome};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Grouping, LeftBehind};
 use super::command;
@@ -20,6 +20,7 @@ use super::follow::{Followed, Verdict};
 use super::prepare::{Files, Prepared, Recipe};
 use super::signals::Signals;
 use super::supervisor::{Action, Event, Reaction, Supervisor};
+use super::texts::Texts;
 
 /// How long a reload command may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,7 +33,7 @@ pub(super) struct Plan {
     /// The command of [`Reaction::Reload`].
     pub(super) reload: Option<String>,
     pub(super) grace: Duration,
-    /// Between two looks at the texts of the server, whose changes no event tells.
+    /// Between two looks at the texts of the server where no hint comes.
     pub(super) refresh: Duration,
 }
 
@@ -49,7 +50,9 @@ pub(super) async fn supervise(
     // Before the program starts: it may end at once.
     let mut ends = unix::signal(SignalKind::child()).context("cannot listen to signals")?;
     let mut supervisor = Supervisor::new(plan.grace);
-    let mut texts = plan.recipe.asks_for_texts().then(|| texts(plan.refresh));
+    let has_texts = plan.recipe.asks_for_texts();
+    let health = followed.health.clone();
+    let mut texts = has_texts.then(|| Texts::follow(&plan.recipe.client, health, plan.refresh));
     let mut scene = Scene::start(Arc::new(plan), prepared, followed)?;
     loop {
         let event = tokio::select! {
@@ -60,11 +63,7 @@ pub(super) async fn supervise(
             signal = signals.next() => Event::Told(signal, scene.grouping.reached(signal)),
             event = done(&mut scene.work) => scene.finished(event),
             () = changed(&mut scene.followed.configurations) => Event::Changed,
-            // In an outage nobody is asked more often than the watch asks.
-            () = tick(&mut texts) => match scene.followed.health.state() {
-                State::Live => Event::Changed,
-                _ => continue,
-            },
+            () = texts_changed(&mut texts) => Event::Changed,
             () = alarm(&mut scene.alarm) => Event::Alarm,
         };
         for action in supervisor.on(event) {
@@ -261,17 +260,10 @@ async fn alarm(at: &mut Option<Instant>) {
     *at = None;
 }
 
-fn texts(pause: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + pause, pause);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-async fn tick(ticks: &mut Option<Interval>) {
-    match ticks {
-        Some(ticks) => {
-            ticks.tick().await;
-        }
+/// When texts are worth asking for; never where there are none.
+async fn texts_changed(texts: &mut Option<Texts>) {
+    match texts {
+        Some(texts) => texts.changed().await,
         None => std::future::pending().await,
     }
 }

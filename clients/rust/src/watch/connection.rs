@@ -141,27 +141,9 @@ impl Conversation<'_> {
         } else if let Some(revision) = &self.known.least {
             request = request.header(MIN_REVISION, revision);
         }
-        let response = Self::send(request, self.client.limits.request_timeout).await?;
-        if response.status() == StatusCode::NOT_ACCEPTABLE {
-            return Err(Trouble::NoStream);
-        }
-        fetch::check_status(&response, &self.client.servers[self.server], &self.client.query)?;
-        let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-            kind.to_str().is_ok_and(|kind| kind.trim_start().starts_with("text/event-stream"))
-        });
-        if !is_stream {
-            return Err(Trouble::NoStream);
-        }
+        let stream = Stream::open(request, self.client, self.server).await?;
         self.acknowledgements.carried(told);
-        let Times { stream_start, silence } = self.client.times;
-        Ok(Stream {
-            response,
-            decoder: Decoder::new(EVENT_LENGTH_MAX),
-            begin: Some(Instant::now() + stream_start),
-            waits_for_event: self.known.id.is_none(),
-            silence,
-            retry: None,
-        })
+        Ok(Stream { waits_for_event: self.known.id.is_none(), ..stream })
     }
 
     /// Asks for what is not known yet and waits for it.
@@ -226,6 +208,34 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// What a server says to this request, if it is a stream; its first word need not be an event.
+    pub(crate) async fn open(
+        request: RequestBuilder,
+        client: &Client,
+        server: usize,
+    ) -> Result<Stream, Trouble> {
+        let response = Conversation::send(request, client.limits.request_timeout).await?;
+        if response.status() == StatusCode::NOT_ACCEPTABLE {
+            return Err(Trouble::NoStream);
+        }
+        fetch::check_status(&response, &client.servers[server], &client.query)?;
+        let is_stream = response.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+            kind.to_str().is_ok_and(|kind| kind.trim_start().starts_with("text/event-stream"))
+        });
+        if !is_stream {
+            return Err(Trouble::NoStream);
+        }
+        let Times { stream_start, silence } = client.times;
+        Ok(Stream {
+            response,
+            decoder: Decoder::new(EVENT_LENGTH_MAX),
+            begin: Some(Instant::now() + stream_start),
+            waits_for_event: false,
+            silence,
+            retry: None,
+        })
+    }
+
     /// The events that came next; none if it only showed that it is alive.
     pub(super) async fn next(&mut self) -> Result<Vec<Event>, Trouble> {
         let until = self.begin.unwrap_or_else(|| Instant::now() + self.silence);
