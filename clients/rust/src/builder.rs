@@ -171,7 +171,8 @@ impl Builder {
         self
     }
 
-    /// Trusts these certificate authorities too, beside those of the system. May be called again for more.
+    /// Trusts these certificate authorities too, beside those of the system. May be called again for more. It is there
+    /// with the feature `rustls`.
     #[cfg(feature = "rustls")]
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Builder {
         self.roots.push(pem.into());

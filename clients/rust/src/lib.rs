@@ -53,4 +53,4 @@ pub use crate::live::{Live, LiveStart, Rejection};
 #[cfg(feature = "mock")]
 pub use crate::mock::Mock;
 pub use crate::placeholder::PlaceholderProblem;
-pub use crate::watch::{Health, Outcome, State, Update, Watch};
+pub use crate::watch::{Health, Moves, Outcome, State, Update, Watch};

@@ -24,6 +24,9 @@ mod answer;
 
 /// A server that is set from a test. It ends, with all of its connections, when it is dropped.
 ///
+/// It is there with the feature `mock`, which a service takes for its tests alone:
+/// `cargo add --dev headwater-client --features mock`.
+///
 /// ```
 /// use headwater_client::{Client, Mock};
 /// use serde::Deserialize;

@@ -65,12 +65,20 @@ impl Server {
     }
 
     pub(crate) fn url(&self, query: &Query) -> Url {
+        let (application, label) = (segment(&query.application), query.label.as_deref());
+        let mut url = self.own_url(&[&application, &query.profiles]);
+        let mut segments = url.path_segments_mut().expect("http urls have a path");
+        segments.extend(label.map(segment));
+        drop(segments);
+        url
+    }
+
+    /// A path of the server below its base.
+    pub(crate) fn own_url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
-        {
-            let mut segments = url.path_segments_mut().expect("http urls have a path");
-            segments.pop_if_empty().push(&segment(&query.application)).push(&query.profiles);
-            segments.extend(query.label.as_deref().map(segment));
-        }
+        let mut segments = url.path_segments_mut().expect("http urls have a path");
+        segments.pop_if_empty().extend(path);
+        drop(segments);
         url
     }
 }

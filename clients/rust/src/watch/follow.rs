@@ -21,7 +21,7 @@ use crate::watch::mailbox::Mailbox;
 use crate::watch::pace::Pace;
 
 /// A stream that lived so long has shown that streams work here.
-const PROVED_AFTER: Duration = Duration::from_secs(5);
+pub(super) const PROVED_AFTER: Duration = Duration::from_secs(5);
 /// Between the answers of a server that waits.
 const POLL_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest time between the answers of a server that does not know how to wait; half of it is jitter.
@@ -236,7 +236,7 @@ impl Follower {
                 (error.to_string(), is_gone.then_some(Verdict::Gone), retry)
             }
             Attempt::Again { failure, retry_after } => {
-                let is_behind = failure == Failure::Behind && self.known.id.is_some();
+                let is_behind = failure == Failure::Behind && self.known.revision().is_some();
                 self.choose_mode(server, &failure);
                 let name = self.client.servers[server].name();
                 let problem = format!("{name}: {failure}");
