@@ -2,6 +2,7 @@
 //! type is typed here.
 
 mod commands;
+mod operating;
 mod page;
 mod start;
 mod typed;
@@ -44,6 +45,18 @@ const COMPILED_PAGE: &str = "clients/rust/README.md";
 fn none(problems: impl IntoIterator<Item = String>) {
     let problems: Vec<String> = problems.into_iter().collect();
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// The rows of the tables below a heading, without their heads; what stands in a cell is as it is written.
+fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let page = Page::read(page);
+    let (_, section) = page.text.split_once(&format!("\n## {heading}\n")).expect("the heading");
+    let lines = section.split("\n## ").next().unwrap().lines();
+    let lines = lines.filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'));
+    let rows = lines.map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect());
+    let rows: Vec<Vec<String>> = rows.collect();
+    let divider = rows.iter().position(|row| row[0].starts_with("---")).expect("a table");
+    rows.into_iter().skip(divider + 1).filter(|row| !row[0].starts_with("---")).collect()
 }
 
 /// The pages for those who use it; those below `tests` are for those who work on it.

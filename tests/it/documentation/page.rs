@@ -44,6 +44,22 @@ pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Every file of Rust below a directory.
+pub(super) fn rust_files(directory: &str) -> Vec<PathBuf> {
+    let (mut files, mut open) = (Vec::new(), vec![root().join(directory)]);
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                Some(extension) if extension == "rs" => files.push(path),
+                _ if path.is_dir() => open.push(path),
+                _ => {}
+            }
+        }
+    }
+    files
+}
+
 /// All of them.
 pub(super) fn pages() -> Vec<Page> {
     let mut pages = Vec::new();
