@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::data::DataDirectory;
 use crate::model::PropertySource;
@@ -160,6 +160,7 @@ impl Hosts {
                 pushes: Arc::clone(&pushes),
                 fetches: Arc::clone(&fetches),
                 turn: Arc::default(),
+                waiting: watch::Sender::default(),
                 moving: Arc::default(),
                 unsynced: Default::default(),
                 offered: Default::default(),

@@ -42,6 +42,7 @@ pub use labels::LABEL_COUNT_MAX;
 use labels::Labels;
 use live::{Live, Slot, View};
 use look::Looking;
+use moves::Noted;
 pub use moves::{After, Changed, Listening, Made, Moved, Moves};
 pub use publish::Actor;
 pub use reader::{Door, Gone, Moment, Reader, Reading, Watched};
@@ -145,6 +146,16 @@ pub struct Template {
     pub file: ServedFile,
     /// The environment, or why there is none.
     pub environment: Result<Option<Environment>, Problem>,
+}
+
+/// What somebody has moved in the source.
+pub struct Pushed {
+    /// The labels under which it is asked for, its own name last.
+    pub labels: Vec<Label>,
+    /// What it stood for, if anything.
+    pub from: Option<Revision>,
+    /// What it stands for now, unless it is gone.
+    pub to: Option<Revision>,
 }
 
 /// The state of one live label.
@@ -343,8 +354,9 @@ impl Store {
     }
 
     /// Publishes what the source has now for every live label, and returns when that is done: for whoever has just moved
-    /// the source and is to be answered. A label that cannot be moved stays what it is and is followed as always.
-    pub async fn advance(self: &Arc<Self>, actor: &Actor) {
+    /// the source and is to be answered. A label that cannot be moved stays what it is and is followed as always. Of
+    /// moves that no live label shows, those who listen to all moves are told nevertheless.
+    pub async fn advance(self: &Arc<Self>, actor: &Actor, pushed: Vec<Pushed>) {
         let mut lives = self.labels.all();
         // Most watch it.
         lives.sort_by_key(|live| live.label != Label::Default);
@@ -353,6 +365,14 @@ impl Store {
                 refresh::advance_now(self, live, actor)
             })
             .await;
+        let is_shown = |pushed: &Pushed| {
+            let mut live = lives.iter().map(|live| &live.label);
+            pushed.to.is_some() && live.any(|label| pushed.labels.contains(label))
+        };
+        for Pushed { mut labels, from, to } in pushed.into_iter().filter(|it| !is_shown(it)) {
+            let Some(label) = labels.pop() else { continue };
+            self.moves.note(Noted { label, from, to, actor: actor.clone(), effect: None });
+        }
     }
 
     /// What is served for a label just now, if it is live.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::command::{Git, Running};
@@ -14,10 +14,11 @@ use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
 use super::packet;
 use super::session::{self, Sessions};
 use super::wants::Wants;
-use super::{EXCHANGE_MAX, PushError, Service, Terms};
+use super::{EXCHANGE_MAX, PushError, Service, Terms, updates};
+use crate::model::Revision;
 use crate::source::SourceError;
-use crate::source::git::GitSource;
-use crate::store::{Actor, Store};
+use crate::source::git::{GitSource, MovedReference};
+use crate::store::{Actor, Pushed, Store};
 use crate::sync::lock;
 
 /// The most that is advertised, in bytes.
@@ -39,6 +40,8 @@ pub struct Host {
     pub(super) fetches: Arc<Semaphore>,
     /// Held from the hook's question until what it is about was published.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// How many pushes wait for it.
+    pub(super) waiting: watch::Sender<usize>,
     /// Held for writing from when git may move references until they are durable and published; for reading while git
     /// lists them.
     pub(super) moving: Arc<RwLock<()>>,
@@ -198,7 +201,7 @@ impl Host {
         self: &Arc<Self>,
         references: Vec<String>,
         actor: &Actor,
-    ) -> Result<Vec<crate::source::git::MovedReference>, PushError> {
+    ) -> Result<Vec<MovedReference>, PushError> {
         *lock(&self.offered) = None;
         let host = Arc::clone(self);
         let names = references.clone();
@@ -214,7 +217,7 @@ impl Host {
         match published.await.unwrap_or(Err(PushError::Unwritable)) {
             Ok(moved) => {
                 if !moved.is_empty() {
-                    self.store.advance(actor).await;
+                    self.store.advance(actor, self.pushed(&moved)).await;
                     self.source.announce();
                 }
                 Ok(moved)
@@ -227,6 +230,33 @@ impl Host {
                 Err(error)
             }
         }
+    }
+
+    /// References that moved, as labels.
+    fn pushed(&self, moved: &[MovedReference]) -> Vec<Pushed> {
+        let head = self.source.head_branch().unwrap_or_default();
+        let pushed = moved.iter().map(|MovedReference { name, old, new }| Pushed {
+            labels: updates::labels(updates::short(name).unwrap_or(name), head),
+            from: old.as_deref().map(Revision::new),
+            to: new.as_deref().map(Revision::new),
+        });
+        pushed.collect()
+    }
+}
+
+/// One that waits for its turn, until this is dropped.
+pub(super) struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    pub(super) fn on(host: &'a Host) -> Self {
+        host.waiting.send_modify(|count| *count += 1);
+        Self(&host.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -16,6 +16,7 @@ use super::hook::KEY;
 use super::host::Host;
 use super::packet::{self, Frame, Frames};
 use super::repository;
+use super::updates;
 use crate::snapshot::Snapshot;
 use crate::source::git::MovedReference;
 use crate::store::Actor;
@@ -216,7 +217,7 @@ async fn finish(
 }
 
 fn line(moved: &MovedReference) -> String {
-    let name = moved.name.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/");
+    let name = updates::short(&moved.name).unwrap_or(&moved.name);
     match &moved.new {
         Some(id) => format!("published {name} at {}", &id[..ID_SHOWN]),
         None => format!("{name} is gone"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Permission;
+use crate::model::Label;
 
 /// The most references that one push moves.
 const UPDATE_COUNT_MAX: usize = 1_000;
@@ -61,10 +62,20 @@ impl Update {
 
     /// The name as it is shown.
     pub(super) fn shown(&self) -> String {
-        let name = self.branch().or_else(|| self.reference.strip_prefix("refs/tags/"));
-        let name = name.unwrap_or(&self.reference);
+        let name = short(&self.reference).unwrap_or(&self.reference);
         name.chars().take(NAME_SHOWN_MAX).flat_map(char::escape_default).collect()
     }
+}
+
+/// The name of a branch or a tag, without what says which of them it is.
+pub(super) fn short(reference: &str) -> Option<&str> {
+    reference.strip_prefix("refs/heads/").or_else(|| reference.strip_prefix("refs/tags/"))
+}
+
+/// The labels under which a branch or a tag is asked for, its own name last.
+pub(super) fn labels(name: &str, head: &str) -> Vec<Label> {
+    let default = (name == head).then_some(Label::Default);
+    default.into_iter().chain([Label::Named(name.into())]).collect()
 }
 
 /// Why these updates cannot be made, whatever they bring. `published` says what a reference stands for now.
@@ -78,8 +89,7 @@ pub(super) fn refusal(
     }
     updates.iter().find_map(|update| {
         let name = update.shown();
-        let short = update.branch().or_else(|| update.reference.strip_prefix("refs/tags/"));
-        match short {
+        match short(&update.reference) {
             None => return Some(format!("{name}: only branches and tags are kept here")),
             Some(short) if !can_be_a_label(short) => {
                 return Some(format!("{name}: no label can have this name"));

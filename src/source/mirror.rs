@@ -6,6 +6,7 @@
 
 mod access;
 mod address;
+mod follow;
 mod git;
 mod group;
 mod keeper;
@@ -22,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use self::follow::Events;
 use self::git::Git;
 use self::unknown::Unknown;
 use crate::model::{Label, Revision};
@@ -69,6 +71,8 @@ pub struct MirrorPlace {
 pub struct MirrorSource {
     inner: Arc<Inner>,
     keeper: AbortHandle,
+    /// Hears of pushes, where the remote tells of them.
+    follower: Option<AbortHandle>,
 }
 
 struct Inner {
@@ -113,6 +117,7 @@ impl State {
 impl Drop for MirrorSource {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.follower.iter().for_each(AbortHandle::abort);
         // The process may end before the task does.
         self.inner.git.running.kill();
     }
@@ -141,6 +146,8 @@ impl MirrorSource {
             patterns: expand_patterns(&options.patterns),
             json: options.json,
         });
+        let wanted = Arc::<Notify>::default();
+        let events = Events::of(&remote, &mirror.access, &wanted, &layout.base);
         let inner = Arc::new(Inner {
             copy: place.directory.join(format!("{}.git", remote.digest())),
             layout,
@@ -154,16 +161,17 @@ impl MirrorSource {
                 running: Arc::default(),
             },
             poll: mirror.poll,
-            spacing: mirror.spacing,
+            spacing: events.as_ref().map_or(mirror.spacing, |_| follow::SPACING),
             fetch_time_max: mirror.fetch_time_max,
             source: OnceLock::new(),
             state: watch::Sender::default(),
-            wanted: Arc::default(),
+            wanted,
             unknown: Unknown::default(),
             _held: place.held,
         });
         let keeper = place.runtime.spawn(keeper::keep(Arc::downgrade(&inner))).abort_handle();
-        Ok(Self { inner, keeper })
+        let follower = events.map(|it| place.runtime.spawn(it.follow()).abort_handle());
+        Ok(Self { inner, keeper, follower })
     }
 }
 

@@ -38,10 +38,10 @@ pub struct Moved {
     pub id: u64,
     /// Which label.
     pub label: Label,
-    /// What it stood for.
-    pub from: Revision,
-    /// What it stands for now.
-    pub to: Revision,
+    /// What it stood for; nothing where it is new.
+    pub from: Option<Revision>,
+    /// What it stands for now; nothing where it was deleted.
+    pub to: Option<Revision>,
     /// Who moved it.
     pub actor: String,
     /// The commit that it stands for now, where the source has such; of several sources the first that moved.
@@ -50,8 +50,8 @@ pub struct Moved {
     pub environments: Vec<Changed>,
     /// How many more of those there are.
     pub more_environment_count: usize,
-    /// How many files differ that no environment in use has looked for.
-    pub other_file_count: usize,
+    /// How many files differ that no environment in use has looked for. Unknown where nobody reads the label.
+    pub other_file_count: Option<usize>,
     event: OnceLock<Bytes>,
 }
 
@@ -92,9 +92,17 @@ impl Moved {
 /// A move as it happened, not looked at yet.
 pub(super) struct Noted {
     pub(super) label: Label,
+    pub(super) from: Option<Revision>,
+    pub(super) to: Option<Revision>,
+    pub(super) actor: Actor,
+    /// What it did to those who read the label, if anybody does.
+    pub(super) effect: Option<Effect>,
+}
+
+/// What a move did.
+pub(super) struct Effect {
     pub(super) from: Arc<Snapshot>,
     pub(super) to: Arc<Snapshot>,
-    pub(super) actor: Actor,
     /// The answers that were made anew, each with what it took the place of.
     pub(super) made: Vec<(Arc<Answer>, Arc<Answer>)>,
     pub(super) differences: Differences,
@@ -229,36 +237,43 @@ async fn record(moves: Weak<Moves>, mut notes: mpsc::Receiver<Noted>) {
 }
 
 fn look_at(noted: &Noted) -> Moved {
-    let mut environments: Vec<Changed> = noted
-        .made
-        .iter()
-        .filter(|(before, now)| before.differs(now))
-        .map(|(before, now)| {
-            let change = change::change(&environment(before), &environment(now));
-            Changed { query: now.query.clone(), change, more_key_count: 0 }
-        })
-        .collect();
-    environments.sort_by(|a, b| {
-        (&a.query.application, &a.query.profiles).cmp(&(&b.query.application, &b.query.profiles))
-    });
-    let more_environment_count = environments.len().saturating_sub(ENVIRONMENT_COUNT_MAX);
-    environments.truncate(ENVIRONMENT_COUNT_MAX);
-    environments.iter_mut().for_each(Changed::cut);
-    Moved {
+    let mut moved = Moved {
         id: 0,
         label: noted.label.clone(),
-        from: noted.from.revision.clone(),
-        to: noted.to.revision.clone(),
+        from: noted.from.clone(),
+        to: noted.to.clone(),
         actor: noted.actor.to_string(),
-        commit: commit(&noted.from, &noted.to),
-        environments,
-        more_environment_count,
-        other_file_count: not_looked_for(
-            &noted.differences,
-            noted.made.iter().map(|(_, now)| &**now),
-        ),
+        commit: None,
+        environments: Vec::new(),
+        more_environment_count: 0,
+        other_file_count: None,
         event: OnceLock::new(),
+    };
+    if let Some(Effect { from, to, made, differences }) = &noted.effect {
+        moved.commit = commit(from, to);
+        moved.environments = changed(made);
+        moved.more_environment_count =
+            moved.environments.len().saturating_sub(ENVIRONMENT_COUNT_MAX);
+        moved.environments.truncate(ENVIRONMENT_COUNT_MAX);
+        moved.environments.iter_mut().for_each(Changed::cut);
+        let answers = made.iter().map(|(_, now)| &**now);
+        moved.other_file_count = Some(not_looked_for(differences, answers));
     }
+    moved
+}
+
+/// The environments that differ, in order of their names.
+fn changed(made: &[(Arc<Answer>, Arc<Answer>)]) -> Vec<Changed> {
+    let differing = made.iter().filter(|(before, now)| before.differs(now));
+    let changed = differing.map(|(before, now)| {
+        let change = change::change(&environment(before), &environment(now));
+        Changed { query: now.query.clone(), change, more_key_count: 0 }
+    });
+    let mut changed: Vec<Changed> = changed.collect();
+    changed.sort_by(|a, b| {
+        (&a.query.application, &a.query.profiles).cmp(&(&b.query.application, &b.query.profiles))
+    });
+    changed
 }
 
 /// How many files differ that none of the answers has looked for.

@@ -10,7 +10,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Store;
 use super::live::{Live, Published};
-use super::moves::Noted;
+use super::moves::{Effect, Noted};
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 
@@ -76,11 +76,10 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
     );
     store.moves.note(Noted {
         label: live.label.clone(),
-        from,
-        to,
+        from: Some(from.revision.clone()),
+        to: Some(to.revision.clone()),
         actor: actor.clone(),
-        made,
-        differences,
+        effect: Some(Effect { from, to, made, differences }),
     });
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod content;
+mod follow;
 mod host;
 mod hostile;
 mod outage;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::list::{End, List, Subject};
 use super::wire;
 use crate::http::Http;
+use crate::model::Revision;
 use crate::store::{self, After, Changed, Listening, Made, Moved};
 
 /// The moves of all labels as their watchers see them.
@@ -66,8 +67,8 @@ fn describe(moved: &Moved) -> Value {
     let environments: Vec<Value> = moved.environments.iter().map(environment).collect();
     json!({
         "label": moved.label.name(),
-        "from": moved.from.as_str(),
-        "to": moved.to.as_str(),
+        "from": moved.from.as_ref().map(Revision::as_str),
+        "to": moved.to.as_ref().map(Revision::as_str),
         "actor": moved.actor,
         "commit": moved.commit.as_ref().map(commit),
         "environments": environments,

@@ -40,6 +40,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// A user name with its password or token, each of one line.
+pub(super) struct Login {
+    pub(super) username: String,
+    pub(super) password: String,
+}
+
 /// What ssh needs.
 #[derive(Debug, Clone)]
 pub struct SshFiles {
@@ -53,16 +59,25 @@ impl Credentials {
     /// What git's helper says when it is asked. Blocking.
     ///
     /// # Errors
-    /// What is wrong with the file, without its path or text.
+    /// As [`Credentials::login`].
     pub(super) fn answer(&self) -> Result<String, String> {
+        let Login { username, password } = self.login()?;
+        Ok(format!("username={username}\npassword={password}\n"))
+    }
+
+    /// Who we are there. Blocking.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without its path or text.
+    pub(super) fn login(&self) -> Result<Login, String> {
         match self {
-            Self::Known { username, password } => answer(username, password),
+            Self::Known { username, password } => login(username, password),
             Self::File(path) => {
                 let text = read(path)?;
                 let mut lines = text.lines();
                 match (lines.next(), lines.next(), lines.all(|line| line.trim().is_empty())) {
                     (Some(username), Some(password), true) => {
-                        answer(username.trim(), password.trim())
+                        login(username.trim(), password.trim())
                     }
                     _ => Err("credentials_file does not hold two lines, a user name and a password or token"
                         .to_owned()),
@@ -81,10 +96,10 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(fault)
 }
 
-fn answer(username: &str, password: &str) -> Result<String, String> {
+fn login(username: &str, password: &str) -> Result<Login, String> {
     let is_one_line = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
     match is_one_line(username) && is_one_line(password) {
-        true => Ok(format!("username={username}\npassword={password}\n")),
+        true => Ok(Login { username: username.to_owned(), password: password.to_owned() }),
         false => {
             Err("the user name or the password of the remote is empty or not one line".to_owned())
         }

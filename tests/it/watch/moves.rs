@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Event, Events, shop, watchers};
-use crate::fixture::{Repository, Server, eventually, settings};
+use crate::fixture::{Hosted, Repository, Server, eventually, settings};
 
 fn listen(server: &Server, headers: &str) -> Events {
     Events::open(**server, "/-/events", headers).after_head()
@@ -135,4 +135,28 @@ fn the_moves_need_a_token_where_reading_does_and_end_with_the_server() {
     assert!(!events.next().unwrap().retry.is_empty());
     drop(server);
     assert_eq!(events.next(), None);
+}
+
+#[test]
+fn a_push_is_told_although_nobody_reads_what_it_moves() {
+    let hosted = Hosted::with("//- cart.yml\na: 0\n", |it| it.push.allow_delete = true);
+    let tree = hosted.clone("mine");
+    let mut events = listen(&hosted.server, "");
+    eventually("it listens", || watchers(*hosted.server) == 1);
+    let first = hosted.tip("main");
+    let second = tree.commit("//- cart.yml\na: 1\n");
+    tree.push(&[]).succeeds();
+    let mut told = |label: &str, from: Option<&str>, to: Option<&str>| {
+        let (event, moved) = events.told();
+        assert_eq!(event.name, "move");
+        assert_eq!((&moved["label"], &moved["actor"]), (&json!(label), &json!("push")));
+        assert_eq!((&moved["from"], &moved["to"]), (&json!(from), &json!(to)));
+        assert_eq!(moved["environments"], json!([]));
+        assert_eq!(moved["others"], json!({"environments": 0, "files": null}));
+    };
+    told("main", Some(&first), Some(&second));
+    tree.push(&["main:next"]).succeeds();
+    told("next", None, Some(&second));
+    tree.push(&[":next"]).succeeds();
+    told("next", Some(&second), None);
 }
