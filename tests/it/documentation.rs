@@ -14,6 +14,7 @@ use headwater::format::{self, Format};
 use headwater::settings::{Flags, Settings};
 
 use self::page::{Block, Page, pages};
+pub(crate) use self::page::{root, rust_files};
 
 /// What would only mean something on one machine, or to whoever wrote it.
 const OUT_OF_PLACE: [&str; 5] = ["/root/", "/work/", "/home/", "worktree", "TODO"];
@@ -81,7 +82,7 @@ fn lost(pages: &[Page], page: &Page, link: &str) -> Option<&'static str> {
         return None;
     }
     let path = beside(page, target);
-    if !page::root().join(&path).exists() {
+    if !root().join(&path).exists() {
         return Some("leads nowhere");
     }
     if anchor.is_empty() {
@@ -214,7 +215,7 @@ fn what_is_said_in_passing_are_verbs_and_flags_that_there_are() {
 /// A block of Rust stands in an example too, which is compiled, but for blanks and the commas that the formatter adds.
 #[test]
 fn every_block_of_rust_is_compiled() {
-    let examples = page::root().join("clients/rust/examples");
+    let examples = root().join("clients/rust/examples");
     let examples: Vec<String> = std::fs::read_dir(examples)
         .unwrap()
         .map(|entry| bare(&std::fs::read_to_string(entry.unwrap().path()).unwrap()))

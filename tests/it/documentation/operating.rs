@@ -424,7 +424,7 @@ fn a_hosted_repository_is_backed_up_and_restored_as_the_page_says() {
     let recipes = blocks(PAGE, "Hosted repositories: backup and restore", "sh");
     let address = hosted.server.0.to_string();
     let mut steps = recipes[0].lines();
-    let mut step = |server: &str, typed: &str| say(shell(place.path(), Some(server), typed));
+    let step = |server: &str, typed: &str| say(shell(place.path(), Some(server), typed));
     step(&address, steps.next().unwrap()).unwrap();
     tree.commit("//- orders.yml\nlimit: 2\n");
     tree.push(&["HEAD:refs/heads/main", "HEAD:refs/heads/other", "HEAD:refs/tags/v1"]).succeeds();

@@ -40,12 +40,12 @@ impl Block {
 }
 
 /// The root of the repository.
-pub(super) fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file of Rust below a directory.
-pub(super) fn rust_files(directory: &str) -> Vec<PathBuf> {
+pub(crate) fn rust_files(directory: &str) -> Vec<PathBuf> {
     let (mut files, mut open) = (Vec::new(), vec![root().join(directory)]);
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(directory).unwrap() {
