@@ -2,6 +2,8 @@
 //! type is typed here.
 
 mod commands;
+mod differences;
+mod moving;
 mod operating;
 mod page;
 mod start;
