@@ -32,7 +32,7 @@ async fn read() -> Result<(), Error> {
         .connect()
         .await?;
     let settings: Settings = configuration.get()?;
-    drop(settings);
+    let Settings { .. } = settings;
     Ok(())
 }
 

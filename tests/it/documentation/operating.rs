@@ -384,15 +384,23 @@ fn the_lines_of_the_log_are_those_of_the_code() {
         .iter()
         .map(|path| fs::read_to_string(path).unwrap().replace("\\\n             ", ""))
         .collect();
-    none(rows(PAGE, "Logs").into_iter().filter_map(|row| {
-        let (message, level) = (bare(&row[0]), row[1].replace("warning", "warn"));
-        let said = code.iter().find_map(|code| {
-            let at = code.find(&format!("\"{message}\""))?;
-            let (_, call) = code[..at].rsplit_once("tracing::")?;
-            Some(call.split('!').next()?.to_owned())
+    none(rows(PAGE, "Logs").into_iter().flat_map(|row| {
+        let level = row[1].replace("warning", "warn");
+        let messages = row[0].split('`').skip(1).step_by(2).map(str::to_owned);
+        let messages: Vec<String> = messages.collect();
+        let wrong = messages.into_iter().filter_map(|message| {
+            let said = code.iter().find_map(|code| level_of(code, &message));
+            (said != Some(&level)).then(|| format!("{message}: {said:?}"))
         });
-        (said.as_deref() != Some(&level)).then(|| format!("{message}: {said:?}"))
+        wrong.collect::<Vec<_>>()
     }));
+}
+
+/// How loud a message is said.
+fn level_of<'a>(code: &'a str, message: &str) -> Option<&'a str> {
+    let at = code.find(&format!("\"{message}\""))?;
+    let (_, call) = code[..at].rsplit_once("tracing::")?;
+    call.split('!').next()
 }
 
 #[test]
