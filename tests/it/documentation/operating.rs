@@ -347,6 +347,17 @@ fn the_metrics_are_those_of_a_running_server() {
     assert_eq!(told.collect::<BTreeSet<Told>>(), served);
 }
 
+#[test]
+fn the_routes_that_are_counted_are_named() {
+    let code = fs::read_to_string(root().join("src/http/metrics.rs")).unwrap();
+    let (_, named) = code.split_once("let route = match route {").expect("the names");
+    let named = named.split("};").next().unwrap().split('"').skip(1).step_by(2);
+    let row = rows(PAGE, "Metrics").swap_remove(0)[3].clone();
+    let told: BTreeSet<&str> = row.split('`').skip(1).step_by(2).collect();
+    let told = told.into_iter().filter(|name| *name != "route");
+    assert_eq!(told.collect::<BTreeSet<_>>(), named.collect());
+}
+
 /// What a server exposes.
 fn exposed(text: &str) -> BTreeSet<Told> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
