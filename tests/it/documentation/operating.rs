@@ -222,6 +222,10 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "wait at start for the `git` of a server that was killed",
+        &[("src/data.rs", "AT_WORK_MAX: Duration = Duration::from_secs(30)")],
+    ),
+    (
         "processor time of one git process; memory that it maps",
         &[
             ("src/push/command.rs", "PROCESSOR_SECONDS_MAX: u64 = 300"),
