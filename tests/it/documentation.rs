@@ -22,9 +22,11 @@ pub(crate) use self::page::{root, rust_files};
 const OUT_OF_PLACE: [&str; 5] = ["/root/", "/work/", "/home/", "worktree", "TODO"];
 
 /// Languages of blocks. `text` is what a program says, or a drawing.
-const LANGUAGES: [&str; 15] = [
+const LANGUAGES: [&str; 18] = [
     "console",
     "dockerfile",
+    "go",
+    "http",
     "ini",
     "java",
     "javascript",
@@ -37,6 +39,7 @@ const LANGUAGES: [&str; 15] = [
     "sh",
     "text",
     "toml",
+    "xml",
     "yaml",
 ];
 
@@ -177,7 +180,7 @@ fn parses(format: Format, block: &Block) -> Result<(), String> {
 
 /// A block of TOML is settings of the server, unless it is the manifest of a service.
 fn is_settings(block: &Block) -> Result<(), String> {
-    if block.text.starts_with("[dependencies]") {
+    if ["[dependencies]", "[package]"].iter().any(|begin| block.text.starts_with(begin)) {
         return toml::from_str::<toml::Table>(&block.text)
             .map(drop)
             .map_err(|error| error.to_string());

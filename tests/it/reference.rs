@@ -15,8 +15,8 @@ const HEAD: &str = "# Reference
 
 What the program says of itself; written by `UPDATE_REFERENCE=1 cargo test --test it reference`.
 
-Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags; what belongs to
-one source only, but for its address, stands in the file. On this page: the verbs with their flags, then
+Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags. What has no flag stands in
+the file only: most of `[push]` and `[watch]`, and what belongs to one source but for its address. On this page: the verbs with their flags, then
 [the settings](#headwatertoml), [variables](#variables), [exit codes](#exit-codes), [limits](#limits) and [metrics](#metrics).
 ";
 
