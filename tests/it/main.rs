@@ -23,6 +23,7 @@ mod mirror;
 mod monitor;
 mod oracle;
 mod push;
+mod recipes;
 mod reference;
 mod run;
 mod secrets;
