@@ -29,7 +29,7 @@ const LANGUAGES: [&str; 18] = [
     "http",
     "ini",
     "java",
-    "javascript",
+    "js",
     "jinja",
     "json",
     "nginx",
