@@ -140,7 +140,7 @@ impl Hosts {
         runtime: &Handle,
     ) -> std::io::Result<Self> {
         let hooks = hook::install(data.path(), hook_program)?;
-        let git = Arc::new(Git::new(hooks, &terms));
+        let git = Arc::new(Git::new(hooks, &terms, Arc::clone(&data)));
         let sessions = Arc::new(Sessions::default());
         let listener = Listener::open(data.path(), Arc::clone(&sessions), runtime)?;
         let pushes = Arc::new(Semaphore::new(PUSH_COUNT_MAX));

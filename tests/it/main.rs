@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod clients;
 mod differential;
+mod documentation;
 mod durability;
 mod fixture;
 mod fleet;

@@ -1,0 +1,65 @@
+//! What stands in the pages of the project as fragments, so that it is compiled: the README, then `docs/watching.md`.
+#![allow(
+    clippy::print_stdout,
+    dead_code,
+    reason = "fragments show something, and nobody calls them"
+)]
+
+use headwater_client::{Client, Configuration, Error, Update};
+
+#[derive(serde::Deserialize)]
+struct Server {}
+
+#[derive(serde::Deserialize)]
+struct Catalogue {}
+
+#[derive(serde::Deserialize)]
+struct Orders {
+    limit: u32,
+}
+
+async fn read() -> Result<(), Error> {
+    #[derive(serde::Deserialize)]
+    struct Settings {
+        server: Server,
+        catalogue: Catalogue,
+    }
+
+    let configuration = headwater_client::Client::builder()
+        .url("http://127.0.0.1:8888")
+        .application("product")
+        .profiles(["prod"])
+        .connect()
+        .await?;
+    let settings: Settings = configuration.get()?;
+    let Settings { .. } = settings;
+    Ok(())
+}
+
+async fn watch() -> Result<(), Error> {
+    let mut watch = Client::from_env().application("orders").build()?.watch();
+    while let Some(update) = watch.next().await {
+        if let Update::Configuration(configuration) = update? {
+            apply(&configuration);
+        }
+    }
+    Ok(())
+}
+
+fn apply(configuration: &Configuration) {
+    println!("{:?}", configuration.revision());
+}
+
+async fn live() -> Result<(), Error> {
+    let mut orders = Client::from_env().application("orders").live::<Orders>().await?;
+    println!("{}", orders.current().limit);
+    while let Some(orders) = orders.changed().await {
+        println!("{} from now on", orders.limit);
+    }
+    Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    read().await
+}
