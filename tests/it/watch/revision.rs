@@ -26,7 +26,7 @@ fn a_revision_that_is_there_or_lies_behind_is_answered_at_once() {
             assert_eq!(reply.header("headwater-revision"), Some(second.as_str()), "{path}");
             // An environment says that it was made by who knows the revision.
             let knows = (path == PATHS[0]).then_some(revision.as_str());
-            assert_eq!(reply.header(HEADER), knows, "{path}");
+            assert_eq!(reply.header("headwater-min-revision"), knows, "{path}");
         }
     }
 }

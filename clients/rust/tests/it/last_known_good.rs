@@ -172,8 +172,7 @@ fn open_to(path: &Path, mode: u32) {
 /// A start that does not use the copy says so, on the error and in the log, and says nothing of what is in it.
 async fn warned(outage: &Outage, expected: &str) {
     let output = Output::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(output.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = output.listen();
     let problem = outage.problem().await.to_string();
     assert!(problem.contains(expected), "{problem}");
     let text = output.text();
