@@ -170,16 +170,7 @@ impl Server {
 
     /// The same from the scheduler's own count, which is exact.
     pub(crate) fn busy_seconds(&self) -> anyhow::Result<f64> {
-        let mut nanos = 0.0;
-        for id in self.ids()? {
-            for task in fs::read_dir(format!("/proc/{id}/task"))? {
-                // A thread that ended meanwhile did next to nothing.
-                let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-                let used = text.split_whitespace().next().and_then(|used| used.parse::<f64>().ok());
-                nanos += used.unwrap_or(0.0);
-            }
-        }
-        Ok(nanos / 1e9)
+        self.ids()?.into_iter().map(busy_seconds).sum()
     }
 
     /// Resident memory in bytes, children included.
@@ -223,6 +214,26 @@ fn cpu_ticks(id: u32) -> anyhow::Result<f64> {
     let (_, fields) = stat.rsplit_once(") ").context("no name")?;
     let ticks: Result<Vec<f64>, _> = fields.split(' ').skip(11).take(2).map(str::parse).collect();
     Ok(ticks?.iter().sum())
+}
+
+/// Seconds of processor time that the threads of a process have used, by the scheduler's count.
+pub(crate) fn busy_seconds(id: u32) -> anyhow::Result<f64> {
+    let mut nanos = 0.0;
+    for task in fs::read_dir(format!("/proc/{id}/task"))? {
+        // A thread that ended meanwhile did next to nothing.
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        let used = text.split_whitespace().next().and_then(|used| used.parse::<f64>().ok());
+        nanos += used.unwrap_or(0.0);
+    }
+    Ok(nanos / 1e9)
+}
+
+/// Seconds of processor time of the children that have ended, and of theirs: cutime and cstime.
+pub(crate) fn ended_children_seconds() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name")?;
+    let ticks: Result<Vec<f64>, _> = fields.split(' ').skip(13).take(2).map(str::parse).collect();
+    Ok(ticks?.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
 /// A port that nobody listens on just now.

@@ -3,10 +3,11 @@
 //! Every request of a watch says it, and a stream may live for days: so a request of its own says it, unless another one
 //! carried it meanwhile. It asks for nothing and is answered without a body.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{CONNECTION, HeaderValue, IF_NONE_MATCH};
 use reqwest::{RequestBuilder, StatusCode};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -18,8 +19,8 @@ use crate::server::Server;
 use crate::watch::connection::Known;
 use crate::{fetch, instance};
 
-/// A change reaches a whole fleet at once; its members speak within this time.
-const SPREAD: Duration = Duration::from_secs(1);
+/// A change reaches a whole fleet at once. Its members speak when all of them know it, and not at once.
+const SPREAD: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
 /// The least time between two requests that say it.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 /// The longest pause after requests that failed, with full jitter.
@@ -123,7 +124,7 @@ pub(super) async fn tell(client: Client, acknowledgements: Arc<Acknowledgements>
     let mut states = acknowledgements.0.subscribe();
     let mut failure_count = 0;
     while states.wait_for(State::is_due).await.is_ok() {
-        sleep(SPREAD.mul_f64(fastrand::f64())).await;
+        sleep(*SPREAD.start() + (*SPREAD.end() - *SPREAD.start()).mul_f64(fastrand::f64())).await;
         let Some((server, acknowledgement)) = acknowledgements.due() else {
             continue;
         };
@@ -150,6 +151,8 @@ async fn request(client: &Client, server: &Server, acknowledgement: &Acknowledge
     let Client { http, query, .. } = client;
     let request = http.head(server.url(query));
     let mut request = fetch::addressed(request, server, credentials.as_ref(), "application/json");
+    // The stream has a connection of its own, and until the next change there is nothing more to say on this one.
+    request = request.header(CONNECTION, "close");
     if let Some(etag) = acknowledgement.known.etag() {
         request = request.header(IF_NONE_MATCH, etag);
     }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_client::{Builder, Client, Configuration, Error, Health, State, Update, Watch};
+use headwater_client::{
+    Builder, Client, Configuration, Error, Health, Outcome, State, Update, Watch,
+};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -615,6 +617,26 @@ async fn a_watch_that_is_dropped_leaves_and_is_not_live() {
     drop(watch);
     becomes(&mut health, "stale", |health| matches!(health.state(), State::Stale { .. })).await;
     assert!(!timeout(PATIENCE, health.changed()).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_acknowledgement_leaves_no_connection_behind() {
+    let by_form = Reply::ByForm(Box::new(stream(&[event("r1", 1)])), Box::new(answer("r1", 1)));
+    let server = Server::start([by_form]).await;
+    let mut watch = watch([&server]);
+    let configuration = next(&mut watch).await;
+    watch.acknowledge(&configuration, Outcome::Applied);
+    let begun = Instant::now();
+    let head = loop {
+        let requests = server.requests();
+        if let Some(head) = requests.iter().find(|head| head.starts_with("HEAD ")) {
+            break head.to_lowercase();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{requests:?}");
+        tokio::task::yield_now().await;
+    };
+    assert!(head.contains(&format!("headwater-applied: {} ok", id("r1", 1))), "{head}");
+    assert!(head.contains("connection: close"), "{head}");
 }
 
 #[tokio::test]
