@@ -1,7 +1,8 @@
-"""The configuration of a service: asked for once, followed while it runs. With the standard library only.
+"""The configuration of a service, at its start and while it runs. With the standard library only.
 
-Several servers stand in for each other. Events bring changes; where something in between eats streams, long polls do. What was
-accepted last is kept on the disk, to start from while no server is there. To be copied and changed.
+One GET asks for events: the first is what is there, the next ones are what it becomes, and whoever comes back says what he was
+told last. Where something in between eats streams, plain GETs that wait do the same. Several servers stand in for each other.
+What was accepted last is kept on the disk, to start from while no server is there. To be copied and changed.
 """
 
 import http.client
