@@ -19,6 +19,8 @@ from headwater import Configuration
 
 # Longer than the gateway keeps an idle connection, so that it is never closed under a request; in seconds.
 KEEP_ALIVE = 75
+# How long it goes on when it is told to end, so that the gateway, which looks every second, sends nothing any more; in seconds.
+LEAVE = 3
 # For requests under way when it is told to end, and for another instance that writes; in seconds.
 PATIENCE = 5
 BODY_BYTES_MAX = 4096
@@ -95,7 +97,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/health":
-            return self.answer(200, health(self.server.configuration))
+            leaves = self.server.is_ending
+            return self.answer(503 if leaves else 200, health(self.server.configuration, leaves))
         now = self.server.configuration.current
         lines = self.server.carts.show(self.path[1:], now)
         self.answer(200, {"greeting": now.greeting, "lines": lines})
@@ -153,9 +156,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", configuration.current.port), Handler)
 
     def end(self, *_):
-        """As soon as the requests under way are answered."""
+        """Says so in its health, and ends after a while."""
         self.is_ending = True
-        threading.Thread(target=self.shutdown).start()
+        threading.Timer(LEAVE, self.shutdown).start()
 
     def serve(self):
         self.serve_forever(poll_interval=0.1)
@@ -164,10 +167,10 @@ class Server(ThreadingHTTPServer):
             self.idle.wait_for(lambda: not self.busy, PATIENCE)
 
 
-def health(configuration):
+def health(configuration, leaves):
     """Neither a stale configuration nor a rejected one is a reason to take the service away: it works with what it had."""
     return {
-        "status": "UP",
+        "status": "OUT_OF_SERVICE" if leaves else "UP",
         "configuration": {
             "state": configuration.state,
             "revision": configuration.revision(),
@@ -183,7 +186,6 @@ def main():
     configuration.start()
     server = Server(configuration)
     signal.signal(signal.SIGTERM, server.end)
-    signal.signal(signal.SIGINT, server.end)
     server.serve()
     return 0
 

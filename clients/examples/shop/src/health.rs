@@ -1,14 +1,17 @@
-//! What `/health` says: that the service serves, and how its configuration is.
+//! What `/health` says: whether the service wants to be asked, and how its configuration is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix_web::{HttpResponse, rt, web};
 use headwater_client::{Live, State};
 use serde::Serialize;
 
 /// Looks at the configuration of a service when it is asked.
-pub struct Health(Box<dyn Fn() -> Report + Send + Sync>);
+pub struct Health {
+    look: Box<dyn Fn() -> Configuration + Send + Sync>,
+    is_leaving: AtomicBool,
+}
 
 #[derive(Serialize)]
 struct Report {
@@ -39,27 +42,37 @@ impl Health {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         });
-        Health(Box::new(move || report(&live, count.load(Ordering::Relaxed))))
+        let look = Box::new(move || look(&live, count.load(Ordering::Relaxed)));
+        Health { look, is_leaving: AtomicBool::new(false) }
+    }
+
+    /// From now on the service does not want to be asked.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 }
 
-fn report<T>(live: &Live<T>, change_count: u64) -> Report {
+fn look<T>(live: &Live<T>, change_count: u64) -> Configuration {
     let state = match live.health().state() {
         State::Live => "live",
         State::Stale { .. } => "stale",
         _ => "disconnected",
     };
-    let configuration = Configuration {
+    Configuration {
         state,
         revision: live.configuration().revision().map(str::to_owned),
         change_count,
         rejection: live.rejection().map(|rejection| rejection.error.to_string()),
-    };
-    // Neither a stale configuration nor a rejected one is a reason to take the service away: it works with what it had.
-    Report { status: "UP", configuration }
+    }
 }
 
 /// Answers `GET /health`.
 pub async fn show_health(health: web::Data<Health>) -> HttpResponse {
-    HttpResponse::Ok().json((health.0)())
+    let configuration = (health.look)();
+    // Neither a stale configuration nor a rejected one is a reason to take the service away: it works with what it had.
+    match health.is_leaving.load(Ordering::Relaxed) {
+        false => HttpResponse::Ok().json(Report { status: "UP", configuration }),
+        true => HttpResponse::ServiceUnavailable()
+            .json(Report { status: "OUT_OF_SERVICE", configuration }),
+    }
 }

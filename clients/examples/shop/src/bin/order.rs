@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::web::{Data, Json, Path, block, get};
 use actix_web::{App, HttpResponse, HttpServer, error};
 use headwater_client::Live;
-use headwater_shop::{Database, Health, configured, failed, show_health, start_logging};
+use headwater_shop::{Database, Health, configured, failed, serve, show_health, start_logging};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
@@ -173,7 +173,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let first = settings.current();
     let database = Data::new(Database::open(&first.order.database_url, POOL_SIZE, SCHEMA)?);
     let own_health = Data::new(Health::of(&settings));
-    let settings = Data::new(settings);
+    let (settings, same_health) = (Data::new(settings), own_health.clone());
     let app = move || {
         let app = App::new().app_data(settings.clone()).app_data(own_health.clone());
         app.app_data(database.clone())
@@ -181,13 +181,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .service(place)
             .service(show)
     };
-    // TERM and INT end it, after the requests under way.
-    HttpServer::new(app)
+    let server = HttpServer::new(app)
         .workers(2)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
-        .bind(("127.0.0.1", first.server.port))?
-        .run()
-        .await?;
+        .disable_signals()
+        .bind(("127.0.0.1", first.server.port))?;
+    serve(server.run(), same_health).await?;
     Ok(())
 }

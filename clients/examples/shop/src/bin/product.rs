@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::web::{Data, Json, Path, block, get};
 use actix_web::{App, HttpServer, error};
 use headwater_client::Live;
-use headwater_shop::{Database, Health, configured, failed, show_health, start_logging};
+use headwater_shop::{Database, Health, configured, failed, serve, show_health, start_logging};
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +135,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let DatabaseSettings { url, pool_size } = &first.database;
     let database = Data::new(Database::open(url, *pool_size, SCHEMA)?);
     let own_health = Data::new(Health::of(&settings));
-    let settings = Data::new(settings);
+    let (settings, same_health) = (Data::new(settings), own_health.clone());
     let app = move || {
         let app = App::new().app_data(settings.clone()).app_data(own_health.clone());
         app.app_data(database.clone())
@@ -143,13 +143,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .service(list)
             .service(show)
     };
-    // TERM and INT end it, after the requests under way.
-    HttpServer::new(app)
+    let server = HttpServer::new(app)
         .workers(2)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
-        .bind(("127.0.0.1", first.server.port))?
-        .run()
-        .await?;
+        .disable_signals()
+        .bind(("127.0.0.1", first.server.port))?;
+    serve(server.run(), same_health).await?;
     Ok(())
 }
