@@ -189,6 +189,7 @@ fn every_file_is_mentioned_and_says_what_it_is() {
         ("tests/it", &["main.rs"]),
         ("clients/wire/src", &["lib.rs"]),
         ("clients/rust/src", &["lib.rs"]),
+        ("clients/examples/shop/src", &["lib.rs", "bin/product.rs", "bin/order.rs"]),
     ] {
         let directory = root().join(directory);
         let mut found = BTreeSet::new();

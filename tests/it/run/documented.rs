@@ -60,9 +60,12 @@ impl Shop {
     /// The gateway's own file.
     fn routes(&self, routes: &[(&str, &str, u16)]) {
         let mut text = format!("server:\n  port: {}\ngateway:\n  routes:\n", self.gateway.0.port());
+        let mut services = String::from("  services:\n");
         for (path, service, port) in routes {
-            text += &format!("  - path: \"{path}\"\n    service: {service}\n    port: {port}\n");
+            text += &format!("  - path: \"{path}\"\n    service: {service}\n");
+            services += &format!("    {service}: [\"127.0.0.1:{port}\"]\n");
         }
+        text += &services;
         self.repository.commit_bytes("main", &[("gateway-prod.yml", Some(text.as_bytes()))]);
     }
 
