@@ -33,13 +33,14 @@ const VARIABLES: [(&str, &str); 5] = [
 ];
 
 /// What the Rust client reads from the environment.
-const CLIENT: [&str; 6] = [
+const CLIENT: [&str; 7] = [
     "HEADWATER_URL",
     "HEADWATER_APPLICATION",
     "HEADWATER_PROFILES",
     "HEADWATER_LABEL",
     "HEADWATER_TOKEN_FILE",
     "HEADWATER_INSTANCE",
+    "HEADWATER_LAST_KNOWN_GOOD",
 ];
 
 /// What is set for a command that is started: the variable, who sets it, and what it holds.

@@ -203,6 +203,9 @@ impl Builder {
         if let Some(path) = set("HEADWATER_TOKEN_FILE") {
             self = self.token_file(path);
         }
+        if let Some(directory) = set("HEADWATER_LAST_KNOWN_GOOD") {
+            self = self.last_known_good(directory);
+        }
         self
     }
 

@@ -36,8 +36,8 @@ impl Client {
     }
 
     /// A builder that knows what the environment variables say: `HEADWATER_URL` (several, separated by commas),
-    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE` and `HEADWATER_INSTANCE`. Empty ones count
-    /// as not set; whatever is called on the builder afterwards stands above them.
+    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE`, `HEADWATER_INSTANCE` and
+    /// `HEADWATER_LAST_KNOWN_GOOD`. Empty ones count as not set; whatever is called on the builder afterwards stands above them.
     pub fn from_env() -> Builder {
         Builder::default().variables(|name| std::env::var(name).ok())
     }

@@ -22,11 +22,7 @@ pub async fn configured<T>(
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
-    let mut builder = Client::from_env().deadline(PATIENCE);
-    if let Some(directory) = std::env::var_os("HEADWATER_LAST_KNOWN_GOOD") {
-        builder = builder.last_known_good(directory);
-    }
-    let client = builder.build()?;
+    let client = Client::from_env().deadline(PATIENCE).build()?;
     loop {
         match client.live_with(validate).await {
             Err(Error::Deadline(_)) => tracing::warn!("still waiting for a configuration"),

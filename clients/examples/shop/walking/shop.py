@@ -27,8 +27,6 @@ SERVICES = {
     "order-a": ("host", "mirror"),
     "order-b": ("mirror", "host"),
 }
-# How often the mirror looks for what was pushed, in seconds.
-MIRROR_POLL_SECONDS = 1
 
 AUTHOR = {
     f"GIT_{role}_{what}": value
@@ -67,7 +65,6 @@ class Shop:
             f'uri = "{self.url("host")}/-/git/main.git"\n'
             # What it serves is called as it is by the other server, so that whoever changes over sees no difference.
             'name = "hosted:main"\n'
-            f"poll_seconds = {MIRROR_POLL_SECONDS}\n"
         )
 
     def own_settings(self, name):
