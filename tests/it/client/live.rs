@@ -211,7 +211,7 @@ fn behind_a_proxy_that_eats_streams_a_change_comes_by_a_long_poll() {
         becomes(*server, "behind", "ok", &revision);
     }
     // The first answer, the stream that never came, and few polls: a change ends one, and none of them spins.
-    assert!(between.count() <= 12, "{} connections", between.count());
+    assert!(between.count() <= 20, "{} connections", between.count());
 }
 
 #[test]

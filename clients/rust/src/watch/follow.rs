@@ -218,6 +218,7 @@ impl Follower {
     fn confirmed(&mut self, server: usize) {
         self.heard = SystemTime::now();
         self.verdicts[server] = None;
+        self.pace.heard();
         self.acknowledgements.follow(Some(server));
         self.report(State::Live, None);
     }

@@ -15,6 +15,8 @@ use crate::retry::{RETRY_AFTER_MAX, bound};
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The shortest pause once the longest has been reached: in a long outage no server is asked more often than that.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(30);
+/// How many rounds count once a server has been heard again: it may go once more, but this is no long outage (6.4 s).
+const HEARD_ROUND_MAX: u32 = 5;
 /// The most requests in any minute, whatever servers answer.
 pub(super) const ATTEMPT_COUNT_MAX: usize = 60;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -70,6 +72,11 @@ impl Pace {
         self.round = 0;
         self.not_before = now;
         self.servers.iter_mut().for_each(|turn| turn.is_tried = false);
+    }
+
+    /// A server has confirmed what there is, for however short a time.
+    pub(super) fn heard(&mut self) {
+        self.round = self.round.min(HEARD_ROUND_MAX);
     }
 
     /// The server failed and wants to be left alone for a while.

@@ -115,6 +115,24 @@ fn a_long_outage_is_asked_about_at_most_once_in_half_a_minute() {
     }
 }
 
+#[test]
+fn a_server_that_comes_and_goes_is_found_again_within_seconds() {
+    let mut clock = Clock::new(1);
+    for _ in 0..20 {
+        clock.next();
+        clock.fail(0, None);
+    }
+    for _ in 0..20 {
+        clock.next();
+        clock.pace.heard();
+        clock.fail(0, None);
+        let begun = clock.now;
+        clock.next();
+        assert!(clock.now - begun <= Duration::from_millis(6_400));
+        clock.fail(0, None);
+    }
+}
+
 /// A fleet that lost its server at one moment: its pauses, in tenths of what they may be.
 #[test]
 fn the_pauses_of_a_fleet_are_spread_evenly() {
