@@ -53,6 +53,8 @@ impl Tree {
             }
             tree.nodes[at].property = Some(position);
         }
+        // It is kept for as long as the configuration is.
+        tree.nodes.shrink_to_fit();
         tree
     }
 
