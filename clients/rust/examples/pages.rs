@@ -8,31 +8,22 @@
 use headwater_client::{Client, Configuration, Error, Update};
 
 #[derive(serde::Deserialize)]
-struct Server {}
-
-#[derive(serde::Deserialize)]
-struct Catalogue {}
-
-#[derive(serde::Deserialize)]
 struct Orders {
     limit: u32,
 }
 
-async fn read() -> Result<(), Error> {
+async fn readme() -> Result<(), Error> {
     #[derive(serde::Deserialize)]
-    struct Settings {
-        server: Server,
-        catalogue: Catalogue,
+    struct Catalogue {
+        discount_percent: u32,
     }
 
-    let configuration = headwater_client::Client::builder()
-        .url("http://127.0.0.1:8888")
-        .application("product")
-        .profiles(["prod"])
-        .connect()
-        .await?;
-    let settings: Settings = configuration.get()?;
-    let Settings { .. } = settings;
+    let client = headwater_client::Client::from_env().application("product").build()?;
+    let mut catalogue = client.live::<Catalogue>().at("catalogue").await?;
+    println!("{} % off", catalogue.current().discount_percent); // an Arc, without a lock
+    while let Some(catalogue) = catalogue.changed().await {
+        println!("{} % off from now on", catalogue.discount_percent);
+    }
     Ok(())
 }
 
@@ -61,5 +52,5 @@ async fn live() -> Result<(), Error> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    read().await
+    readme().await
 }

@@ -15,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -103,7 +102,7 @@ impl Mock {
         let revision = (self.state.revision.fetch_add(1, Ordering::Relaxed) + 1).to_string();
         let mut source = Map::new();
         flatten(String::new(), properties, &mut source);
-        let digest = Sha256::digest(Value::Object(source.clone()).to_string());
+        let digest = hmac_sha256::Hash::hash(Value::Object(source.clone()).to_string().as_bytes());
         let name = format!("{application}.yml");
         let body = json!({
             "name": application, "profiles": [profiles], "label": null, "version": revision, "state": null,

@@ -56,7 +56,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Content>, Infallible> {
     state.request_count.fetch_add(1, Ordering::Relaxed);
     if let (Some(instance), Some(said)) =
-        (header(&request, instance::HEADER), header(&request, "headwater-applied"))
+        (header(&request, instance::HEADER.as_str()), header(&request, "headwater-applied"))
     {
         lock(&state.acknowledged).insert(instance.to_owned(), said.to_owned());
     }

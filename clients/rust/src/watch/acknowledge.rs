@@ -7,13 +7,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONNECTION, HeaderValue, IF_NONE_MATCH};
-use reqwest::{RequestBuilder, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::configuration::Configuration;
+use crate::http::Request;
 use crate::retry::pause;
 use crate::server::Server;
 use crate::watch::connection::Known;
@@ -26,7 +27,7 @@ const PAUSE_MIN: Duration = Duration::from_secs(2);
 /// The longest pause after requests that failed, with full jitter.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-const HEADER: &str = "Headwater-Applied";
+const HEADER: HeaderName = HeaderName::from_static("headwater-applied");
 
 /// What became of a configuration in this instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,10 +109,10 @@ impl Acknowledgements {
 
 /// Adds who asks, and what became of the configuration.
 pub(super) fn add_headers(
-    request: RequestBuilder,
+    request: Request,
     client: &Client,
     acknowledgement: Option<&Acknowledgement>,
-) -> RequestBuilder {
+) -> Request {
     let request = request.header(instance::HEADER, client.instance.clone());
     match acknowledgement.and_then(Acknowledgement::header) {
         Some(header) => request.header(HEADER, header),
@@ -151,10 +152,8 @@ async fn request(client: &Client, server: &Server, acknowledgement: &Acknowledge
     let Client { http, query, .. } = client;
     let request = http.head(server.url(query));
     let mut request = fetch::addressed(request, server, credentials.as_ref(), "application/json");
-    // The stream has a connection of its own, and until the next change there is nothing more to say on this one.
-    request = request.header(CONNECTION, "close");
     if let Some(etag) = acknowledgement.known.etag() {
-        request = request.header(IF_NONE_MATCH, etag);
+        request = request.text(IF_NONE_MATCH, &etag);
     }
     let answer = add_headers(request, client, Some(acknowledgement)).send().await;
     answer.is_ok_and(|answer| {

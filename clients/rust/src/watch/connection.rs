@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use headwater_wire::Environment;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, IF_NONE_MATCH};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::error::Failure;
-use crate::fetch::{self, Attempt, BODY_LENGTH_MAX, Fetched, connection_failure};
+use crate::fetch::{self, Attempt, BODY_LENGTH_MAX, Fetched};
+use crate::http::{Request, Response};
 use crate::sse::{Decoder, Event, Item};
 use crate::watch::acknowledge::{self, Acknowledgement, Acknowledgements};
 
@@ -22,13 +23,24 @@ const EVENT_LENGTH_MAX: usize = BODY_LENGTH_MAX + 64 * 1024;
 const ID_LENGTH_MAX: usize = 4 * 1024;
 
 /// Nothing older than this is wanted.
-const MIN_REVISION: &str = "Headwater-Min-Revision";
+const MIN_REVISION: HeaderName = HeaderName::from_static("headwater-min-revision");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// How a server is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Stream,
     Poll,
+}
+
+/// How soon a poll is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// When there is something else, or after a while.
+    Waits,
+    /// At once.
+    None,
 }
 
 /// The times of a watch.
@@ -117,7 +129,7 @@ pub(super) struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    fn request(&self, form: &'static str, told: Option<&Acknowledgement>) -> RequestBuilder {
+    fn request(&self, form: &'static str, told: Option<&Acknowledgement>) -> Request {
         let Client { http, servers, query, .. } = self.client;
         let server = &servers[self.server];
         let request = http.get(server.url(query));
@@ -125,9 +137,9 @@ impl Conversation<'_> {
         acknowledge::add_headers(request, self.client, told)
     }
 
-    async fn send(request: RequestBuilder, limit: Duration) -> Result<Response, Trouble> {
+    async fn send(request: Request, limit: Duration) -> Result<Response, Trouble> {
         match timeout(limit, request.send()).await {
-            Ok(response) => Ok(response.map_err(|error| connection_failure(&error))?),
+            Ok(response) => Ok(response?),
             Err(_) => Err(Failure::Timeout(limit).into()),
         }
     }
@@ -137,28 +149,29 @@ impl Conversation<'_> {
         let told = self.acknowledgements.latest();
         let mut request = self.request("text/event-stream", told.as_ref());
         if let Some(id) = &self.known.id {
-            request = request.header("Last-Event-ID", id);
+            request = request.text(LAST_EVENT_ID, id);
         } else if let Some(revision) = &self.known.least {
-            request = request.header(MIN_REVISION, revision);
+            request = request.text(MIN_REVISION, revision);
         }
         let stream = Stream::open(request, self.client, self.server).await?;
         self.acknowledgements.carried(told);
         Ok(Stream { waits_for_event: self.known.id.is_none(), ..stream })
     }
 
-    /// Asks for what is not known yet and waits for it.
-    pub(super) async fn poll(&self) -> Result<Polled, Trouble> {
+    /// Asks for what is not known yet.
+    pub(super) async fn poll(&self, patience: Patience) -> Result<Polled, Trouble> {
         let told = self.acknowledgements.latest();
         let mut request = self.request("application/json", told.as_ref());
         let mut limit = self.client.limits.request_timeout;
         if let Some(etag) = self.known.etag() {
-            request = request
-                .header(IF_NONE_MATCH, etag)
-                .header("Prefer", format!("wait={}", POLL_WAIT.as_secs()));
+            request = request.text(IF_NONE_MATCH, &etag);
+        }
+        if patience == Patience::Waits {
+            request = request.text(PREFER, &format!("wait={}", POLL_WAIT.as_secs()));
             limit += POLL_WAIT;
         }
         if let Some(revision) = self.known.revision() {
-            request = request.header(MIN_REVISION, revision);
+            request = request.text(MIN_REVISION, revision);
         }
         let end = Instant::now() + limit;
         // One that waits is heard before it is answered, and if not, the next one says it too.
@@ -210,11 +223,14 @@ pub(super) struct Stream {
 impl Stream {
     /// What a server says to this request, if it is a stream; its first word need not be an event.
     pub(crate) async fn open(
-        request: RequestBuilder,
+        request: Request,
         client: &Client,
         server: usize,
     ) -> Result<Stream, Trouble> {
-        let response = Conversation::send(request, client.limits.request_timeout).await?;
+        let Times { stream_start, silence } = client.times;
+        // What keeps streams to itself may keep their heads too.
+        let limit = client.limits.request_timeout.min(client.http.connect_timeout + stream_start);
+        let response = Conversation::send(request, limit).await?;
         if response.status() == StatusCode::NOT_ACCEPTABLE {
             return Err(Trouble::NoStream);
         }
@@ -225,7 +241,6 @@ impl Stream {
         if !is_stream {
             return Err(Trouble::NoStream);
         }
-        let Times { stream_start, silence } = client.times;
         Ok(Stream {
             response,
             decoder: Decoder::new(EVENT_LENGTH_MAX),
@@ -242,7 +257,7 @@ impl Stream {
         let chunk = match timeout_at(until, self.response.chunk()).await {
             Ok(Ok(Some(chunk))) => chunk,
             Ok(Ok(None)) => return Err(Failure::Ended.into()),
-            Ok(Err(error)) => return Err(connection_failure(&error).into()),
+            Ok(Err(error)) => return Err(error.into()),
             Err(_) if self.begin.is_some() => return Err(Trouble::NoStream),
             Err(_) => return Err(Failure::Silent(self.silence).into()),
         };
