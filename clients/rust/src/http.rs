@@ -4,7 +4,6 @@
 //! Redirects are not followed, for credentials must not follow them, and no proxy is used: a configuration server is not
 //! behind the one to the outside.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -200,12 +199,6 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
         cause = inner;
     }
     Failure::Connection(cause.to_string())
-}
-
-impl fmt::Debug for Http {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Http")
-    }
 }
 
 #[cfg(test)]

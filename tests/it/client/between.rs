@@ -31,8 +31,9 @@ pub(super) enum Manner {
 /// What a connection is opened for, by its first question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Form {
-    /// The first answer, or one that is not waited for.
+    /// From one who knows nothing yet.
     Get,
+    /// Whether there is something else, and mostly when there will be.
     Poll,
     Stream,
     /// What became of a configuration.
@@ -204,7 +205,7 @@ async fn question(client: &mut TcpStream) -> std::io::Result<(Form, Vec<u8>)> {
     let form = match () {
         () if text.starts_with("head ") => Form::Head,
         () if text.contains("text/event-stream") => Form::Stream,
-        () if text.contains("prefer: wait") => Form::Poll,
+        () if text.contains("if-none-match") => Form::Poll,
         () => Form::Get,
     };
     Ok((form, head))
