@@ -16,7 +16,7 @@ use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Failure;
@@ -115,8 +115,8 @@ impl Request {
 pub(crate) struct Response {
     head: Parts,
     body: Incoming,
-    /// The connection ends with the answer.
-    _task: Task,
+    /// The connection ends when this is dropped.
+    _task: JoinSet<()>,
 }
 
 impl Response {
@@ -146,7 +146,7 @@ impl Response {
 
 struct Connection {
     sender: http1::SendRequest<Empty<Bytes>>,
-    task: Task,
+    task: JoinSet<()>,
 }
 
 impl Connection {
@@ -156,17 +156,9 @@ impl Connection {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         // What goes wrong there is told to whoever waits for the answer.
-        let task = tokio::spawn(async { drop(connection.await) });
-        Ok(Connection { sender, task: Task(task.abort_handle()) })
-    }
-}
-
-/// Ends when it is dropped.
-struct Task(AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+        let mut task = JoinSet::new();
+        task.spawn(async { drop(connection.await) });
+        Ok(Connection { sender, task })
     }
 }
 
