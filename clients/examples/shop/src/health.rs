@@ -67,7 +67,7 @@ fn look<T>(live: &Live<T>, change_count: u64) -> Configuration {
 }
 
 /// Answers `GET /health`.
-pub async fn show_health(health: web::Data<Health>) -> HttpResponse {
+pub(crate) async fn show_health(health: web::Data<Health>) -> HttpResponse {
     let configuration = (health.look)();
     // Neither a stale configuration nor a rejected one is a reason to take the service away: it works with what it had.
     match health.is_leaving.load(Ordering::Relaxed) {

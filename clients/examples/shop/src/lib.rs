@@ -10,7 +10,7 @@ mod serving;
 
 pub use configuration::configured;
 pub use database::{Database, DatabaseError};
-pub use health::{Health, show_health};
+pub use health::Health;
 pub use serving::serve;
 
 /// Errors are answered with 500, and logged here.

@@ -3,19 +3,14 @@
 //! `POST /` places one, `GET /{number}` shows it, `GET /health` says how the service and its configuration are.
 
 use std::error::Error;
-use std::time::Duration;
 
-use actix_web::web::{Data, Json, Path, block, get};
-use actix_web::{App, HttpResponse, HttpServer, error};
+use actix_web::web::{Data, Json, Path, ServiceConfig, block};
+use actix_web::{HttpResponse, error};
 use headwater_client::Live;
-use headwater_shop::{Database, Health, configured, failed, serve, show_health, start_logging};
+use headwater_shop::{Database, Health, configured, failed, serve, start_logging};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
-/// Longer than the gateway keeps an idle connection, so that it is never closed under a request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// For requests under way, in seconds.
-const SHUTDOWN_SECONDS_MAX: u64 = 5;
 /// Orders are written one after the other, by all instances.
 const POOL_SIZE: usize = 1;
 
@@ -172,21 +167,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let settings = configured(validate).await?;
     let first = settings.current();
     let database = Data::new(Database::open(&first.order.database_url, POOL_SIZE, SCHEMA)?);
-    let own_health = Data::new(Health::of(&settings));
-    let (settings, same_health) = (Data::new(settings), own_health.clone());
-    let app = move || {
-        let app = App::new().app_data(settings.clone()).app_data(own_health.clone());
-        app.app_data(database.clone())
-            .route("/health", get().to(show_health))
-            .service(place)
-            .service(show)
+    let health = Health::of(&settings);
+    let settings = Data::new(settings);
+    let routes = move |service: &mut ServiceConfig| {
+        service.app_data(settings.clone()).app_data(database.clone());
+        service.service(place).service(show);
     };
-    let server = HttpServer::new(app)
-        .workers(2)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(SHUTDOWN_SECONDS_MAX)
-        .disable_signals()
-        .bind(("127.0.0.1", first.server.port))?;
-    serve(server.run(), same_health).await?;
+    serve(first.server.port, health, routes).await?;
     Ok(())
 }
