@@ -76,14 +76,8 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let settings = repository.with_extension(format!("{}.toml", address.port()));
-        fs::write(&settings, settings_text(address, repository, search_path))?;
-        let mut command = Command::new(binary);
-        command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
-        let server = Self::start(command, address, path);
-        fs::remove_file(settings)?;
-        server
+        let text = |address| settings_text(address, repository, search_path);
+        Self::configured(binary, repository, text, path)
     }
 
     /// Headwater with the repository `main` in its data directory.
@@ -93,12 +87,24 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
+        let text = |address| {
+            format!(
+                "listen = \"{address}\"\ndata = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
+            )
+        };
+        Self::configured(binary, data, text, path)
+    }
+
+    /// Headwater with the settings of an address, which lie beside a path while it starts.
+    fn configured(
+        binary: &Path,
+        beside: &Path,
+        text: impl FnOnce(SocketAddr) -> String,
+        path: &str,
+    ) -> anyhow::Result<Self> {
         let address = free_address()?;
-        let settings = data.with_extension(format!("{}.toml", address.port()));
-        let text = format!(
-            "listen = \"{address}\"\ndata = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
-        );
-        fs::write(&settings, text)?;
+        let settings = beside.with_extension(format!("{}.toml", address.port()));
+        fs::write(&settings, text(address))?;
         let mut command = Command::new(binary);
         command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
         let server = Self::start(command, address, path);
@@ -106,7 +112,7 @@ impl Server {
         server
     }
 
-    /// The same with what it writes into its log.
+    /// Headwater over a repository, with what it writes into its log.
     pub(crate) fn talking(
         binary: &Path,
         repository: &Path,
