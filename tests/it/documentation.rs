@@ -17,6 +17,7 @@ use headwater::settings::{Flags, Settings};
 
 use self::page::{Block, Page, pages};
 pub(crate) use self::page::{root, rust_files};
+pub(crate) use self::typed::blocks;
 
 /// What would only mean something on one machine, or to whoever wrote it.
 const OUT_OF_PLACE: [&str; 5] = ["/root/", "/work/", "/home/", "worktree", "TODO"];

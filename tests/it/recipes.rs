@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use self::bed::{Port, Program, START_MAX, Shop, find, shell, within};
-use self::page::{Recipe, blocks, root};
+use self::page::{Recipe, blocks};
+use crate::documentation::root;
 use crate::fixture::{directory, eventually, installed};
 
 /// A service from before there is a server until after the server was away.
@@ -64,9 +65,9 @@ fn refuses_what_is_no_good(shop: &mut Shop, recipe: &Recipe) {
 
 /// Heading, language of the block, file, and the program that has to be there.
 const LANGUAGES: [(&str, &str, &str, &str); 3] = [
-    ("## Python", "python", "product.py", "python3"),
-    ("## Node", "js", "product.mjs", "node"),
-    ("## Go", "go", "product.go", "go"),
+    ("Python", "python", "product.py", "python3"),
+    ("Node", "js", "product.mjs", "node"),
+    ("Go", "go", "product.go", "go"),
 ];
 
 /// All at once: they wait most of the time.
@@ -96,7 +97,7 @@ fn python_node_and_go_live_with_changes() {
 #[test]
 fn a_shell_lives_with_changes() {
     let mut shop = Shop::new();
-    lives_with_changes(&mut shop, &Recipe::of("## Shell", "sh", "product.sh"));
+    lives_with_changes(&mut shop, &Recipe::of("Shell", "sh", "product.sh"));
 }
 
 #[test]
@@ -114,11 +115,11 @@ fn the_first_five_minutes_are_as_the_page_says() {
         }
         shell
     };
-    let begin = blocks("## A server to try them with", "sh");
+    let begin = blocks("A server to try them with", "sh");
     let server = Program::spawn(typed(&begin[0]));
     eventually("the server is ready", || server.err().contains("\"ready\""));
 
-    let simple = blocks("## Shell", "sh");
+    let simple = blocks("Shell", "sh");
     let simple: Vec<_> = simple[2].lines().collect();
     let get = typed(simple[0]).output().unwrap();
     let text = String::from_utf8_lossy(&get.stdout).into_owned();
@@ -128,7 +129,7 @@ fn the_first_five_minutes_are_as_the_page_says() {
     eventually("the file", || file().contains("\"catalogue.discount-percent\":10"));
     let program = "#!/bin/sh\necho \"$CATALOGUE_DISCOUNT_PERCENT % off\"\nexec sleep 1000\n";
     write_program(&place.path().join("product"), program);
-    let run = Program::spawn(typed(&blocks("## Any program", "sh")[0]));
+    let run = Program::spawn(typed(&blocks("Any program", "sh")[0]));
     eventually("the program", || run.out() == "10 % off\n");
 
     let push = begin[1].replace("localhost:8888", &port.address.0.to_string());

@@ -14,7 +14,7 @@ pub(super) const ADDRESS: &str = "127.0.0.1:8888";
 
 /// The blocks of one language below a heading, up to the next one.
 #[track_caller]
-pub(super) fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &str, heading: &str, language: &str) -> Vec<String> {
     let page = Page::read(page);
     let blocks = page.blocks.into_iter().filter(|block| block.heading == heading);
     let blocks: Vec<_> =

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use super::page::{Recipe, root};
+use super::page::Recipe;
+use crate::documentation::root;
 use crate::fixture::{Address, Child, Tree, command, eventually};
 
 const TOKEN: &str = "a-token-of-the-recipes-8d1f";

@@ -1,22 +1,11 @@
 //! The page, taken apart.
 
-use std::path::PathBuf;
-
-pub(super) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::documentation;
 
 /// The blocks of one language below a heading.
 #[track_caller]
 pub(super) fn blocks(heading: &str, language: &str) -> Vec<String> {
-    let page = std::fs::read_to_string(root().join("docs/services.md")).unwrap();
-    let (_, section) = page.split_once(&format!("\n{heading}\n")).expect("the heading");
-    let section = section.split("\n## ").next().unwrap();
-    let begin = format!("```{language}\n");
-    let blocks = section.split(begin.as_str()).skip(1);
-    let blocks: Vec<_> = blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
-    assert!(!blocks.is_empty(), "{heading} has no {language}");
-    blocks
+    documentation::blocks("docs/services.md", heading, language)
 }
 
 /// A program of the page: its name, its text, and the command that starts it.

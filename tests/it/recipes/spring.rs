@@ -4,7 +4,8 @@
 use std::fs;
 
 use super::bed::{Program, START_MAX, Shop, within};
-use super::page::{blocks, root};
+use super::page::blocks;
+use crate::documentation::root;
 use crate::fixture::{Address, eventually, installed};
 
 const PROJECT: &str = "tests/clients/spring-reload";
@@ -16,7 +17,7 @@ const PARTS: [&str; 2] = [
 #[test]
 fn the_page_shows_the_application_that_is_run() {
     let read = |path: &str| fs::read_to_string(root().join(PROJECT).join(path)).unwrap();
-    let shown = |language: &str| blocks("## Spring Boot", language).swap_remove(0);
+    let shown = |language: &str| blocks("Spring Boot", language).swap_remove(0);
     assert_eq!(shown("java"), read("src/main/java/shop/Product.java"));
     assert_eq!(shown("properties"), read("src/main/resources/application.properties"));
     let without_blanks = |text: String| text.split_whitespace().collect::<String>();
@@ -82,7 +83,7 @@ fn address(application: &Program) -> Address {
 
 /// What the page says runs beside it.
 fn watch(shop: &Shop, application: Address) -> Program {
-    let command = blocks("## Spring Boot", "sh").swap_remove(0);
+    let command = blocks("Spring Boot", "sh").swap_remove(0);
     let command = command.replace("localhost:8081", &application.0.to_string());
-    Program::spawn(shop.shell(&root(), &command))
+    Program::spawn(shop.shell(root(), &command))
 }
