@@ -1,11 +1,13 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
-#   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, nginx, HAProxy, curl,
-#                     e2fsprogs, etcd's server (as root, with apt-get)
-#                     wrk, fcgiwrap: for the figures only, so that nothing fails without them, and not on a build machine
-#   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot
+#   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
+#                     curl, e2fsprogs, etcd's server (as root, with apt-get)
+#                     wrk: for the figures only, so that nothing fails without them, and not on a build machine
+#   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot,
+#                     tests/clients/spring-reload
 #   npm               tests/clients/node
 #   PyPI              tests/clients/python, into target/test-deps/venv
+#   Go                its standard library, compiled into target/test-deps/go, for programs of docs/services.md
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -26,6 +28,8 @@ need() { # package, then the command that shows it is there
     shift
     "$@" >/dev/null 2>&1 || packages="$packages $package"
 }
+# Where its own archive puts it, for those who have it without a path to it.
+export PATH="$PATH:/usr/local/go/bin"
 there() { command -v "$1" || [ -x "/usr/sbin/$1" ]; }
 need git there git
 need openssh-client there ssh
@@ -36,6 +40,7 @@ need openjdk-17-jdk-headless java_new_enough
 need maven there mvn
 need nodejs there node
 need npm there npm
+need golang-go there go
 need nginx-light there nginx
 need haproxy there haproxy
 need e2fsprogs there mkfs.ext4
@@ -91,6 +96,7 @@ maven() {
 }
 maven tests/oracle oracle
 maven tests/clients/spring-boot spring-boot
+maven tests/clients/spring-reload spring-reload
 
 if ! { fresh "$deps/node.mark" tests/clients/node/package.json tests/clients/node/package-lock.json && [ -d tests/clients/node/node_modules ]; }; then
     say "installing tests/clients/node"
@@ -104,6 +110,11 @@ if ! { fresh "$deps/python.mark" tests/clients/python/requirements.txt && [ -x "
     python3 -m venv "$deps/venv"
     "$deps/venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/python/requirements.txt
     touch "$deps/python.mark"
+fi
+
+if [ ! -d "$deps/go" ]; then
+    say "compiling the standard library of Go"
+    GOCACHE="$PWD/$deps/go" GOTOOLCHAIN=local GOPROXY=off go build net/http
 fi
 
 say "test dependencies: ready"

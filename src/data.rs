@@ -1,5 +1,8 @@
 //! The data directory: what the server keeps between two starts, held by one server at a time.
 //!
+//! A server that is killed leaves programs behind that still work in it for a moment, such as the git of a push. The next
+//! one waits until they have ended: what they do is read then, and what they leave is swept, not taken from under them.
+//!
 //! It is made for its owner alone. What lies in it is served to everyone, so a directory that others may write to is
 //! refused, and so is one that is reached through a symbolic link: it could be another one the next moment.
 
@@ -7,11 +10,18 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 /// The file whose lock says who holds the directory; it names the process.
 const LOCK: &str = "lock";
+/// The file whose lock the server shares with the programs that it starts to work here, each for as long as it runs.
+const AT_WORK: &str = "at-work";
+/// How long a start waits for what a server that was killed has left at work.
+const AT_WORK_MAX: Duration = Duration::from_secs(30);
+/// How often it looks meanwhile.
+const AT_WORK_PAUSE: Duration = Duration::from_millis(10);
 /// Bits of a mode that let others than the owner write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -25,6 +35,15 @@ pub enum DataError {
         path: PathBuf,
         /// The id of its process, if it could be read.
         process: Option<u32>,
+    },
+    /// Programs of a server that was killed do not come to their end.
+    #[error(
+        "data directory {}: programs of a server that was killed still work in it: end them, or try again",
+        path.display()
+    )]
+    AtWork {
+        /// As configured.
+        path: PathBuf,
     },
     /// It is there, and it is not safe to use.
     #[error("data directory {} {reason}", path.display())]
@@ -53,6 +72,7 @@ fn holder(process: Option<u32>) -> String {
 pub struct DataDirectory {
     path: PathBuf,
     _lock: File,
+    at_work: File,
 }
 
 impl DataDirectory {
@@ -76,7 +96,17 @@ impl DataDirectory {
             return refused("can be written to by other users: chmod go-w");
         }
         let lock = take(path, &absolute.join(LOCK))?;
-        Ok(Self { path: absolute, _lock: lock })
+        let at_work = wait_for_others(path, &absolute.join(AT_WORK))?;
+        Ok(Self { path: absolute, _lock: lock, at_work })
+    }
+
+    /// What a program has to keep open that works here: it may outlive this process, and the next one waits for it.
+    /// Nothing can be written to it.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn at_work(&self) -> std::io::Result<File> {
+        self.at_work.try_clone()
     }
 
     /// Where it is, as an absolute path.
@@ -93,6 +123,36 @@ impl DataDirectory {
         DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         Ok(path)
     }
+}
+
+/// Takes part in the lock that programs have which were started here, once all those of before have ended.
+fn wait_for_others(path: &Path, file: &Path) -> Result<File, DataError> {
+    let unusable = |reason| DataError::Unusable { path: path.to_owned(), reason };
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).mode(0o600);
+    let all = options.clone().write(true).create(true).truncate(false).open(file);
+    let all = all.map_err(unusable)?;
+    let begun = Instant::now();
+    let mut is_told = false;
+    while let Err(error) = flock(&all, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(unusable(error.into()));
+        }
+        if begun.elapsed() > AT_WORK_MAX {
+            return Err(DataError::AtWork { path: path.to_owned() });
+        }
+        if !is_told {
+            tracing::warn!("waiting for what a server that was killed has left at work");
+            is_told = true;
+        }
+        std::thread::sleep(AT_WORK_PAUSE);
+    }
+    drop(all);
+    // Nobody comes between: the directory is held already.
+    let shared = options.open(file).map_err(unusable)?;
+    flock(&shared, FlockOperation::NonBlockingLockShared)
+        .map_err(|error| unusable(error.into()))?;
+    Ok(shared)
 }
 
 fn take(path: &Path, lock: &Path) -> Result<File, DataError> {
@@ -137,6 +197,23 @@ mod tests {
         drop(held);
         DataDirectory::open(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_a_server_has_left_at_work_is_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("data");
+        let held = DataDirectory::open(&path).unwrap();
+        let left = held.at_work().unwrap();
+        drop(held);
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| DataDirectory::open(&path));
+            // Long enough to have taken the directory, if nothing kept it from that.
+            std::thread::sleep(3 * AT_WORK_PAUSE);
+            assert!(!next.is_finished());
+            drop(left);
+            next.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::data::DataDirectory;
 use crate::model::PropertySource;
@@ -140,7 +140,7 @@ impl Hosts {
         runtime: &Handle,
     ) -> std::io::Result<Self> {
         let hooks = hook::install(data.path(), hook_program)?;
-        let git = Arc::new(Git::new(hooks, &terms));
+        let git = Arc::new(Git::new(hooks, &terms, Arc::clone(&data)));
         let sessions = Arc::new(Sessions::default());
         let listener = Listener::open(data.path(), Arc::clone(&sessions), runtime)?;
         let pushes = Arc::new(Semaphore::new(PUSH_COUNT_MAX));
@@ -160,6 +160,7 @@ impl Hosts {
                 pushes: Arc::clone(&pushes),
                 fetches: Arc::clone(&fetches),
                 turn: Arc::default(),
+                waiting: watch::Sender::default(),
                 moving: Arc::default(),
                 unsynced: Default::default(),
                 offered: Default::default(),

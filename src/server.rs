@@ -35,6 +35,8 @@ const SILENT_MAX: Duration = Duration::from_secs(15);
 const PROBE_COUNT: u32 = 3;
 /// The most that is kept for a peer and was not sent yet, in bytes.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// How many connections wait to be accepted, as far as the system allows. The next one would try again after a second.
+const UNACCEPTED_COUNT_MAX: i32 = 4096;
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a request's headers may take.
@@ -208,6 +210,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
     let secrets = monitor_secrets(settings)?;
+    etcd::shared(settings)?;
     let opened = open_to_serve(settings, &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {
@@ -346,7 +349,7 @@ pub async fn run(
 
 /// What every connection that is accepted inherits, whether TLS is spoken on it or not. A peer that stops reading, or is
 /// gone without a word, would otherwise keep its connection, and what is buffered for it, for ever; and what is buffered
-/// for one that reads slowly is older than what it could be told.
+/// for one that reads slowly is older than what it could be told. And room for a fleet that connects at once.
 fn set_up(listener: &TcpListener) {
     let socket = socket2::SockRef::from(listener);
     let keep_alive = TcpKeepalive::new()
@@ -354,6 +357,7 @@ fn set_up(listener: &TcpListener) {
         .with_interval(SILENT_MAX / PROBE_COUNT)
         .with_retries(PROBE_COUNT);
     let set = [
+        socket.listen(UNACCEPTED_COUNT_MAX),
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)),
         socket.set_tcp_keepalive(&keep_alive),
         socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX),
@@ -369,6 +373,17 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn a_fleet_may_connect_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        set_up(&listener);
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts them. One that has no room tries again after a second.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
+        let fleet: Result<Vec<_>, _> = (0..300).map(connect).collect();
+        assert!(fleet.is_ok(), "{fleet:?}");
+    }
 
     #[test]
     fn connections_inherit_the_limits() {

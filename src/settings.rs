@@ -1,6 +1,7 @@
 //! The server's own settings: defaults, then `headwater.toml`, then `HEADWATER_…`, then flags. Typed once, validated once
 //! with all problems at once, and immutable from then on. Secrets are read from files, never from flags.
 
+mod share;
 mod watch;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use share::{ShareSettings, is_name};
 pub use watch::{Network, WatchSettings};
 
 /// The file that is read when no other is named.
@@ -37,6 +39,17 @@ pub struct Flags {
     /// Directory for what the server keeps: hosted repositories, mirrors [default: ./headwater-data, made when needed]
     #[arg(long, value_name = "DIR", env = "HEADWATER_DATA")]
     pub data: Option<PathBuf>,
+    /// The etcd cluster through which replicas know each other and share the repositories that they host
+    #[arg(
+        long,
+        value_name = "etcd://HOST:PORT/PREFIX",
+        env = "HEADWATER_SHARE",
+        hide_env_values = true
+    )]
+    pub share: Option<String>,
+    /// What this replica is called [default: the name of its host]
+    #[arg(long, value_name = "NAME", env = "HEADWATER_REPLICA")]
+    pub replica: Option<String>,
     /// Directory whose files are the first commit of a hosted repository that is made
     #[arg(long, value_name = "DIR", env = "HEADWATER_SEED")]
     pub seed: Option<PathBuf>,
@@ -97,6 +110,7 @@ struct File {
     push: PushSettings,
     watch: WatchSettings,
     monitor: MonitorSettings,
+    share: ShareSettings,
     overrides: toml::Table,
     source: Vec<SourceSettings>,
 }
@@ -257,6 +271,8 @@ pub struct Settings {
     pub watch: WatchSettings,
     /// Who may say that something was pushed elsewhere.
     pub monitor: MonitorSettings,
+    /// Where replicas meet.
+    pub share: ShareSettings,
     /// What opens `https://` remotes that have no `credentials_file`.
     pub git_login: Option<Login>,
     /// What opens etcd where there is no `credentials_file`.
@@ -367,6 +383,10 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
     if monitor.secret.is_some() && monitor.secret_file.is_some() {
         problems.push("monitor: the secret stands in a file and in the environment".to_owned());
     }
+    let mut share = file.share;
+    share.uri = flags.share.or(share.uri);
+    share.replica = flags.replica.or(share.replica);
+    share.check(&mut problems);
     let git_login = login("HEADWATER_GIT", &mut problems);
     let etcd_login = login("HEADWATER_ETCD", &mut problems);
     let workers = flags.workers.or(file.workers);
@@ -395,6 +415,7 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
         push,
         watch: file.watch,
         monitor,
+        share,
         git_login,
         etcd_login,
         overrides,
@@ -553,6 +574,18 @@ watchers_max = 20000
 # watchers_per_client_max = 200
 # Proxies whose X-Forwarded-For says whose address that is, such as "10.0.0.1" or "10.0.0.0/8".
 trusted_proxies = []
+
+# Replicas: the etcd cluster through which they know each other and share the repositories that they host.
+[share]
+# uri = "etcd://etcd-1:2379,etcd-2:2379,etcd-3:2379/headwater"
+# What this replica is called; its host's name without it.
+# replica = "headwater-1"
+# ca_file makes it speak TLS, client_cert_file and client_key_file prove who we are, and credentials_file holds a user and
+# a password, each on a line, unless HEADWATER_ETCD_USERNAME and HEADWATER_ETCD_PASSWORD do.
+# credentials_file = "etcd-credentials"
+# ca_file = "ca.crt"
+# client_cert_file = "client.crt"
+# client_key_file = "client.key"
 
 # Who may say at /monitor that something was pushed; without a secret anyone may, and all that it does is to look.
 [monitor]

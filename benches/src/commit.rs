@@ -116,10 +116,10 @@ impl Followed {
     fn parsed_files(&self) -> anyhow::Result<f64> {
         let answer = Client::connect(self.server.address)?.get("/metrics")?;
         let text = String::from_utf8(answer.body)?;
-        let line = text.lines().find(|line| line.starts_with("headwater_parsed_files "));
+        let line = text.lines().find(|line| line.starts_with("headwater_parsed_files_total "));
         Ok(line
             .and_then(|line| line.split(' ').nth(1))
-            .context("no headwater_parsed_files")?
+            .context("no headwater_parsed_files_total")?
             .parse()?)
     }
 }

@@ -249,12 +249,12 @@ fn others(options: &Options) -> anyhow::Result<Vec<Row>> {
     headwater.watched = repository::name(SERVICE + 1);
     let mut watchers = Watchers::connect(headwater.address(), COUNT, &headwater.request())?;
     watchers.see(&headwater.greeting(), Instant::now())?;
-    let before = headwater.metric("headwater_watch_wakeups")?;
+    let before = headwater.metric("headwater_watch_wakeups_total")?;
     for number in 0..20 {
         headwater.change(&format!("change-{number:06}"))?;
         headwater.seen(&format!("change-{number:06}"))?;
     }
-    let wakeups = headwater.metric("headwater_watch_wakeups")? - before;
+    let wakeups = headwater.metric("headwater_watch_wakeups_total")? - before;
     drop(watchers);
     Ok(vec![Row {
         figure: "wake-ups of 5,000 watchers of another environment by 20 commits".to_owned(),

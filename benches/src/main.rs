@@ -13,6 +13,7 @@ mod process;
 mod push;
 mod reference;
 mod repository;
+mod service;
 mod size;
 mod spring;
 mod start;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use repository::Layout;
+use service::instances::Way;
 use table::Row;
 
 #[derive(Parser)]
@@ -103,6 +105,25 @@ enum Figure {
     Push,
     /// A reference that another process moves, to the event and to the answer
     Reference,
+    /// What a service pays that uses the client crate
+    Service {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<service::Part>,
+    },
+    /// Many instances of a service, as a child of `service`
+    #[command(hide = true)]
+    Instances {
+        /// The server
+        url: String,
+        /// Whose configuration they have
+        application: String,
+        /// How many there are
+        count: usize,
+        /// What they do
+        #[arg(value_enum)]
+        way: Way,
+    },
     /// The bare loop of sends, as a child of `fan`
     #[command(hide = true)]
     Sends {
@@ -122,6 +143,9 @@ fn main() -> anyhow::Result<()> {
     options.work = options.work.canonicalize()?;
     let rows = match figure {
         Figure::Sends { bytes } => return fan::sends::run(bytes),
+        Figure::Instances { url, application, count, way } => {
+            return service::instances::run(&url, &application, count, way);
+        }
         Figure::All => all(&options)?,
         figure => run(&figure, &options)?,
     };
@@ -143,14 +167,16 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Event => push::event(options),
         Figure::Push => push::beside_git(options),
         Figure::Reference => reference::measure(options),
-        Figure::Sends { .. } => Ok(Vec::new()),
+        Figure::Service { part } => service::measure(options, *part),
+        Figure::Sends { .. } | Figure::Instances { .. } => Ok(Vec::new()),
         Figure::All => all(options),
     }
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
-        Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Spring, Start,
+        Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Service, Spring,
+        Start,
     };
     let mut rows = Vec::new();
     let figures = [
@@ -163,6 +189,7 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
         Push,
         Reference,
         Fan { part: None },
+        Service { part: None },
         First,
         Memory,
         Binary,

@@ -76,14 +76,8 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let settings = repository.with_extension(format!("{}.toml", address.port()));
-        fs::write(&settings, settings_text(address, repository, search_path))?;
-        let mut command = Command::new(binary);
-        command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
-        let server = Self::start(command, address, path);
-        fs::remove_file(settings)?;
-        server
+        let text = |address| settings_text(address, repository, search_path);
+        Self::configured(binary, repository, text, path)
     }
 
     /// Headwater with the repository `main` in its data directory.
@@ -93,12 +87,24 @@ impl Server {
         search_path: &str,
         path: &str,
     ) -> anyhow::Result<Self> {
+        let text = |address| {
+            format!(
+                "listen = \"{address}\"\ndata = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
+            )
+        };
+        Self::configured(binary, data, text, path)
+    }
+
+    /// Headwater with the settings of an address, which lie beside a path while it starts.
+    fn configured(
+        binary: &Path,
+        beside: &Path,
+        text: impl FnOnce(SocketAddr) -> String,
+        path: &str,
+    ) -> anyhow::Result<Self> {
         let address = free_address()?;
-        let settings = data.with_extension(format!("{}.toml", address.port()));
-        let text = format!(
-            "listen = \"{address}\"\ndata = {data:?}\n\n[[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
-        );
-        fs::write(&settings, text)?;
+        let settings = beside.with_extension(format!("{}.toml", address.port()));
+        fs::write(&settings, text(address))?;
         let mut command = Command::new(binary);
         command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
         let server = Self::start(command, address, path);
@@ -106,7 +112,7 @@ impl Server {
         server
     }
 
-    /// The same with what it writes into its log.
+    /// Headwater over a repository, with what it writes into its log.
     pub(crate) fn talking(
         binary: &Path,
         repository: &Path,
@@ -170,16 +176,7 @@ impl Server {
 
     /// The same from the scheduler's own count, which is exact.
     pub(crate) fn busy_seconds(&self) -> anyhow::Result<f64> {
-        let mut nanos = 0.0;
-        for id in self.ids()? {
-            for task in fs::read_dir(format!("/proc/{id}/task"))? {
-                // A thread that ended meanwhile did next to nothing.
-                let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-                let used = text.split_whitespace().next().and_then(|used| used.parse::<f64>().ok());
-                nanos += used.unwrap_or(0.0);
-            }
-        }
-        Ok(nanos / 1e9)
+        self.ids()?.into_iter().map(busy_seconds).sum()
     }
 
     /// Resident memory in bytes, children included.
@@ -223,6 +220,26 @@ fn cpu_ticks(id: u32) -> anyhow::Result<f64> {
     let (_, fields) = stat.rsplit_once(") ").context("no name")?;
     let ticks: Result<Vec<f64>, _> = fields.split(' ').skip(11).take(2).map(str::parse).collect();
     Ok(ticks?.iter().sum())
+}
+
+/// Seconds of processor time that the threads of a process have used, by the scheduler's count.
+pub(crate) fn busy_seconds(id: u32) -> anyhow::Result<f64> {
+    let mut nanos = 0.0;
+    for task in fs::read_dir(format!("/proc/{id}/task"))? {
+        // A thread that ended meanwhile did next to nothing.
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        let used = text.split_whitespace().next().and_then(|used| used.parse::<f64>().ok());
+        nanos += used.unwrap_or(0.0);
+    }
+    Ok(nanos / 1e9)
+}
+
+/// Seconds of processor time of the children that have ended, and of theirs: cutime and cstime.
+pub(crate) fn ended_children_seconds() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(") ").context("no name")?;
+    let ticks: Result<Vec<f64>, _> = fields.split(' ').skip(13).take(2).map(str::parse).collect();
+    Ok(ticks?.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
 /// A port that nobody listens on just now.

@@ -27,7 +27,7 @@ const ROUND_COUNT_MIN: usize = 15;
 /// The rounds in which all environments change.
 const SHARED_ROUND_COUNT: usize = 5;
 /// The service whose file changes.
-const SERVICE: usize = 1_234;
+pub(crate) const SERVICE: usize = 1_234;
 /// The file that is part of every environment.
 const SHARED: &str = "application.yml";
 
@@ -155,15 +155,16 @@ struct Contender {
 }
 
 /// A server with a repository of 20,000 files of its own.
-struct Hosted {
-    server: Server,
-    url: String,
+pub(crate) struct Hosted {
+    pub(crate) server: Server,
+    /// Where to push to.
+    pub(crate) url: String,
     /// The environment of the service whose file changes.
     path: String,
 }
 
 impl Hosted {
-    fn start(options: &Options) -> anyhow::Result<Self> {
+    pub(crate) fn start(options: &Options) -> anyhow::Result<Self> {
         let data = options.disk()?.join("data");
         let _ = fs::remove_dir_all(&data);
         fs::create_dir_all(data.join("hosted"))?;
@@ -177,18 +178,18 @@ impl Hosted {
 }
 
 /// A clone whose commits are pushed, one on top of the other.
-struct Pusher {
+pub(crate) struct Pusher {
     clone: PathBuf,
 }
 
 impl Pusher {
-    fn start(options: &Options) -> anyhow::Result<Self> {
+    pub(crate) fn start(options: &Options) -> anyhow::Result<Self> {
         let made = generated(&options.work, options.layout, SERVICE_COUNT)?;
         Ok(Self { clone: copy_to(&made, options.work.join("pusher.git"))? })
     }
 
     /// A commit that changes one file, not pushed yet.
-    fn commit(&self, file: &str, number: usize) -> anyhow::Result<String> {
+    pub(crate) fn commit(&self, file: &str, number: usize) -> anyhow::Result<String> {
         let repository = Repository::open_bare(&self.clone)?;
         let commit = write_commit(&repository, file, &format!("change-{number}"))?;
         repository.reference("refs/heads/main", commit, true, "bench")?;
@@ -196,7 +197,7 @@ impl Pusher {
     }
 
     /// Milliseconds from the start of the client to its end.
-    fn push(&self, url: &str, commit: &str) -> anyhow::Result<f64> {
+    pub(crate) fn push(&self, url: &str, commit: &str) -> anyhow::Result<f64> {
         let mut command = client(&self.clone);
         command.args(["push", "--quiet", url]).arg(format!("{commit}:refs/heads/main"));
         let begun = Instant::now();

@@ -27,6 +27,7 @@ mod process;
 mod signals;
 mod supervisor;
 mod template;
+mod texts;
 mod values;
 mod variables;
 
@@ -61,6 +62,9 @@ pub(super) struct Arguments {
     /// File with the token that the server wants
     #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// Name under which servers show this program and what became of its configuration; without one, host and process id
+    #[arg(long, value_name = "NAME", env = "HEADWATER_INSTANCE")]
+    instance: Option<String>,
     /// How long to wait for a first answer
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse::seconds)]
     deadline: Duration,
@@ -87,7 +91,7 @@ pub(super) struct Arguments {
     /// Render a file: a template, server:NAME, or yaml, properties, json or env for everything
     #[arg(long, value_name = "TEMPLATE:PATH", value_parser = parse::target)]
     file: Vec<Target>,
-    /// How often texts of the server are asked for again, for no event tells that they have changed
+    /// How often texts of the server are asked for again where it does not tell that something has moved
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse::pause)]
     refresh: Duration,
     /// Mode of rendered files
@@ -133,8 +137,8 @@ async fn start(plan: Plan) -> anyhow::Result<ExitCode> {
         code = signals.end() => return Ok(code),
     };
     tracing::info!(revision = configuration.revision(), "starting");
-    let configurations = follow::follow(&plan.recipe.client, configuration);
-    process::supervise(plan, prepared, configurations, signals).await
+    let followed = follow::follow(&plan.recipe.client, configuration);
+    process::supervise(plan, prepared, followed, signals).await
 }
 
 /// What the program starts with.
@@ -188,6 +192,9 @@ fn client(arguments: &Arguments) -> anyhow::Result<Client> {
     let mut builder = output::client(&asked, &arguments.url, arguments.token_file.as_deref())
         .deadline(arguments.deadline)
         .allow_empty(arguments.allow_empty);
+    if let Some(name) = &arguments.instance {
+        builder = builder.instance(name);
+    }
     if let Some(directory) = &arguments.last_known_good {
         builder = builder.last_known_good(directory);
     }

@@ -43,6 +43,10 @@ pub(super) async fn get(
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
     }
     add_revision(&mut response, &reading);
+    if let Some(revision) = request.headers().get(watch::MIN_REVISION) {
+        // Whatever keeps answers cannot say so of a revision that came later.
+        response.insert_header((watch::MIN_REVISION, revision.clone()));
+    }
     if is_known {
         return Ok(response.finish());
     }

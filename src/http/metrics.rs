@@ -1,6 +1,6 @@
 //! What is counted, for Prometheus. Labels come from fixed sets only.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix_http::StatusCode;
 use actix_web::HttpResponse;
@@ -36,23 +36,23 @@ pub struct Metrics {
     /// Cached environments answered with 304.
     pub(super) hot_unchanged: Counter,
     watchers: Gauge,
-    wakeups: Gauge<u64, AtomicU64>,
+    wakeups: Counter,
     fetch_ages: Family<RemoteLabels, Gauge>,
     fetch_failures: Family<RemoteLabels, Gauge>,
-    store: StoreGauges,
+    store: StoreFigures,
 }
 
 #[derive(Default)]
-struct StoreGauges {
+struct StoreFigures {
     labels: Gauge,
     environments: Gauge,
     held_back: Gauge,
     stale_seconds: Gauge,
-    publishes: Gauge<u64, AtomicU64>,
-    refreshed: Gauge<u64, AtomicU64>,
-    resolved: Gauge<u64, AtomicU64>,
-    failures: Gauge<u64, AtomicU64>,
-    parsed: Gauge<u64, AtomicU64>,
+    publishes: Counter,
+    refreshed: Counter,
+    resolved: Counter,
+    failures: Counter,
+    parsed: Counter,
 }
 
 impl Default for Metrics {
@@ -65,10 +65,10 @@ impl Default for Metrics {
         };
         let watchers = Gauge::default();
         registry.register("watchers", "Streams and long polls that are open", watchers.clone());
-        let wakeups = Gauge::<u64, AtomicU64>::default();
+        let wakeups = Counter::default();
         registry.register(
             "watch_wakeups",
-            "Changes that woke the watchers of an environment on a worker, since start",
+            "Changes that woke the watchers of an environment on a worker",
             wakeups.clone(),
         );
         let (fetch_ages, fetch_failures) = <(Family<RemoteLabels, Gauge>, Family<_, _>)>::default();
@@ -82,7 +82,7 @@ impl Default for Metrics {
             "Whether the last fetch of a mirrored remote failed",
             fetch_failures.clone(),
         );
-        let store = StoreGauges::default();
+        let store = StoreFigures::default();
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
             ("environments", "Environments that are kept ready", &store.environments),
@@ -91,14 +91,14 @@ impl Default for Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
-        for (name, help, gauge) in [
-            ("publishes", "Moves of labels since start", &store.publishes),
-            ("refreshed", "Environments made anew by a move since start", &store.refreshed),
-            ("resolved", "Environments asked for the first time since start", &store.resolved),
-            ("source_failures", "Failed attempts to follow a source since start", &store.failures),
-            ("parsed_files", "Files parsed since start", &store.parsed),
+        for (name, help, counter) in [
+            ("publishes", "Moves of labels", &store.publishes),
+            ("refreshed", "Environments made anew by a move", &store.refreshed),
+            ("resolved", "Environments made because somebody asked", &store.resolved),
+            ("source_failures", "Failed attempts to follow a source", &store.failures),
+            ("parsed_files", "Files parsed", &store.parsed),
         ] {
-            registry.register(name, help, gauge.clone());
+            registry.register(name, help, counter.clone());
         }
         Self {
             registry,
@@ -138,7 +138,7 @@ impl Metrics {
     pub(super) fn response(&self, store: &Store, watchers: &Watchers) -> HttpResponse {
         self.read(store);
         self.watchers.set(i64::try_from(watchers.count()).unwrap_or(i64::MAX));
-        self.wakeups.set(watchers.wakeup_count());
+        self.wakeups.inner().store(watchers.wakeup_count(), Ordering::Relaxed);
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => HttpResponse::Ok()
@@ -158,15 +158,15 @@ impl Metrics {
         let longest = stale.map(|(since, _)| since.as_secs()).max().unwrap_or(0);
         self.store.stale_seconds.set(i64::try_from(longest).unwrap_or(i64::MAX));
         let counters = &store.counters;
-        for (gauge, counter) in [
+        for (told, counted) in [
             (&self.store.publishes, &counters.publish_count),
             (&self.store.refreshed, &counters.refreshed_count),
             (&self.store.resolved, &counters.resolved_count),
             (&self.store.failures, &counters.failure_count),
         ] {
-            gauge.set(counter.load(Ordering::Relaxed));
+            told.inner().store(counted.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.store.parsed.set(store.parsed_count());
+        self.store.parsed.inner().store(store.parsed_count(), Ordering::Relaxed);
         for remote in store.remotes() {
             let labels = RemoteLabels { source: remote.name };
             if let Some(age) = remote.fetched_before {

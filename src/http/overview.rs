@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::error::Fault;
 use super::instances::{Instance, Outcome};
-use super::route::{self, OWN, Own};
+use super::route::{self, OWN};
 use super::{Http, parameter};
 use crate::model::Label;
 use crate::push::Hosts;
@@ -16,16 +16,9 @@ const OPEN_API: &str = include_str!("openapi.json");
 
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
-    let own = OWN.iter().map(|(path, own)| match own {
-        Own::OpenApi
-        | Own::Environments
-        | Own::Problems
-        | Own::Instances
-        | Own::Events
-        | Own::Index => {
-            format!("{prefix}{path}")
-        }
-        _ => (*path).to_owned(),
+    let own = OWN.iter().map(|(path, own)| match route::beside_prefix(*own) {
+        true => (*path).to_owned(),
+        false => format!("{prefix}{path}"),
     });
     let names = http.hosts.iter().flat_map(Hosts::names);
     let repositories = names.map(|name| format!("{prefix}/-/git/{name}.git"));

@@ -212,7 +212,8 @@ pub fn label(text: &str) -> Result<Label, Refusal> {
     }
 }
 
-fn beside_prefix(own: Own) -> bool {
+/// Whether one of our own resources stands where it does whatever the prefix is.
+pub(super) fn beside_prefix(own: Own) -> bool {
     !matches!(
         own,
         Own::Index

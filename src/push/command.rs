@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
@@ -10,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::{Permission, Service, Terms};
+use crate::data::DataDirectory;
 
 /// Where programs are looked for when the environment does not say.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -31,11 +33,12 @@ pub(super) struct Git {
     search: OsString,
     configuration: Vec<String>,
     file_bytes_max: u64,
+    data: Arc<DataDirectory>,
 }
 
 impl Git {
     /// With the directory of our hook.
-    pub(super) fn new(hooks: PathBuf, terms: &Terms) -> Self {
+    pub(super) fn new(hooks: PathBuf, terms: &Terms, data: Arc<DataDirectory>) -> Self {
         let denied = |permission| permission == Permission::Denied;
         let configuration = vec![
             "receive.fsckObjects=true".to_owned(),
@@ -70,6 +73,7 @@ impl Git {
             search,
             configuration,
             file_bytes_max: terms.pack_bytes_max.saturating_add(FILE_BYTES_SLACK),
+            data,
         }
     }
 
@@ -109,12 +113,14 @@ impl Git {
         for setting in &self.configuration {
             command.arg("-c").arg(setting);
         }
-        command.stderr(Stdio::null()).process_group(0).kill_on_drop(true);
+        command.process_group(0).kill_on_drop(true);
         command
     }
 
-    /// Starts what works on our own account.
+    /// Starts what works on our own account. What it has to complain of is not heard: in place of it stands what tells the
+    /// next server that it is still at work, should this one be killed.
     pub(super) fn start_own(&self, mut command: Command) -> std::io::Result<Running> {
+        command.stderr(self.data.at_work()?);
         let child = command.spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Ok(Running { child, group })

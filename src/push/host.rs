@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::command::{Git, Running};
@@ -40,6 +40,8 @@ pub struct Host {
     pub(super) fetches: Arc<Semaphore>,
     /// Held from the hook's question until what it is about was published.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// How many pushes wait for it.
+    pub(super) waiting: watch::Sender<usize>,
     /// Held for writing from when git may move references until they are durable and published; for reading while git
     /// lists them.
     pub(super) moving: Arc<RwLock<()>>,
@@ -239,6 +241,22 @@ impl Host {
             to: new.as_deref().map(Revision::new),
         });
         pushed.collect()
+    }
+}
+
+/// One that waits for its turn, until this is dropped.
+pub(super) struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    pub(super) fn on(host: &'a Host) -> Self {
+        host.waiting.send_modify(|count| *count += 1);
+        Self(&host.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

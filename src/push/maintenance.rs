@@ -1,7 +1,8 @@
 //! Loose objects become packs while nobody pushes. Each push leaves a few, and with many thousands of them pushes and clones
 //! take several times as long.
 //!
-//! One at a time for a repository, and by nobody else; a push that comes meanwhile waits for its turn. Nothing is taken away
+//! One at a time for a repository, and by nobody else; a push that comes meanwhile waits a little for its turn, and gets it
+//! before its patience is over. Nothing is taken away
 //! but what a new pack holds as well, which is on the disk by then, so that readers find all that they look for. What no
 //! branch leads to any more stays, too.
 
@@ -10,9 +11,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::host::Host;
 
@@ -22,6 +23,8 @@ const LOOSE_COUNT_MAX: usize = 2_000;
 const LOOSE_COUNT_URGENT: usize = 10_000;
 /// How long nobody may have pushed.
 const QUIET: Duration = Duration::from_secs(5);
+/// How long a push waits for it. What takes longer is done when nobody pushes for so long.
+const UNDISTURBED: Duration = Duration::from_secs(20);
 /// The longest that it takes.
 const REPACK_MAX: Duration = Duration::from_secs(30 * 60);
 /// One of the directories that git spreads loose objects over evenly, and how many there are.
@@ -70,17 +73,51 @@ fn loose_count(repository: &Path) -> usize {
 async fn pack(host: &Host) {
     // No push moves its objects in meanwhile: git may take away a pack before it has seen what came beside it.
     let _turn = host.turn.lock().await;
-    let packed = async {
-        let mut git = host.git.start_own(host.git.repack(&host.path))?;
-        git.child.wait().await
+    let mut git = match host.git.start_own(host.git.repack(&host.path)) {
+        Ok(git) => git,
+        Err(error) => {
+            return tracing::warn!(repository = host.name, %error, "git repack");
+        }
     };
-    match timeout(REPACK_MAX, packed).await {
+    // Where it does not come to its end, all is as it was, and it is tried again after the next push.
+    let ended = tokio::select! {
+        ended = timeout(REPACK_MAX, git.child.wait()) => ended,
+        () = disturbed(host.waiting.subscribe()) => {
+            git.end().await;
+            return tracing::info!(repository = host.name, "git repack gives way to a push");
+        }
+    };
+    match ended {
         Ok(Ok(status)) if status.success() => {
             tracing::debug!(repository = host.name, "loose objects were packed");
         }
-        // It is tried again after the next push; until then all is as it was.
         Ok(Ok(status)) => tracing::warn!(repository = host.name, %status, "git repack"),
         Ok(Err(error)) => tracing::warn!(repository = host.name, %error, "git repack"),
         Err(_) => tracing::warn!(repository = host.name, "git repack takes too long"),
+    }
+}
+
+/// Returns once a push waits that has waited long enough.
+async fn disturbed(mut waiting: watch::Receiver<usize>) {
+    sleep(UNDISTURBED).await;
+    if waiting.wait_for(|count| *count > 0).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_does_not_wait_for_long_and_nobody_else_disturbs() {
+        let (waiting, begun) = (watch::Sender::new(1), Instant::now());
+        disturbed(waiting.subscribe()).await;
+        assert_eq!(begun.elapsed().as_secs(), UNDISTURBED.as_secs());
+        waiting.send_replace(0);
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, disturbed(waiting.subscribe())).await.is_err());
     }
 }

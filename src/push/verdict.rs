@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use super::host::Waiting;
 use super::session::{Accepted, Session};
 use super::updates::{self, Question, Update};
 use super::{Host, Permission, PushError};
@@ -61,9 +62,11 @@ impl Verdict {
 /// Judges a push. From here until it is published, no other one of this repository is judged.
 pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict {
     let host = &session.host;
+    let waiting = Waiting::on(host);
     let Ok(turn) = timeout(TURN_MAX, Arc::clone(&host.turn).lock_owned()).await else {
         return Verdict::refused("other pushes take too long: try again");
     };
+    drop(waiting);
     if catch_up(host).await.is_err() {
         return Verdict::refused("the server cannot write to its disk: nothing was moved");
     }

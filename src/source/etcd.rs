@@ -4,9 +4,7 @@
 //! on: no request touches etcd, and while etcd is away what was there last goes on being served. What a label leads to is
 //! content under its own hash, so that a publication is seen whole or not at all. `publish` is the only part that writes.
 
-mod address;
 mod collect;
-mod connection;
 mod held;
 mod keeper;
 mod keys;
@@ -18,6 +16,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use headwater_etcd::{Access, Address, Cluster};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -30,14 +29,13 @@ use crate::model::{ContentId, Label, Revision};
 use crate::snapshot::{
     Ancestor, Commit, History, Layout, Member, Snapshot, Style, expand_patterns,
 };
+use crate::source::open::{PLACEHOLDERS, has_placeholder};
 use crate::source::{
     BoxFuture, OpenError, OpenOptions, Outage, RemoteStatus, Source, SourceError, blocking, labels,
 };
 use crate::sync::lock;
 use crate::tree::{Shelf, Tree, TreeError};
 
-pub use self::address::Address;
-pub use self::connection::{ClientFiles, EtcdAccess};
 pub use self::objects::Content;
 pub use self::publish::{Publication, PublishError};
 
@@ -59,8 +57,7 @@ pub struct EtcdSource {
 struct Inner {
     layout: Arc<Layout>,
     default_label: String,
-    address: Address,
-    access: EtcdAccess,
+    cluster: Cluster,
     keys: Keys,
     held: Mutex<Held>,
     nodes: Arc<Nodes>,
@@ -94,10 +91,14 @@ impl EtcdSource {
     pub fn open(
         uri: &str,
         options: OpenOptions,
-        access: EtcdAccess,
+        access: Access,
         runtime: &Handle,
     ) -> Result<Self, OpenError> {
-        let address = Address::parse(uri)?;
+        if has_placeholder(uri) {
+            return Err(OpenError::Malformed { reason: PLACEHOLDERS });
+        }
+        let address =
+            Address::parse(uri).map_err(|error| OpenError::Malformed { reason: error.0 })?;
         check_access(&address, &access)?;
         let base = options.name.unwrap_or_else(|| format!("etcd:{}", address.prefix));
         let nodes = Arc::<Nodes>::default();
@@ -111,8 +112,7 @@ impl EtcdSource {
             }),
             default_label: options.default_label.unwrap_or_else(|| DEFAULT_LABEL.to_owned()),
             keys: Keys::new(&address.prefix),
-            address,
-            access,
+            cluster: Cluster { address, access },
             held: Mutex::default(),
             shelf: Shelf::new(Arc::clone(&nodes) as Arc<_>),
             nodes,
@@ -124,17 +124,20 @@ impl EtcdSource {
 }
 
 /// What is found out at the first connection is found out here where that can be.
-fn check_access(address: &Address, access: &EtcdAccess) -> Result<(), OpenError> {
+///
+/// # Errors
+/// When what is to open the cluster cannot be used.
+pub fn check_access(address: &Address, access: &Access) -> Result<(), OpenError> {
     if access.client.is_some() && access.ca_file.is_none() {
         let reason = "client_cert_file and client_key_file are for TLS, which needs a ca_file";
         return Err(OpenError::Malformed { reason });
     }
-    let Some(credentials) = &access.credentials else { return Ok(()) };
+    let Some(login) = &access.login else { return Ok(()) };
     if access.ca_file.is_none() && !address.is_here() {
         let reason = "credentials are not sent in clear text: etcd elsewhere needs a ca_file";
         return Err(OpenError::Malformed { reason });
     }
-    credentials.login().map(drop).map_err(|problem| OpenError::Access { problem })
+    login().map(drop).map_err(|problem| OpenError::Access { problem })
 }
 
 impl Source for EtcdSource {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
-use crate::source::etcd::Address;
 use crate::source::git::{self, GitOptions, GitSource, Incoming};
 use crate::source::mirror::Remote;
+use headwater_etcd::Address;
 
 /// Why an address with placeholders is refused.
 pub(super) const PLACEHOLDERS: &str =
@@ -180,7 +180,7 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
         return Err(OpenError::NeedsServer);
     }
     if Address::is_meant(uri) {
-        Address::parse(uri)?;
+        Address::parse(uri).map_err(|error| OpenError::Malformed { reason: error.0 })?;
         return Err(OpenError::EtcdNeedsServer);
     }
     Ok(PathBuf::from(uri))

@@ -368,7 +368,7 @@ fn the_page_about_checks_shows_what_works() {
         let said = check(place.path(), &[]);
         assert_eq!(said.out.lines().count(), problem_count, "{}{}", said.out, said.err);
     }
-    assert!(shown(&page, "sh").contains("git fetch origin main:base"));
+    assert!(page.contains("```sh\ngit fetch origin main:base\n"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a user types and sees: exit codes, one clear line for what does not work, tables and JSON for what does.
 
 mod diff;
-mod watch;
+pub(crate) mod watch;
 mod watching_page;
 
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,6 @@
 //! `headwater run` as a user meets it: the real binary, a real server, and programs that know nothing of either.
 
+mod acknowledged;
 mod bed;
 mod documented;
 mod environment;

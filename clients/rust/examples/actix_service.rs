@@ -1,17 +1,31 @@
-//! A small web service that has its whole configuration before it listens:
+//! A small web service that has its configuration before it listens and follows it while it runs:
 //! `HEADWATER_URL=http://localhost:8888 cargo run -p headwater-client --example actix_service`,
 //! then `curl http://127.0.0.1:8080/` and `curl http://127.0.0.1:8080/health`.
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, get, web};
-use headwater_client::{Client, Configuration};
+use headwater_client::{Client, Live, State};
 use serde::Deserialize;
 
 /// What the service wants to know. Everything has a default, so that it runs with any configuration.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
+struct Settings {
+    server: Server,
+    greeting: String,
+}
+
+/// Read once: a service does not move while it runs.
+#[derive(Debug, Deserialize)]
+#[serde(default)]
 struct Server {
     address: String,
     port: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { server: Server::default(), greeting: "hello".into() }
+    }
 }
 
 impl Default for Server {
@@ -20,32 +34,39 @@ impl Default for Server {
     }
 }
 
+/// Always what is configured now.
 #[get("/")]
-async fn index(configuration: web::Data<Configuration>) -> impl Responder {
-    format!("configured by revision {}\n", configuration.revision().unwrap_or("unknown"))
+async fn index(settings: web::Data<Live<Settings>>) -> impl Responder {
+    format!("{}\n", settings.current().greeting)
 }
 
 /// A stale configuration is worth a word, but no reason to take the service away.
 #[get("/health")]
-async fn health(configuration: web::Data<Configuration>) -> impl Responder {
-    let configuration_state = if configuration.is_stale() { "stale" } else { "fresh" };
-    HttpResponse::Ok()
-        .json(serde_json::json!({ "status": "UP", "configuration": configuration_state }))
+async fn health(settings: web::Data<Live<Settings>>) -> impl Responder {
+    let state = match settings.health().state() {
+        State::Live => "live",
+        _ => "stale",
+    };
+    let rejected = settings.rejection().map(|rejection| rejection.error.to_string());
+    HttpResponse::Ok().json(serde_json::json!({
+        "status": "UP", "configuration": state, "rejected": rejected,
+    }))
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let configuration = Client::from_env()
+    let settings = Client::from_env()
         .application("product")
         .last_known_good(std::env::temp_dir().join("product-headwater"))
-        .connect()
+        .live::<Settings>()
         .await?;
-    let server: Server = configuration.get_at("server")?;
+    let address = (settings.current().server.address.clone(), settings.current().server.port);
 
-    let shared = web::Data::new(configuration);
-    HttpServer::new(move || App::new().app_data(shared.clone()).service(index).service(health))
-        .bind((server.address, server.port))?
-        .run()
-        .await?;
+    let shared = web::Data::new(settings);
+    let server =
+        HttpServer::new(move || App::new().app_data(shared.clone()).service(index).service(health));
+    let server = server.bind(address)?;
+    eprintln!("listening on {:?}", server.addrs());
+    server.run().await?;
     Ok(())
 }

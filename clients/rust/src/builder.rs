@@ -12,6 +12,8 @@ use crate::instance;
 use crate::last_known_good::LastKnownGood;
 use crate::retry::Limits;
 use crate::server::{Query, Server};
+#[cfg(feature = "rustls")]
+use crate::tls::System;
 use crate::watch::Times;
 
 mod http;
@@ -37,6 +39,8 @@ pub struct Builder {
     placeholders: bool,
     #[cfg(feature = "rustls")]
     roots: Vec<Vec<u8>>,
+    #[cfg(feature = "rustls")]
+    system: System,
 }
 
 impl Default for Builder {
@@ -57,6 +61,8 @@ impl Default for Builder {
             placeholders: true,
             #[cfg(feature = "rustls")]
             roots: Vec::new(),
+            #[cfg(feature = "rustls")]
+            system: System::Trusted,
         }
     }
 }
@@ -171,10 +177,18 @@ impl Builder {
         self
     }
 
-    /// Trusts these certificate authorities too, beside those of the system. May be called again for more.
+    /// Trusts these certificate authorities too, beside those of the system. May be called again for more. It is there
+    /// with the feature `rustls`.
     #[cfg(feature = "rustls")]
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Builder {
         self.roots.push(pem.into());
+        self
+    }
+
+    /// Trusts the authorities named by [`Builder::root_certificate_pem`] alone, and not those of the system.
+    #[cfg(feature = "rustls")]
+    pub fn only_own_root_certificates(mut self) -> Builder {
+        self.system = System::Ignored;
         self
     }
 
@@ -201,6 +215,9 @@ impl Builder {
         }
         if let Some(path) = set("HEADWATER_TOKEN_FILE") {
             self = self.token_file(path);
+        }
+        if let Some(directory) = set("HEADWATER_LAST_KNOWN_GOOD") {
+            self = self.last_known_good(directory);
         }
         self
     }

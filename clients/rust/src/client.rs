@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 
 use crate::builder::Builder;
 use crate::configuration::{Configuration, Origin};
 use crate::credentials::Credentials;
 use crate::error::{DeadlineExceeded, Error};
 use crate::fetch::{Attempt, Fetched, fetch};
+use crate::http::Http;
 use crate::last_known_good::{Copy, LastKnownGood, LastKnownGoodProblem};
 use crate::retry::{Limits, Servers, first_answer};
 use crate::server::{Query, Server};
@@ -17,7 +18,7 @@ use crate::watch::Times;
 /// Asks one question of one or several servers. Cheap to clone; `Debug` shows no credentials.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) http: reqwest::Client,
+    pub(crate) http: Http,
     pub(crate) servers: Vec<Server>,
     pub(crate) query: Query,
     pub(crate) instance: HeaderValue,
@@ -36,8 +37,8 @@ impl Client {
     }
 
     /// A builder that knows what the environment variables say: `HEADWATER_URL` (several, separated by commas),
-    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE` and `HEADWATER_INSTANCE`. Empty ones count
-    /// as not set; whatever is called on the builder afterwards stands above them.
+    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE`, `HEADWATER_INSTANCE` and
+    /// `HEADWATER_LAST_KNOWN_GOOD`. Empty ones count as not set; whatever is called on the builder afterwards stands above them.
     pub fn from_env() -> Builder {
         Builder::default().variables(|name| std::env::var(name).ok())
     }

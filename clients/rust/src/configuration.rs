@@ -76,7 +76,7 @@ impl Configuration {
         let Origin { digest, server, stale_since, placeholders } = origin;
         Configuration(Arc::new(Inner {
             tree: Tree::new(&properties),
-            resolver: Resolver::new(&properties, variables),
+            resolver: Resolver::new(variables),
             environment,
             properties,
             placeholders,
@@ -136,7 +136,7 @@ impl Configuration {
     /// The value of one key as the server sent it, placeholders and all; a relaxed spelling is found too.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let position = self.0.resolver.position(key)?;
+        let position = self.0.resolver.position(&self.0.properties, key)?;
         Some(&self.0.properties[position].value)
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 use tokio::io::AsyncReadExt;
 
 use crate::error::Error;

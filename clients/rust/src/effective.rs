@@ -45,6 +45,7 @@ pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
     let groups = groups.less_specific_than(&plain, &position);
     plain.retain(|entry| groups.source(&entry.key).is_none_or(|source| entry.source <= source));
     plain.extend(groups.into_entries());
+    plain.shrink_to_fit();
     plain
 }
 

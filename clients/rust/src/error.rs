@@ -149,6 +149,10 @@ pub enum Failure {
     /// The server does not know yet what was seen before (503 with `Headwater-Revision`): another one is ahead of it.
     #[error("behind: it does not know the revision that was told last")]
     Behind,
+    /// The answer does not say that its server knows what was seen before: something between keeps answers and gave an
+    /// old one.
+    #[error("an answer that was kept from before the revision that was told last")]
+    Cached,
     /// The answer was larger than the client takes.
     #[error("an answer of more than {0} bytes")]
     TooLarge(usize),

@@ -1,13 +1,13 @@
 //! One attempt at one server: a request, and what its answer means. It knows nothing of retries.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use headwater_wire::Environment;
-use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, RETRY_AFTER};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, RETRY_AFTER};
 
 use crate::error::{Error, Failure};
+use crate::http::{Http, Request, Response};
 use crate::server::{Query, Server};
 
 /// No environment is larger than this.
@@ -40,26 +40,26 @@ pub(crate) struct Fetched {
 
 /// Asks one server once. The caller bounds the time.
 pub(crate) async fn fetch(
-    http: &reqwest::Client,
+    http: &Http,
     server: &Server,
     query: &Query,
     credentials: Option<&HeaderValue>,
 ) -> Result<Fetched, Attempt> {
     let request = addressed(http.get(server.url(query)), server, credentials, "application/json");
-    let response = request.send().await.map_err(|error| connection_failure(&error))?;
+    let response = request.send().await?;
     read(response, server, query).await
 }
 
 /// A request to a server, with what it is to answer in and what opens it: the server's own credentials before the others.
 pub(crate) fn addressed(
-    request: RequestBuilder,
+    request: Request,
     server: &Server,
     credentials: Option<&HeaderValue>,
     form: &'static str,
-) -> RequestBuilder {
-    let request = request.header(ACCEPT, form);
+) -> Request {
+    let request = request.header(ACCEPT, HeaderValue::from_static(form));
     match server.credentials().or(credentials) {
-        Some(header) => request.header(AUTHORIZATION, header),
+        Some(header) => request.header(AUTHORIZATION, header.clone()),
         None => request,
     }
 }
@@ -130,7 +130,7 @@ pub(crate) async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Atte
         return Err(too_large().into());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| connection_failure(&error))? {
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > BODY_LENGTH_MAX {
             return Err(too_large().into());
         }
@@ -148,14 +148,4 @@ pub(crate) fn environment_in(body: &[u8], query: &Query) -> Result<Environment, 
         return Err(Failure::BadAnswer("it is for another application"));
     }
     Ok(environment)
-}
-
-/// The innermost cause: the outer ones only say that a request failed.
-pub(crate) fn connection_failure(error: &reqwest::Error) -> Failure {
-    let mut cause: &dyn StdError = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    let same = std::ptr::addr_eq(cause, std::ptr::from_ref(error));
-    Failure::Connection(if same { "the request failed".to_owned() } else { cause.to_string() })
 }

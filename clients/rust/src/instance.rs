@@ -1,6 +1,6 @@
 //! Which of all the instances of a service this one is: a name that servers show.
 
-use reqwest::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 
 use crate::error::Error;
 
@@ -10,7 +10,7 @@ const LENGTH_MAX: usize = 128;
 const HOST_LENGTH_MAX: usize = 64;
 
 /// The header with the name.
-pub(crate) const HEADER: &str = "Headwater-Instance";
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("headwater-instance");
 
 /// Checks a name that was chosen.
 pub(crate) fn named(name: &str) -> Result<HeaderValue, Error> {

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use headwater_wire::Environment;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::server::Query;
 
@@ -176,5 +175,5 @@ fn file_name(query: &Query) -> String {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hmac_sha256::Hash::hash(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,7 @@
 //! # Map
 //!
 //! In the order in which a start-up passes them: `builder` and `credentials` say what to ask and as whom, `server`
-//! spells the URL, `fetch` makes one attempt, `retry` decides about the next one, `last_known_good` stands in when there
+//! spells the URL, `http` (and `tls`) sends it, `fetch` makes one attempt, `retry` decides about the next one, `last_known_good` stands in when there
 //! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
 //! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
 //!
@@ -28,6 +28,7 @@ mod error;
 mod fetch;
 #[cfg(feature = "figment")]
 mod figment;
+mod http;
 mod instance;
 mod last_known_good;
 mod live;
@@ -39,6 +40,8 @@ mod retry;
 mod server;
 mod sse;
 mod text;
+#[cfg(feature = "rustls")]
+mod tls;
 mod tree;
 mod watch;
 
@@ -53,4 +56,4 @@ pub use crate::live::{Live, LiveStart, Rejection};
 #[cfg(feature = "mock")]
 pub use crate::mock::Mock;
 pub use crate::placeholder::PlaceholderProblem;
-pub use crate::watch::{Health, Outcome, State, Update, Watch};
+pub use crate::watch::{Health, Moves, Outcome, State, Update, Watch};

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::configuration::Configuration;
 use crate::error::Error;
@@ -46,7 +47,8 @@ pub struct Live<T> {
     /// What this handle was told of.
     changes: watch::Receiver<()>,
     health: Health,
-    _task: Arc<Task>,
+    /// It ends with the last handle.
+    _task: Arc<JoinSet<()>>,
 }
 
 struct Shared<T> {
@@ -140,14 +142,5 @@ impl<T> fmt::Debug for Live<T> {
             .field("rejected", &rejection.as_ref().map(|it| &it.configuration))
             .field("health", &self.health)
             .finish_non_exhaustive()
-    }
-}
-
-/// Ends with the last handle.
-struct Task(tokio::task::AbortHandle);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

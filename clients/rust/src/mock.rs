@@ -15,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -23,6 +22,9 @@ use tokio::task::{AbortHandle, JoinSet};
 mod answer;
 
 /// A server that is set from a test. It ends, with all of its connections, when it is dropped.
+///
+/// It is there with the feature `mock`, which a service takes for its tests alone:
+/// `cargo add --dev headwater-client --features mock`.
 ///
 /// ```
 /// use headwater_client::{Client, Mock};
@@ -100,7 +102,7 @@ impl Mock {
         let revision = (self.state.revision.fetch_add(1, Ordering::Relaxed) + 1).to_string();
         let mut source = Map::new();
         flatten(String::new(), properties, &mut source);
-        let digest = Sha256::digest(Value::Object(source.clone()).to_string());
+        let digest = hmac_sha256::Hash::hash(Value::Object(source.clone()).to_string().as_bytes());
         let name = format!("{application}.yml");
         let body = json!({
             "name": application, "profiles": [profiles], "label": null, "version": revision, "state": null,

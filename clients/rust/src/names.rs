@@ -56,10 +56,17 @@ fn first_part(text: &str) -> (Part<'_>, Option<&str>) {
 /// The form in which relaxed spellings are equal: `max-items`, `maxItems` and `max_items` are all `maxitems`.
 pub(crate) fn relaxed(name: &str) -> String {
     let mut relaxed = String::with_capacity(name.len());
-    for letter in name.chars().filter(|letter| !matches!(letter, '-' | '_')) {
-        relaxed.extend(letter.to_lowercase());
-    }
+    relaxed.extend(letters(name));
     relaxed
+}
+
+/// Whether two spellings are [`relaxed`] the same.
+pub(crate) fn same(one: &str, other: &str) -> bool {
+    letters(one).eq(letters(other))
+}
+
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|letter| !matches!(letter, '-' | '_')).flat_map(char::to_lowercase)
 }
 
 /// [`relaxed`] for a whole key; what stands in brackets is meant literally.
@@ -138,6 +145,10 @@ mod tests {
     fn spellings_of_one_name_are_equal() {
         for spelling in ["max-items", "maxItems", "max_items", "MAX_ITEMS"] {
             assert_eq!(relaxed(spelling), "maxitems");
+            assert!(same(spelling, "maxItems"));
+        }
+        for other in ["max", "max-items-2", "min-items", ""] {
+            assert!(!same(other, "maxItems") && !same("maxItems", other), "{other}");
         }
         assert_eq!(relaxed_key("Shop.max-items[A-b]"), ".shop.maxitems[A-b]");
     }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -45,13 +46,19 @@ pub(crate) type Variables = fn(&str) -> Option<String>;
 
 /// Where placeholders are looked up.
 pub(crate) struct Resolver {
-    exact: HashMap<String, usize>,
-    relaxed: HashMap<String, usize>,
+    /// Most environments have no placeholder, so it is made when the first one is met.
+    index: OnceLock<Index>,
     variables: Variables,
 }
 
-impl Resolver {
-    pub(crate) fn new(properties: &[Effective], variables: Variables) -> Resolver {
+/// Positions of the properties, by their names.
+struct Index {
+    exact: HashMap<String, usize>,
+    relaxed: HashMap<String, usize>,
+}
+
+impl Index {
+    fn new(properties: &[Effective]) -> Index {
         let mut exact = HashMap::with_capacity(properties.len());
         let mut relaxed = HashMap::<String, usize>::with_capacity(properties.len());
         for (position, property) in properties.iter().enumerate() {
@@ -61,13 +68,24 @@ impl Resolver {
                 *best = position;
             }
         }
-        Resolver { exact, relaxed, variables }
+        Index { exact, relaxed }
+    }
+}
+
+/// It is asked about one and the same list of properties for as long as it is.
+impl Resolver {
+    pub(crate) fn new(variables: Variables) -> Resolver {
+        Resolver { index: OnceLock::new(), variables }
     }
 
     /// Position of the property called `key`, as it is written or by a relaxed spelling.
-    pub(crate) fn position(&self, key: &str) -> Option<usize> {
-        let exact = self.exact.get(key);
-        exact.or_else(|| self.relaxed.get(&names::relaxed_key(key))).copied()
+    pub(crate) fn position(&self, properties: &[Effective], key: &str) -> Option<usize> {
+        let Index { exact, relaxed } = self.index(properties);
+        exact.get(key).or_else(|| relaxed.get(&names::relaxed_key(key))).copied()
+    }
+
+    fn index(&self, properties: &[Effective]) -> &Index {
+        self.index.get_or_init(|| Index::new(properties))
     }
 
     /// The value of a property with its placeholders replaced.
@@ -79,7 +97,10 @@ impl Resolver {
         let value = &properties[position].value;
         match value {
             Value::String(text) if text.contains("${") => {
-                let mut run = Run { resolver: self, properties, active: vec![position], steps: 0 };
+                let index = self.index(properties);
+                let variables = self.variables;
+                let active = vec![position];
+                let mut run = Run { index, variables, properties, active, steps: 0 };
                 run.text(text).map(|text| Cow::Owned(Value::String(text)))
             }
             _ => Ok(Cow::Borrowed(value)),
@@ -89,7 +110,8 @@ impl Resolver {
 
 /// The resolving of one value.
 struct Run<'a> {
-    resolver: &'a Resolver,
+    index: &'a Index,
+    variables: Variables,
     properties: &'a [Effective],
     /// The properties that are being resolved, outermost first.
     active: Vec<usize>,
@@ -130,7 +152,7 @@ impl Run<'_> {
             });
         }
         // A key may itself have a colon in it.
-        if let Some(&position) = self.resolver.exact.get(inside.trim()) {
+        if let Some(&position) = self.index.exact.get(inside.trim()) {
             return self.property(inside.trim(), position);
         }
         let (key, default) = match default_colon(inside) {
@@ -156,14 +178,14 @@ impl Run<'_> {
 
     fn lookup(&mut self, key: &str) -> Result<Option<String>, PlaceholderProblem> {
         let [as_written, relaxed @ ..] = names::variables(key);
-        let variable = |name: &String| (self.resolver.variables)(name);
-        if let Some(&position) = self.resolver.exact.get(key) {
+        let variable = |name: &String| (self.variables)(name);
+        if let Some(&position) = self.index.exact.get(key) {
             return self.property(key, position).map(Some);
         }
         if let Some(value) = variable(&as_written) {
             return Ok(Some(value));
         }
-        if let Some(&position) = self.resolver.relaxed.get(&names::relaxed_key(key)) {
+        if let Some(&position) = self.index.relaxed.get(&names::relaxed_key(key)) {
             return self.property(key, position).map(Some);
         }
         Ok(relaxed.iter().find_map(variable))
@@ -173,9 +195,8 @@ impl Run<'_> {
         if self.active.contains(&position) {
             // `PATH: ${PATH}` means the variable, where there is one.
             let own = self.active.last() == Some(&position);
-            let variable = own.then(|| {
-                names::variables(key).iter().find_map(|name| (self.resolver.variables)(name))
-            });
+            let variable =
+                own.then(|| names::variables(key).iter().find_map(|name| (self.variables)(name)));
             return variable.flatten().ok_or_else(|| PlaceholderProblem::Cycle(key.to_owned()));
         }
         match &self.properties[position].value {

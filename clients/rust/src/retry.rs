@@ -96,8 +96,12 @@ pub(crate) async fn first_answer<S: Servers>(
 
 /// Full jitter: anything from nothing to a bound that doubles, so that a fleet does not come back all at once.
 pub(crate) fn pause(round: u32, longest: Duration) -> Duration {
-    let bound = PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(longest);
-    bound.mul_f64(fastrand::f64())
+    bound(round, longest).mul_f64(fastrand::f64())
+}
+
+/// The longest pause after so many rounds that failed.
+pub(crate) fn bound(round: u32, longest: Duration) -> Duration {
+    PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(round)).min(longest)
 }
 
 /// Not before at least one server wants to be asked.

@@ -1,13 +1,12 @@
 //! Text files that the server keeps beside the properties, for programs that are configured by a file of their own.
 
-use reqwest::Url;
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 
 use crate::client::Client;
 use crate::error::{Error, Failure};
-use crate::fetch::{Attempt, addressed, bounded_body, check_status, connection_failure};
+use crate::fetch::{Attempt, addressed, bounded_body, check_status};
 use crate::retry::{Servers, first_answer};
-use crate::server::{Query, Server};
+use crate::server::{Query, Server, Url};
 
 impl Client {
     /// A text file, its `${…}` replaced by the server with what this application has; what it does not have stays.
@@ -53,14 +52,14 @@ struct Round<'a> {
 
 impl Round<'_> {
     fn url(&self, server: &Server) -> Url {
-        let mut url = server.url(&self.client.query);
-        url.path_segments_mut().expect("http urls have a path").extend(&self.segments);
+        let url = server.url(&self.client.query);
+        let url = self.segments.iter().fold(url, |url, segment| url.join(segment));
         let default_label = self.client.query.label.is_none().then_some("useDefaultLabel");
         let options: Vec<&str> = default_label.into_iter().chain(self.option).collect();
-        if !options.is_empty() {
-            url.set_query(Some(&options.join("&")));
+        match options.is_empty() {
+            true => url,
+            false => url.ask(&options.join("&")),
         }
-        url
     }
 }
 
@@ -80,7 +79,7 @@ impl Servers for Round<'_> {
         let server = &self.client.servers[server];
         let request = self.client.http.get(self.url(server));
         let request = addressed(request, server, self.header.as_ref(), "text/plain");
-        let response = request.send().await.map_err(|error| connection_failure(&error))?;
+        let response = request.send().await?;
         check_status(&response, server, &self.client.query).map_err(|attempt| match attempt {
             Attempt::Final(Error::NotFound { server, .. }) => {
                 let Query { application, profiles, .. } = self.client.query.clone();

@@ -1,6 +1,7 @@
 //! The effective properties as a tree, and views of it in which relaxed spellings of one name are one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use crate::effective::Effective;
 use crate::names::{self, Part};
@@ -52,6 +53,8 @@ impl Tree {
             }
             tree.nodes[at].property = Some(position);
         }
+        // It is kept for as long as the configuration is.
+        tree.nodes.shrink_to_fit();
         tree
     }
 
@@ -90,17 +93,28 @@ impl Tree {
 
     /// The children in the order of the properties, those of the same spelling together.
     pub(crate) fn children(&self, view: &View) -> Vec<Child<'_>> {
+        if let [node] = view.0[..] {
+            // No two of them have the same spelling.
+            return self.nodes[node].children.iter().map(|&node| self.child(node)).collect();
+        }
         let mut children = Vec::<Child<'_>>::new();
-        let mut known = HashMap::new();
+        let mut known = HashMap::<_, usize>::new();
         for &node in view.0.iter().flat_map(|&node| &self.nodes[node].children) {
             let Node { name, bracket, .. } = &self.nodes[node];
-            let at = *known.entry((name, *bracket)).or_insert_with(|| {
-                children.push(Child { name, bracket: *bracket, view: View::default() });
-                children.len() - 1
-            });
-            children[at].view.0.push(node);
+            match known.entry((name, *bracket)) {
+                Entry::Occupied(at) => children[*at.get()].view.0.push(node),
+                Entry::Vacant(new) => {
+                    new.insert(children.len());
+                    children.push(self.child(node));
+                }
+            }
         }
         children
+    }
+
+    fn child(&self, node: usize) -> Child<'_> {
+        let Node { name, bracket, .. } = &self.nodes[node];
+        Child { name, bracket: *bracket, view: View(vec![node]) }
     }
 
     /// Views of several spellings as one. Lists are not mixed: the most specific one stands for all.
@@ -146,7 +160,7 @@ impl Child<'_> {
         match part {
             Part::Bracket(text) => self.bracket && self.name == text,
             Part::Name(text) if self.bracket => self.name == text,
-            Part::Name(text) => names::relaxed(self.name) == names::relaxed(text),
+            Part::Name(text) => names::same(self.name, text),
         }
     }
 }

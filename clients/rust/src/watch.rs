@@ -2,6 +2,7 @@
 //!
 //! One task for each [`Watch`] does the talking: [`follow`] decides what an answer means, [`pace`] whom to ask and when,
 //! [`connection`] holds one conversation; another one has its say ([`acknowledge`]). The watcher takes the newest from a [`mailbox`] and delays nobody.
+//! [`moves`] follows no environment, only that something moved.
 
 use std::sync::Arc;
 
@@ -16,11 +17,13 @@ mod connection;
 mod follow;
 mod health;
 mod mailbox;
+mod moves;
 mod pace;
 
 pub use acknowledge::Outcome;
 pub(crate) use connection::Times;
 pub use health::{Health, State};
+pub use moves::Moves;
 
 use acknowledge::{Acknowledgement, Acknowledgements};
 use follow::Follower;

@@ -65,6 +65,8 @@ pub(super) enum Environment {
 
 /// What the program gets now.
 pub(super) struct Prepared {
+    /// What all of it was made from.
+    pub(super) configuration: Configuration,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) files: Files,
 }
@@ -100,7 +102,8 @@ impl Recipe {
         let staged = self.stage(configuration, &values).await?;
         let files = if staged.is_empty() { Files::Same } else { Files::Replaced };
         tokio::task::spawn_blocking(move || staged.into_iter().try_for_each(replace)).await??;
-        Ok(Prepared { variables: variables.by_name, files })
+        let configuration = configuration.clone();
+        Ok(Prepared { configuration, variables: variables.by_name, files })
     }
 
     fn variables(&self, values: &Values) -> anyhow::Result<Variables> {

@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use headwater_client::Configuration;
+use headwater_client::{Configuration, Outcome};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Grouping, LeftBehind};
 use super::command;
+use super::follow::{Followed, Verdict};
 use super::prepare::{Files, Prepared, Recipe};
 use super::signals::Signals;
 use super::supervisor::{Action, Event, Reaction, Supervisor};
+use super::texts::Texts;
 
 /// How long a reload command may take.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,7 +33,7 @@ pub(super) struct Plan {
     /// The command of [`Reaction::Reload`].
     pub(super) reload: Option<String>,
     pub(super) grace: Duration,
-    /// Between two looks at the texts of the server, whose changes no event tells.
+    /// Between two looks at the texts of the server where no hint comes.
     pub(super) refresh: Duration,
 }
 
@@ -42,14 +44,16 @@ pub(super) struct Plan {
 pub(super) async fn supervise(
     plan: Plan,
     prepared: Prepared,
-    configurations: watch::Receiver<Configuration>,
+    followed: Followed,
     mut signals: Signals,
 ) -> anyhow::Result<ExitCode> {
     // Before the program starts: it may end at once.
     let mut ends = unix::signal(SignalKind::child()).context("cannot listen to signals")?;
     let mut supervisor = Supervisor::new(plan.grace);
-    let mut texts = plan.recipe.asks_for_texts().then(|| texts(plan.refresh));
-    let mut scene = Scene::start(Arc::new(plan), prepared.variables, configurations)?;
+    let has_texts = plan.recipe.asks_for_texts();
+    let health = followed.health.clone();
+    let mut texts = has_texts.then(|| Texts::follow(&plan.recipe.client, health, plan.refresh));
+    let mut scene = Scene::start(Arc::new(plan), prepared, followed)?;
     loop {
         let event = tokio::select! {
             _ = ends.recv() => match scene.reap()? {
@@ -58,8 +62,8 @@ pub(super) async fn supervise(
             },
             signal = signals.next() => Event::Told(signal, scene.grouping.reached(signal)),
             event = done(&mut scene.work) => scene.finished(event),
-            () = changed(&mut scene.configurations) => Event::Changed,
-            () = tick(&mut texts) => Event::Changed,
+            () = changed(&mut scene.followed.configurations) => Event::Changed,
+            () = texts_changed(&mut texts) => Event::Changed,
             () = alarm(&mut scene.alarm) => Event::Alarm,
         };
         for action in supervisor.on(event) {
@@ -74,7 +78,9 @@ pub(super) async fn supervise(
 /// What the loop works with.
 struct Scene {
     plan: Arc<Plan>,
-    configurations: watch::Receiver<Configuration>,
+    followed: Followed,
+    /// What is being prepared, or is in place and not told to the program yet.
+    candidate: Configuration,
     grouping: Grouping,
     child: Child,
     left_behind: LeftBehind,
@@ -87,27 +93,33 @@ struct Scene {
 /// What was done beside the loop.
 enum Work {
     Prepared(anyhow::Result<Prepared>),
-    Reloaded,
+    Reloaded(Outcome),
 }
 
 impl Scene {
-    fn start(
-        plan: Arc<Plan>,
-        variables: BTreeMap<String, String>,
-        configurations: watch::Receiver<Configuration>,
-    ) -> anyhow::Result<Self> {
+    fn start(plan: Arc<Plan>, prepared: Prepared, followed: Followed) -> anyhow::Result<Self> {
         let grouping = Grouping::choose();
+        let Prepared { configuration: candidate, variables, .. } = prepared;
         let child = start(&plan.command, &variables, grouping)?;
-        Ok(Self {
+        let scene = Self {
             plan,
-            configurations,
+            followed,
+            candidate,
             grouping,
             child,
             left_behind: LeftBehind::default(),
             variables,
             work: None,
             alarm: None,
-        })
+        };
+        scene.acknowledge(Outcome::Applied);
+        Ok(scene)
+    }
+
+    /// Says to the servers what became of what was prepared.
+    fn acknowledge(&self, outcome: Outcome) {
+        let configuration = self.candidate.clone();
+        self.followed.verdicts.send_replace(Some(Verdict { configuration, outcome }));
     }
 
     /// The exit code of the program if it has ended.
@@ -125,7 +137,8 @@ impl Scene {
         match action {
             Action::Prepare => {
                 let plan = Arc::clone(&self.plan);
-                let configuration = self.configurations.borrow_and_update().clone();
+                let configuration = self.followed.configurations.borrow_and_update().clone();
+                self.candidate = configuration.clone();
                 self.work = Some(tokio::spawn(async move {
                     Work::Prepared(plan.recipe.prepare(&configuration).await)
                 }));
@@ -134,8 +147,8 @@ impl Scene {
             Action::Reload => {
                 let (plan, child) = (Arc::clone(&self.plan), self.child.id);
                 self.work = Some(tokio::spawn(async move {
-                    reload(plan.reload.as_deref().unwrap_or_default(), child).await;
-                    Work::Reloaded
+                    let text = plan.reload.as_deref().unwrap_or_default();
+                    Work::Reloaded(reload(text, child).await)
                 }));
             }
             Action::Alarm(after) => self.alarm = Some(Instant::now() + after),
@@ -147,6 +160,7 @@ impl Scene {
                 self.alarm = None;
                 self.child = start(&self.plan.command, &self.variables, self.grouping)?;
                 tracing::info!("started again");
+                self.acknowledge(Outcome::Applied);
             }
             Action::Exit(code) => return Ok(Some(code)),
         }
@@ -165,14 +179,22 @@ impl Scene {
     /// What became of the work.
     fn finished(&mut self, work: Work) -> Event {
         match work {
-            Work::Reloaded => Event::Reloaded,
+            Work::Reloaded(outcome) => {
+                self.acknowledge(outcome);
+                Event::Reloaded
+            }
             Work::Prepared(Ok(prepared)) => {
                 let reaction = reaction(self.plan.reaction, &prepared, &self.variables);
                 self.variables = prepared.variables;
+                // The others have taken effect only when they are done.
+                if matches!(reaction, Reaction::Nothing | Reaction::Signal(_)) {
+                    self.acknowledge(Outcome::Applied);
+                }
                 Event::Prepared(reaction)
             }
             Work::Prepared(Err(problem)) => {
                 tracing::error!(problem = %format!("{problem:#}"), "a change is not used: what was there stays");
+                self.acknowledge(Outcome::Rejected);
                 Event::Refused
             }
         }
@@ -198,12 +220,16 @@ fn start(
 }
 
 /// A reload that fails is said; the program goes on with what it has.
-async fn reload(text: &str, child: rustix::process::Pid) {
+async fn reload(text: &str, child: rustix::process::Pid) -> Outcome {
     match command::about(text, child, RELOAD_TIMEOUT).await {
-        Ok(status) if status.success() => tracing::info!("reloaded"),
+        Ok(status) if status.success() => {
+            tracing::info!("reloaded");
+            return Outcome::Applied;
+        }
         Ok(status) => tracing::error!(%status, "the reload command failed"),
         Err(error) => tracing::error!(%error, "the reload command failed"),
     }
+    Outcome::Rejected
 }
 
 /// The next configuration; never once nobody watches any more.
@@ -234,17 +260,10 @@ async fn alarm(at: &mut Option<Instant>) {
     *at = None;
 }
 
-fn texts(pause: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + pause, pause);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-async fn tick(ticks: &mut Option<Interval>) {
-    match ticks {
-        Some(ticks) => {
-            ticks.tick().await;
-        }
+/// When texts are worth asking for; never where there are none.
+async fn texts_changed(texts: &mut Option<Texts>) {
+    match texts {
+        Some(texts) => texts.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -6,7 +6,8 @@
 
 use std::time::SystemTime;
 
-use super::connection::{Fault, Swap};
+use headwater_etcd::{Fault, Transaction, Write};
+
 use super::keys::{Key, parse_id};
 use super::objects::Kind;
 use super::publish::Reached;
@@ -41,7 +42,7 @@ impl Inner {
     }
 
     async fn collect(&self, every_seconds: u64) -> Result<usize, Fault> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.cluster.connect().await?;
         let key = self.keys.collection();
         let one = |found: Vec<_>| found.into_iter().next().unwrap_or_default();
         let last = one(connection.read(&[&key]).await?);
@@ -51,11 +52,10 @@ impl Inner {
         if now.saturating_sub(before) < every_seconds {
             return Ok(0);
         }
-        let counted = connection.swap(Swap {
-            unchanged: vec![(key.clone(), last.written_at)],
-            absent: None,
-            key: key.clone(),
-            value: now.to_string().into_bytes(),
+        let counted = connection.commit(Transaction {
+            unchanged: vec![(key.clone().into_bytes(), last.written_at)],
+            writes: vec![Write { key: key.clone(), value: now.to_string().into(), lease: None }],
+            ..Transaction::default()
         });
         if !counted.await? {
             return Ok(0);
@@ -79,7 +79,12 @@ impl Inner {
         let garbage: Vec<_> = names.into_iter().filter(is_garbage).collect();
         let mut count = 0;
         for batch in garbage.chunks(BATCH_COUNT_MAX) {
-            if connection.delete(batch.to_vec()).await? {
+            let taken = connection.commit(Transaction {
+                unchanged: batch.to_vec(),
+                deletes: batch.iter().map(|(key, _)| key.clone()).collect(),
+                ..Transaction::default()
+            });
+            if taken.await? {
                 count += batch.len();
             }
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::{Change, Position};
 use super::keys::{Key, Keys, parse_id};
 use super::objects::{Bundle, Commit, Content, id_of, tree};
 use crate::model::ContentId;
 use crate::source::labels;
+use headwater_etcd::Change;
 
 /// The most that is kept in memory of one source, in bytes. etcd itself takes 2 GB unless it is told otherwise.
 const BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
@@ -22,8 +22,6 @@ pub(super) const REVISION_COUNT_MAX: usize = 100;
 /// The keys.
 #[derive(Default)]
 pub(super) struct Held {
-    /// Up to which revision of which cluster.
-    pub(super) position: Option<Position>,
     objects: Bundle,
     /// Where published labels are; `None` for a value that leads nowhere.
     references: BTreeMap<String, Option<ContentId>>,

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
+use headwater_etcd::{Connection, Fault, Transaction, Value, Write};
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Connection, Fault, Swap, Value};
 use super::held::REVISION_COUNT_MAX;
 use super::keys::{hex, is_label, parse_id};
 use super::objects::{Bundle, Commit, Content, Kind, List, id_of, parse_list, parse_pieces, tree};
@@ -133,30 +133,15 @@ struct Ours<'a> {
 }
 
 impl Inner {
-    /// A connection to the first member that takes one.
-    pub(super) async fn connect(&self) -> Result<Connection, Fault> {
-        let endpoints = &self.address.endpoints;
-        let first = fastrand::usize(..endpoints.len());
-        let mut last = Fault::Other("there is no member".to_owned());
-        for at in 0..endpoints.len() {
-            let endpoint = &endpoints[(first + at) % endpoints.len()];
-            match Connection::open(&self.access, endpoint, self.keys.all()).await {
-                Ok((connection, _)) => return Ok(connection),
-                Err(fault) => last = fault,
-            }
-        }
-        Err(last)
-    }
-
     async fn store_and_swap(&self, ours: &Ours<'_>) -> Result<(), PublishError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.cluster.connect().await?;
         for _ in 0..ATTEMPT_COUNT_MAX {
             let seen = self.look(&mut connection, ours.label).await?;
             if seen.tip != ours.parent {
                 return Err(moved(seen.tip));
             }
             self.store(&connection, ours, &seen).await?;
-            match connection.swap(self.swap(ours, &seen)).await {
+            match connection.commit(self.swap(ours, &seen)).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(fault) => return self.settle(ours, &seen, &fault).await,
@@ -189,16 +174,17 @@ impl Inner {
         Ok(Seen { tip, tip_written_at: reference.written_at, collected_at: collection.written_at })
     }
 
-    fn swap(&self, ours: &Ours<'_>, seen: &Seen) -> Swap {
+    fn swap(&self, ours: &Ours<'_>, seen: &Seen) -> Transaction {
         let key = self.keys.reference(ours.label);
-        Swap {
+        let collection = self.keys.collection().into_bytes();
+        Transaction {
             unchanged: vec![
-                (key.clone(), seen.tip_written_at),
-                (self.keys.collection(), seen.collected_at),
+                (key.clone().into_bytes(), seen.tip_written_at),
+                (collection, seen.collected_at),
             ],
-            absent: Some(self.keys.files(ours.label)),
-            key,
-            value: hex(ours.id).into_bytes(),
+            absent: vec![self.keys.files(ours.label)],
+            writes: vec![Write { key, value: hex(ours.id).into(), lease: None }],
+            deletes: Vec::new(),
         }
     }
 
@@ -224,8 +210,10 @@ impl Inner {
         }
         values.push((self.keys.object(ours.id), ours.value.clone()));
         let stored = stream::iter(batches(values)).map(|batch| {
-            let mut connection = connection.share();
-            async move { connection.put(batch).await }
+            let mut connection = connection.clone();
+            let write = |(key, value)| Write { key, value, lease: None };
+            let writes = batch.into_iter().map(write).collect();
+            async move { connection.commit(Transaction { writes, ..Transaction::default() }).await }
         });
         let mut stored = stored.buffer_unordered(BATCHES_AT_ONCE);
         while let Some(done) = stored.next().await {
@@ -244,8 +232,8 @@ impl Inner {
     ) -> Result<(), PublishError> {
         let end = Instant::now() + UNSURE_MAX;
         while Instant::now() < end {
-            if let Ok(mut connection) = self.connect().await {
-                match connection.swap(self.swap(ours, seen)).await {
+            if let Ok(mut connection) = self.cluster.connect().await {
+                match connection.commit(self.swap(ours, seen)).await {
                     Ok(true) => return Ok(()),
                     Ok(false) => {
                         if let Some(outcome) = self.outcome(&mut connection, ours).await {

@@ -12,7 +12,7 @@ use super::{SHOP, refuses, run, type_in};
 use crate::fixture::{Repository, Server, command, directory, eventually, settings};
 
 /// A command that goes on. Killed by its id when it is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     process: Child,
     out: Arc<Mutex<String>>,
     err: Arc<Mutex<String>>,
@@ -31,7 +31,7 @@ impl Running {
     }
 
     /// In a process group of its own, all of which ends with it.
-    pub(super) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut process = command.spawn().expect("the binary starts");
         let out = collect(process.stdout.take().unwrap());
@@ -39,15 +39,15 @@ impl Running {
         Self { process, out, err }
     }
 
-    pub(super) fn out(&self) -> String {
+    pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    pub(super) fn err(&self) -> String {
+    pub(crate) fn err(&self) -> String {
         self.err.lock().unwrap().clone()
     }
 
-    pub(super) fn says(&self, part: &str) {
+    pub(crate) fn says(&self, part: &str) {
         eventually(&format!("{part} in {} {}", self.out(), self.err()), || {
             self.out().contains(part)
         });
@@ -65,7 +65,7 @@ impl Running {
     }
 
     /// Waits for the end and gives the exit code.
-    pub(super) fn code(&mut self) -> Option<i32> {
+    pub(crate) fn code(&mut self) -> Option<i32> {
         let mut ended = None;
         eventually("the command ends", || {
             ended = self.process.try_wait().unwrap();

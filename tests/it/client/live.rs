@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::between::{Between, Manner};
+use super::between::{Between, Deck, Form, Manner};
 use crate::fixture::{Address, Repository, Server, Until, eventually, settings};
 
 /// Two keys that two files set, always to the same.
@@ -98,61 +98,120 @@ fn a_server_shows_who_applied_what_and_who_rejected_it() {
     });
 }
 
-/// Looks at a value over and over: it is never torn, and never older than it was.
-fn observe(live: &Live<Pair>, is_over: &AtomicBool) {
-    let mut last = 0;
+/// Looks at all values over and over: none is ever torn, and none is ever older than it was.
+fn observe(lives: &[Live<Pair>], is_over: &AtomicBool) {
+    let mut last = vec![0; lives.len()];
     while !is_over.load(Ordering::Relaxed) {
-        let Pair { first, second } = *live.current();
-        assert_eq!(first, second);
-        assert!(first >= last, "{first} after {last}");
-        last = first;
+        for (live, last) in lives.iter().zip(&mut last) {
+            let Pair { first, second } = *live.current();
+            assert_eq!(first, second);
+            assert!(first >= *last, "{first} after {last}");
+            *last = first;
+        }
         thread::yield_now();
     }
 }
 
+/// What the server answers now, for somebody to say it later.
+fn recorded(server: Address) -> Vec<u8> {
+    let reply = server.get("/cart/default").expect(200);
+    let (etag, body) = (reply.header("etag").unwrap(), reply.text());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n";
+    format!("{head}ETag: {etag}\r\nPreference-Applied: wait=25\r\n\r\n{body}").into_bytes()
+}
+
 #[test]
 fn whatever_stands_between_it_ends_on_the_newest_and_never_goes_back_and_never_spins() {
-    const MOVE_COUNT: u64 = 20;
+    /// Half of them start through it, and half of those and of the others have no streams.
+    const SERVICE_COUNT: usize = 32;
+    const MOVE_COUNT: u64 = 24;
     const BETWEEN_MOVES: Duration = Duration::from_millis(150);
+    let seed =
+        std::env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |it| it.parse().unwrap());
+    eprintln!("CHAOS_SEED={seed}");
     let (repository, older) = (Repository::new(&pair(1)), Repository::new(&pair(1)));
     let (server, lagging) = (serve(&repository), serve(&older));
     let runtime = Runtime::new().unwrap();
-    for seed in 0..3 {
-        let first = Between::start(&runtime, *server, Manner::Fair);
-        let second = Between::start(&runtime, *server, Manner::Fair);
-        let builder = builder(&[&first.url, &second.url])
-            .request_timeout(Duration::from_secs(1))
-            .stream_start_timeout(Duration::from_millis(300));
-        let live = start(&runtime, builder);
-        let begin = live.current().first;
-        first.behave(Manner::Wild(seed, None));
-        second.behave(Manner::Wild(seed + 100, Some(*lagging)));
-        let is_over = AtomicBool::new(false);
-        let newest = thread::scope(|scope| {
-            let _until = Until(&is_over);
-            scope.spawn(|| observe(&live, &is_over));
-            let mut number = begin;
-            for count in 0..MOVE_COUNT {
-                if count % 5 == 0 {
-                    first.cut();
-                    second.cut();
-                }
-                number += 1;
-                repository.commit(&pair(number));
-                // Time for attempts that fail: nothing is waited for.
-                thread::sleep(BETWEEN_MOVES);
-            }
-            first.behave(Manner::Fair);
-            second.behave(Manner::Fair);
-            eventually("it is on the newest", || live.current().first == number);
-            eventually("it is connected", || live.health().state() == State::Live);
-            number
+    let old = recorded(*server);
+    let decks =
+        [Deck::new(seed, old.clone(), None), Deck::new(seed.wrapping_add(1), old, Some(*lagging))];
+    let wild = |number: usize| Manner::Wild(Arc::clone(&decks[number]));
+    repository.commit(&pair(2));
+    let exposed = |number: usize| {
+        let starts_through_it = number.is_multiple_of(2);
+        let has_streams = number % 4 < 2;
+        let between = [0, 1].map(|which| {
+            let manner = if starts_through_it { wild(which) } else { Manner::Fair };
+            Between::start(&runtime, *server, manner)
         });
+        let start = if has_streams { Duration::from_millis(300) } else { Duration::from_nanos(1) };
+        let builder = builder(&[&between[0].url, &between[1].url])
+            .request_timeout(Duration::from_secs(1))
+            .stream_start_timeout(start);
+        (builder, between)
+    };
+    let (builders, between): (Vec<_>, Vec<_>) = (0..SERVICE_COUNT).map(exposed).unzip();
+    let starting: Vec<_> =
+        builders.into_iter().map(|it| runtime.spawn(async { it.live::<Pair>().await })).collect();
+    let lives: Vec<_> =
+        starting.into_iter().map(|it| runtime.block_on(it).unwrap().unwrap()).collect();
+    let newest = MOVE_COUNT + 2;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _until = Until(&is_over);
+        let observer = scope.spawn(|| observe(&lives, &is_over));
+        for number in 3..=newest {
+            for both in between.iter().filter(|_| number % 4 == 3) {
+                for (which, between) in both.iter().enumerate() {
+                    between.behave(wild(which));
+                    between.cut();
+                }
+            }
+            repository.commit(&pair(number));
+            // Time for attempts that fail: nothing is waited for.
+            thread::sleep(BETWEEN_MOVES);
+        }
+        between.iter().flatten().for_each(|it| it.behave(Manner::Fair));
+        between.iter().flatten().for_each(Between::cut);
+        let is_newest = |live: &Live<Pair>| live.current().first == newest;
+        eventually("all are on the newest", || {
+            assert!(!observer.is_finished(), "CHAOS_SEED={seed}");
+            lives.iter().all(is_newest)
+        });
+        let is_live = |live: &Live<Pair>| live.health().state() == State::Live;
+        eventually("all are connected", || lives.iter().all(is_live));
+    });
+    for (live, between) in lives.iter().zip(&between) {
         assert_eq!(live.current().second, newest);
-        // 60 of the watch and 30 that say what became of it, in any minute; and those of the start.
-        let attempt_count = first.count() + second.count();
-        assert!(attempt_count < 60 + 30 + 10, "seed {seed}: {attempt_count} attempts");
+        // Of the start, of the watch in any minute, and those that say what became of it.
+        let attempt_count = between[0].count() + between[1].count();
+        assert!(attempt_count < 20 + 60 + 30, "CHAOS_SEED={seed}: {attempt_count} attempts");
     }
+    // Every trick was played on every form of question.
+    for form in [Form::Get, Form::Stream, Form::Poll] {
+        assert_eq!(decks[0].left_out(form), [], "{form:?}, CHAOS_SEED={seed}");
+    }
+    for form in [Form::Stream, Form::Poll] {
+        assert_eq!(decks[1].left_out(form), [], "{form:?}, CHAOS_SEED={seed}");
+    }
+}
+
+#[test]
+fn behind_a_proxy_that_eats_streams_a_change_comes_by_a_long_poll() {
+    let repository = Repository::new(&pair(1));
+    let server = serve(&repository);
+    let runtime = Runtime::new().unwrap();
+    let between = Between::start(&runtime, *server, Manner::EatsStreams);
+    let builder = builder(&[&between.url]).instance("behind");
+    let live = start(&runtime, builder.stream_start_timeout(Duration::from_millis(300)));
+    eventually("it is connected", || live.health().state() == State::Live);
+    for number in 2..5 {
+        let revision = repository.commit(&pair(number));
+        eventually("the change is there", || live.current().first == number);
+        becomes(*server, "behind", "ok", &revision);
+    }
+    // The first answer, the stream that never came, and few polls: a change ends one, and none of them spins.
+    assert!(between.count() <= 20, "{} connections", between.count());
 }
 
 #[test]

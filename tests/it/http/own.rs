@@ -50,6 +50,8 @@ fn metrics_count_by_route_and_status() {
         r#"headwater_http_requests_total{route="flat",status="200"} 1"#,
         "headwater_labels 1",
         "headwater_held_back 0",
+        "# TYPE headwater_resolved counter",
+        "headwater_resolved_total 1",
     ] {
         assert!(text.lines().any(|known| known == line), "{line}: {text}");
     }

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use super::SHOP;
-use crate::fixture::{Child, Hosted, Tree, clone, directory, eventually, repository_url};
+use crate::cli::watch::Running;
+use crate::fixture::{Child, Hosted, Tree, clone, command, directory, eventually, repository_url};
 
 #[test]
 fn what_is_pushed_is_served_when_the_push_is_answered() {
@@ -221,4 +222,42 @@ fn loose_objects_are_packed_while_readers_and_pushes_find_everything() {
     assert_eq!(hosted.tip("main"), tip);
     hosted.repository().git(&["fsck", "--strict"]).succeeds();
     hosted.clone("again");
+}
+
+/// A git that takes as long over what it receives as the test likes.
+fn slow_git(place: &std::path::Path) -> String {
+    let real = std::env::var("PATH").unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n    *--advertise-refs*|*--http-backend-info-refs*) ;;\n    *receive-pack*)\n        \
+         : >'{0}/begun'\n        while [ ! -e '{0}/go' ]; do sleep 0.01; done ;;\nesac\nPATH='{real}' exec git \"$@\"\n",
+        place.display()
+    );
+    let git = place.join("git");
+    std::fs::write(&git, script).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&git, mode).unwrap();
+    format!("{}:{real}", place.display())
+}
+
+#[test]
+fn a_server_waits_for_the_git_that_one_before_it_has_left_at_work() {
+    let (place, seed) = (directory(""), directory(SHOP));
+    let path = slow_git(place.path());
+    let data = place.path().join("data").display().to_string();
+    let seed = seed.path().display().to_string();
+    let arguments = ["--source", "hosted:main", "--data", &data, "--seed", &seed];
+    let server = Child::serve_with(&arguments, &[("PATH", &path)]);
+    let mut push = server.connect();
+    let head = "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
+                Content-Type: application/x-git-receive-pack-request\r\n\r\n00";
+    push.write_all(head.as_bytes()).unwrap();
+    eventually("git receives", || place.path().join("begun").exists());
+    drop(server);
+    let mut next = command(place.path());
+    next.arg("serve").args(arguments).args(["--listen", "127.0.0.1:0"]);
+    let next = Running::spawn(next);
+    eventually("it waits", || next.err().contains("has left at work"));
+    assert!(!next.err().contains("listening"), "{}", next.err());
+    std::fs::write(place.path().join("go"), "").unwrap();
+    eventually("it listens", || next.err().contains("listening"));
 }

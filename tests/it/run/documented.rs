@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tempfile::TempDir;
 
 use super::bed::{Run, children};
+use crate::documentation;
 use crate::fixture::{Address, Repository, Server, Until, directory, eventually, installed};
 
 /// A program that shows its file, or its port, and stays.
@@ -16,17 +17,9 @@ const PROGRAM: &str = "#!/bin/sh\ntrap 'show' HUP\nshow() { if [ $# = 1 ]; then 
     show \"$@\"\nwhile :; do sleep 0.02; done\n";
 
 /// The blocks of one language below a heading.
+#[track_caller]
 fn blocks(heading: &str, language: &str) -> Vec<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/run.md");
-    let page = format!("\n{}", fs::read_to_string(page).unwrap());
-    let (_, section) = page.split_once(&format!("\n{heading}\n")).expect("the heading");
-    let section = section.split("\n## ").next().unwrap();
-    let begin = format!("```{language}\n");
-    let mut blocks = section.split(begin.as_str()).skip(1);
-    let blocks: Vec<_> =
-        blocks.by_ref().map(|rest| rest.split("```").next().unwrap().to_owned()).collect();
-    assert!(!blocks.is_empty(), "{heading} has no {language}");
-    blocks
+    documentation::blocks("docs/run.md", heading, language)
 }
 
 struct Shop {
@@ -60,9 +53,12 @@ impl Shop {
     /// The gateway's own file.
     fn routes(&self, routes: &[(&str, &str, u16)]) {
         let mut text = format!("server:\n  port: {}\ngateway:\n  routes:\n", self.gateway.0.port());
+        let mut services = String::from("  services:\n");
         for (path, service, port) in routes {
-            text += &format!("  - path: \"{path}\"\n    service: {service}\n    port: {port}\n");
+            text += &format!("  - path: \"{path}\"\n    service: {service}\n");
+            services += &format!("    {service}: [\"127.0.0.1:{port}\"]\n");
         }
+        text += &services;
         self.repository.commit_bytes("main", &[("gateway-prod.yml", Some(text.as_bytes()))]);
     }
 
@@ -140,8 +136,8 @@ fn haproxy_takes_a_new_route_without_a_dropped_connection_and_never_a_bad_one() 
     }
     let product = service().port();
     let shop = Shop::open(product);
-    shop.write("haproxy.cfg.j2", &blocks("## HAProxy", "jinja")[0]);
-    let run = shop.run(&blocks("## HAProxy", "sh")[0]);
+    shop.write("haproxy.cfg.j2", &blocks("HAProxy", "jinja")[0]);
+    let run = shop.run(&blocks("HAProxy", "sh")[0]);
     eventually("the gateway answers", || answers(shop.gateway, "/products", 200));
     let master = children(run.id());
     let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -176,8 +172,8 @@ fn nginx_takes_a_new_value_and_never_a_bad_one() {
         return;
     }
     let shop = Shop::open(1);
-    shop.write("nginx.conf.j2", &blocks("## nginx", "jinja")[0]);
-    let run = shop.run(&blocks("## nginx", "sh")[0]);
+    shop.write("nginx.conf.j2", &blocks("nginx", "jinja")[0]);
+    let run = shop.run(&blocks("nginx", "sh")[0]);
     let name = |name: &str| get(shop.gateway, "/name") == Ok((200, name.to_owned()));
     eventually("nginx answers", || name("Riverside Books"));
     let master = children(run.id());
@@ -206,8 +202,8 @@ fn programs_of_all_kinds_are_run_as_the_page_says() {
     shop.write("product", PROGRAM);
     shop.write("legacy", PROGRAM);
     shop.write("legacy-control", "#!/bin/sh\necho \"$1\" >told\n");
-    let begin = blocks("# Running any program with its configuration", "sh");
-    let own = blocks("## A program with a file of its own", "sh");
+    let begin = blocks("Running any program with its configuration", "sh");
+    let own = blocks("A program with a file of its own", "sh");
     let commands: Vec<&str> =
         begin.iter().chain(&own).flat_map(|block| block.lines()).map(str::trim).collect();
     assert_eq!(commands.len(), 4, "{commands:?}");

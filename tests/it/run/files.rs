@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::bed::{Run, run};
+use super::bed::{Run, children, run, signal};
 use crate::fixture::{Repository, Server, Until, directory, eventually};
 
 const APP: &str = "//- app.yml\nserver:\n  port: 8081\nroutes:\n- path: /a\n  to: one\n- path: /b\n  to: two\n\
@@ -164,4 +164,42 @@ fn a_file_is_never_seen_torn() {
     });
     assert_eq!(run.stop().status.code(), Some(143));
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+}
+
+/// Killed at any moment, before its program is there or while it replaces its file, it leaves the old one or the new one.
+#[test]
+fn a_run_that_is_killed_leaves_a_whole_file() {
+    const ROUNDS: u64 = 25;
+    let seed = fastrand::u64(..);
+    eprintln!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let number = |number: u64| format!("//- app.yml\nnumber: {number}\n");
+    let repository = Repository::new(&number(0));
+    let server = Server::start(&repository.uri());
+    let place = directory("//- big.j2\n{% for i in range(20000) %}\n{{ number }}\n{% endfor %}\n");
+    let target = place.path().join("big");
+    let arguments = ["--file", "big.j2:big", "--", "sleep", "20"];
+    for round in 1..=ROUNDS {
+        let run = Run::start(place.path(), *server, &arguments);
+        if random.bool() {
+            run.says("the configuration is that of the server");
+        }
+        repository.commit(&number(round));
+        std::thread::sleep(std::time::Duration::from_micros(random.u64(..150_000)));
+        let program = children(run.id());
+        run.signal("KILL");
+        program.iter().for_each(|id| signal("KILL", *id));
+        assert_eq!(run.ended().status.code(), None);
+        if let Ok(text) = fs::read_to_string(&target) {
+            let first = text.lines().next().unwrap();
+            assert!(first.parse::<u64>().unwrap() <= round);
+            assert_eq!(text.lines().count(), 20_000, "round {round}");
+            assert!(text.lines().all(|line| line == first), "round {round}");
+        }
+    }
+    let run = Run::start(place.path(), *server, &arguments);
+    run.says("the configuration is that of the server");
+    let newest = format!("{ROUNDS}\n").repeat(20_000);
+    assert_eq!(fs::read_to_string(&target).unwrap(), newest);
+    run.stop();
 }

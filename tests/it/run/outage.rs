@@ -113,6 +113,28 @@ fn a_text_of_the_server_that_never_was_here_cannot_be_made_up() {
     run.ended().refuses(&["app.cfg", "no server answers"]);
 }
 
+/// The log says once that the server is away, and nobody asks for texts over and over.
+#[test]
+fn while_the_server_is_away_its_texts_are_not_asked_for() {
+    let repository = repository("1");
+    let place = directory("");
+    let at = free();
+    let server = serve(&repository, at);
+    let texts = ["--file", "server:app.cfg:app.cfg", "--refresh", "0.1"];
+    let run = patient(place.path(), at, &[&texts[..], &["--", "sleep", "1000"]].concat());
+    run.says("the configuration is that of the server");
+    drop(server);
+    run.says("the configuration is stale from now on");
+    // One may have been on its way.
+    assert!(run.said_count("no server answers: the file stays") <= 1, "{}", run.err());
+    repository.commit("//- app.cfg\nbind :9\n");
+    let _server = serve(&repository, at);
+    eventually("the text is fetched again", || {
+        fs::read_to_string(place.path().join("app.cfg")).unwrap() == "bind :9\n"
+    });
+    run.stop();
+}
+
 #[test]
 fn while_the_server_is_away_the_program_runs_on() {
     let repository = repository("1");

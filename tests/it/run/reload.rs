@@ -196,14 +196,18 @@ fn a_reload_that_is_running_ends_with_the_program() {
 fn a_text_of_the_server_that_changes_alone_is_noticed() {
     let stage = Stage::new();
     stage.repository.commit("//- text.cfg\none ${port}\n");
-    let arguments = ["--file", "server:text.cfg:text", "--signal", "HUP", "--refresh", "0.1"];
-    let run = stage.run(&arguments);
-    assert_eq!(fs::read_to_string(stage.place().join("text")).unwrap(), "one 1\n");
-    stage.repository.commit("//- text.cfg\ntwo ${port}\n");
-    run.writes("again port 1");
-    assert_eq!(fs::read_to_string(stage.place().join("text")).unwrap(), "two 1\n");
-    assert_eq!(run.said_count("a new configuration"), 0);
-    run.stop();
+    // By a hint of the server, and by the clock where none comes.
+    for (refresh, before, text) in [("3600", "one", "two"), ("0.1", "two", "three")] {
+        let arguments = ["--file", "server:text.cfg:text", "--signal", "HUP", "--refresh", refresh];
+        let run = stage.run(&arguments);
+        let found = || fs::read_to_string(stage.place().join("text")).unwrap();
+        assert_eq!(found(), format!("{before} 1\n"));
+        stage.repository.commit(&format!("//- text.cfg\n{text} ${{port}}\n"));
+        run.writes("again port 1");
+        assert_eq!(found(), format!("{text} 1\n"));
+        assert_eq!(run.said_count("a new configuration"), 0);
+        run.stop();
+    }
 }
 
 #[test]

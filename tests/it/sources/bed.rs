@@ -10,7 +10,7 @@ use git2::{Oid, Repository, Signature, Time};
 use headwater::model::{Label, Revision};
 use headwater::snapshot::Style;
 use headwater::source::directory::{DirectoryOptions, DirectorySource};
-use headwater::source::etcd::{Content, EtcdAccess, EtcdSource, Publication};
+use headwater::source::etcd::{Content, EtcdSource, Publication};
 use headwater::source::git::{GitOptions, GitSource};
 use headwater::source::memory::MemorySource;
 use headwater::source::mirror::{Access, MirrorOptions, MirrorPlace, MirrorSource};
@@ -524,7 +524,7 @@ impl EtcdBed {
 pub(super) fn open_etcd(cluster: &Cluster, prefix: &str) -> Arc<EtcdSource> {
     let (uri, options) = (cluster.uri(prefix), OpenOptions::default());
     let runtime = cluster.runtime().handle();
-    let source = EtcdSource::open(&uri, options, EtcdAccess::default(), runtime);
+    let source = EtcdSource::open(&uri, options, headwater_etcd::Access::default(), runtime);
     Arc::new(source.expect("the source"))
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater::model::{Label, Revision};
-use headwater::source::etcd::{ClientFiles, Content, EtcdAccess, EtcdSource, PublishError};
-use headwater::source::mirror::Credentials;
+use headwater::source::etcd::{Content, EtcdSource, PublishError};
 use headwater::source::{OpenOptions, Source, SourceError};
+use headwater_etcd::{Access, ClientFiles};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::bed::{Bed, Branches, EtcdBed, open_etcd, publication};
@@ -288,7 +288,7 @@ async fn a_replica_that_was_cut_off_catches_up_even_over_what_was_compacted() {
     let proxy = Proxy::to(cluster.address(0));
     let uri = format!("etcd://{}/{}", proxy.address, bed.prefix);
     let runtime = cluster.runtime().handle();
-    let reader = EtcdSource::open(&uri, OpenOptions::default(), EtcdAccess::default(), runtime);
+    let reader = EtcdSource::open(&uri, OpenOptions::default(), Access::default(), runtime);
     let reader = reader.unwrap();
     assert_eq!(load(&reader, &Label::Default).await.revision, revision);
     for round in 1..=4 {
@@ -372,13 +372,9 @@ async fn who_may_not_in_is_told_so() {
     client.user_grant_role("ada", "reader").await.unwrap();
     client.auth_enable().await.unwrap();
     let open = |username: &str, password: &str| {
-        let access = EtcdAccess {
-            credentials: Some(Credentials::Known {
-                username: username.to_owned(),
-                password: password.to_owned(),
-            }),
-            ..EtcdAccess::default()
-        };
+        let login = (username.to_owned(), password.to_owned());
+        let access =
+            Access { login: Some(Arc::new(move || Ok(login.clone()))), ..Access::default() };
         let (uri, runtime) = (cluster.uri(&bed.prefix), cluster.runtime().handle());
         EtcdSource::open(&uri, OpenOptions::default(), access, runtime).unwrap()
     };
@@ -404,8 +400,7 @@ async fn what_is_no_etcd_is_said() {
     for address in [web.0, closed] {
         let uri = format!("etcd://{address}/config");
         let runtime = tokio::runtime::Handle::current();
-        let source =
-            EtcdSource::open(&uri, OpenOptions::default(), EtcdAccess::default(), &runtime);
+        let source = EtcdSource::open(&uri, OpenOptions::default(), Access::default(), &runtime);
         let said = reason(&source.unwrap(), &Label::Default).await;
         println!("{said}");
         assert!(said.contains("cannot be reached") || said.contains("no etcd"), "{said}");
@@ -453,7 +448,7 @@ async fn both_sides_show_a_certificate() {
     };
     let open = |cluster: &Cluster, authority: &Path, client: Option<ClientFiles>| {
         let ca_file = Some(authority.join("ca.crt"));
-        let access = EtcdAccess { credentials: None, ca_file, client };
+        let access = Access { login: None, ca_file, client };
         let (uri, runtime) = (cluster.uri("config"), cluster.runtime().handle());
         Arc::new(EtcdSource::open(&uri, OpenOptions::default(), access, runtime).unwrap())
     };

@@ -19,7 +19,7 @@ fn what_changes_nothing_wakes_nobody() {
             watching.push(events);
         }
     }
-    let before = metric(*server, "headwater_watch_wakeups");
+    let before = metric(*server, "headwater_watch_wakeups_total");
     for quiet in [
         "//- cart.yml\n# a comment\na: 1\n",
         "//- cart.yml\n---\n\na:     1   # reformatted\n",
@@ -30,13 +30,13 @@ fn what_changes_nothing_wakes_nobody() {
         let revision = repository.commit(quiet);
         served(*server, "/cart/default", &revision);
     }
-    assert_eq!(metric(*server, "headwater_watch_wakeups"), before, "somebody was woken");
+    assert_eq!(metric(*server, "headwater_watch_wakeups_total"), before, "somebody was woken");
     let revision = repository.commit("//- cart.yml\na: 4\n");
     for events in &mut watching {
         assert!(events.environment().0.id.starts_with(&revision), "an event came before");
     }
     // One worker, two environments.
-    assert_eq!(metric(*server, "headwater_watch_wakeups"), before + 2);
+    assert_eq!(metric(*server, "headwater_watch_wakeups_total"), before + 2);
 }
 
 /// A file for all, with a part that only counts in production.
@@ -60,12 +60,12 @@ fn a_shared_file_tells_exactly_those_whose_values_it_changes() {
     for events in &mut everybody {
         assert!(events.environment().0.id.starts_with(&revision));
     }
-    let wakeups = metric(*server, "headwater_watch_wakeups");
+    let wakeups = metric(*server, "headwater_watch_wakeups_total");
     let revision = repository.commit(&shared(2, 2));
     for events in [1, 3] {
         assert!(everybody[events].environment().0.id.starts_with(&revision));
     }
-    assert_eq!(metric(*server, "headwater_watch_wakeups"), wakeups + 2, "production only");
+    assert_eq!(metric(*server, "headwater_watch_wakeups_total"), wakeups + 2, "production only");
     let revision = repository.commit(&shared(3, 2));
     for events in &mut everybody {
         assert!(events.environment().0.id.starts_with(&revision), "nothing came between");

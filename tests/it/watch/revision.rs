@@ -24,6 +24,9 @@ fn a_revision_that_is_there_or_lies_behind_is_answered_at_once() {
         for revision in [&second, &first] {
             let reply = ask(&server, "GET", path, revision).expect(200);
             assert_eq!(reply.header("headwater-revision"), Some(second.as_str()), "{path}");
+            // An environment says that it was made by who knows the revision.
+            let knows = (path == PATHS[0]).then_some(revision.as_str());
+            assert_eq!(reply.header("headwater-min-revision"), knows, "{path}");
         }
     }
 }

@@ -1,40 +1,30 @@
-//! The HTTP client underneath, and what it must not do.
+//! How servers are going to be reached.
 
 use crate::builder::Builder;
 use crate::error::Error;
+use crate::http::Http;
 use crate::server::Server;
+#[cfg(feature = "rustls")]
+use crate::tls::{self, Tls};
 
 impl Builder {
-    /// Credentials must not follow a redirect, and a configuration server is not behind the proxy to the outside.
     #[cfg_attr(
         not(feature = "rustls"),
-        expect(unused_variables, reason = "only tls depends on them")
+        expect(unused_variables, clippy::unnecessary_wraps, reason = "only tls depends on them")
     )]
-    pub(super) fn http(&self, servers: &[Server]) -> Result<reqwest::Client, Error> {
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("headwater-client/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(self.connect_timeout);
+    pub(super) fn http(&self, servers: &[Server]) -> Result<Http, Error> {
         #[cfg(feature = "rustls")]
-        let http = match servers.iter().any(Server::is_https) {
-            true => http.tls_certs_merge(self.certificates()?),
+        let own = self.roots.iter().map(|pem| tls::certificates(pem));
+        #[cfg(feature = "rustls")]
+        let own = own.collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Http {
+            connect_timeout: self.connect_timeout,
             // The system's roots may be missing (a small image), and reading them takes its time.
-            false => http.tls_certs_only(self.certificates()?),
-        };
-        http.build()
-            .map_err(|_| Error::Settings("https has no usable certificate authorities".into()))
-    }
-
-    #[cfg(feature = "rustls")]
-    fn certificates(&self) -> Result<Vec<reqwest::Certificate>, Error> {
-        let mut certificates = Vec::new();
-        for pem in &self.roots {
-            match reqwest::Certificate::from_pem_bundle(pem) {
-                Ok(bundle) if !bundle.is_empty() => certificates.extend(bundle),
-                _ => return Err(Error::Settings("a root certificate is not pem".into())),
-            }
-        }
-        Ok(certificates)
+            #[cfg(feature = "rustls")]
+            tls: match servers.iter().any(Server::is_https) {
+                true => Some(Tls::new(own, self.system)?),
+                false => None,
+            },
+        })
     }
 }

@@ -18,6 +18,7 @@ fn variables_are_enough_for_a_client() {
                 "HEADWATER_LABEL" => "release/7",
                 "HEADWATER_TOKEN_FILE" => "/run/token",
                 "HEADWATER_INSTANCE" => "product-7f9c",
+                "HEADWATER_LAST_KNOWN_GOOD" => "/var/lib/product/configuration",
                 other => panic!("nobody documents {other}"),
             };
             Some(value.to_owned())
@@ -32,6 +33,7 @@ fn variables_are_enough_for_a_client() {
     );
     assert_eq!(client.query.label.as_deref(), Some("release/7"));
     assert_eq!(client.instance, "product-7f9c");
+    assert!(client.last_known_good.is_some());
     assert!(matches!(client.credentials, Credentials::TokenFile(path) if *path == *"/run/token"));
 }
 

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess};
 
 use super::scalar::Scalar;
 use super::{DeError, Place, Scope, at};
-use crate::names::relaxed;
+use crate::names;
 use crate::tree::{Child, View};
 
 /// The elements of a list, in order and without gaps.
@@ -162,7 +162,7 @@ impl<'a> Entries<'a> {
 
 fn field_of(child: &Child<'_>, fields: &'static [&'static str]) -> Option<&'static str> {
     let exact = fields.iter().find(|&&field| field == child.name);
-    let meant = || fields.iter().find(|&&field| relaxed(field) == relaxed(child.name));
+    let meant = || fields.iter().find(|&&field| names::same(field, child.name));
     exact.or_else(meant).copied()
 }
 
@@ -176,7 +176,7 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         let Some(entry) = self.rest.next() else {
             return Ok(None);
         };
-        let key = Scalar::Text(Cow::Owned(entry.key.clone().into_owned()));
+        let key = Scalar::Text(entry.key.clone());
         let unfit = |error: DeError| error.below(&entry.name, entry.bracket);
         // A field that is not known names itself.
         let key = seed

@@ -9,7 +9,7 @@ use serde::de::{
 
 use super::scalar::Scalar;
 use super::{DeError, Place, at};
-use crate::names::relaxed;
+use crate::names;
 
 /// A variant, by any spelling of its name, and what it holds.
 pub(super) struct Variant<'a> {
@@ -36,7 +36,7 @@ impl<'a> Variant<'a> {
 
 fn variant_of<'a>(name: Cow<'a, str>, variants: &'static [&'static str]) -> Cow<'a, str> {
     let exact = variants.iter().find(|&&variant| variant == name);
-    let meant = || variants.iter().find(|&&variant| relaxed(variant) == relaxed(name.trim()));
+    let meant = || variants.iter().find(|&&variant| names::same(variant, name.trim()));
     exact.or_else(meant).map_or(name.clone(), |&variant| Cow::Borrowed(variant))
 }
 

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::builder::Builder;
 use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::error::Error;
 use crate::live::acceptance::Acceptance;
-use crate::live::{Live, Notes, Rejection, Shared, Task, follow};
+use crate::live::{Live, Notes, Rejection, Shared, follow};
 use crate::watch::Outcome;
 
 /// A [`Live`] that is about to be: `.await` starts it.
@@ -187,6 +188,7 @@ fn live<T: DeserializeOwned + Send + Sync + 'static>(
         shared: Arc::clone(&shared),
         changed,
     };
-    let task = tokio::spawn(async move { follower.run(&mut watch).await });
-    Live { shared, changes, health, _task: Arc::new(Task(task.abort_handle())) }
+    let mut task = JoinSet::new();
+    task.spawn(async move { follower.run(&mut watch).await });
+    Live { shared, changes, health, _task: Arc::new(task) }
 }

@@ -20,6 +20,8 @@ use crate::mock::{Served, State, lock};
 const WAIT_MAX: Duration = Duration::from_secs(45);
 /// How often a stream shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Nothing older than this is wanted; who has it says so.
+const MIN_REVISION: &str = "headwater-min-revision";
 /// The only representation, as it stands in entity tags.
 const REPRESENTATION: &str = "v1";
 
@@ -54,7 +56,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Content>, Infallible> {
     state.request_count.fetch_add(1, Ordering::Relaxed);
     if let (Some(instance), Some(said)) =
-        (header(&request, instance::HEADER), header(&request, "headwater-applied"))
+        (header(&request, instance::HEADER.as_str()), header(&request, "headwater-applied"))
     {
         lock(&state.acknowledged).insert(instance.to_owned(), said.to_owned());
     }
@@ -105,6 +107,9 @@ async fn plain(request: &Request<Incoming>, mut environment: Environment) -> Res
         .header("Headwater-Revision", &served.revision);
     if !wait.is_zero() {
         response = response.header("Preference-Applied", format!("wait={}", wait.as_secs()));
+    }
+    if let Some(revision) = header(request, MIN_REVISION) {
+        response = response.header(MIN_REVISION, revision);
     }
     response.body(content).expect("headers of letters and digits")
 }

@@ -20,8 +20,8 @@ fn resolve(source: Value) -> Result<Value, PlaceholderProblem> {
     let source: PropertySource =
         serde_json::from_value(json!({"name": "s", "source": source})).unwrap();
     let properties = merge(&[source]);
-    let resolver = Resolver::new(&properties, variables);
-    let position = resolver.position("value").expect("the fixture has a `value`");
+    let resolver = Resolver::new(variables);
+    let position = resolver.position(&properties, "value").expect("the fixture has a `value`");
     resolver.resolve(&properties, position).map(Cow::into_owned)
 }
 

@@ -3,29 +3,31 @@
 //! Every request of a watch says it, and a stream may live for days: so a request of its own says it, unless another one
 //! carried it meanwhile. It asks for nothing and is answered without a body.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderValue, IF_NONE_MATCH};
-use reqwest::{RequestBuilder, StatusCode};
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::configuration::Configuration;
+use crate::http::Request;
 use crate::retry::pause;
 use crate::server::Server;
 use crate::watch::connection::Known;
 use crate::{fetch, instance};
 
-/// A change reaches a whole fleet at once; its members speak within this time.
-const SPREAD: Duration = Duration::from_secs(1);
+/// A change reaches a whole fleet at once. Its members speak when all of them know it, and not at once.
+const SPREAD: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
 /// The least time between two requests that say it.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 /// The longest pause after requests that failed, with full jitter.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-const HEADER: &str = "Headwater-Applied";
+const HEADER: HeaderName = HeaderName::from_static("headwater-applied");
 
 /// What became of a configuration in this instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +109,10 @@ impl Acknowledgements {
 
 /// Adds who asks, and what became of the configuration.
 pub(super) fn add_headers(
-    request: RequestBuilder,
+    request: Request,
     client: &Client,
     acknowledgement: Option<&Acknowledgement>,
-) -> RequestBuilder {
+) -> Request {
     let request = request.header(instance::HEADER, client.instance.clone());
     match acknowledgement.and_then(Acknowledgement::header) {
         Some(header) => request.header(HEADER, header),
@@ -123,7 +125,7 @@ pub(super) async fn tell(client: Client, acknowledgements: Arc<Acknowledgements>
     let mut states = acknowledgements.0.subscribe();
     let mut failure_count = 0;
     while states.wait_for(State::is_due).await.is_ok() {
-        sleep(SPREAD.mul_f64(fastrand::f64())).await;
+        sleep(*SPREAD.start() + (*SPREAD.end() - *SPREAD.start()).mul_f64(fastrand::f64())).await;
         let Some((server, acknowledgement)) = acknowledgements.due() else {
             continue;
         };
@@ -151,7 +153,7 @@ async fn request(client: &Client, server: &Server, acknowledgement: &Acknowledge
     let request = http.head(server.url(query));
     let mut request = fetch::addressed(request, server, credentials.as_ref(), "application/json");
     if let Some(etag) = acknowledgement.known.etag() {
-        request = request.header(IF_NONE_MATCH, etag);
+        request = request.text(IF_NONE_MATCH, &etag);
     }
     let answer = add_headers(request, client, Some(acknowledgement)).send().await;
     answer.is_ok_and(|answer| {

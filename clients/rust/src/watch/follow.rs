@@ -15,13 +15,13 @@ use crate::error::{Error, Failure};
 use crate::fetch::{Attempt, Fetched};
 use crate::sse::Event;
 use crate::watch::acknowledge::Acknowledgements;
-use crate::watch::connection::{Conversation, Known, Mode, Trouble, environment_in};
+use crate::watch::connection::{Conversation, Known, Mode, Patience, Trouble, environment_in};
 use crate::watch::health::{Health, Report, State};
 use crate::watch::mailbox::Mailbox;
 use crate::watch::pace::Pace;
 
 /// A stream that lived so long has shown that streams work here.
-const PROVED_AFTER: Duration = Duration::from_secs(5);
+pub(super) const PROVED_AFTER: Duration = Duration::from_secs(5);
 /// Between the answers of a server that waits.
 const POLL_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest time between the answers of a server that does not know how to wait; half of it is jitter.
@@ -161,9 +161,14 @@ impl Follower {
 
     /// One long poll.
     async fn poll(&mut self, server: usize) -> Turn {
-        let asked_to_wait = self.known.id.is_some();
+        // The first answer is to show that there is a connection.
+        let is_live = self.health.borrow().state == State::Live;
+        let patience = match is_live && self.known.id.is_some() {
+            true => Patience::Waits,
+            false => Patience::None,
+        };
         let polled = match self.conversation(server).await {
-            Ok(conversation) => conversation.poll().await,
+            Ok(conversation) => conversation.poll(patience).await,
             Err(error) => Err(Attempt::Final(error).into()),
         };
         let polled = match polled {
@@ -179,7 +184,7 @@ impl Follower {
             None => self.confirmed(server),
         }
         self.pace.proved(Instant::now());
-        let can_wait = polled.has_waited || !asked_to_wait && self.known.id.is_some();
+        let can_wait = polled.has_waited || patience == Patience::None && self.known.id.is_some();
         Turn::Answered(match can_wait {
             true => POLL_PAUSE_MIN,
             false => POLL_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0),
@@ -218,6 +223,7 @@ impl Follower {
     fn confirmed(&mut self, server: usize) {
         self.heard = SystemTime::now();
         self.verdicts[server] = None;
+        self.pace.heard();
         self.acknowledgements.follow(Some(server));
         self.report(State::Live, None);
     }
@@ -236,7 +242,7 @@ impl Follower {
                 (error.to_string(), is_gone.then_some(Verdict::Gone), retry)
             }
             Attempt::Again { failure, retry_after } => {
-                let is_behind = failure == Failure::Behind && self.known.id.is_some();
+                let is_behind = failure == Failure::Behind && self.known.revision().is_some();
                 self.choose_mode(server, &failure);
                 let name = self.client.servers[server].name();
                 let problem = format!("{name}: {failure}");

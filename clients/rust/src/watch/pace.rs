@@ -1,17 +1,22 @@
 //! Whom to ask next, and not before when. It knows no socket and no clock of its own.
 //!
 //! One server is followed for as long as it answers. When it fails the next one is asked at once; when all have failed
-//! there is a pause with full jitter, whose bound doubles. Whatever servers do, the attempts of a minute are bounded.
+//! there is a pause with full jitter, whose bound doubles until it is long; an outage that lasts is asked about at most once
+//! in half a minute. Whatever servers do, the attempts of a minute are bounded.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::retry::{RETRY_AFTER_MAX, pause};
+use crate::retry::{RETRY_AFTER_MAX, bound};
 
-/// The longest bound of a pause: in a long outage a fleet asks twice a minute for each of its members, on average.
+/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The shortest pause once the longest has been reached: in a long outage no server is asked more often than that.
+const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(30);
+/// How many rounds count once a server has been heard again: it may go once more, but this is no long outage (6.4 s).
+const HEARD_ROUND_MAX: u32 = 5;
 /// The most requests in any minute, whatever servers answer.
 pub(super) const ATTEMPT_COUNT_MAX: usize = 60;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -69,6 +74,11 @@ impl Pace {
         self.servers.iter_mut().for_each(|turn| turn.is_tried = false);
     }
 
+    /// A server has confirmed what there is, for however short a time.
+    pub(super) fn heard(&mut self) {
+        self.round = self.round.min(HEARD_ROUND_MAX);
+    }
+
     /// The server failed and wants to be left alone for a while.
     pub(super) fn failed(&mut self, server: usize, retry_after: Option<Duration>, now: Instant) {
         let wait = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
@@ -86,7 +96,7 @@ impl Pace {
 
     /// All have failed: a pause, and then the first one that wants to be asked.
     fn begin_round(&mut self, now: Instant) -> usize {
-        self.not_before = now + pause(self.round, PAUSE_MAX);
+        self.not_before = now + pause(self.round);
         self.round = self.round.saturating_add(1);
         self.servers.iter_mut().for_each(|turn| turn.is_tried = false);
         let first = self.servers.iter().map(|turn| turn.not_before).min();
@@ -100,6 +110,13 @@ impl Pace {
         let (count, current) = (self.servers.len(), self.current);
         (1..=count).map(move |step| (current + step) % count)
     }
+}
+
+/// Anything up to a bound that doubles, so that a fleet does not come back all at once.
+fn pause(round: u32) -> Duration {
+    let longest = bound(round, PAUSE_MAX);
+    let shortest = if longest < PAUSE_MAX { Duration::ZERO } else { OUTAGE_PAUSE_MIN };
+    shortest + (longest - shortest).mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 pub(crate) enum Reply {
     /// Sends these bytes and closes the connection.
     Bytes(Vec<u8>),
+    /// Sends this text and closes the connection; `{wanted}` in it is the revision that the question wants at least.
+    Knowing(String),
     /// Sends these bytes and keeps the connection open without another word.
     Hang(Vec<u8>),
     /// Sends the first bytes, waits to be told, and sends the others; keeps the connection open.
@@ -67,10 +69,15 @@ async fn converse(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Strin
         Reply::ByForm(_, other) => *other,
         reply => reply,
     };
+    let wanted = head.lines().find_map(|line| line.strip_prefix("headwater-min-revision: "));
+    let wanted = wanted.unwrap_or_default().to_owned();
     seen.lock().unwrap().push(head);
     // The client may have gone, which is its right.
     match reply {
         Reply::Bytes(bytes) => drop(stream.write_all(&bytes).await),
+        Reply::Knowing(text) => {
+            drop(stream.write_all(text.replace("{wanted}", &wanted).as_bytes()).await);
+        }
         Reply::Hang(bytes) => {
             drop(stream.write_all(&bytes).await);
             std::future::pending::<()>().await;

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headwater_client::{Builder, Configuration, DeadlineExceeded, Error, LastKnownGoodProblem};
 use serde_json::json;
 
 use crate::fixture::{Reply, Server, client, ok, product, status};
+use crate::secrets::Output;
 
 /// For starts that get no answer.
 const SHORT: Duration = Duration::from_millis(300);
@@ -112,6 +113,73 @@ async fn a_copy_that_was_tampered_with_is_not_used() {
     assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
     fs::write(outage.file(), &text[..text.len() / 2]).unwrap();
     assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
+}
+
+/// What somebody does to the one file, or to its directory.
+type Mischief = fn(&Path);
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_copy_it_is_left_alone_with_a_warning() {
+    let evils: [(&str, Mischief); 8] = [
+        ("its checksum is wrong", |file| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, text.replace("corner", "orcner")).unwrap();
+        }),
+        ("its checksum is wrong", |file| {
+            let text = fs::read_to_string(file).unwrap();
+            fs::write(file, &text[..text.len() / 2]).unwrap();
+        }),
+        ("it is too short", |file| fs::write(file, "").unwrap()),
+        ("it begins with something else", |file| {
+            fs::write(file, json!({ "name": "product" }).to_string().repeat(9)).unwrap();
+        }),
+        ("its mode is 0666", |file| open_to(file, 0o666)),
+        ("its mode is 0777", |file| open_to(file.parent().unwrap(), 0o777)),
+        ("it is a symbolic link", |file| {
+            let elsewhere = file.with_extension("elsewhere");
+            fs::rename(file, &elsewhere).unwrap();
+            std::os::unix::fs::symlink(elsewhere, file).unwrap();
+        }),
+        ("it has 2 names", |file| fs::hard_link(file, file.with_extension("other")).unwrap()),
+    ];
+    for (expected, evil) in evils {
+        let outage = Outage::after_one_good_answer().await;
+        evil(&outage.file());
+        warned(&outage, expected).await;
+    }
+    // The copy of another application under our name.
+    let outage = Outage::after_one_good_answer().await;
+    let ours = outage.file();
+    let mut cart = product();
+    cart["name"] = json!("cart");
+    let other = Server::start([ok(&cart)]).await;
+    let place = outage.root.path().join("other");
+    client([&other]).application("cart").last_known_good(&place).connect().await.unwrap();
+    let theirs = fs::read_dir(place).unwrap().next().unwrap().unwrap().path();
+    fs::copy(theirs, &ours).unwrap();
+    warned(&outage, "is of another application").await;
+    // Somebody else's: only root can make this case.
+    let outage = Outage::after_one_good_answer().await;
+    if std::os::unix::fs::chown(outage.file(), Some(65_534), None).is_ok() {
+        warned(&outage, "it belongs to user 65534").await;
+    }
+}
+
+fn open_to(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A start that does not use the copy says so, on the error and in the log, and says nothing of what is in it.
+async fn warned(outage: &Outage, expected: &str) {
+    let output = Output::default();
+    let _guard = output.listen();
+    let problem = outage.problem().await.to_string();
+    assert!(problem.contains(expected), "{problem}");
+    let text = output.text();
+    let line = text.lines().find(|line| line.contains("the last known good copy is not used"));
+    let line = line.unwrap_or_else(|| panic!("no warning: {text}"));
+    assert!(line.contains("WARN") && line.contains(expected), "{line}");
+    assert!(!text.contains("corner") && !text.contains("orcner"), "{text}");
 }
 
 #[tokio::test]

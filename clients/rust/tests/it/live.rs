@@ -302,9 +302,7 @@ fn when_its_runtime_has_ended_nothing_will_come() {
 #[tokio::test]
 async fn nothing_that_is_shown_or_logged_has_a_value() {
     let output = Output::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(output.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let _guard = output.listen();
     let mock = Mock::start().await.unwrap();
     mock.set("product", "default", &json!({ "password": "Hunter2" }));
     let refuse = |of: &Secret| match of.password.as_str() {

@@ -4,12 +4,14 @@
 
 mod answers;
 mod bad_answers;
+mod examples;
 mod failover;
 mod fixture;
 #[cfg(unix)]
 mod last_known_good;
 mod live;
 mod providers;
+mod published;
 mod secrets;
 mod texts;
 #[cfg(feature = "rustls")]

@@ -1,13 +1,15 @@
 //! Whatever goes wrong, no value and no credential is in an error, a log line or a `Debug`.
 
 use std::fmt::Debug;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::io::{Write, sink};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use headwater_client::Error;
 use serde::Deserialize;
 use serde_json::json;
+use tracing::Subscriber;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fixture::{Reply, Server, client, ok, response, status};
@@ -37,6 +39,14 @@ enum Level {
 pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
+    /// Takes what this thread logs, for as long as the guard is held.
+    pub(crate) fn listen(&self) -> DefaultGuard {
+        static LISTENED: Once = Once::new();
+        // While nobody listened anywhere, a place that logs for the first time would be silent from then on.
+        LISTENED.call_once(|| tracing::subscriber::set_global_default(printed(sink)).unwrap());
+        tracing::subscriber::set_default(printed(self.clone()))
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
@@ -53,6 +63,10 @@ impl Output {
     fn unfit<T: Debug>(&self, read: Result<T, Error>) {
         self.add(&"unfit", Some(&read.unwrap_err()));
     }
+}
+
+fn printed<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(to: W) -> impl Subscriber {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(to).finish()
 }
 
 impl Write for Output {
@@ -76,9 +90,7 @@ impl<'a> MakeWriter<'a> for Output {
 #[tokio::test]
 async fn nothing_shows_a_secret() {
     let output = Output::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(output.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let _guard = output.listen();
 
     let secret = json!({"name": "product", "version": "c0ffee", "propertySources": [{"name": "s", "source": {
         "port": CANARY, "level": CANARY, "ip": CANARY, "list": format!("1,{CANARY}"), "gone": format!("{CANARY} ${{gone}}"),

@@ -1,8 +1,16 @@
 //! Text files that the server keeps beside the properties.
 
-use headwater_client::Error;
+use std::time::Duration;
 
-use crate::fixture::{Server, client, response, status};
+use headwater_client::{Error, Moves};
+use tokio::time::timeout;
+
+use crate::fixture::{Reply, Server, client, response, status};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than what is not to come would take.
+const QUIET: Duration = Duration::from_millis(300);
 
 fn text(body: &str) -> crate::fixture::Reply {
     response("200 OK", "Content-Type: text/plain\r\n", body)
@@ -50,4 +58,45 @@ async fn a_name_that_is_no_path_is_refused_before_anybody_is_asked() {
     let error = client([&server]).build().unwrap().text("d/a").await.unwrap_err();
     assert!(error.to_string().contains("needs a label"), "{error}");
     assert!(server.requests().is_empty());
+}
+
+async fn hint(moves: &mut Moves) {
+    timeout(PATIENCE, moves.next()).await.expect("a hint");
+}
+
+async fn no_hint(moves: &mut Moves) {
+    assert!(timeout(QUIET, moves.next()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_move_is_a_hint_that_texts_may_have_changed_and_so_is_a_new_connection() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1\n\n";
+    let told = std::sync::Arc::new(tokio::sync::Notify::new());
+    let moved = "event: move\nid: 7\ndata: {}\n\n".into();
+    let first = Reply::Then([head, ":\n\n"].concat().into(), told.clone(), moved);
+    let server = Server::start([Reply::Bytes(head.into()), first]).await;
+    let mut moves = client([&server]).token("t0ken").build().unwrap().moves();
+    // Two connections, of which the first one ends.
+    hint(&mut moves).await;
+    while server.requests().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    hint(&mut moves).await;
+    no_hint(&mut moves).await;
+    told.notify_one();
+    hint(&mut moves).await;
+    no_hint(&mut moves).await;
+    let head = server.requests()[0].to_lowercase();
+    assert!(head.starts_with("get /-/events http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nauthorization: bearer t0ken\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn where_moves_are_not_told_nobody_asks_over_and_over() {
+    for refusal in [status("404 Not Found"), status("403 Forbidden")] {
+        let server = Server::start([refusal]).await;
+        let mut moves = client([&server]).build().unwrap().moves();
+        no_hint(&mut moves).await;
+        assert_eq!(server.requests().len(), 1);
+    }
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_client::{Builder, Client, Configuration, Error, Health, State, Update, Watch};
+use headwater_client::{
+    Builder, Client, Configuration, Error, Health, Outcome, State, Update, Watch,
+};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -53,13 +55,20 @@ fn behind() -> Reply {
     response("503 Service Unavailable", "Retry-After: 0\r\nHeadwater-Revision: r0\r\n", "")
 }
 
-/// A plain answer as Headwater gives it.
-fn answer(revision: &str, items: u32) -> Reply {
+/// A plain answer as something between has kept it.
+fn kept(revision: &str, items: u32) -> Reply {
     let headers = format!(
         "Content-Type: application/json\r\nETag: W/\"{}.v1\"\r\nPreference-Applied: wait=25\r\n",
         digest(items)
     );
     response("200 OK", &headers, &product(revision, items).to_string())
+}
+
+/// A plain answer as Headwater gives it.
+fn answer(revision: &str, items: u32) -> Reply {
+    let Reply::Bytes(bytes) = kept(revision, items) else { unreachable!("it is bytes") };
+    let knows = "\r\nHeadwater-Min-Revision: {wanted}\r\n\r\n";
+    Reply::Knowing(String::from_utf8(bytes).unwrap().replacen("\r\n\r\n", knows, 1))
 }
 
 fn watch<const N: usize>(servers: [&Server; N]) -> Watch {
@@ -476,6 +485,126 @@ async fn what_was_told_is_kept_for_the_next_start_and_a_stale_start_is_told_what
     assert_eq!(items(&fresh), 1);
 }
 
+/// A replica that lags must not take a service back behind what it started with.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_stale_start_is_not_taken_back_by_a_server_that_is_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().join("cache");
+    let down = || status("500 Internal Server Error").into();
+    let first = Server::start([answer("r2", 2), Reply::ByForm(behind().into(), down())]).await;
+    let newer = stream(&[event("r3", 3)]);
+    let second = Server::start([Reply::ByForm(newer.into(), down())]).await;
+    let keeping = |deadline| {
+        client([&first, &second]).last_known_good(&cache).deadline(deadline).build().unwrap()
+    };
+    keeping(PATIENCE).connect().await.unwrap();
+    let stale = keeping(Duration::from_millis(100)).connect().await.unwrap();
+    assert!(stale.is_stale());
+    let mut watch = keeping(PATIENCE).watch_from(&stale);
+    assert_eq!(items(&next(&mut watch).await), 3);
+    for server in [&first, &second] {
+        assert_eq!(heads_with(server, "\r\nheadwater-min-revision: r2\r\n"), 1);
+        assert_eq!(heads_with(server, "last-event-id"), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_old_answer_that_something_between_has_kept_is_no_answer() {
+    let polls_only = status("406 Not Acceptable");
+    let replies =
+        [polls_only.clone(), answer("r1", 1), answer("r2", 2), kept("r1", 1), answer("r3", 3)]
+            .map(|poll| Reply::ByForm(polls_only.clone().into(), poll.into()));
+    let server = Server::start(replies).await;
+    let mut watch = watch([&server]);
+    let mut health = watch.health();
+    assert_eq!(items(&next(&mut watch).await), 1);
+    assert_eq!(items(&next(&mut watch).await), 2);
+    becomes(&mut health, "the old answer", |health| {
+        health.problem().is_some_and(|problem| problem.contains("kept from before"))
+    })
+    .await;
+    assert_eq!(items(&next(&mut watch).await), 3);
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Shop {
+    max_items: u32,
+}
+
+#[tokio::test]
+async fn whatever_a_server_says_instead_the_old_values_stay_and_the_state_shows_it() {
+    let elsewhere = Server::start([answer("r9", 9)]).await;
+    let page = response("200 OK", "Content-Type: text/html\r\n", "<html>please sign in</html>");
+    let location = format!("Location: {}/product/prod\r\n", elsewhere.url);
+    let environment = |environment: Value| {
+        let text = environment.to_string();
+        let event = cut(&format!("event: environment\nid: {}\ndata: {text}\n\n", id("r2", 2)));
+        let plain = response("200 OK", "Content-Type: application/json\r\n", &text);
+        Reply::ByForm(event.into(), plain.into())
+    };
+    let nothing = json!({"name": "product", "propertySources": []});
+    let foreign = json!({"name": "cart", "propertySources": [{"name": "s", "source": {"a": 1}}]});
+    let huge_event = cut(&format!("data: {}", "x".repeat(17 * 1024 * 1024)));
+    let huge_plain = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 17 * 1024 * 1024);
+    let huge = Reply::ByForm(huge_event.into(), Reply::Hang(huge_plain.into_bytes()).into());
+    let older = Reply::ByForm(behind().into(), kept("r0", 7).into());
+    for (bad, expected) in [
+        (page, "a bad answer"),
+        (environment(nothing), "without any property source"),
+        (huge, "an answer of more than"),
+        (older, "behind"),
+        (environment(foreign), "another application"),
+        (response("302 Found", &location, ""), "status 302"),
+        (response("500 Internal Server Error", "", ""), "status 500"),
+        (response("429 Too Many Requests", "Retry-After: 0\r\n", ""), "status 429"),
+    ] {
+        // Only one of the two servers is bad; the other one comes back later.
+        let first = Server::start([answer("r1", 1), bad]).await;
+        let (down, told) = (Reply::Bytes(vec![]), Arc::new(Notify::new()));
+        let back = Reply::Then(HEAD.into(), told.clone(), event("r2", 2).into_bytes());
+        let second = Server::start([down.clone(), down, back]).await;
+        let client = client([&first, &second]).build().unwrap();
+        let live = client.live::<Shop>().at("shop").await.unwrap();
+        let mut health = live.health();
+        becomes(&mut health, expected, |health| {
+            let is_stale = matches!(health.state(), State::Stale { .. });
+            is_stale && health.problem().is_some_and(|problem| problem.contains(expected))
+        })
+        .await;
+        assert_eq!(live.current().max_items, 1);
+        told.notify_one();
+        let mut live = live;
+        let newer = timeout(PATIENCE, live.changed()).await.expect(expected).unwrap();
+        assert_eq!(newer.max_items, 2);
+    }
+    assert!(elsewhere.requests().is_empty());
+}
+
+/// A day without a server, and a service that is started again meanwhile.
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_day_without_a_server_costs_it_two_requests_a_minute_at_most() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start([answer("r1", 1), Reply::Bytes(vec![])]).await;
+    let client = client([&server]).last_known_good(directory.path().join("cache"));
+    let client = client.deadline(Duration::from_secs(60)).build().unwrap();
+    client.connect().await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let stale = client.connect().await.unwrap();
+    assert!(stale.is_stale());
+    let started = server.requests().len();
+    assert!((2..60).contains(&started), "{started} requests of two starts");
+    let mut watch = client.watch_from(&stale);
+    assert!(timeout(DAY - begun.elapsed(), watch.next()).await.is_err());
+    let count = server.requests().len() - started;
+    assert!(count <= 24 * 60 * 2, "{count} requests in a day");
+    // It has not given up either.
+    assert!(count >= 24 * 60 - 60, "{count} requests in a day");
+    assert!(matches!(watch.health().state(), State::Stale { .. }));
+}
+
 #[tokio::test]
 async fn a_watch_that_is_dropped_leaves_and_is_not_live() {
     let told = Arc::new(Notify::new());
@@ -488,6 +617,26 @@ async fn a_watch_that_is_dropped_leaves_and_is_not_live() {
     drop(watch);
     becomes(&mut health, "stale", |health| matches!(health.state(), State::Stale { .. })).await;
     assert!(!timeout(PATIENCE, health.changed()).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_acknowledgement_leaves_no_connection_behind() {
+    let by_form = Reply::ByForm(Box::new(stream(&[event("r1", 1)])), Box::new(answer("r1", 1)));
+    let server = Server::start([by_form]).await;
+    let mut watch = watch([&server]);
+    let configuration = next(&mut watch).await;
+    watch.acknowledge(&configuration, Outcome::Applied);
+    let begun = Instant::now();
+    let head = loop {
+        let requests = server.requests();
+        if let Some(head) = requests.iter().find(|head| head.starts_with("HEAD ")) {
+            break head.to_lowercase();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{requests:?}");
+        tokio::task::yield_now().await;
+    };
+    assert!(head.contains(&format!("headwater-applied: {} ok", id("r1", 1))), "{head}");
+    assert!(head.contains("connection: close"), "{head}");
 }
 
 #[tokio::test]

@@ -94,15 +94,65 @@ fn a_patient_server_does_not_hold_back_the_others() {
 }
 
 #[test]
-fn a_long_outage_is_asked_about_twice_a_minute_on_average() {
+fn a_long_outage_is_asked_about_at_most_once_in_half_a_minute() {
+    for _ in 0..20 {
+        let mut clock = Clock::new(2);
+        let mut asked = [Vec::new(), Vec::new()];
+        while clock.now - clock.start < 24 * 60 * MINUTE {
+            let (server, _) = clock.next();
+            asked[server].push(clock.now);
+            clock.fail(server, None);
+        }
+        for times in &asked {
+            assert!(times.len() < 24 * 60 * 2, "{} in a day", times.len());
+            // Until then the bounds double: 0.2 s, 0.4 s and so on up to 51.2 s.
+            let settled = clock.start + 103 * SECOND;
+            let late: Vec<_> = times.iter().filter(|time| **time > settled).collect();
+            assert!(late.windows(2).all(|pair| *pair[1] - *pair[0] >= OUTAGE_PAUSE_MIN));
+            // Whoever comes back is found within a minute.
+            assert!(late.windows(2).all(|pair| *pair[1] - *pair[0] <= PAUSE_MAX));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_comes_and_goes_is_found_again_within_seconds() {
     let mut clock = Clock::new(1);
-    let mut count = 0_u32;
-    while clock.now - clock.start < 24 * 60 * 60 * SECOND {
+    for _ in 0..20 {
         clock.next();
         clock.fail(0, None);
-        count += 1;
     }
-    assert!((2_000..4_000).contains(&count), "{count} in a day");
+    for _ in 0..20 {
+        clock.next();
+        clock.pace.heard();
+        clock.fail(0, None);
+        let begun = clock.now;
+        clock.next();
+        assert!(clock.now - begun <= Duration::from_millis(6_400));
+        clock.fail(0, None);
+    }
+}
+
+/// A fleet that lost its server at one moment: its pauses, in tenths of what they may be.
+#[test]
+fn the_pauses_of_a_fleet_are_spread_evenly() {
+    const FLEET: usize = 10_000;
+    for (round, shortest, longest) in [
+        (0, Duration::ZERO, Duration::from_millis(200)),
+        (4, Duration::ZERO, Duration::from_millis(3_200)),
+        (20, OUTAGE_PAUSE_MIN, PAUSE_MAX),
+    ] {
+        let mut tenths = [0; 10];
+        for _ in 0..FLEET {
+            let pause = pause(round);
+            let part = (pause - shortest).as_secs_f64() / (longest - shortest).as_secs_f64();
+            tenths[(part * 10.0) as usize] += 1;
+        }
+        // A tenth of them, within six times the deviation that chance gives.
+        for count in tenths {
+            assert!((820..1_180).contains(&count), "round {round}: {tenths:?}");
+        }
+    }
 }
 
 #[test]

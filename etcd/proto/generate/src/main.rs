@@ -1,5 +1,5 @@
 //! Makes the code of etcd's protocol out of the files that come with etcd-client:
-//! `cargo run --manifest-path proto/generate/Cargo.toml -- ~/.cargo/registry/src/*/etcd-client-<version>/proto proto/generated`.
+//! `cargo run --manifest-path etcd/proto/generate/Cargo.toml -- ~/.cargo/registry/src/*/etcd-client-<version>/proto etcd/proto/generated`.
 //! The build then says which number belongs into `PROTOCOL` of `proto/src/lib.rs`.
 
 use std::path::PathBuf;

@@ -2,9 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::source::OpenError;
-use crate::source::open::{PLACEHOLDERS, has_placeholder};
-
 /// What an address of etcd begins with.
 const SCHEME: &str = "etcd://";
 /// The port of etcd's clients.
@@ -14,13 +11,18 @@ const ENDPOINT_COUNT_MAX: usize = 16;
 /// The longest prefix, in bytes.
 const PREFIX_BYTES_MAX: usize = 512;
 
+/// What is wrong with an address, without its text: it may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AddressError(pub &'static str);
+
 /// Where the members are, and what all keys begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// `host:port` of each member.
-    pub(super) endpoints: Vec<String>,
+    pub endpoints: Vec<String>,
     /// Without a slash at its end.
-    pub(super) prefix: String,
+    pub prefix: String,
 }
 
 impl Address {
@@ -33,15 +35,12 @@ impl Address {
     ///
     /// # Errors
     /// What is wrong with it, without the text itself: it may hold a password.
-    pub fn parse(uri: &str) -> Result<Self, OpenError> {
-        let refused = |reason| Err(OpenError::Malformed { reason });
+    pub fn parse(uri: &str) -> Result<Self, AddressError> {
+        let refused = |reason| Err(AddressError(reason));
         let Some((hosts, prefix)) = uri.strip_prefix(SCHEME).and_then(|it| it.split_once('/'))
         else {
             return refused("an address of etcd is etcd://host:2379[,host:2379]/prefix");
         };
-        if has_placeholder(uri) {
-            return refused(PLACEHOLDERS);
-        }
         if hosts.contains('@') {
             return refused(
                 "a user or a password does not belong into an address: use credentials_file",
@@ -64,7 +63,7 @@ impl Address {
     }
 
     /// Whether all of it is this machine, so that nobody is on the way.
-    pub(super) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         self.endpoints.iter().all(|endpoint| {
             let host = endpoint.rsplit_once(':').map_or(&**endpoint, |(host, _)| host);
             let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -127,7 +126,6 @@ mod tests {
         check("etcd://a:hunter2/x", Err("host:port"));
         check("etcd://,a/x", Err("host:port"));
         check("etcd://-x/x", Err("host:port"));
-        check("etcd://a:1/{application}", Err("placeholders"));
         check("etcd://a:1/a\nb", Err("cannot be shown"));
     }
 

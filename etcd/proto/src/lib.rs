@@ -30,13 +30,13 @@ impl Builder {
     /// When they are not the files that the code was made of, or something cannot be read or written.
     pub fn compile_protos<P: AsRef<Path>>(self, protos: &[P], includes: &[P]) -> Result<()> {
         if self.with_server {
-            return Err(Error::other("there is no code for a server in proto/generated"));
+            return Err(Error::other("there is no code for a server in etcd/proto/generated"));
         }
         let found = sum(protos, includes)?;
         if found != PROTOCOL {
             return Err(Error::other(format!(
-                "proto/generated belongs to another protocol than that of this etcd-client ({found:#x}): \
-                 proto/generate/src/main.rs says how it is made anew"
+                "etcd/proto/generated belongs to another protocol than that of this etcd-client ({found:#x}): \
+                 etcd/proto/generate/src/main.rs says how it is made anew"
             )));
         }
         let out = std::env::var_os("OUT_DIR")
