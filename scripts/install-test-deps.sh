@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
-#                     curl, e2fsprogs (as root, with apt-get)
-#                     wrk, etcd: for the figures only, so that nothing fails without them, and not on a build machine
+#                     curl, e2fsprogs, etcd's server (as root, with apt-get)
+#                     wrk: for the figures only, so that nothing fails without them, and not on a build machine
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot,
 #                     tests/clients/spring-reload
 #   npm               tests/clients/node
@@ -45,11 +45,11 @@ need nginx-light there nginx
 need haproxy there haproxy
 need e2fsprogs there mkfs.ext4
 need curl there curl
+need etcd-server there etcd
 needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk
     need fcgiwrap there fcgiwrap
-    need etcd-server there etcd
 fi
 
 if [ -n "$packages" ]; then

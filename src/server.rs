@@ -1,5 +1,6 @@
 //! Assembly: settings, then source, then store, then HTTP; and a server that runs until it is told to stop.
 
+mod etcd;
 mod listen;
 mod remotes;
 mod tls;
@@ -143,6 +144,8 @@ fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartE
             let opened = host(name, source, &data)?;
             sources.push(Arc::clone(&opened.source) as Arc<dyn Source>);
             hosted.push(opened);
+        } else if etcd::is_meant(source) {
+            sources.push(etcd::open(source, settings, runtime)?);
         } else if remotes::is_mirrored(source) {
             sources.push(remotes.open(source, &mut data)?);
         } else {
@@ -207,6 +210,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
     let secrets = monitor_secrets(settings)?;
+    etcd::shared(settings)?;
     let opened = open_to_serve(settings, &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {

@@ -1,6 +1,7 @@
 //! The server's own settings: defaults, then `headwater.toml`, then `HEADWATER_…`, then flags. Typed once, validated once
 //! with all problems at once, and immutable from then on. Secrets are read from files, never from flags.
 
+mod share;
 mod watch;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use share::{ShareSettings, is_name};
 pub use watch::{Network, WatchSettings};
 
 /// The file that is read when no other is named.
@@ -22,7 +24,7 @@ const DEFAULT_DATA: &str = "./headwater-data";
 /// Everything a server can be told on the command line or in its environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// A git repository, a directory, a git URL to mirror, or hosted:NAME to host; several make a composite, the first one winning [default: ./config-repo]
+    /// A git repository, a directory, a git URL to mirror, hosted:NAME to host, or etcd://HOST:PORT/PREFIX; several make a composite, the first one winning [default: ./config-repo]
     #[arg(
         long = "source",
         value_name = "SOURCE",
@@ -37,6 +39,17 @@ pub struct Flags {
     /// Directory for what the server keeps: hosted repositories, mirrors [default: ./headwater-data, made when needed]
     #[arg(long, value_name = "DIR", env = "HEADWATER_DATA")]
     pub data: Option<PathBuf>,
+    /// The etcd cluster through which replicas know each other and share the repositories that they host
+    #[arg(
+        long,
+        value_name = "etcd://HOST:PORT/PREFIX",
+        env = "HEADWATER_SHARE",
+        hide_env_values = true
+    )]
+    pub share: Option<String>,
+    /// What this replica is called [default: the name of its host]
+    #[arg(long, value_name = "NAME", env = "HEADWATER_REPLICA")]
+    pub replica: Option<String>,
     /// Directory whose files are the first commit of a hosted repository that is made
     #[arg(long, value_name = "DIR", env = "HEADWATER_SEED")]
     pub seed: Option<PathBuf>,
@@ -97,6 +110,7 @@ struct File {
     push: PushSettings,
     watch: WatchSettings,
     monitor: MonitorSettings,
+    share: ShareSettings,
     overrides: toml::Table,
     source: Vec<SourceSettings>,
 }
@@ -105,7 +119,8 @@ struct File {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceSettings {
-    /// A path, a `file:` URI, a git URL (`https://`, `ssh://`, `user@host:path`, `http://`), or `hosted:<name>`.
+    /// A path, a `file:` URI, a git URL (`https://`, `ssh://`, `user@host:path`, `http://`), `hosted:<name>`, or
+    /// `etcd://host:2379[,host:2379]/prefix`.
     pub uri: String,
     /// The stable base of names in answers; the URI without it.
     pub name: Option<String>,
@@ -127,14 +142,18 @@ pub struct SourceSettings {
     pub fetch_seconds_max: Option<u64>,
     /// The largest pack that a mirrored remote may send, in bytes.
     pub fetch_bytes_max: Option<u64>,
-    /// The user name and the password or token for an `https://` remote, each on a line.
+    /// The user name and the password or token for an `https://` remote or for etcd, each on a line.
     pub credentials_file: Option<PathBuf>,
     /// The private key for an ssh remote.
     pub ssh_key_file: Option<PathBuf>,
     /// The hosts that are trusted of an ssh remote.
     pub known_hosts_file: Option<PathBuf>,
-    /// Certificates (PEM) that are trusted of an `https://` remote in place of the system's.
+    /// Certificates (PEM) that are trusted of an `https://` remote in place of the system's, or of etcd.
     pub ca_file: Option<PathBuf>,
+    /// The certificate chain (PEM) that etcd is shown.
+    pub client_cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub client_key_file: Option<PathBuf>,
 }
 
 /// `[monitor]`: who may say that something was pushed.
@@ -148,9 +167,9 @@ pub struct MonitorSettings {
     pub secret: Option<Secret>,
 }
 
-/// The user name and the password or token for `https://` remotes that have no file of their own; from the environment only.
+/// The user name and the password or token for sources that have no file of their own; from the environment only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitLogin {
+pub struct Login {
     /// The user name.
     pub username: String,
     /// The password or token.
@@ -252,8 +271,12 @@ pub struct Settings {
     pub watch: WatchSettings,
     /// Who may say that something was pushed elsewhere.
     pub monitor: MonitorSettings,
+    /// Where replicas meet.
+    pub share: ShareSettings,
     /// What opens `https://` remotes that have no `credentials_file`.
-    pub git_login: Option<GitLogin>,
+    pub git_login: Option<Login>,
+    /// What opens etcd where there is no `credentials_file`.
+    pub etcd_login: Option<Login>,
     /// Properties that every environment has, above all others.
     pub overrides: Vec<(String, String)>,
     /// At least one, the first one winning.
@@ -324,7 +347,7 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
     let mut sources = file.source;
     if !flags.source.is_empty() {
         let short = |uri: &String| SourceSettings { uri: uri.clone(), ..Default::default() };
-        sources = flags.source.iter().map(short).collect();
+        sources = rejoined(&flags.source).iter().map(short).collect();
     }
     if flags.seed.is_some() {
         seed(&mut sources, flags.seed, &mut problems);
@@ -360,7 +383,12 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
     if monitor.secret.is_some() && monitor.secret_file.is_some() {
         problems.push("monitor: the secret stands in a file and in the environment".to_owned());
     }
-    let git_login = git_login(&mut problems);
+    let mut share = file.share;
+    share.uri = flags.share.or(share.uri);
+    share.replica = flags.replica.or(share.replica);
+    share.check(&mut problems);
+    let git_login = login(["HEADWATER_GIT_USERNAME", "HEADWATER_GIT_PASSWORD"], &mut problems);
+    let etcd_login = login(["HEADWATER_ETCD_USERNAME", "HEADWATER_ETCD_PASSWORD"], &mut problems);
     let workers = flags.workers.or(file.workers);
     if workers == Some(0) {
         problems.push("workers: at least 1".to_owned());
@@ -387,7 +415,9 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
         push,
         watch: file.watch,
         monitor,
+        share,
         git_login,
+        etcd_login,
         overrides,
         sources,
     })
@@ -414,19 +444,34 @@ fn variable(name: &str) -> Option<String> {
     Some(value.trim()).filter(|value| !value.is_empty()).map(str::to_owned)
 }
 
-/// What opens remotes, where the environment says it.
-fn git_login(problems: &mut Vec<String>) -> Option<GitLogin> {
-    match (variable("HEADWATER_GIT_USERNAME"), variable("HEADWATER_GIT_PASSWORD")) {
-        (Some(username), Some(password)) => Some(GitLogin { username, password: Secret(password) }),
-        (None, None) => None,
+/// What opens sources of one kind, where the environment says it.
+fn login(names: [&str; 2], problems: &mut Vec<String>) -> Option<Login> {
+    match names.map(variable) {
+        [Some(username), Some(password)] => Some(Login { username, password: Secret(password) }),
+        [None, None] => None,
         _ => {
-            problems.push(
-                "HEADWATER_GIT_USERNAME and HEADWATER_GIT_PASSWORD: one is of no use without the other"
-                    .to_owned(),
-            );
+            problems.push(format!("{}: one is of no use without the other", names.join(" and ")));
             None
         }
     }
+}
+
+/// The members of an etcd cluster stand in one address, with commas between them as between sources.
+fn rejoined(sources: &[String]) -> Vec<String> {
+    let mut joined: Vec<String> = Vec::new();
+    for source in sources {
+        let lacks_a_prefix = |last: &&mut String| {
+            last.strip_prefix("etcd://").is_some_and(|hosts| !hosts.contains('/'))
+        };
+        match joined.last_mut().filter(lacks_a_prefix) {
+            Some(last) => {
+                last.push(',');
+                last.push_str(source);
+            }
+            None => joined.push(source.clone()),
+        }
+    }
+    joined
 }
 
 /// `KEY=VALUE` texts; blank ones, such as the last line of a variable, say nothing.
@@ -529,6 +574,18 @@ watchers_max = 20000
 # Proxies whose X-Forwarded-For says whose address that is, such as "10.0.0.1" or "10.0.0.0/8".
 trusted_proxies = []
 
+# Replicas: the etcd cluster through which they know each other and share the repositories that they host.
+[share]
+# uri = "etcd://etcd-1:2379,etcd-2:2379,etcd-3:2379/headwater"
+# What this replica is called; its host's name without it.
+# replica = "headwater-1"
+# ca_file makes it speak TLS, client_cert_file and client_key_file prove who we are, and credentials_file holds a user and
+# a password, each on a line, unless HEADWATER_ETCD_USERNAME and HEADWATER_ETCD_PASSWORD do.
+# credentials_file = "etcd-credentials"
+# ca_file = "ca.crt"
+# client_cert_file = "client.crt"
+# client_key_file = "client.key"
+
 # Who may say at /monitor that something was pushed; without a secret anyone may, and all that it does is to look.
 [monitor]
 # File with secrets, one a line: a call has to prove one of them, as the git host signs it. The variable
@@ -567,6 +624,10 @@ mirror = false
 # credentials_file = "git-credentials"
 # For https: certificates (PEM) that are trusted in place of the system's.
 # ca_file = "ca.crt"
+# For etcd (etcd://host:2379,host:2379/prefix): ca_file makes it speak TLS, these prove who we are to it, and
+# credentials_file holds a user and a password, or HEADWATER_ETCD_USERNAME and HEADWATER_ETCD_PASSWORD do.
+# client_cert_file = "client.crt"
+# client_key_file = "client.key"
 # For ssh, both: the private key, and the host keys that are trusted.
 # ssh_key_file = "id_ed25519"
 # known_hosts_file = "known_hosts"
@@ -616,6 +677,19 @@ mod tests {
             file("listen = \"x\"\nprefix = \"p\"\ntls_cert = \"c\"\n[[source]]\n").unwrap_err();
         for part in ["listen", "prefix", "tls_cert", "uri is missing"] {
             assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_cluster_are_one_source() {
+        let texts =
+            |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        for (given, expected) in [
+            (&["a", "b"][..], &["a", "b"][..]),
+            (&["etcd://a:1", "b:2", "c/shop", "./x"], &["etcd://a:1,b:2,c/shop", "./x"]),
+            (&["etcd://a/shop", "b"], &["etcd://a/shop", "b"]),
+        ] {
+            assert_eq!(rejoined(&texts(given)), texts(expected));
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod composite;
 pub mod directory;
+pub mod etcd;
 pub mod git;
 pub mod memory;
 pub mod mirror;

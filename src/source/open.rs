@@ -8,6 +8,7 @@ use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
 use crate::source::git::{self, GitOptions, GitSource, Incoming};
 use crate::source::mirror::Remote;
+use headwater_etcd::Address;
 
 /// Why an address with placeholders is refused.
 pub(super) const PLACEHOLDERS: &str =
@@ -41,16 +42,14 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The kind of source is known, and this version cannot serve it.
-    #[error(
-        "sources of the kind {0} are not supported yet by this version: give a path to a git repository or a directory"
-    )]
-    Unsupported(&'static str),
     /// A remote is copied in the background, which only a server does.
     #[error(
         "a repository elsewhere is mirrored by `headwater serve`: give this command a clone of it"
     )]
     NeedsServer,
+    /// A cluster is followed in the background, which only a server does.
+    #[error("etcd is followed by `headwater serve`: give this command a repository or a directory")]
+    EtcdNeedsServer,
     /// What is to open a remote cannot be used.
     #[error("what opens the source cannot be used: {problem}")]
     Access {
@@ -180,19 +179,16 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
         Remote::parse(uri)?;
         return Err(OpenError::NeedsServer);
     }
-    match unsupported(uri) {
-        Some(kind) => Err(OpenError::Unsupported(kind)),
-        None => Ok(PathBuf::from(uri)),
+    if Address::is_meant(uri) {
+        Address::parse(uri).map_err(|error| OpenError::Malformed { reason: error.0 })?;
+        return Err(OpenError::EtcdNeedsServer);
     }
+    Ok(PathBuf::from(uri))
 }
 
 /// Whether a request would choose what is opened.
 pub(super) fn has_placeholder(uri: &str) -> bool {
     ["{application}", "{profile}", "{label}"].iter().any(|placeholder| uri.contains(placeholder))
-}
-
-fn unsupported(uri: &str) -> Option<&'static str> {
-    uri.starts_with("etcd:").then_some("etcd:")
 }
 
 /// The path of a `file:` URI: `file:relative`, `file:/absolute` or `file:///absolute`.
@@ -267,8 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_come_is_refused_by_name() {
-        check("etcd://host:2379/prefix", Err("not supported yet"));
+    fn what_no_command_reads_is_refused_by_name() {
+        check("etcd://host:2379/prefix", Err("followed by `headwater serve`"));
+        check("etcd://host:2379", Err("etcd://host:2379[,host:2379]/prefix"));
         check("/srv/{application}", Err("placeholders"));
     }
 

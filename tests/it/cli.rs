@@ -104,7 +104,8 @@ fn a_source_that_cannot_be_served_is_said() {
         ("git@-oX:x.git", &["no host"]),
         ("ext::sh -c x", &["a program for git to run"]),
         ("hosted:../x", &["name of a repository"]),
-        ("etcd://127.0.0.1:1/x", &["not supported"]),
+        ("etcd://ada:hunter2@127.0.0.1:1/x", &["credentials_file"]),
+        ("etcd://127.0.0.1:1", &["etcd://host:2379[,host:2379]/prefix"]),
         ("file:%zz", &["percent"]),
         ("/srv/{application}", &["placeholders"]),
     ] {

@@ -1,7 +1,9 @@
 //! What the tests of the whole server stand on: a repository written as text, a server in this process or as a child,
 //! and a client on a bare socket, which sends what it is given without making it nicer.
 
+mod etcd;
 mod hosted;
+mod proxy;
 mod repository;
 mod server;
 mod socket;
@@ -13,7 +15,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub(crate) use self::etcd::Cluster;
 pub(crate) use self::hosted::{Hosted, Said, Tree, clone, repository_url};
+pub(crate) use self::proxy::Proxy;
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::socket::{Address, Reply, Session, read};

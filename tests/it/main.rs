@@ -27,6 +27,7 @@ mod recipes;
 mod reference;
 mod run;
 mod secrets;
+mod shared_push;
 mod sources;
 mod store;
 mod tidy;

@@ -5,6 +5,7 @@ mod branches;
 mod composite;
 mod conformance;
 mod directory;
+mod etcd;
 mod git;
 
 use std::sync::Arc;

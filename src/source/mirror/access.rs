@@ -41,9 +41,11 @@ impl fmt::Debug for Credentials {
 }
 
 /// A user name with its password or token, each of one line.
-pub(super) struct Login {
-    pub(super) username: String,
-    pub(super) password: String,
+pub struct Login {
+    /// The user name.
+    pub username: String,
+    /// The password or token.
+    pub password: String,
 }
 
 /// What ssh needs.
@@ -69,7 +71,7 @@ impl Credentials {
     ///
     /// # Errors
     /// What is wrong with the file, without its path or text.
-    pub(super) fn login(&self) -> Result<Login, String> {
+    pub fn login(&self) -> Result<Login, String> {
         match self {
             Self::Known { username, password } => login(username, password),
             Self::File(path) => {

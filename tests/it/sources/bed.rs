@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use git2::{Oid, Repository, Signature, Time};
-use headwater::model::Revision;
+use headwater::model::{Label, Revision};
 use headwater::snapshot::Style;
 use headwater::source::directory::{DirectoryOptions, DirectorySource};
+use headwater::source::etcd::{Content, EtcdSource, Publication};
 use headwater::source::git::{GitOptions, GitSource};
 use headwater::source::memory::MemorySource;
 use headwater::source::mirror::{Access, MirrorOptions, MirrorPlace, MirrorSource};
@@ -16,7 +18,7 @@ use headwater::source::{OpenOptions, Source};
 use tempfile::TempDir;
 
 use super::layout;
-use crate::fixture::eventually;
+use crate::fixture::{Cluster, eventually};
 
 /// Files by path: `None` deletes.
 pub(super) type Files<'a> = &'a [(&'a str, Option<&'a str>)];
@@ -462,5 +464,204 @@ impl Bed for ConfigMapBed {
 
     fn mend(&self) {
         self.directory.mend();
+    }
+}
+
+/// A prefix in etcd that is published to. Every publication is made a minute after the one before.
+pub(super) struct EtcdBed {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) prefix: String,
+    source: Arc<EtcdSource>,
+    state: Mutex<Published>,
+}
+
+#[derive(Default)]
+struct Published {
+    files: BTreeMap<String, BTreeMap<String, Content>>,
+    tips: BTreeMap<String, Revision>,
+    made_count: i64,
+}
+
+/// Makes prefixes that nobody else has.
+static PREFIX_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+impl EtcdBed {
+    /// In a cluster, with a prefix that nobody else has.
+    pub(super) fn of(cluster: Arc<Cluster>) -> Self {
+        let prefix = format!("config-{}", PREFIX_COUNT.fetch_add(1, Ordering::Relaxed));
+        let source = open_etcd(&cluster, &prefix);
+        Self { cluster, prefix, source, state: Mutex::default() }
+    }
+
+    /// Another replica.
+    pub(super) fn another(&self) -> Arc<EtcdSource> {
+        open_etcd(&self.cluster, &self.prefix)
+    }
+
+    pub(super) fn etcd_source(&self) -> &Arc<EtcdSource> {
+        &self.source
+    }
+
+    pub(super) fn key(&self, rest: &str) -> String {
+        format!("{}/v1/{rest}", self.prefix)
+    }
+
+    fn reference(&self, branch: &str) -> String {
+        self.key(&format!("refs/{}", branch.replace('/', "%2F")))
+    }
+
+    /// Waits until the source has a label at a revision, or nowhere.
+    pub(super) fn seen(&self, label: &str, revision: Option<&Revision>) {
+        eventually("the source follows", || {
+            let (source, label) = (Arc::clone(&self.source), Label::Named(label.into()));
+            let found = self.cluster.on(async move { source.load(&label, None).await });
+            found.ok().map(|found| found.revision).as_ref() == revision
+        });
+    }
+}
+
+/// Opens a prefix the way the server does.
+pub(super) fn open_etcd(cluster: &Cluster, prefix: &str) -> Arc<EtcdSource> {
+    let (uri, options) = (cluster.uri(prefix), OpenOptions::default());
+    let runtime = cluster.runtime().handle();
+    let source = EtcdSource::open(&uri, options, headwater_etcd::Access::default(), runtime);
+    Arc::new(source.expect("the source"))
+}
+
+/// All files of a label, as they are published.
+pub(super) fn publication(files: BTreeMap<String, Content>, seconds: i64) -> Publication {
+    let (author, subject) = ("Ada".to_owned(), "Change".to_owned());
+    Publication { files, author, subject, seconds }
+}
+
+impl Bed for EtcdBed {
+    fn new() -> Self {
+        Self::of(Cluster::shared())
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.source) as Arc<_>
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        self.commit_on("main", files);
+    }
+
+    /// The label leads nowhere. While etcd itself is away, what was there last is served.
+    fn break_down(&self) {
+        let tip = self.state.lock().expect("the state").tips["main"].clone();
+        self.cluster.put(&self.reference("main"), b"something else");
+        eventually("the source follows", || {
+            let source = Arc::clone(&self.source);
+            let found = self.cluster.on(async move { source.load(&Label::Default, None).await });
+            !found.is_ok_and(|found| found.revision == tip)
+        });
+    }
+
+    fn mend(&self) {
+        let tip = self.state.lock().expect("the state").tips["main"].clone();
+        self.cluster.put(&self.reference("main"), tip.as_str().as_bytes());
+        self.seen("main", Some(&tip));
+    }
+}
+
+impl Branches for EtcdBed {
+    fn commit_on(&self, branch: &str, changes: Files<'_>) -> Revision {
+        let mut state = self.state.lock().expect("the state");
+        let files = state.files.entry(branch.to_owned()).or_default();
+        for (path, content) in changes {
+            match content {
+                Some(text) => {
+                    let content = Content::File(text.as_bytes().to_vec().into());
+                    files.insert((*path).to_owned(), content)
+                }
+                None => files.remove(*path),
+            };
+        }
+        let files = files.clone();
+        state.made_count += 1;
+        let publication = publication(files, 1_700_000_000 + 60 * state.made_count);
+        let (source, label) = (Arc::clone(&self.source), branch.to_owned());
+        let before = state.tips.get(branch).cloned();
+        let published = self
+            .cluster
+            .on(async move { source.publish(&label, before.as_ref(), publication).await });
+        let revision = published.expect("published");
+        state.tips.insert(branch.to_owned(), revision.clone());
+        revision
+    }
+
+    fn tag(&self, _name: &str, _revision: &Revision) {
+        unreachable!("all labels of etcd are alike");
+    }
+
+    fn force(&self, branch: &str, revision: &Revision) {
+        self.cluster.put(&self.reference(branch), revision.as_str().as_bytes());
+        self.seen(branch, Some(revision));
+        let mut state = self.state.lock().expect("the state");
+        state.tips.insert(branch.to_owned(), revision.clone());
+    }
+
+    fn delete_branch(&self, branch: &str) {
+        let before = self.state.lock().expect("the state").tips.remove(branch);
+        self.cluster.delete(&self.reference(branch));
+        eventually("the source follows", || {
+            let (source, label) = (Arc::clone(&self.source), Label::Named(branch.into()));
+            let found = self.cluster.on(async move { source.load(&label, None).await });
+            found.ok().map(|found| found.revision) != before
+        });
+    }
+}
+
+/// A prefix in etcd with files that are put by hand.
+pub(super) struct ByHandBed(EtcdBed);
+
+impl Bed for ByHandBed {
+    fn new() -> Self {
+        Self(EtcdBed::new())
+    }
+
+    fn source(&self) -> Arc<dyn Source> {
+        self.0.source()
+    }
+
+    fn commit(&self, files: Files<'_>) {
+        for (path, content) in files {
+            let key = self.0.key(&format!("files/main/{path}"));
+            match content {
+                Some(text) => self.0.cluster.put(&key, text.as_bytes()),
+                None => self.0.cluster.delete(&key),
+            }
+        }
+        // What is put is followed; whoever loads at once wants to find it.
+        let last =
+            files.last().map(|(path, content)| ((*path).to_owned(), content.map(str::to_owned)));
+        let Some((path, content)) = last else { return };
+        eventually("the source follows", || {
+            let source = self.source();
+            let found = self.0.cluster.on(async move { source.load(&Label::Default, None).await });
+            let Ok(found) = found else { return content.is_none() };
+            let tree = &found.members[0].tree;
+            let file = tree.file(&path).expect("reads");
+            file.map(|file| tree.bytes(&file).expect("reads"))
+                == content.as_ref().map(|text| text.clone().into_bytes())
+        });
+    }
+
+    /// It is published as well, so that nobody can say which of the two it is.
+    fn break_down(&self) {
+        self.0.cluster.put(&self.0.reference("main"), "0".repeat(64).as_bytes());
+        eventually("the source follows", || {
+            let source = self.source();
+            self.0.cluster.on(async move { source.load(&Label::Default, None).await }).is_err()
+        });
+    }
+
+    fn mend(&self) {
+        self.0.cluster.delete(&self.0.reference("main"));
+        eventually("the source follows", || {
+            let source = self.source();
+            self.0.cluster.on(async move { source.load(&Label::Default, None).await }).is_ok()
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use headwater::model::{Label, Revision};
 use headwater::source::SourceError;
 
-use super::bed::{Branches, GitBed, MemoryBed, MirrorBed};
+use super::bed::{Branches, EtcdBed, GitBed, MemoryBed, MirrorBed};
 use super::{changed, load, named, refusal, text};
 
 macro_rules! for_each_source {
@@ -38,6 +38,33 @@ macro_rules! for_each_source {
             )*
         }
     };
+}
+
+/// What of it holds without tags.
+mod etcd {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident),* $(,)?) => {$(
+            #[tokio::test]
+            async fn $case() {
+                super::$case(<EtcdBed as super::super::bed::Bed>::new()).await;
+            }
+        )*};
+    }
+
+    cases! {
+        an_unknown_label_is_its_own_error,
+        an_expression_is_an_unknown_label,
+        main_and_master_stand_in_for_each_other,
+        a_list_of_labels_gives_the_last_one_the_highest_precedence,
+        a_list_follows_each_of_its_labels,
+        a_deleted_branch_is_an_unknown_label,
+        a_new_branch_in_a_new_folder_is_noticed,
+        a_forced_branch_takes_its_commits_with_it,
+        history_goes_back_along_first_parents,
+        a_source_without_a_revision_has_no_default_label,
+    }
 }
 
 for_each_source! {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use headwater::model::Label;
 use headwater::source::SourceError;
 
-use super::bed::{Bed, ConfigMapBed, DirectoryBed, GitBed, MemoryBed, MirrorBed};
+use super::bed::{
+    Bed, ByHandBed, ConfigMapBed, DirectoryBed, EtcdBed, GitBed, MemoryBed, MirrorBed,
+};
 use super::{changed, load, text, unchanged};
 
 macro_rules! conformance {
@@ -45,6 +47,25 @@ conformance! {
     }
     mirror: MirrorBed {
         a_snapshot_is_all_of_one_revision,
+        a_change_before_anyone_listens_is_not_lost,
+        a_change_wakes_the_listener,
+        a_burst_ends_in_one_revision,
+        an_unreadable_source_does_not_look_empty,
+        deleting_a_file_removes_it,
+        an_unchanged_file_is_shared_and_not_read_again,
+        a_snapshot_outlives_what_came_after_it,
+    }
+    etcd: EtcdBed {
+        a_snapshot_is_all_of_one_revision,
+        a_change_before_anyone_listens_is_not_lost,
+        a_change_wakes_the_listener,
+        a_burst_ends_in_one_revision,
+        an_unreadable_source_does_not_look_empty,
+        deleting_a_file_removes_it,
+        an_unchanged_file_is_shared_and_not_read_again,
+        a_snapshot_outlives_what_came_after_it,
+    }
+    etcd_by_hand: ByHandBed {
         a_change_before_anyone_listens_is_not_lost,
         a_change_wakes_the_listener,
         a_burst_ends_in_one_revision,

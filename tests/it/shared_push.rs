@@ -1,0 +1,382 @@
+//! A model of a push to a repository that two replicas share through etcd, walked through whole: two pushes at a time, a
+//! crash between any two steps, a lost disk, and a collector of objects at work.
+//!
+//! What is modelled is the order of the steps and what each of them sees. Orders that look as good and are not are walked
+//! as well: the walk has to find out what is wrong with each of them, or it would prove nothing.
+
+use std::collections::{HashSet, VecDeque};
+
+/// The commit that both pushes are made on.
+const BASE: usize = 0;
+/// The commits of the pushes: the first is made at replica 0, the second at replica 1.
+const COMMITS: [usize; 2] = [1, 2];
+/// How often a replica crashes in one walk, how often one of them with its disk, and how often objects are collected.
+const CRASH_COUNT_MAX: u8 = 2;
+const COLLECTION_COUNT_MAX: u8 = 2;
+/// More states than there are, so that a mistake in the model ends.
+const STATE_COUNT_MAX: usize = 5_000_000;
+
+/// In which order a push is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Objects into etcd, the compare-and-swap, the own git, the answer.
+    Ours,
+    /// The answer comes as soon as the own git has moved, the swap after it.
+    AnswerFirst,
+    /// The own reference moves before the swap.
+    ReferenceFirst,
+    /// The swap comes before the objects.
+    SwapFirst,
+    /// The swap does not compare.
+    SwapBlindly,
+    /// The swap does not ask whether objects were collected meanwhile.
+    CollectUnseen,
+    /// The collector does not ask whether what it takes away was stored again.
+    CollectStoredAgain,
+    /// What failed after the swap is reported as refused.
+    RefuseAfterSwap,
+}
+
+/// Where a push is. It is kept in the memory of its replica only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    NotBegun,
+    /// In git's quarantine; nobody else sees it.
+    Received,
+    /// It was asked where the label is, and which collection was the last.
+    Asked {
+        collection: u8,
+    },
+    Stored {
+        collection: u8,
+    },
+    Swapped,
+    Migrated,
+    Moved,
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Outcome {
+    None,
+    Acknowledged,
+    Refused,
+    /// The pusher was told nothing.
+    Lost,
+}
+
+/// The git of one replica: what is on its disk, and what it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Git {
+    objects: [bool; 3],
+    tip: usize,
+}
+
+/// An object in etcd: how many collections had begun when it was stored, and how often it was stored.
+type Stored = Option<(u8, u8)>;
+
+/// The collector: it counts itself first, then looks, then takes away one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Collector {
+    Idle,
+    Begun,
+    Marked([Stored; 3]),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    objects: [Stored; 3],
+    tip: usize,
+    collections: u8,
+    collector: Collector,
+    gits: [Git; 2],
+    phases: [Phase; 2],
+    outcomes: [Outcome; 2],
+    crashes: u8,
+    disks_lost: u8,
+    /// What etcd has ever said the label is at, the newest last.
+    history: Vec<usize>,
+}
+
+impl World {
+    fn new() -> Self {
+        let git = Git { objects: [true, false, false], tip: BASE };
+        Self {
+            objects: [Some((0, 0)), None, None],
+            tip: BASE,
+            collections: 0,
+            collector: Collector::Idle,
+            gits: [git; 2],
+            phases: [Phase::NotBegun; 2],
+            outcomes: [Outcome::None; 2],
+            crashes: 0,
+            disks_lost: 0,
+            history: vec![BASE],
+        }
+    }
+
+    /// All that can happen next.
+    fn next(&self, order: Order) -> Vec<Self> {
+        let mut next = Vec::new();
+        for at in 0..2 {
+            next.extend(self.push(at, order));
+            next.extend(self.follow(at));
+            next.extend(self.crash(at, order));
+        }
+        next.extend(self.collect(order));
+        next
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Self)) -> Option<Self> {
+        let mut world = self.clone();
+        change(&mut world);
+        Some(world)
+    }
+
+    fn push(&self, at: usize, order: Order) -> Option<Self> {
+        let ask = |world: &mut Self| {
+            if world.tip == BASE {
+                world.phases[at] = Phase::Asked { collection: world.collections };
+            } else {
+                world.end(at, Outcome::Refused);
+            }
+        };
+        match (self.phases[at], order) {
+            (Phase::NotBegun, _) if self.gits[at].tip == BASE => {
+                self.with(|world| world.phases[at] = Phase::Received)
+            }
+            (Phase::NotBegun, _) => self.with(|world| world.end(at, Outcome::Refused)),
+            (Phase::Received, _) => self.with(ask),
+            (Phase::Asked { collection }, Order::SwapFirst) => {
+                self.with(|world| world.swap(at, collection, order))
+            }
+            (Phase::Asked { collection }, Order::ReferenceFirst | Order::AnswerFirst) => {
+                self.with(|world| {
+                    world.store(at);
+                    world.migrate(at);
+                    world.gits[at].tip = COMMITS[at];
+                    if order == Order::AnswerFirst {
+                        world.outcomes[at] = Outcome::Acknowledged;
+                    }
+                    world.phases[at] = Phase::Stored { collection };
+                })
+            }
+            (Phase::Asked { collection }, _) => self.with(|world| {
+                world.store(at);
+                world.phases[at] = Phase::Stored { collection };
+            }),
+            (Phase::Stored { collection }, _) => {
+                self.with(|world| world.swap(at, collection, order))
+            }
+            (Phase::Swapped, _) => self.with(|world| {
+                world.store_late(at, order);
+                world.migrate(at);
+                world.phases[at] = Phase::Migrated;
+            }),
+            (Phase::Migrated, _) => self.with(|world| {
+                world.gits[at].tip = COMMITS[at];
+                world.phases[at] = Phase::Moved;
+            }),
+            (Phase::Moved, _) => self.with(|world| world.end(at, Outcome::Acknowledged)),
+            (Phase::Ended, _) => None,
+        }
+    }
+
+    fn end(&mut self, at: usize, outcome: Outcome) {
+        self.phases[at] = Phase::Ended;
+        if self.outcomes[at] == Outcome::None {
+            self.outcomes[at] = outcome;
+        }
+    }
+
+    fn store(&mut self, at: usize) {
+        let times = self.objects[COMMITS[at]].map_or(0, |(_, times)| times + 1);
+        self.objects[COMMITS[at]] = Some((self.collections, times));
+    }
+
+    fn store_late(&mut self, at: usize, order: Order) {
+        if order == Order::SwapFirst {
+            self.store(at);
+        }
+    }
+
+    fn migrate(&mut self, at: usize) {
+        self.gits[at].objects[COMMITS[at]] = true;
+    }
+
+    /// The compare-and-swap: one step of etcd, whole or not at all.
+    fn swap(&mut self, at: usize, collection: u8, order: Order) {
+        if self.tip != BASE && order != Order::SwapBlindly {
+            self.end(at, Outcome::Refused);
+        } else if collection != self.collections && order != Order::CollectUnseen {
+            self.phases[at] = Phase::Received;
+        } else {
+            self.tip = COMMITS[at];
+            self.history.push(COMMITS[at]);
+            self.phases[at] = Phase::Swapped;
+        }
+    }
+
+    /// What a replica does with what etcd says, also after a restart: objects first, then the reference. While it has a push
+    /// under way that was let through, the push does it.
+    fn follow(&self, at: usize) -> Option<Self> {
+        let is_busy = matches!(self.phases[at], Phase::Swapped | Phase::Migrated | Phase::Moved);
+        if is_busy || self.gits[at].tip == self.tip {
+            return None;
+        }
+        self.with(|world| {
+            let tip = world.tip;
+            match world.gits[at].objects[tip] {
+                true => world.gits[at].tip = tip,
+                false => world.gits[at].objects[tip] = world.objects[tip].is_some(),
+            }
+        })
+        .filter(|world| world != self)
+    }
+
+    /// The replica is gone and comes back: with its disk, or with an empty one.
+    fn crash(&self, at: usize, order: Order) -> Vec<Self> {
+        if self.crashes == CRASH_COUNT_MAX {
+            return Vec::new();
+        }
+        let crashed = self.with(|world| {
+            world.crashes += 1;
+            let was_swapped = matches!(world.phases[at], Phase::Swapped | Phase::Migrated);
+            let outcome = match order == Order::RefuseAfterSwap && was_swapped {
+                true => Outcome::Refused,
+                false => Outcome::Lost,
+            };
+            if world.phases[at] != Phase::NotBegun {
+                world.end(at, outcome);
+            }
+        });
+        let wiped = crashed.clone().filter(|_| self.disks_lost == 0).map(|mut world| {
+            world.disks_lost += 1;
+            world.gits[at] = Git { objects: [true, false, false], tip: BASE };
+            world
+        });
+        crashed.into_iter().chain(wiped).collect()
+    }
+
+    fn collect(&self, order: Order) -> Vec<Self> {
+        let step = match self.collector {
+            Collector::Idle if self.collections == COLLECTION_COUNT_MAX => None,
+            Collector::Idle => self.with(|world| {
+                world.collections += 1;
+                world.collector = Collector::Begun;
+            }),
+            Collector::Begun => self.with(|world| world.collector = world.marked()),
+            Collector::Marked(doomed) => {
+                return (0..3).filter_map(|id| self.take_away(doomed, id, order)).collect();
+            }
+        };
+        step.into_iter().collect()
+    }
+
+    /// What was stored before this collection began, and leads to nothing that is kept.
+    fn marked(&self) -> Collector {
+        let is_kept = |id: usize| id == self.tip || self.history.contains(&id);
+        let old = |id: usize| self.objects[id].filter(|(when, _)| *when < self.collections);
+        Collector::Marked([0, 1, 2].map(|id| old(id).filter(|_| !is_kept(id))))
+    }
+
+    fn take_away(&self, doomed: [Stored; 3], id: usize, order: Order) -> Option<Self> {
+        let Some(first) = doomed.iter().position(Option::is_some) else {
+            return (id == 0).then(|| self.with(|world| world.collector = Collector::Idle))?;
+        };
+        (id == first).then(|| {
+            self.with(|world| {
+                if world.objects[id] == doomed[id] || order == Order::CollectStoredAgain {
+                    world.objects[id] = None;
+                }
+                let mut rest = doomed;
+                rest[id] = None;
+                world.collector = Collector::Marked(rest);
+            })
+        })?
+    }
+
+    /// What is wrong with this state, whatever comes next.
+    fn fault(&self) -> Option<&'static str> {
+        let winners = COMMITS.iter().filter(|id| self.history.contains(id)).count();
+        if winners > 1 {
+            return Some("both pushes won");
+        }
+        if self.history.iter().any(|id| self.objects[*id].is_none()) {
+            return Some("what etcd leads to is not in etcd");
+        }
+        if self.gits.iter().any(|git| !self.history.contains(&git.tip)) {
+            return Some("a replica serves what is not in etcd");
+        }
+        for (at, outcome) in self.outcomes.iter().enumerate() {
+            let is_in = self.history.contains(&COMMITS[at]);
+            if *outcome == Outcome::Acknowledged && !is_in {
+                return Some("an acknowledged push is not in etcd");
+            }
+            if *outcome == Outcome::Refused && is_in {
+                return Some("a refused push is in etcd");
+            }
+        }
+        (!self.recovers()).then_some("a replica never gets there")
+    }
+
+    /// Whether both replicas are where etcd is, once nobody pushes or crashes any more.
+    fn recovers(&self) -> bool {
+        let mut world = self.clone();
+        for at in 0..2 {
+            world.phases[at] = Phase::Ended;
+            while let Some(next) = world.follow(at) {
+                world = next;
+            }
+        }
+        world.gits.iter().all(|git| git.tip == world.tip && git.objects[git.tip])
+    }
+}
+
+/// Walks through all states. What is wrong, or how many states there are and how often each push won.
+fn walk(order: Order) -> Result<(usize, [usize; 2]), &'static str> {
+    let mut seen = HashSet::from([World::new()]);
+    let mut open = VecDeque::from([World::new()]);
+    let mut wins = [0, 0];
+    while let Some(world) = open.pop_front() {
+        assert!(seen.len() < STATE_COUNT_MAX);
+        if let Some(fault) = world.fault() {
+            return Err(fault);
+        }
+        let next = world.next(order);
+        let is_over = world.phases == [Phase::Ended; 2];
+        if is_over && world.crashes == 0 {
+            let acknowledged = |at: usize| world.outcomes[at] == Outcome::Acknowledged;
+            assert_ne!(acknowledged(0), acknowledged(1), "nobody crashed: {world:?}");
+            wins[usize::from(acknowledged(1))] += 1;
+        }
+        for world in next {
+            if seen.insert(world.clone()) {
+                open.push_back(world);
+            }
+        }
+    }
+    Ok((seen.len(), wins))
+}
+
+#[test]
+fn a_push_in_our_order_is_whole_or_absent_whatever_crashes() {
+    let (state_count, wins) = walk(Order::Ours).unwrap();
+    println!("{state_count} states; the first push won in {}, the second in {}", wins[0], wins[1]);
+    assert!(state_count > 10_000 && wins.iter().all(|count| *count > 0));
+}
+
+#[test]
+fn orders_that_look_as_good_are_found_out() {
+    for (order, fault) in [
+        (Order::AnswerFirst, "a replica serves what is not in etcd"),
+        (Order::ReferenceFirst, "a replica serves what is not in etcd"),
+        (Order::SwapFirst, "what etcd leads to is not in etcd"),
+        (Order::SwapBlindly, "both pushes won"),
+        (Order::CollectUnseen, "what etcd leads to is not in etcd"),
+        (Order::CollectStoredAgain, "what etcd leads to is not in etcd"),
+        (Order::RefuseAfterSwap, "a refused push is in etcd"),
+    ] {
+        assert_eq!(walk(order).map(drop), Err(fault), "{order:?}");
+    }
+}
