@@ -3,6 +3,7 @@
 mod etcd;
 mod listen;
 mod remotes;
+mod replicas;
 mod tls;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ use crate::data::{DataDirectory, DataError};
 use crate::http::{Http, Limits, Metrics, Monitor, Network, Token, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
+use crate::replicas::Replicas;
 use crate::settings::{Checks, Settings, SourceSettings, WatchSettings};
 use crate::source::composite::Composite;
 use crate::source::git::Incoming;
@@ -210,13 +212,15 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
     let secrets = monitor_secrets(settings)?;
-    etcd::shared(settings)?;
+    let shared = etcd::shared(settings)?;
     let opened = open_to_serve(settings, &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, terms(settings), &runtime)
     });
+    let name = replicas::name(settings);
+    let replicas = Replicas::new(name, Arc::clone(&store), shared, runtime);
     Ok(Http {
         store,
         monitor: Monitor::new(secrets.iter().map(String::as_str)),
@@ -226,6 +230,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         hosts: hosts.transpose().map_err(StartError::Hook)?,
         watchers: Watchers::new(limits(&settings.watch)),
         instances: Arc::default(),
+        replicas,
         metrics: Metrics::default(),
     })
 }
@@ -335,6 +340,7 @@ pub async fn run(
     for name in closing.hosts.iter().flat_map(Hosts::names) {
         tracing::info!("git clone {url}/-/git/{name}.git");
     }
+    closing.replicas.begin(&url);
     let server = server.run();
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
@@ -342,7 +348,7 @@ pub async fn run(
     // First nobody new is let in, so that those whose streams end go to another server.
     let stopped = handle.stop(true);
     closing.watchers.close();
-    stopped.await;
+    tokio::join!(stopped, closing.replicas.leave());
     running.await.unwrap_or(Ok(()))?;
     Ok(())
 }

@@ -25,6 +25,7 @@ mod oracle;
 mod push;
 mod recipes;
 mod reference;
+mod replicas;
 mod run;
 mod secrets;
 mod shared_push;
