@@ -9,6 +9,7 @@ mod get;
 mod output;
 mod run;
 mod serve;
+mod status;
 mod watch;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Verb {
     Diff(diff::Arguments),
     /// Check that every file parses and every known environment resolves
     Check(check::Arguments),
+    /// Show which replicas there are, how far each is, and what is wrong
+    Status(status::Arguments),
 }
 
 /// How results are printed.
@@ -57,9 +60,12 @@ impl Cli {
         match self.verb {
             Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
             Verb::Run(_) => "warn,headwater::cli=info",
-            Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Diff(_) | Verb::Check(_) => {
-                "error"
-            }
+            Verb::Get(_)
+            | Verb::Watch(_)
+            | Verb::Explain(_)
+            | Verb::Diff(_)
+            | Verb::Check(_)
+            | Verb::Status(_) => "error",
         }
     }
 }
@@ -77,5 +83,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Status(arguments) => status::run(arguments),
     }
 }

@@ -1,5 +1,7 @@
 //! Replicas that know each other through leases in a real etcd: who is there, who is missing, and how far each is.
 
+mod status;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
