@@ -78,7 +78,7 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("git2", &["source/git"]),
     ("headwater_etcd", &["source/etcd", "source/open", "server"]),
     ("icu_normalizer", &["check/entries"]),
-    ("jsonschema", &["check/schema"]),
+    ("headwater_schema", &["check/schema"]),
     ("notify", &["source", "server"]),
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),
