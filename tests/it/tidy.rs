@@ -80,9 +80,9 @@ const ROOMS: [(&str, &[&str]); 24] = [
 /// Where each crate, and each door to the machine, is allowed.
 const DOORS: [(&str, &[&str]); 25] = [
     ("git2", &["source/git"]),
-    ("headwater_etcd", &["source/etcd", "source/open", "replicas", "server"]),
+    ("headwater_etcd", &["source/etcd", "source/open", "push/share", "replicas", "server"]),
     ("icu_normalizer", &["check/entries"]),
-    ("jsonschema", &["check/schema"]),
+    ("headwater_schema", &["check/schema"]),
     ("notify", &["source", "server"]),
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),
