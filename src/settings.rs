@@ -387,8 +387,8 @@ fn lower(flags: Flags, file: File) -> Result<Settings, SettingsError> {
     share.uri = flags.share.or(share.uri);
     share.replica = flags.replica.or(share.replica);
     share.check(&mut problems);
-    let git_login = login("HEADWATER_GIT", &mut problems);
-    let etcd_login = login("HEADWATER_ETCD", &mut problems);
+    let git_login = login(["HEADWATER_GIT_USERNAME", "HEADWATER_GIT_PASSWORD"], &mut problems);
+    let etcd_login = login(["HEADWATER_ETCD_USERNAME", "HEADWATER_ETCD_PASSWORD"], &mut problems);
     let workers = flags.workers.or(file.workers);
     if workers == Some(0) {
         problems.push("workers: at least 1".to_owned());
@@ -445,13 +445,12 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// What opens sources of one kind, where the environment says it.
-fn login(kind: &str, problems: &mut Vec<String>) -> Option<Login> {
-    let (username, password) = (format!("{kind}_USERNAME"), format!("{kind}_PASSWORD"));
-    match (variable(&username), variable(&password)) {
-        (Some(username), Some(password)) => Some(Login { username, password: Secret(password) }),
-        (None, None) => None,
+fn login(names: [&str; 2], problems: &mut Vec<String>) -> Option<Login> {
+    match names.map(variable) {
+        [Some(username), Some(password)] => Some(Login { username, password: Secret(password) }),
+        [None, None] => None,
         _ => {
-            problems.push(format!("{username} and {password}: one is of no use without the other"));
+            problems.push(format!("{}: one is of no use without the other", names.join(" and ")));
             None
         }
     }

@@ -139,7 +139,7 @@ impl Connection {
         let client = limited(CONNECT_MAX, Client::connect([url], Some(options))).await?;
         let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
         let mut connection = Self { kv, client };
-        let position = connection.position(&cluster.address.prefix).await?;
+        let position = connection.position(&cluster.probe).await?;
         Ok((connection, position))
     }
 

@@ -44,6 +44,8 @@ pub struct Cluster {
     pub address: Address,
     /// What opens it.
     pub access: Access,
+    /// A key that we may read, whether it is there or not: each connection begins with it.
+    pub probe: String,
 }
 
 impl Cluster {

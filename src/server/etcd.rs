@@ -34,7 +34,8 @@ pub(super) fn shared(settings: &Settings) -> Result<Option<Cluster>, StartError>
     let address = Address::parse(uri).map_err(malformed)?;
     let access = access(Opening::of_share(&settings.share), settings)?;
     etcd::check_access(&address, &access)?;
-    Ok(Some(Cluster { address, access }))
+    let probe = format!("{}/", address.prefix);
+    Ok(Some(Cluster { address, access, probe }))
 }
 
 /// The files that open a cluster.

@@ -101,6 +101,7 @@ impl EtcdSource {
             Address::parse(uri).map_err(|error| OpenError::Malformed { reason: error.0 })?;
         check_access(&address, &access)?;
         let base = options.name.unwrap_or_else(|| format!("etcd:{}", address.prefix));
+        let keys = Keys::new(&address.prefix);
         let nodes = Arc::<Nodes>::default();
         let inner = Arc::new(Inner {
             layout: Arc::new(Layout {
@@ -111,8 +112,8 @@ impl EtcdSource {
                 json: options.json,
             }),
             default_label: options.default_label.unwrap_or_else(|| DEFAULT_LABEL.to_owned()),
-            keys: Keys::new(&address.prefix),
-            cluster: Cluster { address, access },
+            cluster: Cluster { probe: keys.all().to_owned(), address, access },
+            keys,
             held: Mutex::default(),
             shelf: Shelf::new(Arc::clone(&nodes) as Arc<_>),
             nodes,

@@ -21,7 +21,7 @@ the file only: most of `[push]` and `[watch]`, and what belongs to one source bu
 ";
 
 /// What is read from the environment and has no flag: the variable, and what for.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 7] = [
     ("HEADWATER_LOG", "all verbs: how much is logged, as `info`, `debug` or `headwater=trace`"),
     ("HEADWATER_PUSH_TOKEN", "`serve`: the push token itself, in place of a file"),
     ("HEADWATER_MONITOR_SECRET", "`serve`: a secret of webhooks itself, in place of a file"),
@@ -30,6 +30,8 @@ const VARIABLES: [(&str, &str); 5] = [
         "`serve`: user name for `https://` remotes without `credentials_file`",
     ),
     ("HEADWATER_GIT_PASSWORD", "`serve`: the password or token that goes with it"),
+    ("HEADWATER_ETCD_USERNAME", "user of etcd, where there is no `credentials_file`"),
+    ("HEADWATER_ETCD_PASSWORD", "the password that goes with it"),
 ];
 
 /// What the Rust client reads from the environment.

@@ -1,0 +1,9 @@
+//! Replicas that share what they host through etcd: whatever is pushed to any of them is the same on all.
+
+mod bed;
+mod flow;
+mod growth;
+mod kill;
+mod outage;
+mod race;
+mod start;
