@@ -85,8 +85,9 @@ async fn bring(host: &Arc<Host>, share: &Arc<Share>, seen_at: i64) -> Result<(),
             tracing::info!(repository = share.name, "shared from now on");
             settle(host, share, &next).await
         }
-        // Whatever it is now, it is looked at again.
-        Swapped::Lost | Swapped::Unsure => Err(ShareError::Replaced),
+        Swapped::Lost => Err(ShareError::Replaced),
+        // Whatever it is, it is looked at again.
+        Swapped::Unsure => Err(ShareError::Etcd("it does not say what became of it".to_owned())),
     }
 }
 
