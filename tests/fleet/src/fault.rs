@@ -192,7 +192,7 @@ fn jump<'a>(fleet: &'a Fleet, random: &mut Rng) -> Result<Damage<'a>> {
     let seconds = JUMPS[random.usize(..JUMPS.len())];
     let address = replica.address();
     replica.set_clock(seconds)?;
-    until("the replica sees that its clock has jumped", JUMP_MAX, || Ok(has_jumped(address)?))?;
+    until("the replica sees that its clock has jumped", JUMP_MAX, || has_jumped(address))?;
     Ok(Damage::healed_by(move || {
         replica.set_clock(0)?;
         until("the replica sees that its clock is back", JUMP_MAX, || Ok(!has_jumped(address)?))
