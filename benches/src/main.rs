@@ -5,6 +5,7 @@ mod client;
 mod commit;
 mod fan;
 mod first;
+mod fleet_soak;
 mod get;
 mod judge;
 mod load;
@@ -130,6 +131,8 @@ enum Figure {
         /// How many bytes each client is sent
         bytes: usize,
     },
+    /// Not a figure: a fleet of replicas under load and faults, for hours; anything wrong fails
+    FleetSoak(fleet_soak::Soak),
     /// All of them in order, and one table
     All,
 }
@@ -146,6 +149,7 @@ fn main() -> anyhow::Result<()> {
         Figure::Instances { url, application, count, way } => {
             return service::instances::run(&url, &application, count, way);
         }
+        Figure::FleetSoak(soak) => return fleet_soak::soak(&options.binary, &soak),
         Figure::All => all(&options)?,
         figure => run(&figure, &options)?,
     };
@@ -168,7 +172,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Push => push::beside_git(options),
         Figure::Reference => reference::measure(options),
         Figure::Service { part } => service::measure(options, *part),
-        Figure::Sends { .. } | Figure::Instances { .. } => Ok(Vec::new()),
+        Figure::Sends { .. } | Figure::Instances { .. } | Figure::FleetSoak(_) => Ok(Vec::new()),
         Figure::All => all(options),
     }
 }

@@ -190,6 +190,7 @@ fn every_file_is_mentioned_and_says_what_it_is() {
         ("etcd/src", &["lib.rs"]),
         ("etcd/proto/src", &["lib.rs"]),
         ("tests/it", &["main.rs"]),
+        ("tests/fleet/src", &["lib.rs"]),
         ("clients/wire/src", &["lib.rs"]),
         ("clients/rust/src", &["lib.rs"]),
         ("clients/examples/shop/src", &["lib.rs", "bin/product.rs", "bin/order.rs"]),
