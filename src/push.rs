@@ -12,11 +12,13 @@ mod maintenance;
 mod packet;
 mod repository;
 mod session;
+mod share;
 mod updates;
 mod verdict;
 mod wants;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use tokio::sync::{RwLock, Semaphore, watch};
 
 use crate::data::DataDirectory;
 use crate::model::PropertySource;
+use crate::source::Source;
 use crate::source::git::GitSource;
 use crate::store::Store;
 use command::Git;
@@ -35,11 +38,15 @@ use listener::Listener;
 use maintenance::Maintenance;
 pub use repository::{RepositoryError, is_name, path_of, prepare};
 use session::Sessions;
+use share::Following;
+pub use share::{Share, ShareStatus, SharedSource};
 
 /// The most pushes that are received at a time, of all repositories together.
 pub const PUSH_COUNT_MAX: usize = 8;
 /// The most clones and fetches that are answered at a time.
 pub const FETCH_COUNT_MAX: usize = 32;
+/// How long a start waits for what is shared.
+const BEGIN_MAX: Duration = Duration::from_secs(10);
 /// The longest that one clone, fetch or push takes.
 const EXCHANGE_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -98,6 +105,18 @@ pub struct Hosted {
     pub path: PathBuf,
     /// The source that is read from it.
     pub source: Arc<GitSource>,
+    /// Where it is shared, if it is.
+    pub share: Option<Arc<Share>>,
+}
+
+impl Hosted {
+    /// What is served of it.
+    pub fn source(&self) -> Arc<dyn Source> {
+        match &self.share {
+            Some(share) => Arc::new(share.source(Arc::clone(&self.source))),
+            None => Arc::clone(&self.source) as Arc<dyn Source>,
+        }
+    }
 }
 
 /// Why git was not started.
@@ -109,6 +128,9 @@ pub enum PushError {
     /// The client went away, or sent too much.
     #[error("the request was broken off")]
     BrokenOff,
+    /// What is in the repository was not heard yet from where it is shared.
+    #[error("what is in the repository was not heard from etcd yet")]
+    Unheard,
     /// What was moved last is not known to be durable.
     #[error("the repository cannot be written just now: try again")]
     Unwritable,
@@ -122,6 +144,7 @@ pub struct Hosts {
     hosts: BTreeMap<String, Arc<Host>>,
     _listener: Listener,
     _maintenance: Vec<Maintenance>,
+    _following: Vec<Following>,
     /// Nobody else has it for as long as these are served.
     _data: Arc<DataDirectory>,
 }
@@ -152,6 +175,7 @@ impl Hosts {
                 name: hosted.name,
                 path: hosted.path,
                 source: hosted.source,
+                share: hosted.share,
                 git: Arc::clone(&git),
                 store: Arc::clone(store),
                 terms: Arc::clone(&terms),
@@ -171,7 +195,39 @@ impl Hosts {
         };
         let hosts: BTreeMap<String, Arc<Host>> = hosted.into_iter().map(open).collect();
         let maintenance = hosts.values().map(|host| Maintenance::begin(host, runtime)).collect();
-        Ok(Self { hosts, _listener: listener, _maintenance: maintenance, _data: data })
+        let following = hosts.values().filter_map(|host| {
+            host.share.as_ref().map(|share| Following::begin(host, share, runtime))
+        });
+        let following = following.collect();
+        Ok(Self {
+            hosts,
+            _listener: listener,
+            _maintenance: maintenance,
+            _following: following,
+            _data: data,
+        })
+    }
+
+    /// Waits, not for long, until what is shared is here. What is not here by then is served once it is.
+    ///
+    /// # Errors
+    /// When a repository cannot be shared.
+    pub fn begun(&self) -> impl Future<Output = Result<(), RepositoryError>> + Send + use<> {
+        let hosts = self.hosts.values();
+        let shared: Vec<_> =
+            hosts.filter_map(|host| Some((host.share.clone()?, host.path.clone()))).collect();
+        async move {
+            for (share, path) in shared {
+                let begun = share.begun(BEGIN_MAX).await;
+                begun.map_err(|reason| RepositoryError::Shared { path, reason })?;
+            }
+            Ok(())
+        }
+    }
+
+    /// How far the shared repositories are, by their names.
+    pub fn shared(&self) -> impl Iterator<Item = (&str, ShareStatus)> {
+        self.hosts.iter().filter_map(|(name, host)| Some((&**name, host.share.as_ref()?.status())))
     }
 
     /// A repository by its name, which is looked up and never part of a path.

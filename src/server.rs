@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actix_server::Server;
 use actix_web::web;
+use headwater_etcd::Cluster;
 use socket2::TcpKeepalive;
 use tokio::runtime::Handle;
 
@@ -21,7 +22,7 @@ use crate::check::{Manner, Strictness};
 use crate::data::{DataDirectory, DataError};
 use crate::http::{Http, Limits, Metrics, Monitor, Network, Token, Watchers};
 use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
-use crate::push::{self, Hosted, Hosts, Permission, RepositoryError};
+use crate::push::{self, Hosted, Hosts, Permission, RepositoryError, Share};
 use crate::settings::{Checks, Settings, SourceSettings, WatchSettings};
 use crate::source::composite::Composite;
 use crate::source::git::Incoming;
@@ -134,6 +135,7 @@ impl Data<'_> {
 fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartError> {
     let mut data = Data { path: &settings.data, held: None };
     let mut remotes = remotes::Remotes::new(settings, runtime);
+    let shared = etcd::shared(settings)?;
     let (mut sources, mut hosted) = (Vec::new(), Vec::<Hosted>::new());
     for source in &settings.sources {
         if let Some(name) = hosted_name(source) {
@@ -141,8 +143,8 @@ fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartE
                 return Err(RepositoryError::Twice(name.to_owned()).into());
             }
             let data = data.take()?;
-            let opened = host(name, source, &data)?;
-            sources.push(Arc::clone(&opened.source) as Arc<dyn Source>);
+            let opened = host(name, source, &data, shared.as_ref())?;
+            sources.push(opened.source());
             hosted.push(opened);
         } else if etcd::is_meant(source) {
             sources.push(etcd::open(source, settings, runtime)?);
@@ -156,10 +158,27 @@ fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartE
     Ok(Opened { source: composed(settings, sources), hosted, data })
 }
 
-fn host(name: &str, source: &SourceSettings, data: &DataDirectory) -> Result<Hosted, StartError> {
-    let path = push::prepare(data.path(), name, source.seed.as_deref())?;
+/// Of a repository that is shared, the first commit is made once it is known that there is none.
+fn host(
+    name: &str,
+    source: &SourceSettings,
+    data: &DataDirectory,
+    shared: Option<&Cluster>,
+) -> Result<Hosted, StartError> {
+    let seed = source.seed.as_deref();
+    let path = push::prepare(data.path(), name, seed.filter(|_| shared.is_none()))?;
     let opened = source::open_hosted(&source.uri, path.clone(), options(source))?;
-    Ok(Hosted { name: name.to_owned(), path, source: Arc::new(opened) })
+    let share = shared.map(|cluster| Share::new(cluster.clone(), name, &path, seed));
+    Ok(Hosted { name: name.to_owned(), path, source: Arc::new(opened), share })
+}
+
+/// Waits on this thread, which serves nobody yet, until what is shared is here.
+fn begin(hosts: &Hosts, runtime: &Handle) -> Result<(), RepositoryError> {
+    let (begun, waiting) = std::sync::mpsc::channel();
+    let beginning = hosts.begun();
+    // Who waits is there until it was told.
+    runtime.spawn(async move { drop(begun.send(beginning.await)) });
+    waiting.recv().unwrap_or(Ok(()))
 }
 
 /// A repository that is not the server's own together with what it is receiving, read as the settings of a source say.
@@ -210,20 +229,21 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
     let secrets = monitor_secrets(settings)?;
-    etcd::shared(settings)?;
     let opened = open_to_serve(settings, &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, terms(settings), &runtime)
     });
+    let hosts = hosts.transpose().map_err(StartError::Hook)?;
+    hosts.as_ref().map_or(Ok(()), |hosts| begin(hosts, &runtime))?;
     Ok(Http {
         store,
         monitor: Monitor::new(secrets.iter().map(String::as_str)),
         prefix: settings.prefix.clone(),
         token,
         push_token: push_token(settings)?,
-        hosts: hosts.transpose().map_err(StartError::Hook)?,
+        hosts,
         watchers: Watchers::new(limits(&settings.watch)),
         instances: Arc::default(),
         metrics: Metrics::default(),

@@ -13,9 +13,16 @@ pub enum Fault {
     /// What was asked for is too long ago.
     #[error("what was asked for is compacted")]
     Compacted,
-    /// In words, without a path, an address or a value.
+    /// Etcd refuses it, so that it was not done: in words, without a path, an address or a value.
+    #[error("{0}")]
+    Refused(String),
+    /// The same, of all else: nobody knows whether it was done.
     #[error("{0}")]
     Other(String),
+}
+
+fn refused(message: impl Into<String>) -> Fault {
+    Fault::Refused(message.into())
 }
 
 pub(crate) fn other(message: impl Into<String>) -> Fault {
@@ -40,13 +47,15 @@ pub(crate) fn status(message: &str) -> Fault {
     if is("required revision has been compacted") {
         Fault::Compacted
     } else if is("authentication failed") || is("user name is empty") || is("invalid auth token") {
-        other("etcd does not accept the user or the password")
+        refused("etcd does not accept the user or the password")
     } else if is("permission denied") {
-        other("the user of etcd may not do this below the prefix")
+        refused("the user of etcd may not do this below the prefix")
     } else if is("database space exceeded") {
-        other(
+        refused(
             "etcd is at its space quota: it takes nothing until it is compacted and its alarm disarmed",
         )
+    } else if is("request is too large") || is("too many operations") {
+        refused("it is more than etcd takes at once")
     } else {
         other(shown(message))
     }

@@ -51,6 +51,8 @@ pub(super) enum Refused {
     Broken,
     /// Too many are at it.
     Busy,
+    /// What is in the repository is not known here yet.
+    Unheard,
     /// What was moved last is not durable yet.
     Unwritable,
     /// Git does not do it.
@@ -66,7 +68,7 @@ impl Refused {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Busy | Self::Unwritable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unheard | Self::Unwritable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -84,6 +86,7 @@ impl Refused {
             Self::TooSlow => "the request takes too long",
             Self::Broken => "the request cannot be read",
             Self::Busy => "too many clones, fetches and pushes at a time: try again",
+            Self::Unheard => "what is in the repository was not heard from etcd yet: try again",
             Self::Unwritable => "the repository cannot be written just now: try again",
             Self::Failed => "git does not work on this server",
         }
@@ -94,6 +97,7 @@ impl From<PushError> for Fault {
     fn from(error: PushError) -> Self {
         Self::Git(match error {
             PushError::Busy => Refused::Busy,
+            PushError::Unheard => Refused::Unheard,
             PushError::Unwritable => Refused::Unwritable,
             PushError::BrokenOff => Refused::Broken,
             PushError::Git(_) => {

@@ -104,7 +104,7 @@ impl Git {
     }
 
     /// Git with our settings, and nothing that it is to do yet.
-    fn git(&self, repository: &Path) -> Command {
+    pub(super) fn git(&self, repository: &Path) -> Command {
         let mut command = Command::new(&self.program);
         clean(command.as_std_mut(), &self.search, repository);
         let mut hooks = OsString::from("core.hooksPath=");

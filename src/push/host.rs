@@ -13,6 +13,7 @@ use super::command::{Git, Running};
 use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
 use super::packet;
 use super::session::{self, Sessions};
+use super::share::Share;
 use super::wants::Wants;
 use super::{EXCHANGE_MAX, PushError, Service, Terms, updates};
 use crate::model::Revision;
@@ -31,6 +32,8 @@ pub struct Host {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) source: Arc<GitSource>,
+    /// Where it is shared, if it is.
+    pub(super) share: Option<Arc<Share>>,
     pub(super) git: Arc<Git>,
     pub(super) store: Arc<Store>,
     pub(super) terms: Arc<Terms>,
@@ -64,6 +67,7 @@ impl Host {
         let _permit = self.permit(&self.fetches).await?;
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
+            host.catch_up().await?;
             let _still = host.moving.read().await;
             host.check_durable()?;
             let known = lock(&host.offered).clone();
@@ -88,6 +92,18 @@ impl Host {
         match timeout(EXCHANGE_MAX, advertising).await {
             Ok(Ok(advertised)) => advertised,
             _ => Err(PushError::Git(format!("{} does not answer", service.name()))),
+        }
+    }
+
+    /// Sees to it that what was acknowledged elsewhere is here.
+    async fn catch_up(&self) -> Result<(), PushError> {
+        let Some(share) = &self.share else { return Ok(()) };
+        match share.is_heard() {
+            true => {
+                share.catch_up().await;
+                Ok(())
+            }
+            false => Err(PushError::Unheard),
         }
     }
 

@@ -45,6 +45,14 @@ pub enum RepositoryError {
         /// What the system said.
         reason: std::io::Error,
     },
+    /// It cannot be shared.
+    #[error("hosted repository {} cannot be shared: {reason}", path.display())]
+    Shared {
+        /// The repository.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The files of its first commit cannot be used.
     #[error("seed {}: {reason}", path.display())]
     Seed {

@@ -1,6 +1,7 @@
 //! One push, from its first byte to its answer. Git's report is held back until what it reports is durable and published.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::hook::KEY;
 use super::host::Host;
 use super::packet::{self, Frame, Frames};
 use super::repository;
+use super::share::Carried;
 use super::updates;
 use crate::snapshot::Snapshot;
 use crate::source::git::MovedReference;
@@ -46,11 +48,15 @@ pub(super) struct Session {
     pub(super) host: Arc<Host>,
     pub(super) who: Option<Arc<str>>,
     accepted: Mutex<Option<Accepted>>,
+    /// Nobody knows what became of it, so that no answer is the only one that is true.
+    is_unsure: AtomicBool,
 }
 
 /// What git was told that it may move. As long as this is held, nothing else moves and nothing is listed.
 pub(super) struct Accepted {
     pub(super) references: Vec<String>,
+    /// What it is in etcd, if the repository is shared.
+    pub(super) carried: Option<Carried>,
     /// What the checks have read, which the publisher need not read again.
     pub(super) _snapshots: Vec<Snapshot>,
     pub(super) _turn: OwnedMutexGuard<()>,
@@ -68,12 +74,22 @@ impl Session {
     pub(super) fn accept(&self, accepted: Accepted) {
         *lock(&self.accepted) = Some(accepted);
     }
+
+    /// The pusher is told neither that it was taken nor that it was refused.
+    pub(super) fn give_no_answer(&self) {
+        self.is_unsure.store(true, Ordering::Release);
+    }
 }
 
 /// Receives one push. A client that goes away after it has sent all of it does not undo it.
 pub(super) async fn run(host: &Arc<Host>, mut command: Command, who: Option<Arc<str>>, ends: Ends) {
     let Ends { input, output } = ends;
-    let session = Arc::new(Session { host: Arc::clone(host), who, accepted: Mutex::default() });
+    let session = Arc::new(Session {
+        host: Arc::clone(host),
+        who,
+        accepted: Mutex::default(),
+        is_unsure: AtomicBool::new(false),
+    });
     let key = match new_key() {
         Some(key) => key,
         None => return drop(output.send(Err(Cut)).await),
@@ -204,10 +220,18 @@ async fn finish(
     accepted: Option<Accepted>,
     report: Option<Vec<Bytes>>,
 ) -> Option<Vec<Bytes>> {
-    let Some(accepted) = accepted else { return report };
+    let Some(accepted) = accepted else {
+        return report.filter(|_| !session.is_unsure.load(Ordering::Acquire));
+    };
     let actor = Actor::Push(session.who.clone());
     let moved = session.host.publish(accepted.references.clone(), &actor).await;
+    let is_made = accepted.carried.as_ref().is_none_or(|carried| carried.is_made(&session.host));
     drop(accepted);
+    if !is_made {
+        // It is published all the same, as what others push is.
+        tracing::error!(repository = session.host.name, "git did not make a push that is in etcd");
+        return None;
+    }
     let (moved, mut report) = (moved.ok()?, report?);
     if packet::has_bands(&report) {
         let lines = moved.iter().take(NAMED_COUNT_MAX).map(|moved| packet::progress(&line(moved)));

@@ -13,7 +13,7 @@ const NAME_BYTES_MAX: usize = 512;
 const NAME_SHOWN_MAX: usize = 80;
 
 /// What the hook asks.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Question {
     /// Where git keeps the objects that arrived; `None` if none did.
     pub(super) quarantine: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub(super) struct Question {
 }
 
 /// One reference that is to move.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Update {
     /// `None` for a new reference.
     pub(super) old: Option<String>,

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedRwLockWriteGuard;
 use tokio::time::timeout;
 
 use super::host::Waiting;
 use super::session::{Accepted, Session};
+use super::share::{Carried, Carrying, Uncarried};
 use super::updates::{self, Question, Update};
 use super::{Host, Permission, PushError};
 use crate::check::{self, InUse, Manner, Report, Terms};
@@ -62,6 +64,11 @@ impl Verdict {
 /// Judges a push. From here until it is published, no other one of this repository is judged.
 pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict {
     let host = &session.host;
+    if host.share.as_ref().is_some_and(|share| !share.is_heard()) {
+        return Verdict::refused(
+            "what is in the repository was not heard from etcd yet: try again",
+        );
+    }
     let waiting = Waiting::on(host);
     let Ok(turn) = timeout(TURN_MAX, Arc::clone(&host.turn).lock_owned()).await else {
         return Verdict::refused("other pushes take too long: try again");
@@ -70,6 +77,14 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
     if catch_up(host).await.is_err() {
         return Verdict::refused("the server cannot write to its disk: nothing was moved");
     }
+    let carrying = match &host.share {
+        Some(share) => Carrying::begin(host, share, &question, session.who.clone()).await.map(Some),
+        None => Ok(None),
+    };
+    let mut carrying = match carrying {
+        Ok(carrying) => carrying,
+        Err(line) => return Verdict::refused(&line),
+    };
     let refusal = updates::refusal(&question.updates, host.terms.deleting, |reference| {
         host.source.published(reference)
     });
@@ -78,7 +93,8 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
         return Verdict::refused(&refusal);
     }
     let references = question.updates.iter().map(|update| update.reference.clone()).collect();
-    let (synced, findings) = tokio::join!(sync(host), look(host, question));
+    let (synced, findings, packed) =
+        tokio::join!(sync(host), look(host, question), pack(carrying.as_mut()));
     // What moves now must not be durable before what it leads to.
     if synced.is_err() {
         return Verdict::refused("the server cannot write to its disk: nothing was moved");
@@ -98,11 +114,16 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
             "a push with problems was taken, because push.checks = warn"
         );
     }
-    let Ok(moving) = timeout(LISTING_MAX, Arc::clone(&host.moving).write_owned()).await else {
-        return Verdict::refused("the server is busy: try again");
+    if let Err(line) = packed {
+        return Verdict::refused(&line);
+    }
+    let (carried, moving) = match carry(session, carrying).await {
+        Ok(ready) => ready,
+        Err(line) => return Verdict::refused(&line),
     };
     session.accept(Accepted {
         references,
+        carried,
         _snapshots: findings.snapshots,
         _turn: turn,
         _moving: moving,
@@ -110,8 +131,39 @@ pub(super) async fn judge(session: &Arc<Session>, question: Question) -> Verdict
     Verdict { decision: Decision::Accepted, lines: findings.lines }
 }
 
+async fn pack(carrying: Option<&mut Carrying>) -> Result<(), String> {
+    match carrying {
+        Some(carrying) => carrying.pack().await,
+        None => Ok(()),
+    }
+}
+
+/// The last step before git may move: of a shared repository the push is in etcd after it. Nobody lists references from
+/// then on.
+async fn carry(
+    session: &Session,
+    carrying: Option<Carrying>,
+) -> Result<(Option<Carried>, OwnedRwLockWriteGuard<()>), String> {
+    let Some(carrying) = carrying else {
+        let moving = timeout(LISTING_MAX, Arc::clone(&session.host.moving).write_owned()).await;
+        return match moving {
+            Ok(moving) => Ok((None, moving)),
+            Err(_) => Err("the server is busy: try again".to_owned()),
+        };
+    };
+    match carrying.carry().await {
+        Ok((carried, moving)) => Ok((Some(carried), moving)),
+        Err(Uncarried::Refused(line)) => Err(line),
+        Err(Uncarried::Unsure(line)) => {
+            tracing::error!(repository = session.host.name, "{line}");
+            session.give_no_answer();
+            Err(line.to_owned())
+        }
+    }
+}
+
 /// Tries again what could not be made durable before. Until it is, nothing is listed.
-async fn catch_up(host: &Arc<Host>) -> Result<(), PushError> {
+pub(super) async fn catch_up(host: &Arc<Host>) -> Result<(), PushError> {
     let unsynced = lock(&host.unsynced).clone();
     if !unsynced.is_empty() {
         host.publish(unsynced, &Actor::Push(None)).await?;
@@ -120,7 +172,7 @@ async fn catch_up(host: &Arc<Host>) -> Result<(), PushError> {
     Ok(())
 }
 
-async fn sync(host: &Arc<Host>) -> Result<(), ()> {
+pub(super) async fn sync(host: &Arc<Host>) -> Result<(), ()> {
     let path = host.path.clone();
     match tokio::task::spawn_blocking(move || git::sync(&path)).await {
         Ok(Ok(())) => Ok(()),
@@ -168,6 +220,7 @@ impl Look {
         for update in &self.updates {
             let Some(new) = &update.new else { continue };
             self.check_forced(update, new)?;
+            self.check_kind(update, new)?;
             let checked = match update.branch() {
                 Some(branch) => self.check(branch, update.old.as_deref(), new),
                 None => self.check_tag(update, new),
@@ -193,6 +246,15 @@ impl Look {
             false => Err(format!(
                 "{name}: the new commit does not follow the one before it (push.allow_force)"
             )),
+        }
+    }
+
+    /// Refuses a branch that is to lead to a tag, or to nothing: git would, once it is too late to say so.
+    fn check_kind(&self, update: &Update, new: &str) -> Result<(), String> {
+        let commit = self.incoming.commit(new).map_err(|error| error.to_string())?;
+        match update.branch().is_some() && commit.as_deref() != Some(new) {
+            true => Err(format!("{}: a branch leads to a commit", update.shown())),
+            false => Ok(()),
         }
     }
 

@@ -15,11 +15,11 @@ mod reach;
 mod refs;
 mod seed;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use git2::{ErrorClass, Repository};
+use git2::{ErrorClass, Reference, Repository};
 
 use self::history::FirstParents;
 use self::label::Resolved;
@@ -37,7 +37,12 @@ use crate::tree::Shelf;
 pub use self::incoming::Incoming;
 pub use self::library::prepare;
 pub use self::published::MovedReference;
-pub use self::seed::{SeedError, seed, sync};
+pub use self::seed::{SeedError, first_commit, seed, sync};
+
+/// Whether git takes this as the full name of a reference.
+pub fn is_reference_name(name: &str) -> bool {
+    Reference::is_valid_name(name)
+}
 
 /// How a repository is served.
 #[derive(Debug, Clone)]
@@ -118,6 +123,14 @@ impl GitSource {
     pub fn published(&self, reference: &str) -> Option<String> {
         let Lookup::Published(published) = &self.inner.lookup else { return None };
         published.id(reference).map(|id| id.to_string())
+    }
+
+    /// All published branches and tags of a hosted repository, by full names, with the full ids of their objects.
+    pub fn references(&self) -> BTreeMap<String, String> {
+        match &self.inner.lookup {
+            Lookup::Published(published) => published.all(),
+            Lookup::Repository => BTreeMap::new(),
+        }
     }
 
     /// Whether a branch or a tag leads to a commit, given by its full id. Blocking.

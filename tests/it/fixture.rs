@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::etcd::Cluster;
-pub(crate) use self::hosted::{Hosted, Said, Tree, clone, repository_url};
+pub(crate) use self::hosted::{Hosted, Said, Tree, clone, hosted_settings, repository_url};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};

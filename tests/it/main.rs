@@ -27,6 +27,7 @@ mod recipes;
 mod reference;
 mod run;
 mod secrets;
+mod share;
 mod shared_push;
 mod sources;
 mod store;

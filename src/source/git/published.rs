@@ -66,6 +66,11 @@ impl Published {
         self.table.load().get(name).copied()
     }
 
+    pub(super) fn all(&self) -> BTreeMap<String, String> {
+        let table = self.table.load();
+        table.iter().map(|(name, id)| (name.to_string(), id.to_string())).collect()
+    }
+
     pub(super) fn ids(&self) -> Vec<Oid> {
         self.table.load().values().copied().collect()
     }

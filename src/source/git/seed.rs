@@ -59,10 +59,7 @@ pub fn seed(repository: &Path, from: &Path) -> Result<(), SeedError> {
     if opened.references_glob("refs/heads/*")?.next().is_some() {
         return Ok(());
     }
-    let tree = tree(&opened, from, "", 0)?;
-    let signature = Signature::now(NAME, EMAIL)?;
-    let tree = opened.find_tree(tree)?;
-    let commit = opened.commit(None, &signature, &signature, MESSAGE, &tree, &[])?;
+    let commit = commit(&opened, from)?;
     // A branch must not be durable before what it leads to.
     let synced = sync(repository);
     synced.map_err(|error| SeedError::Repository(error.to_string()))?;
@@ -70,6 +67,22 @@ pub fn seed(repository: &Path, from: &Path) -> Result<(), SeedError> {
     let branch = branch_of(&head).unwrap_or(published::DEFAULT_BRANCH);
     opened.reference(&format!("refs/heads/{branch}"), commit, false, MESSAGE)?;
     Ok(())
+}
+
+/// Makes the commit of [`seed`], with no branch that leads to it yet; gives its id. Blocking.
+///
+/// # Errors
+/// As for [`seed`].
+pub fn first_commit(repository: &Path, from: &Path) -> Result<String, SeedError> {
+    library::prepare();
+    Ok(commit(&Repository::open_bare(repository)?, from)?.to_string())
+}
+
+fn commit(repository: &Repository, from: &Path) -> Result<Oid, SeedError> {
+    let tree = tree(repository, from, "", 0)?;
+    let signature = Signature::now(NAME, EMAIL)?;
+    let tree = repository.find_tree(tree)?;
+    Ok(repository.commit(None, &signature, &signature, MESSAGE, &tree, &[])?)
 }
 
 /// Writes a directory of the seed and all that is in it.

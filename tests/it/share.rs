@@ -1,0 +1,5 @@
+//! Replicas that share what they host through etcd: whatever is pushed to any of them is the same on all.
+
+mod bed;
+mod flow;
+mod race;
