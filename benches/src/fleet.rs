@@ -7,7 +7,8 @@ mod publish;
 mod push;
 mod start;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::Options;
 use crate::process::Server;
@@ -57,4 +58,30 @@ fn replica(
     };
     let beside: &Path = &options.work.join("replica");
     Server::configured(&options.binary, beside, text, path)
+}
+
+/// A replica that hosts the repository `main` and shares it below a prefix.
+fn sharing(
+    options: &Options,
+    cluster: &Cluster,
+    prefix: &str,
+    data: &Path,
+    path: &str,
+) -> anyhow::Result<Server> {
+    let (uri, search_path) = (cluster.uri(prefix), options.layout.search_path());
+    let text = |address| {
+        format!(
+            "listen = \"{address}\"\ndata = {data:?}\n\n[share]\nuri = {uri:?}\n\n\
+             [[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
+        )
+    };
+    Server::configured(&options.binary, data, text, path)
+}
+
+/// An empty data directory, for repositories that are hosted.
+fn data(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
+    let data = options.disk()?.join(name);
+    let _ = fs::remove_dir_all(&data);
+    fs::create_dir_all(data.join("hosted"))?;
+    Ok(data)
 }

@@ -1,11 +1,10 @@
 //! A real `git push` into one of three replicas that share a repository of 20,000 files through etcd, and when those who
 //! watch the others know. Beside it, in turn with the pushes: a put into the same cluster, and a watch at another member.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
-use super::Cluster;
+use super::{Cluster, data, sharing};
 use crate::Options;
 use crate::fan::client::Watchers;
 use crate::fan::etcd::{self, Puts};
@@ -65,13 +64,11 @@ impl Fleet {
         let made = generated(&options.work, options.layout, SERVICE_COUNT)?;
         let mut replicas = Vec::new();
         for at in 0..REPLICA_COUNT {
-            let data = options.disk()?.join(format!("replica-{at}"));
-            let _ = fs::remove_dir_all(&data);
-            fs::create_dir_all(data.join("hosted"))?;
+            let data = data(options, &format!("replica-{at}"))?;
             if at == 0 {
                 copy_to(&made, data.join("hosted/main.git"))?;
             }
-            replicas.push(Replica::start(options, cluster, data)?);
+            replicas.push(Replica::start(options, cluster, &data)?);
         }
         Ok(Self { replicas })
     }
@@ -91,16 +88,9 @@ impl Fleet {
 }
 
 impl Replica {
-    fn start(options: &Options, cluster: &Cluster, data: PathBuf) -> anyhow::Result<Self> {
-        let (share, search_path) = (cluster.uri("push"), options.layout.search_path());
-        let text = |address| {
-            format!(
-                "listen = \"{address}\"\ndata = {data:?}\n\n[share]\nuri = {share:?}\n\n\
-                 [[source]]\nuri = \"hosted:main\"\nsearch_paths = [{search_path:?}]\n"
-            )
-        };
+    fn start(options: &Options, cluster: &Cluster, data: &Path) -> anyhow::Result<Self> {
         let path = format!("/{}/{ALL_PROFILES}", repository::name(SERVICE));
-        let server = Server::configured(&options.binary, &data, text, &path)?;
+        let server = sharing(options, cluster, "push", data, &path)?;
         let watcher = Watcher::start(server.address, &path)?;
         let url = format!("http://{}/-/git/main.git", server.address);
         Ok(Self { watcher, url, _server: server })
