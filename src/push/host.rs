@@ -67,7 +67,7 @@ impl Host {
         let _permit = self.permit(&self.fetches).await?;
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
-            host.catch_up().await?;
+            host.share_catch_up().await?;
             let _still = host.moving.read().await;
             host.check_durable()?;
             let known = lock(&host.offered).clone();
@@ -95,8 +95,18 @@ impl Host {
         }
     }
 
-    /// Sees to it that what was acknowledged elsewhere is here.
-    async fn catch_up(&self) -> Result<(), PushError> {
+    /// Sees to it that what was acknowledged or listed elsewhere is here: the requests of one push or fetch may reach
+    /// different replicas.
+    async fn catch_up(self: &Arc<Self>) -> Result<(), PushError> {
+        if self.share.is_none() {
+            return Ok(());
+        }
+        let host = Arc::clone(self);
+        let caught_up = self.runtime.spawn(async move { host.share_catch_up().await });
+        caught_up.await.unwrap_or(Err(PushError::BrokenOff))
+    }
+
+    async fn share_catch_up(&self) -> Result<(), PushError> {
         let Some(share) = &self.share else { return Ok(()) };
         match share.is_heard() {
             true => {
@@ -113,6 +123,7 @@ impl Host {
     /// When too many are at it.
     pub async fn upload_pack(self: &Arc<Self>) -> Result<Exchange, PushError> {
         let permit = self.permit(&self.fetches).await?;
+        self.catch_up().await?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -133,6 +144,7 @@ impl Host {
         who: Option<Arc<str>>,
     ) -> Result<Exchange, PushError> {
         let permit = self.permit(&self.pushes).await?;
+        self.catch_up().await?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {

@@ -14,6 +14,7 @@ mod source;
 mod start;
 mod state;
 mod swap;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -50,6 +51,8 @@ pub struct Share {
     standing: watch::Sender<Standing>,
     /// Somebody says that etcd has something that is not here.
     bell: Notify,
+    /// Something was pushed here.
+    pushed: Notify,
 }
 
 /// How it stands to what etcd has.
@@ -136,6 +139,7 @@ impl Share {
             connection: Mutex::default(),
             standing: watch::Sender::new(standing),
             bell: Notify::new(),
+            pushed: Notify::new(),
         })
     }
 
