@@ -3,10 +3,12 @@
 pub mod composite;
 pub mod directory;
 pub mod etcd;
+pub mod files;
 pub mod git;
 pub mod memory;
 pub mod mirror;
 
+mod beside;
 mod content;
 mod hints;
 mod labels;
@@ -20,7 +22,8 @@ use crate::model::{Label, Revision};
 use crate::snapshot::Snapshot;
 use crate::tree::TreeError;
 
-pub use open::{OpenError, OpenOptions, open, open_hosted, open_incoming, open_path};
+pub use beside::Standing;
+pub use open::{OpenError, OpenOptions, open, open_hosted, open_incoming, open_path, path_of};
 
 /// A boxed future, so that a source can stand behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -50,8 +50,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.pre_receive {
         return pre_receive::run(&arguments.received, &settings, terms);
     }
-    let source = output::open(&settings)?;
     let runtime = output::runtime()?;
+    let source = output::open(&settings, &runtime)?;
     let load = |label: Option<&str>| {
         let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
         runtime.block_on(source.load(&label, None))

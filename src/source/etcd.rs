@@ -29,6 +29,7 @@ use crate::model::{ContentId, Label, Revision};
 use crate::snapshot::{
     Ancestor, Commit, History, Layout, Member, Snapshot, Style, expand_patterns,
 };
+use crate::source::files::Files;
 use crate::source::open::{PLACEHOLDERS, has_placeholder};
 use crate::source::{
     BoxFuture, OpenError, OpenOptions, Outage, RemoteStatus, Source, SourceError, blocking, labels,
@@ -36,13 +37,15 @@ use crate::source::{
 use crate::sync::lock;
 use crate::tree::{Shelf, Tree, TreeError};
 
-pub use self::objects::Content;
 pub use self::publish::{Publication, PublishError};
+pub use crate::source::files::Content;
 
 /// The label that a request without one gets.
 const DEFAULT_LABEL: &str = "main";
 /// The longest that a request waits for the keys to be read for the first time.
 const READ_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The longest that a command waits for it.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Nothing has to happen for so long before a change by hand is taken to be over: people put one file after the other.
 const QUIET: Duration = Duration::from_millis(50);
 /// The longest wait for quiet.
@@ -139,6 +142,28 @@ pub fn check_access(address: &Address, access: &Access) -> Result<(), OpenError>
         return Err(OpenError::Malformed { reason });
     }
     login().map(drop).map_err(|problem| OpenError::Access { problem })
+}
+
+impl EtcdSource {
+    /// Returns when all keys were read, or every member was tried in vain: for a command, which asks only once.
+    pub async fn settled(&self) {
+        let member_count = self.inner.cluster.address.endpoints.len() as u64;
+        let mut state = self.inner.state.subscribe();
+        let settled = state.wait_for(|state| state.is_read || state.failed_count >= member_count);
+        // Whether in time or not, what there is then counts.
+        let _ = timeout(SETTLE_WAIT_MAX, settled).await;
+    }
+
+    /// What a label would give if these files were published.
+    ///
+    /// # Errors
+    /// When they cannot be published, in words.
+    pub fn preview(&self, label: &str, files: &Files) -> Result<Snapshot, String> {
+        let (tree, objects) = objects::tree(files)?;
+        let found = Found::ByHand { tree, objects: Arc::new(objects) };
+        let member = self.inner.member(&Held::default(), label, found);
+        Ok(labels::combine(vec![member.map_err(|why| why.0)?]))
+    }
 }
 
 impl Source for EtcdSource {

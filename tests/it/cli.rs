@@ -1,5 +1,6 @@
 //! What a user types and sees: exit codes, one clear line for what does not work, tables and JSON for what does.
 
+mod copy;
 mod diff;
 pub(crate) mod watch;
 mod watching_page;

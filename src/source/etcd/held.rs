@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::keys::{Key, Keys, parse_id};
-use super::objects::{Bundle, Commit, Content, id_of, tree};
+use super::objects::{Bundle, Commit, id_of, tree};
 use crate::model::ContentId;
+use crate::source::files::Content;
 use crate::source::labels;
 use headwater_etcd::Change;
 

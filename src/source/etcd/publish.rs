@@ -4,7 +4,7 @@
 //! `tests/it/shared_push.rs` walks through what happens when two publish at the same time, when one of them dies between any
 //! two steps, and when objects are collected meanwhile.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +15,10 @@ use tokio::time::{Instant, timeout};
 
 use super::held::REVISION_COUNT_MAX;
 use super::keys::{hex, is_label, parse_id};
-use super::objects::{Bundle, Commit, Content, Kind, List, id_of, parse_list, parse_pieces, tree};
+use super::objects::{Bundle, Commit, Kind, List, id_of, parse_list, parse_pieces, tree};
 use super::{EtcdSource, Held, Inner};
 use crate::model::{ContentId, Revision};
+use crate::source::files::Files;
 use crate::sync::lock;
 
 /// How many keys one transaction writes at most: etcd takes 128.
@@ -39,7 +40,7 @@ const SEEN_WAIT_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// All files of the label, by path.
-    pub files: BTreeMap<String, Content>,
+    pub files: Files,
     /// Who publishes, for people.
     pub author: String,
     /// What for, in one line.
