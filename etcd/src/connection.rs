@@ -179,6 +179,16 @@ impl Connection {
         Ok(found.take_kvs().into_iter().map(name).collect())
     }
 
+    /// Whether any key begins with a text.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn has_any(&mut self, prefix: &str) -> Result<bool, Fault> {
+        let options = GetOptions::new().with_prefix().with_keys_only().with_limit(1);
+        let found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
+        Ok(!found.kvs().is_empty())
+    }
+
     /// Some keys at the same moment.
     pub async fn read(&mut self, keys: &[&str]) -> Result<Vec<Value>, Fault> {
         let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(*key, None)).collect();

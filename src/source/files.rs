@@ -9,6 +9,8 @@ use crate::tree::{Arrived, EntryKind, Tree, TreeError, Unfit, join};
 
 /// The most files that are taken.
 const FILE_COUNT_MAX: usize = 200_000;
+/// The most directories that are looked into: a few hundred bytes may describe as many as there are stars.
+const DIRECTORY_COUNT_MAX: usize = 200_000;
 /// The most bytes that all of them may have together.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// The most that is told of what cannot be taken.
@@ -36,7 +38,9 @@ pub enum FilesError {
     #[error("{} cannot be copied", .0.len())]
     Unfit(Vec<Problem>),
     /// There are more than fit.
-    #[error("there are more than {FILE_COUNT_MAX} files, or more than {BYTES_MAX} bytes in them")]
+    #[error(
+        "there are more than {FILE_COUNT_MAX} files or directories, or more than {BYTES_MAX} bytes in them"
+    )]
     TooMuch,
 }
 
@@ -46,9 +50,12 @@ pub enum FilesError {
 /// See [`FilesError`].
 pub fn of(tree: &Tree) -> Result<Files, FilesError> {
     let mut taken = Taken::default();
-    tree.arrived(None, &mut |arrived| taken.directory(tree, &arrived))?;
+    let walked = tree.arrived(None, &mut |arrived| taken.directory(tree, &arrived));
+    if taken.is_too_much {
+        return Err(FilesError::TooMuch);
+    }
+    walked?;
     match taken {
-        Taken { is_too_much: true, .. } => Err(FilesError::TooMuch),
         Taken { unfit, .. } if !unfit.is_empty() => Err(FilesError::Unfit(unfit)),
         Taken { files, .. } => Ok(files),
     }
@@ -57,6 +64,7 @@ pub fn of(tree: &Tree) -> Result<Files, FilesError> {
 #[derive(Default)]
 struct Taken {
     files: Files,
+    directory_count: usize,
     byte_count: u64,
     is_too_much: bool,
     unfit: Vec<Problem>,
@@ -73,15 +81,13 @@ impl Taken {
                 self.unfit.push(problem(join(arrived.directory, &left_out.name), message));
             }
         }
+        self.directory_count += 1;
         for entry in &arrived.entries {
-            if entry.kind == EntryKind::Directory || self.is_too_much {
+            if entry.kind == EntryKind::Directory {
                 continue;
             }
             self.byte_count = self.byte_count.saturating_add(tree.size_of(entry)?);
-            self.is_too_much = self.byte_count > BYTES_MAX || self.files.len() >= FILE_COUNT_MAX;
-            if self.is_too_much {
-                continue;
-            }
+            self.bounded()?;
             let bytes = Bytes::from(tree.bytes_of(entry)?);
             let content = match entry.kind {
                 EntryKind::Link => Content::Link(bytes),
@@ -89,7 +95,18 @@ impl Taken {
             };
             self.files.insert(join(arrived.directory, entry.name), content);
         }
-        Ok(())
+        self.bounded()
+    }
+
+    /// Ends the walk where it is too much.
+    fn bounded(&mut self) -> Result<(), TreeError> {
+        self.is_too_much = self.byte_count > BYTES_MAX
+            || self.files.len() >= FILE_COUNT_MAX
+            || self.directory_count > DIRECTORY_COUNT_MAX;
+        match self.is_too_much {
+            true => Err(TreeError("there is too much".to_owned())),
+            false => Ok(()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod copy;
 mod diff;
+mod etcd;
 pub(crate) mod watch;
 mod watching_page;
 
