@@ -90,7 +90,7 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("rustix", &["data", "push", "source", "cli/run", "cli/watch"]),
     ("clap", &["cli", "settings", "main"]),
     ("minijinja", &["cli/run"]),
-    ("tempfile", &["cli/run"]),
+    ("tempfile", &["cli/run", "cli/copy", "source/beside"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
     ("headwater_client", &["cli", "source/mirror/follow"]),
