@@ -2,6 +2,7 @@
 //! done, 1 the answer is no, 2 it did not work.
 
 mod check;
+mod copy;
 mod diff;
 mod difference;
 mod explain;
@@ -40,6 +41,8 @@ enum Verb {
     Diff(diff::Arguments),
     /// Check that every file parses and every known environment resolves
     Check(check::Arguments),
+    /// Copy a label from one source to another, and verify that every known environment stays what it is
+    Copy(copy::Arguments),
     /// Show which replicas there are, how far each is, and what is wrong
     Status(status::Arguments),
 }
@@ -66,6 +69,8 @@ impl Cli {
             | Verb::Diff(_)
             | Verb::Check(_)
             | Verb::Status(_) => "error",
+            // Why a mirror cannot be made is what the command says in the end.
+            Verb::Copy(_) => "error,headwater::source::mirror=off",
         }
     }
 }
@@ -83,6 +88,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Copy(arguments) => copy::run(arguments),
         Verb::Status(arguments) => status::run(arguments),
     }
 }

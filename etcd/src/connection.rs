@@ -190,6 +190,16 @@ impl Connection {
         })
     }
 
+    /// Whether any key begins with a text.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn has_any(&mut self, prefix: &str) -> Result<bool, Fault> {
+        let options = GetOptions::new().with_prefix().with_keys_only().with_limit(1);
+        let found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
+        Ok(!found.kvs().is_empty())
+    }
+
     /// Some keys at the same moment.
     pub fn read<'a>(&'a mut self, keys: &'a [&str]) -> Answer<'a, Vec<Value>> {
         Box::pin(async move {

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fixture::{
-    Address, Child, Cluster, Proxy, Repository, Server, directory, eventually, settings,
+    Address, Child, Cluster, Proxy, Repository, Server, clone, directory, eventually,
+    hosted_settings, repository_url, settings,
 };
 
 /// How long a replica counts as live that is not heard of.
@@ -197,6 +198,34 @@ fn whoever_does_not_have_the_newest_revision_lags() {
     }
     let metrics = servers[1].get("/metrics").expect(200).text();
     assert!(metrics.contains("headwater_replica_lag_seconds 0\n"), "{metrics}");
+}
+
+/// They hold what was pushed to any of them, and their own repositories tell who has it.
+#[test]
+fn what_is_pushed_to_one_is_known_to_be_at_all_who_share_it() {
+    let meeting = Meeting::new();
+    let (seed, place) = (directory("//- orders.yml\nlimit: 1\n"), directory(""));
+    let servers = ["one", "two"].map(|name| {
+        let shared = replica(name, "hosted:main", &meeting.uri());
+        let hosted = hosted_settings(&place.path().join(name), seed.path());
+        Server::with(Settings { share: shared.share, ..hosted })
+    });
+    let tree = clone(&repository_url(servers[0].0), &place.path().join("work"));
+    let tip = tree.commit("//- orders.yml\nlimit: 2\n");
+    for server in &servers {
+        eventually("it serves", || server.get("/orders/dev").status == 200);
+    }
+    tree.push(&["main"]).succeeds();
+    for server in &servers {
+        eventually("both are told to have it", || {
+            let all = of(**server);
+            let has = |it: &Value| {
+                it["labels"][0]["revision"] == *tip && it["labels"][0]["lag_seconds"] == 0
+            };
+            all.len() == 2 && all.iter().all(has)
+        });
+        assert_eq!(one(**server, "two")["sources"][0]["failure"], Value::Null);
+    }
 }
 
 /// A history tells which of two revisions is older, whoever is there first.
