@@ -3,6 +3,7 @@
 mod etcd;
 mod listen;
 mod remotes;
+mod replicas;
 mod tls;
 
 use std::future::Future;
@@ -290,6 +291,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
     hosts.as_ref().map_or(Ok(()), |hosts| begin(hosts, &runtime))?;
+    let replicas = replicas::open(settings, &store, runtime)?;
     Ok(Http {
         store,
         monitor: Monitor::new(secrets.iter().map(String::as_str)),
@@ -299,6 +301,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         hosts,
         watchers: Watchers::new(limits(&settings.watch)),
         instances: Arc::default(),
+        replicas,
         metrics: Metrics::default(),
     })
 }
@@ -408,6 +411,7 @@ pub async fn run(
     for name in closing.hosts.iter().flat_map(Hosts::names) {
         tracing::info!("git clone {url}/-/git/{name}.git");
     }
+    closing.replicas.begin(&url);
     let server = server.run();
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
@@ -415,7 +419,7 @@ pub async fn run(
     // First nobody new is let in, so that those whose streams end go to another server.
     let stopped = handle.stop(true);
     closing.watchers.close();
-    stopped.await;
+    tokio::join!(stopped, closing.replicas.leave());
     running.await.unwrap_or(Ok(()))?;
     Ok(())
 }

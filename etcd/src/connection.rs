@@ -258,14 +258,16 @@ impl Connection {
     /// When there was no answer.
     pub fn keep(&mut self, lease: Lease) -> Answer<'_, bool> {
         Box::pin(async move {
+            let mut leases = self.client.lease_client();
+            // It begins with keeping it once.
             let keeping = async {
-                let (mut keeper, mut answers) =
-                    self.client.lease_client().keep_alive(lease.0).await?;
-                keeper.keep_alive().await?;
-                answers.message().await
+                match leases.keep_alive(lease.0).await {
+                    Ok(_) => Ok(true),
+                    Err(Error::LeaseKeepAliveError(_)) => Ok(false),
+                    Err(error) => Err(error),
+                }
             };
-            let answer = limited(CALL_MAX, keeping).await?;
-            Ok(answer.is_some_and(|answer| answer.ttl() > 0))
+            limited(CALL_MAX, keeping).await
         })
     }
 

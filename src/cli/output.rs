@@ -16,6 +16,9 @@ use crate::settings::{Flags, Settings};
 use crate::source::Source;
 use crate::store::{Content, Store};
 
+/// How much of a revision people are shown, in characters.
+const REVISION_LENGTH: usize = 10;
+
 /// What to ask for.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Asked {
@@ -176,6 +179,12 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The beginning of a revision, or of each of several.
+pub(super) fn short(revision: &str) -> String {
+    let parts = revision.split(',').map(|part| part.chars().take(REVISION_LENGTH).collect());
+    one_line(&parts.collect::<Vec<String>>().join(","))
 }
 
 /// A value on one line: control characters, which could rewrite a terminal, are escaped.

@@ -316,6 +316,27 @@ impl Live {
         Ok(true)
     }
 
+    /// Whether the label, as a whole, is at a revision or was, as far as last good revisions are looked for; nothing
+    /// where a member that differs has no history. Blocking.
+    pub(super) fn was_at(&self, revision: &str) -> Result<Option<bool>, TreeError> {
+        let view = self.view.load_full();
+        let members = &view.snapshot.members;
+        let parts: Vec<&str> = revision.split(',').collect();
+        if parts.len() != members.len() {
+            return Ok(Some(false));
+        }
+        let is_elsewhere = |(member, part): &(&Member, &str)| member.revision.as_str() != *part;
+        for (member, part) in members.iter().zip(parts).filter(is_elsewhere) {
+            if member.history.is_none() {
+                return Ok(None);
+            }
+            if !build::is_behind(member, part)? {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
+    }
+
     /// The revision that an answer is served at, in the present view.
     pub(super) fn revision_of(&self, view: &View, answer: &Answer) -> Revision {
         answer.revision_in(view.sequence, &view.snapshot)

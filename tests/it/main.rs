@@ -27,6 +27,7 @@ mod oracle;
 mod push;
 mod recipes;
 mod reference;
+mod replicas;
 mod run;
 mod secrets;
 mod share;
