@@ -18,9 +18,9 @@ use super::{Output, difference, output};
 use crate::model::{Label, Problem};
 use crate::server;
 use crate::settings::{Flags, Settings, SourceSettings};
-use crate::snapshot::{Member, Snapshot};
+use crate::snapshot::{Member, Snapshot, Style};
 use crate::source::files::{self, Content, Files, FilesError};
-use crate::source::{Source, SourceError};
+use crate::source::{self, OpenOptions, Source, SourceError, Standing, directory};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -47,12 +47,22 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-/// Why nothing was copied, where that is an answer.
+/// Why nothing was copied, where that is an answer and no failure.
+#[derive(Debug, thiserror::Error)]
 enum Refused {
     /// It is said in one sentence.
+    #[error("{0}")]
     Because(String),
     /// These files cannot be copied.
+    #[error("nothing was copied")]
     Files(Vec<Problem>),
+}
+
+impl Refused {
+    /// In these words.
+    fn because(reason: impl ToString) -> anyhow::Error {
+        Self::Because(reason.to_string()).into()
+    }
 }
 
 /// What is copied.
@@ -97,22 +107,38 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let flags = Flags { config: arguments.config.clone(), ..Flags::default() };
     let settings = Settings::load(flags)?;
     let runtime = output::runtime()?;
-    match runtime.block_on(copy(&arguments, &settings))? {
+    match runtime.block_on(copy(&arguments, &settings)) {
         Ok(report) => {
             print(&report, arguments.output)?;
             let is_good = report.comparison.difference_count == 0;
             Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
-        Err(Refused::Because(reason)) => {
-            eprintln!("headwater: {reason}");
+        Err(error) => {
+            say_no(&error.downcast::<Refused>()?, arguments.output)?;
             Ok(ExitCode::from(1))
         }
-        Err(Refused::Files(problems)) => {
-            for problem in &problems {
+    }
+}
+
+fn say_no(refused: &Refused, form: Output) -> anyhow::Result<()> {
+    let problems = match refused {
+        Refused::Because(_) => &[][..],
+        Refused::Files(problems) => problems,
+    };
+    match form {
+        Output::Json => {
+            let problem = |it: &Problem| json!({"file": &*it.origin.file, "reason": it.message});
+            let problems: Vec<Value> = problems.iter().map(problem).collect();
+            let said =
+                json!({"outcome": "refused", "reason": refused.to_string(), "problems": problems});
+            output::print(&format!("{said}\n"))
+        }
+        Output::Table => {
+            for problem in problems {
                 output::print(&format!("{}\n", output::one_line(&problem.to_string())))?;
             }
-            eprintln!("headwater: nothing was copied");
-            Ok(ExitCode::from(1))
+            eprintln!("headwater: {}", output::one_line(&refused.to_string()));
+            Ok(())
         }
     }
 }
@@ -124,32 +150,20 @@ fn named(uri: &str, settings: &Settings) -> SourceSettings {
     found.cloned().unwrap_or_else(|| SourceSettings { uri: uri.to_owned(), ..Default::default() })
 }
 
-async fn copy(
-    arguments: &Arguments,
-    settings: &Settings,
-) -> anyhow::Result<Result<Report, Refused>> {
+async fn copy(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Report> {
     let from = named(&arguments.from, settings);
     let to = named(&arguments.to, settings);
     let target = Target::find(&to, settings).await?;
-    let original = match original(&from, arguments.label.as_deref(), settings).await? {
-        Ok(original) => original,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    if let Some(refused) = target.refuses(&original) {
-        return Ok(Err(refused));
-    }
-    let label = match target.label(arguments, &original) {
-        Ok(label) => label,
-        Err(reason) => return Ok(Err(Refused::Because(reason))),
-    };
+    let original = original(&from, arguments.label.as_deref(), settings).await?;
+    target.accepts(&original)?;
     let wanted = target::Wanted {
         files: &original.files,
         subject: format!("Copy {} at {}", original.label, original.snapshot.revision),
-        label,
-        options: crate::source::OpenOptions { name: to.name.clone(), ..server::options(&from) },
+        label: target.label(arguments, &original)?,
+        options: OpenOptions { name: to.name.clone(), ..server::options(&from) },
         standing: match arguments.replace {
-            true => crate::source::Standing::Replace,
-            false => crate::source::Standing::Keep,
+            true => Standing::Replace,
+            false => Standing::Keep,
         },
     };
     write(&original, &target, wanted).await
@@ -159,7 +173,7 @@ async fn write(
     original: &Original,
     target: &Target,
     wanted: target::Wanted<'_>,
-) -> anyhow::Result<Result<Report, Refused>> {
+) -> anyhow::Result<Report> {
     let (before, count) = (&original.snapshot, original.files.len());
     let link_count =
         original.files.values().filter(|content| matches!(content, Content::Link(_))).count();
@@ -175,10 +189,7 @@ async fn write(
         outcome,
         comparison,
     };
-    let ready = match target.prepare(&wanted).await? {
-        Ok(ready) => ready,
-        Err(reason) => return Ok(Err(Refused::Because(reason))),
-    };
+    let ready = target.prepare(&wanted).await?;
     let (name, label) = (target.name(), target.shown_label(&wanted));
     let side =
         |revision: Option<String>| Side { name: name.clone(), label: label.clone(), revision };
@@ -190,15 +201,12 @@ async fn write(
     let comparison = verifier.compare(snapshot)?;
     let Ready::Draft { draft, .. } = ready else {
         let revision = Some(snapshot.revision.to_string());
-        return Ok(Ok(report(outcome, side(revision), comparison)));
+        return Ok(report(outcome, side(revision), comparison));
     };
     if comparison.difference_count > 0 {
-        return Ok(Ok(report(outcome, side(None), comparison)));
+        return Ok(report(outcome, side(None), comparison));
     }
-    let published = match target.publish(*draft, &wanted).await? {
-        Ok(published) => published,
-        Err(reason) => return Ok(Err(Refused::Because(reason))),
-    };
+    let published = target.publish(*draft, &wanted).await?;
     // Not what was meant to be there, but what is there.
     let there = target.read(&wanted).await.context("it was copied, and cannot be read again")?;
     let Some(there) = there.filter(|there| published.is_none_or(|it| it == there.revision)) else {
@@ -206,7 +214,7 @@ async fn write(
     };
     let comparison = verifier.compare(&there)?;
     let revision = Some(there.revision.to_string());
-    Ok(Ok(report(Outcome::Copied, side(revision), comparison)))
+    Ok(report(Outcome::Copied, side(revision), comparison))
 }
 
 /// Reads what is copied.
@@ -214,7 +222,7 @@ async fn original(
     from: &SourceSettings,
     label: Option<&str>,
     settings: &Settings,
-) -> anyhow::Result<Result<Original, Refused>> {
+) -> anyhow::Result<Original> {
     let place = match server::is_mirrored(from) {
         true => Some(tempfile::tempdir().context("there is no place for a mirror")?),
         false => None,
@@ -224,27 +232,31 @@ async fn original(
         None => server::open_one(from, settings).await?,
     };
     let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
-    let snapshot = match load(&*source, &label).await {
-        Ok(snapshot) => snapshot,
-        Err(error @ SourceError::UnknownLabel(_)) => {
-            return Ok(Err(Refused::Because(error.to_string())));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let [Member { tree, label: Some(label), overlays, .. }] = &snapshot.members[..] else {
-        return Ok(Err(Refused::Because("one label is copied at a time".to_owned())));
+    let snapshot = load(&*source, &label).await.map_err(|error| match error {
+        SourceError::UnknownLabel(_) => Refused::because(error),
+        error => error.into(),
+    })?;
+    let one_only = || Refused::because("one label is copied at a time");
+    let [Member { tree, label: Some(label), overlays, layout, .. }] = &snapshot.members[..] else {
+        return Err(one_only());
     };
     if overlays.len() > 1 {
-        return Ok(Err(Refused::Because("one label is copied at a time".to_owned())));
+        return Err(one_only());
+    }
+    if layout.style == Style::Native {
+        let left_out = directory::left_out(&source::path_of(&from.uri)?)?;
+        if !left_out.is_empty() {
+            return Err(Refused::Files(left_out).into());
+        }
     }
     let (tree, label) = (tree.clone(), label.to_string());
-    let files = match tokio::task::spawn_blocking(move || files::of(&tree)).await? {
-        Ok(files) => files,
-        Err(FilesError::Unfit(problems)) => return Ok(Err(Refused::Files(problems))),
-        Err(error) => return Err(error.into()),
-    };
+    let files = tokio::task::spawn_blocking(move || files::of(&tree)).await?;
+    let files = files.map_err(|error| match error {
+        FilesError::Unfit(problems) => Refused::Files(problems).into(),
+        error => anyhow::Error::from(error),
+    })?;
     let name = source.name().to_owned();
-    Ok(Ok(Original { name, snapshot, label, files, _held: (source, place) }))
+    Ok(Original { name, snapshot, label, files, _held: (source, place) })
 }
 
 /// The label; of a remote, once there is a copy of it.

@@ -199,6 +199,36 @@ fn files_that_are_too_large_or_of_no_known_encoding_are_held_back() {
 }
 
 #[test]
+fn a_file_is_said_to_be_bad_once_however_many_need_it() {
+    let prefix = Prefix::new("once");
+    let uri = prefix.good().cluster.uri(&prefix.name);
+    let place = Asked::of(&uri).place();
+    let server = Asked::of(&uri).serve(place.path());
+    let held_count = || {
+        let problems = server.get("/-/problems").expect(200).json();
+        problems["problems"].as_array().unwrap().len()
+    };
+    let said_count = || server.log().matches("a file cannot be used").count();
+    for name in ["orders", "cart", "payments"] {
+        server.get(&format!("/{name}/default")).expect(200);
+    }
+    for round in 1..=2 {
+        prefix.put("v1/files/main/application.yml", b"a: [hunter2");
+        // With what the server itself looks at, and those of the round before.
+        eventually("all are held back", || held_count() == 3 + round);
+        // What was served goes on being served, from memory: there is no history to go back to.
+        let held = server.get("/orders/default").expect(200);
+        assert!(held.header("headwater-held-at").is_some());
+        assert_eq!(held.json()["propertySources"][1]["source"], serde_json::json!({"a": 1}));
+        server.get(&format!("/late-{round}/default")).expect(500);
+        eventually("it is said", || said_count() == round);
+        prefix.put("v1/files/main/application.yml", b"a: 1");
+        eventually("all is well", || held_count() == 0);
+    }
+    assert!(!server.log().contains(SECRET));
+}
+
+#[test]
 fn a_prefix_of_something_else_is_not_touched() {
     let cluster = Arc::new(Cluster::start(1));
     let prefix = Prefix { cluster: Arc::clone(&cluster), name: "registry".to_owned() };

@@ -59,9 +59,6 @@ pub(super) enum Draft {
     Etcd(Option<Revision>),
 }
 
-/// A reason not to copy, in words, beside what makes it impossible.
-type Answer<T> = anyhow::Result<Result<T, String>>;
-
 impl Target {
     /// Tells what an address means by looking at what is there, or else by its name.
     pub(super) async fn find(to: &SourceSettings, settings: &Settings) -> anyhow::Result<Self> {
@@ -99,20 +96,22 @@ impl Target {
         (!matches!(self, Self::Directory(_))).then(|| wanted.label.clone())
     }
 
-    /// What this target could not serve as it was.
-    pub(super) fn refuses(&self, original: &Original) -> Option<Refused> {
+    /// Refuses what this target could not serve as it was.
+    pub(super) fn accepts(&self, original: &Original) -> anyhow::Result<()> {
         let overlays = &original.snapshot.members[0].overlays;
         match self {
             Self::Directory(_) => {
                 let unfit = directory::write::unfit(&original.files);
-                (!unfit.is_empty()).then_some(Refused::Files(unfit))
+                match unfit.is_empty() {
+                    true => Ok(()),
+                    false => Err(Refused::Files(unfit).into()),
+                }
             }
-            Self::Git(_) | Self::Etcd { .. } => (!overlays.is_empty()).then(|| {
-                Refused::Because(format!(
-                    "{} is a folder that is laid over the rest, which only a directory has",
-                    original.label
-                ))
-            }),
+            Self::Git(_) | Self::Etcd { .. } if overlays.is_empty() => Ok(()),
+            Self::Git(_) | Self::Etcd { .. } => Err(Refused::because(format!(
+                "{} is a folder that is laid over the rest, which only a directory has",
+                original.label
+            ))),
         }
     }
 
@@ -121,27 +120,27 @@ impl Target {
         &self,
         arguments: &Arguments,
         original: &Original,
-    ) -> Result<String, String> {
+    ) -> anyhow::Result<String> {
         let member = &original.snapshot.members[0];
         match (self, &arguments.to_label) {
             (Self::Directory(_), Some(_)) => {
-                Err("a directory has no branches: leave out --to-label".to_owned())
+                Err(Refused::because("a directory has no branches: leave out --to-label"))
             }
             (Self::Directory(_), None) => Ok(original.label.clone()),
             (_, Some(label)) => Ok(label.clone()),
             (_, None) if member.layout.style == Style::Native => self.own_label(),
             (_, None) if *member.revision.as_str() == *original.label => {
-                Err("a revision has no name there: give it one with --to-label".to_owned())
+                Err(Refused::because("a revision has no name there: give it one with --to-label"))
             }
             (_, None) => Ok(original.label.clone()),
         }
     }
 
     /// What a request without a label gets here.
-    fn own_label(&self) -> Result<String, String> {
+    fn own_label(&self) -> anyhow::Result<String> {
         let known = match self {
             Self::Git(place) if git::is_repository(&place.path) => {
-                git::write::head_branch(&place.path).map_err(|error| error.to_string())?
+                git::write::head_branch(&place.path)?
             }
             Self::Etcd { default_label, .. } => default_label.clone(),
             Self::Git(_) | Self::Directory(_) => None,
@@ -150,36 +149,25 @@ impl Target {
     }
 
     /// Writes all that nobody sees yet.
-    pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> Answer<Ready> {
+    pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> anyhow::Result<Ready> {
         let there = self.read(wanted).await?;
         if let Some(there) = &there
             && files::of(&there.members[0].tree).is_ok_and(|files| files == *wanted.files)
         {
-            return Ok(Ok(Ready::Same(there.clone())));
+            return Ok(Ready::Same(there.clone()));
         }
         let Wanted { files, subject, label, options, standing } = wanted;
         let (snapshot, draft) = match self {
             Self::Directory(place) => {
-                let draft = directory::write::Draft::write(files, &place.path, *standing);
-                let draft = match draft {
-                    Ok(draft) => draft,
-                    Err(error @ directory::write::WriteError::System { .. }) => {
-                        return Err(error.into());
-                    }
-                    Err(error) => return Ok(Err(error.to_string())),
-                };
+                let draft = directory::write::Draft::write(files, &place.path, *standing)
+                    .map_err(of_directory)?;
                 let options = OpenOptions { default_label: Some(label.clone()), ..options.clone() };
                 let written = source::open_path(draft.path(), &place.uri, options)?;
                 (written.load(&Label::Default, None).await?, Draft::Directory(draft))
             }
             Self::Git(place) => {
-                let draft = match git::write::Draft::write(&place.path, label, files, subject) {
-                    Ok(draft) => draft,
-                    Err(error @ git::write::WriteError::Repository(_)) => {
-                        return Err(error.into());
-                    }
-                    Err(error) => return Ok(Err(error.to_string())),
-                };
+                let draft =
+                    git::write::Draft::write(&place.path, label, files, subject).map_err(of_git)?;
                 let incoming = source::open_incoming(draft.path(), Vec::new(), options)?;
                 let Some(snapshot) = incoming.snapshot(&draft.commit(), label)? else {
                     bail!("the commit that was written is not there");
@@ -187,16 +175,14 @@ impl Target {
                 (snapshot, Draft::Git(draft))
             }
             Self::Etcd { source, .. } => {
-                let snapshot = match source.preview(label, files) {
-                    Ok(snapshot) => with_options(snapshot, options),
-                    Err(reason) => return Ok(Err(reason)),
-                };
+                let preview = source.preview(label, files).map_err(Refused::because)?;
                 // What was put by hand is no revision that another one could follow.
                 let published = there.filter(|there| there.members[0].commit.is_some());
-                (snapshot, Draft::Etcd(published.map(|there| there.revision)))
+                let expected = published.map(|there| there.revision);
+                (with_options(preview, options), Draft::Etcd(expected))
             }
         };
-        Ok(Ok(Ready::Draft { snapshot, draft: Box::new(draft) }))
+        Ok(Ready::Draft { snapshot, draft: Box::new(draft) })
     }
 
     /// Has everybody see it. Gives the revision that it has got, where that is known.
@@ -204,14 +190,16 @@ impl Target {
         &self,
         draft: Draft,
         wanted: &Wanted<'_>,
-    ) -> Answer<Option<Revision>> {
-        let published = match (self, draft) {
+    ) -> anyhow::Result<Option<Revision>> {
+        match (self, draft) {
             (_, Draft::Directory(draft)) => {
-                draft.publish().map(|()| None).map_err(|error| error.to_string())
+                draft.publish().map_err(of_directory)?;
+                Ok(None)
             }
             (_, Draft::Git(draft)) => {
                 let revision = Revision::new(draft.commit());
-                draft.publish().map(|()| Some(revision)).map_err(|error| error.to_string())
+                draft.publish().map_err(of_git)?;
+                Ok(Some(revision))
             }
             (Self::Etcd { source, .. }, Draft::Etcd(expected)) => {
                 let publication = Publication {
@@ -220,22 +208,13 @@ impl Target {
                     subject: wanted.subject.clone(),
                     seconds: now(),
                 };
-                match source.publish(&wanted.label, expected.as_ref(), publication).await {
-                    Err(error @ (PublishError::Unavailable(_) | PublishError::Unsure(_))) => {
-                        return Err(error.into());
-                    }
-                    Err(PublishError::Moved { .. }) => Err(format!(
-                        "label {} was moved by somebody else meanwhile: nothing was copied, try again",
-                        wanted.label
-                    )),
-                    published => published.map(Some).map_err(|error| error.to_string()),
-                }
+                let published = source.publish(&wanted.label, expected.as_ref(), publication).await;
+                published.map(Some).map_err(|error| of_etcd(error, &wanted.label))
             }
             (Self::Directory(_) | Self::Git(_), Draft::Etcd(_)) => {
                 bail!("what was written is for another target")
             }
-        };
-        Ok(published)
+        }
     }
 
     /// What everybody sees there now; nothing if there is nothing.
@@ -264,6 +243,30 @@ impl Target {
             Err(SourceError::UnknownLabel(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn of_directory(error: directory::write::WriteError) -> anyhow::Error {
+    match error {
+        directory::write::WriteError::System { .. } => error.into(),
+        error => Refused::because(error),
+    }
+}
+
+fn of_git(error: git::write::WriteError) -> anyhow::Error {
+    match error {
+        git::write::WriteError::Repository(_) => error.into(),
+        error => Refused::because(error),
+    }
+}
+
+fn of_etcd(error: PublishError, label: &str) -> anyhow::Error {
+    match error {
+        PublishError::Unavailable(_) | PublishError::Unsure(_) => error.into(),
+        PublishError::Moved { .. } => Refused::because(format!(
+            "label {label} was moved by somebody else meanwhile: nothing was copied, try again"
+        )),
+        PublishError::Refused(reason) => Refused::because(reason),
     }
 }
 

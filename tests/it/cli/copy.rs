@@ -175,6 +175,9 @@ fn nothing_is_lost_on_the_way_round() {
     let said = bed.copy(&[&first, &folder]);
     assert!(said.err.contains("13 files and 2 links, "), "{}", said.err);
     assert!(said.err.contains(" cannot be used, there as here"), "{}", said.err);
+    // A link to nowhere is nothing that could be read of a directory.
+    bed.says_no(&[&folder, &last], &["with space/nowhere.yml: is a link that leads nowhere"]);
+    std::fs::remove_file(Path::new(&folder).join("with space/nowhere.yml")).unwrap();
     bed.copy(&[&folder, &last]);
     bed.copy(&[&last, &second]);
     assert_eq!(bed.answers(&second), before);
@@ -249,6 +252,10 @@ fn labels_are_named_and_renamed() {
     bed.says_no(&[&uri, &etcd, "--label", &first], &["--to-label"]);
     bed.says_no(&[&uri, &etcd, "--label", "nowhere"], &["unknown label nowhere"]);
     bed.says_no(&[&uri, &etcd, "--label", "main,v1"], &["one label"]);
+    let said = bed.headwater(&["copy", &uri, &etcd, "--label", "nowhere", "--output", "json"]);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &report["outcome"]), (Some(1), &"refused".into()));
+    assert_eq!((&report["reason"], said.err.as_str()), (&"unknown label nowhere".into(), ""));
     bed.says_no(&[&uri, &etcd, "--to-label", "HEAD"], &["name of a label"]);
     let other = bed.path("other.git");
     bed.says_no(&[&uri, &other, "--to-label", "a..b"], &["name of a branch"]);
@@ -299,6 +306,42 @@ fn what_cannot_be_kept_is_refused_with_its_path() {
         bed.says_no(&[&uri, &to, "--label", "odd"], &parts);
     }
     assert_eq!(bed.names(), ["copy.git", "tree"]);
+}
+
+#[test]
+fn what_a_directory_does_not_serve_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let bed = Bed::new();
+    let folder = directory("//- application.yml\na: 1\n//- run.sh\necho\n");
+    let (path, from) = (folder.path(), folder.path().to_str().unwrap());
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, path.join(name)).unwrap();
+    link("application.yml", "inside.yml");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path.join("run.sh"), mode).unwrap();
+    let copied = bed.path("copied");
+    bed.copy(&[from, &copied]);
+    // What a link leads to is what is served of it; who may run a file is nothing that is served.
+    let found = std::fs::symlink_metadata(Path::new(&copied).join("inside.yml")).unwrap();
+    assert!(found.is_file());
+    assert_eq!(std::fs::read(Path::new(&copied).join("run.sh")).unwrap(), b"echo\n");
+    link("/etc/hostname", "outside.yml");
+    link("nowhere.yml", "dangling.yml");
+    link(".", "round");
+    let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
+    std::fs::write(path.join(std::ffi::OsStr::from_bytes(b"bad\xff.yml")), "a: 1").unwrap();
+    for to in [bed.path("x"), bed.path("x.git"), bed.etcd()] {
+        bed.says_no(
+            &[from, &to],
+            &[
+                "outside.yml: is a link that leads nowhere, or outside\n",
+                "dangling.yml: is a link that leads nowhere, or outside\n",
+                "round: is a link that leads round in circles\n",
+                "socket: is neither a file nor a directory\n",
+                "bad\u{fffd}.yml: has a name that is not plain text\n",
+            ],
+        );
+    }
+    assert_eq!(bed.names(), ["copied"]);
 }
 
 #[test]
