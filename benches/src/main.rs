@@ -5,6 +5,7 @@ mod client;
 mod commit;
 mod fan;
 mod first;
+mod fleet;
 mod fleet_soak;
 mod get;
 mod judge;
@@ -112,6 +113,12 @@ enum Figure {
         #[arg(value_enum)]
         part: Option<service::Part>,
     },
+    /// A fleet of replicas on an etcd cluster of three members
+    Fleet {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<fleet::Part>,
+    },
     /// Many instances of a service, as a child of `service`
     #[command(hide = true)]
     Instances {
@@ -172,6 +179,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Push => push::beside_git(options),
         Figure::Reference => reference::measure(options),
         Figure::Service { part } => service::measure(options, *part),
+        Figure::Fleet { part } => fleet::measure(options, *part),
         Figure::Sends { .. } | Figure::Instances { .. } | Figure::FleetSoak(_) => Ok(Vec::new()),
         Figure::All => all(options),
     }
@@ -179,8 +187,8 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
-        Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Service, Spring,
-        Start,
+        Binary, Commit, Event, Fan, First, Fleet, Get, Judge, Memory, Push, Reference, Service,
+        Spring, Start,
     };
     let mut rows = Vec::new();
     let figures = [
@@ -194,6 +202,7 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
         Reference,
         Fan { part: None },
         Service { part: None },
+        Fleet { part: None },
         First,
         Memory,
         Binary,

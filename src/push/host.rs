@@ -27,6 +27,11 @@ const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a client waits for those before it.
 const PERMIT_MAX: Duration = Duration::from_secs(5);
 
+/// For how long whoever asks for references waits until those are here that were acknowledged elsewhere.
+const LISTED_MAX: Duration = Duration::from_secs(1);
+/// The same for a push or fetch that may begin with what another replica listed: without that it fails.
+const LISTED_ELSEWHERE_MAX: Duration = Duration::from_secs(5);
+
 /// A hosted repository.
 pub struct Host {
     pub(super) name: String,
@@ -67,7 +72,7 @@ impl Host {
         let _permit = self.permit(&self.fetches).await?;
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
-            host.share_catch_up().await?;
+            host.share_catch_up(LISTED_MAX).await?;
             let _still = host.moving.read().await;
             host.check_durable()?;
             let known = lock(&host.offered).clone();
@@ -102,15 +107,16 @@ impl Host {
             return Ok(());
         }
         let host = Arc::clone(self);
-        let caught_up = self.runtime.spawn(async move { host.share_catch_up().await });
+        let caught_up =
+            self.runtime.spawn(async move { host.share_catch_up(LISTED_ELSEWHERE_MAX).await });
         caught_up.await.unwrap_or(Err(PushError::BrokenOff))
     }
 
-    async fn share_catch_up(&self) -> Result<(), PushError> {
+    async fn share_catch_up(&self, wait_max: Duration) -> Result<(), PushError> {
         let Some(share) = &self.share else { return Ok(()) };
         match share.is_heard() {
             true => {
-                share.catch_up().await;
+                share.catch_up(wait_max).await;
                 Ok(())
             }
             false => Err(PushError::Unheard),

@@ -8,6 +8,7 @@
 
 mod arrival;
 mod attack;
+mod bad_input;
 mod check;
 mod cli;
 mod client;
