@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::fleet::{APPLICATION_COUNT, Fleet, REPLICA_COUNT, path};
 use crate::process::until;
@@ -88,10 +88,13 @@ fn fsck(repository: &Path) -> Result<String> {
     Ok(if complains { format!("{}{}", said.out, said.err) } else { String::new() })
 }
 
-/// Whether what lies on the disks of replicas that were killed is whole.
-pub(crate) fn assert_disks_whole(fleet: &Fleet) -> Result<()> {
+/// Kills all replicas; what lies on their disks is whole then, and none of them has ever panicked.
+pub(crate) fn assert_left_whole(fleet: &Fleet) -> Result<()> {
     for replica in &fleet.replicas {
         replica.kill();
+        if replica.said()?.contains("panicked") {
+            bail!("{} has panicked", replica.name);
+        }
         let mut said = String::new();
         // Git that a replica had started may still pack.
         let whole = until("the repository on the disk is whole", RECOVERY_MAX, || {

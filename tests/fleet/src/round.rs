@@ -12,7 +12,7 @@ use crate::fault::{Fault, inflict};
 use crate::fleet::{APPLICATION_COUNT, Clocks, Fleet, PUSHER_COUNT, REPLICA_COUNT};
 use crate::load::pusher::Pusher;
 use crate::load::{reader, watcher};
-use crate::look::{assert_disks_whole, first_commit, look, says_that_it_is_cut_off, settle};
+use crate::look::{assert_left_whole, first_commit, look, says_that_it_is_cut_off, settle};
 use crate::process::{Stop, StopAtEnd, until};
 use crate::record::{Outcome, Push, Reads, Reason, Record, Watched};
 
@@ -63,8 +63,8 @@ pub struct Round {
 ///
 /// # Errors
 ///
-/// What keeps the faults from being done: a program that is missing, an etcd that does not come back; and a repository that
-/// is not whole on its disk.
+/// What keeps the faults from being done: a program that is missing, an etcd that does not come back; and in the end a
+/// repository that is not whole on its disk, or a panic.
 pub fn run(plan: &Plan, mut tell: impl FnMut(&Round)) -> Result<Option<PathBuf>> {
     let place = tempfile::tempdir()?;
     match run_in(place.path(), plan, &mut tell) {
@@ -90,12 +90,12 @@ fn run_in(place: &Path, plan: &Plan, tell: &mut impl FnMut(&Round)) -> Result<bo
     let mut record = Record { first: first_commit(&fleet)?, ..Record::default() };
     let mut is_well = true;
     for fault in faults {
-        let mut course = Course { fleet: &fleet, place, begun, each: plan.each, fault };
+        let course = Course { fleet: &fleet, place, begun, each: plan.each, fault };
         let round = course.run(&mut pushers, &mut record, &mut random)?;
         is_well &= round.wrong.is_empty();
         tell(&round);
     }
-    assert_disks_whole(&fleet)?;
+    assert_left_whole(&fleet)?;
     Ok(is_well)
 }
 
@@ -121,12 +121,7 @@ type Pushes = Mutex<Vec<Push>>;
 
 impl Course<'_> {
     /// Adds what was pushed to the record, and puts what was seen in place of what it had.
-    fn run(
-        &mut self,
-        pushers: &mut [Pusher],
-        record: &mut Record,
-        random: &mut Rng,
-    ) -> Result<Round> {
+    fn run(&self, pushers: &mut [Pusher], record: &mut Record, random: &mut Rng) -> Result<Round> {
         let mut wrong = Vec::new();
         let pushes = Pushes::default();
         let watched: Vec<Mutex<Watched>> = (0..WATCHER_COUNT).map(watcher_of).collect();
