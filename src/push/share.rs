@@ -320,10 +320,11 @@ impl Share {
         if is_news {
             match &self.standing.borrow().trouble {
                 Some(trouble) => {
+                    let reason = &trouble.message;
                     tracing::error!(
                         repository = self.name,
-                        "what is in etcd is not served: {}",
-                        trouble.message
+                        reason,
+                        "what is in etcd is not served"
                     );
                 }
                 None => tracing::info!(repository = self.name, "what is in etcd is served again"),
