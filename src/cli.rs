@@ -2,6 +2,7 @@
 //! done, 1 the answer is no, 2 it did not work.
 
 mod check;
+mod copy;
 mod diff;
 mod difference;
 mod explain;
@@ -39,6 +40,8 @@ enum Verb {
     Diff(diff::Arguments),
     /// Check that every file parses and every known environment resolves
     Check(check::Arguments),
+    /// Copy a label from one source to another, and verify that every known environment stays what it is
+    Copy(copy::Arguments),
 }
 
 /// How results are printed.
@@ -60,6 +63,8 @@ impl Cli {
             Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Diff(_) | Verb::Check(_) => {
                 "error"
             }
+            // Why a mirror cannot be made is what the command says in the end.
+            Verb::Copy(_) => "error,headwater::source::mirror=off",
         }
     }
 }
@@ -77,5 +82,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Copy(arguments) => copy::run(arguments),
     }
 }

@@ -13,6 +13,7 @@ mod moves;
 mod publish;
 mod reader;
 mod refresh;
+mod told;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +35,7 @@ use crate::source::{Source, SourceError};
 use crate::sync::lock;
 use crate::tree::TreeError;
 
-pub use crate::source::RemoteStatus;
+pub use crate::source::{RemoteStatus, SourceProblem};
 pub use answer::{Answer, Content, Held, Served};
 pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
 use cohort::Cohort;
@@ -433,6 +434,11 @@ impl Store {
                 .cmp(&(&b.query.application, &b.query.profiles))
         });
         problems
+    }
+
+    /// What is wrong in the sources themselves.
+    pub fn source_problems(&self) -> Vec<SourceProblem> {
+        self.source.problems()
     }
 
     /// How many files the source has parsed since start, as far as its live labels tell.

@@ -4,6 +4,7 @@
 //! begin with `..` are Kubernetes' own: they are not configuration, and links may lead through them.
 
 mod survey;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

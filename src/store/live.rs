@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::answer::Answer;
 use super::build::{self, Additions};
+use super::told::Told;
 use crate::catalog::{self, Catalog};
 use crate::check::InUse;
 use crate::model::{Label, Query, Revision};
@@ -54,6 +55,8 @@ pub(super) struct Live {
     /// Reading a history takes a while: so many do it at a time, whatever revisions are asked for.
     pub(super) history_turns: Semaphore,
     stale: Mutex<Option<Stale>>,
+    /// What was said of it in the log.
+    pub(super) told: Told,
     /// What the view with this number speaks of, once somebody has asked.
     catalog: Mutex<Option<(u64, Catalog)>>,
     begun: Instant,
@@ -103,6 +106,7 @@ impl Live {
             gone: watch::Sender::new(false),
             history_turns: Semaphore::new(HISTORY_TURN_COUNT),
             stale: Mutex::default(),
+            told: Told::default(),
             catalog: Mutex::default(),
             begun: Instant::now(),
             used_seconds: AtomicU64::new(0),
@@ -164,6 +168,7 @@ impl Live {
                 continue;
             }
             let slot = slots.entry(query.clone()).or_insert_with(|| {
+                self.told.asked(&self.label, &answer);
                 let path_count = answer.path_count();
                 self.path_count.fetch_add(path_count, Ordering::Relaxed);
                 Arc::new(Slot {

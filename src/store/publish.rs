@@ -74,6 +74,7 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
         duration_ms = begun.elapsed().as_secs_f64() * 1e3,
         "revision published"
     );
+    live.told.moved(&live.label, &made);
     store.moves.note(Noted {
         label: live.label.clone(),
         from: Some(from.revision.clone()),

@@ -8,6 +8,7 @@
 
 mod arrival;
 mod attack;
+mod bad_input;
 mod check;
 mod cli;
 mod client;
@@ -17,6 +18,7 @@ mod documentation;
 mod durability;
 mod fixture;
 mod fleet;
+mod fleet_faults;
 mod http;
 mod image;
 mod mirror;
