@@ -76,7 +76,7 @@ fn transport(source: Option<&(dyn std::error::Error + 'static)>, error: &Error) 
     }
     // With TLS 1.3 a server that wants another certificate of us says so too late for the client to hear it.
     if is(&["connection closed", "stream closed", "broken pipe", "reset by peer"]) {
-        return other("it ended the connection: it wants another certificate, or is no etcd");
+        return other("the connection ended: it is gone, wants another certificate, or is no etcd");
     }
     if cause.to_ascii_lowercase().contains("certificate") {
         return other(format!(

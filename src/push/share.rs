@@ -16,6 +16,7 @@ mod state;
 mod swap;
 mod upkeep;
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -236,8 +237,8 @@ impl Share {
     async fn read(&self, key: &str) -> Result<headwater_etcd::Value, Fault> {
         let mut asked_count = 1;
         loop {
-            let mut connection = self.connection().await?;
-            match connection.read(&[key]).await {
+            let question = async { self.connection().await?.read(&[key]).await };
+            match self.unless_away(question).await {
                 Ok(found) => return Ok(found.into_iter().next().unwrap_or_default()),
                 Err(fault) => {
                     self.forget_connection();
@@ -254,8 +255,8 @@ impl Share {
     async fn write(&self, transaction: impl Fn() -> Transaction) -> Result<bool, Fault> {
         let mut asked_count = 1;
         loop {
-            let mut connection = self.connection().await?;
-            match connection.commit(transaction()).await {
+            let question = async { self.connection().await?.commit(transaction()).await };
+            match self.unless_away(question).await {
                 Err(fault) if !matches!(fault, Fault::Refused(_)) => {
                     self.forget_connection();
                     if asked_count == QUESTION_COUNT_MAX {
@@ -264,6 +265,34 @@ impl Share {
                     asked_count += 1;
                 }
                 written => return written,
+            }
+        }
+    }
+
+    /// Asks, but no longer once it is known from elsewhere that etcd is away: it may say nothing for long.
+    async fn unless_away<T>(
+        &self,
+        question: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        tokio::select! {
+            biased;
+            answer = question => answer,
+            reason = self.is_known_away() => Err(Fault::Other(reason)),
+        }
+    }
+
+    /// Returns once etcd has been away for so long that it is no use to ask it, with the reason.
+    async fn is_known_away(&self) -> String {
+        let mut standing = self.standing.subscribe();
+        loop {
+            let away = standing.wait_for(|standing| standing.away.is_some()).await;
+            let away = away.ok().and_then(|standing| standing.away.clone());
+            // It ends with the server.
+            let Some(away) = away else { return std::future::pending().await };
+            let is_back = standing.wait_for(|standing| standing.away.is_none());
+            let end = (away.since + AWAY_MIN).into();
+            if tokio::time::timeout_at(end, is_back).await.is_err() {
+                return format!("nothing was heard for {} s", away.since.elapsed().as_secs());
             }
         }
     }
@@ -320,10 +349,11 @@ impl Share {
         if is_news {
             match &self.standing.borrow().trouble {
                 Some(trouble) => {
+                    let reason = &trouble.message;
                     tracing::error!(
                         repository = self.name,
-                        "what is in etcd is not served: {}",
-                        trouble.message
+                        reason,
+                        "what is in etcd is not served"
                     );
                 }
                 None => tracing::info!(repository = self.name, "what is in etcd is served again"),

@@ -155,7 +155,12 @@ async fn carry(
         Ok((carried, moving)) => Ok((Some(carried), moving)),
         Err(Uncarried::Refused(line)) => Err(line),
         Err(Uncarried::Unsure(line)) => {
-            tracing::error!(repository = session.host.name, "{line}");
+            let who = session.who.as_deref();
+            tracing::error!(
+                repository = session.host.name,
+                who,
+                "etcd does not say what became of a push"
+            );
             session.give_no_answer();
             Err(line.to_owned())
         }

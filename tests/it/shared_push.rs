@@ -1,5 +1,5 @@
 //! A model of a push to a repository that two replicas share through etcd, walked through whole: two pushes at a time, a
-//! crash between any two steps, a lost disk, and a collector of objects at work.
+//! crash between any two steps, a lost disk, leases that end too early, and a collector of packs at work.
 //!
 //! What is modelled is the order of the steps and what each of them sees. Orders that look as good and are not are walked
 //! as well: the walk has to find out what is wrong with each of them, or it would prove nothing.
@@ -10,29 +10,33 @@ use std::collections::{HashSet, VecDeque};
 const BASE: usize = 0;
 /// The commits of the pushes: the first is made at replica 0, the second at replica 1.
 const COMMITS: [usize; 2] = [1, 2];
-/// How often a replica crashes in one walk, how often one of them with its disk, and how often objects are collected.
+/// How often a replica crashes in one walk, one of them with its disk; how often packs are collected, and how often a lease
+/// ends whose upload goes on.
 const CRASH_COUNT_MAX: u8 = 2;
 const COLLECTION_COUNT_MAX: u8 = 2;
+const LEASE_END_COUNT_MAX: u8 = 2;
 /// More states than there are, so that a mistake in the model ends.
 const STATE_COUNT_MAX: usize = 5_000_000;
 
 /// In which order a push is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// Objects into etcd, the compare-and-swap, the own git, the answer.
+    /// The pack into etcd, under a lease; the compare-and-swap, which needs the lease as well; the own git; the answer.
     Ours,
     /// The answer comes as soon as the own git has moved, the swap after it.
     AnswerFirst,
     /// The own reference moves before the swap.
     ReferenceFirst,
-    /// The swap comes before the objects.
+    /// The swap comes before the pack.
     SwapFirst,
     /// The swap does not compare.
     SwapBlindly,
-    /// The swap does not ask whether objects were collected meanwhile.
+    /// The swap does not ask whether the lease is still there.
+    SwapWithoutLease,
+    /// The collector does not ask whether the label is still where it was.
     CollectUnseen,
-    /// The collector does not ask whether what it takes away was stored again.
-    CollectStoredAgain,
+    /// The collector does not ask whether somebody is uploading.
+    CollectUploads,
     /// What failed after the swap is reported as refused.
     RefuseAfterSwap,
 }
@@ -43,13 +47,11 @@ enum Phase {
     NotBegun,
     /// In git's quarantine; nobody else sees it.
     Received,
-    /// It was asked where the label is, and which collection was the last.
-    Asked {
-        collection: u8,
-    },
-    Stored {
-        collection: u8,
-    },
+    /// It was asked where the label is.
+    Asked,
+    /// There is a key with a lease that says that this is being uploaded.
+    Announced,
+    Stored,
     Swapped,
     Migrated,
     Moved,
@@ -72,23 +74,22 @@ struct Git {
     tip: usize,
 }
 
-/// An object in etcd: how many collections had begun when it was stored, and how often it was stored.
-type Stored = Option<(u8, u8)>;
-
-/// The collector: it counts itself first, then looks, then takes away one after the other.
+/// The collector: it looks where the label is, then takes away one pack after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Collector {
     Idle,
-    Begun,
-    Marked([Stored; 3]),
+    Looked { tip: usize },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
-    objects: [Stored; 3],
+    /// What lies in etcd, and what is being uploaded there.
+    objects: [bool; 3],
+    uploads: [bool; 3],
     tip: usize,
     collections: u8,
     collector: Collector,
+    lease_ends: u8,
     gits: [Git; 2],
     phases: [Phase; 2],
     outcomes: [Outcome; 2],
@@ -102,10 +103,12 @@ impl World {
     fn new() -> Self {
         let git = Git { objects: [true, false, false], tip: BASE };
         Self {
-            objects: [Some((0, 0)), None, None],
+            objects: [true, false, false],
+            uploads: [false; 3],
             tip: BASE,
             collections: 0,
             collector: Collector::Idle,
+            lease_ends: 0,
             gits: [git; 2],
             phases: [Phase::NotBegun; 2],
             outcomes: [Outcome::None; 2],
@@ -122,6 +125,7 @@ impl World {
             next.extend(self.push(at, order));
             next.extend(self.follow(at));
             next.extend(self.crash(at, order));
+            next.extend(self.end_lease(at));
         }
         next.extend(self.collect(order));
         next
@@ -136,7 +140,7 @@ impl World {
     fn push(&self, at: usize, order: Order) -> Option<Self> {
         let ask = |world: &mut Self| {
             if world.tip == BASE {
-                world.phases[at] = Phase::Asked { collection: world.collections };
+                world.phases[at] = Phase::Asked;
             } else {
                 world.end(at, Outcome::Refused);
             }
@@ -147,27 +151,21 @@ impl World {
             }
             (Phase::NotBegun, _) => self.with(|world| world.end(at, Outcome::Refused)),
             (Phase::Received, _) => self.with(ask),
-            (Phase::Asked { collection }, Order::SwapFirst) => {
-                self.with(|world| world.swap(at, collection, order))
-            }
-            (Phase::Asked { collection }, Order::ReferenceFirst | Order::AnswerFirst) => {
-                self.with(|world| {
-                    world.store(at);
-                    world.migrate(at);
-                    world.gits[at].tip = COMMITS[at];
-                    if order == Order::AnswerFirst {
-                        world.outcomes[at] = Outcome::Acknowledged;
-                    }
-                    world.phases[at] = Phase::Stored { collection };
-                })
-            }
-            (Phase::Asked { collection }, _) => self.with(|world| {
-                world.store(at);
-                world.phases[at] = Phase::Stored { collection };
+            (Phase::Asked, Order::SwapFirst) => self.with(|world| world.swap(at, order)),
+            (Phase::Asked, _) => self.with(|world| {
+                world.uploads[COMMITS[at]] = true;
+                world.phases[at] = Phase::Announced;
             }),
-            (Phase::Stored { collection }, _) => {
-                self.with(|world| world.swap(at, collection, order))
-            }
+            (Phase::Announced, Order::ReferenceFirst | Order::AnswerFirst) => self.with(|world| {
+                world.store(at);
+                world.migrate(at);
+                world.gits[at].tip = COMMITS[at];
+                if order == Order::AnswerFirst {
+                    world.outcomes[at] = Outcome::Acknowledged;
+                }
+            }),
+            (Phase::Announced, _) => self.with(|world| world.store(at)),
+            (Phase::Stored, _) => self.with(|world| world.swap(at, order)),
             (Phase::Swapped, _) => self.with(|world| {
                 world.store_late(at, order);
                 world.migrate(at);
@@ -189,14 +187,19 @@ impl World {
         }
     }
 
+    /// Nothing is written any more once the lease has ended: it is begun again.
     fn store(&mut self, at: usize) {
-        let times = self.objects[COMMITS[at]].map_or(0, |(_, times)| times + 1);
-        self.objects[COMMITS[at]] = Some((self.collections, times));
+        if self.uploads[COMMITS[at]] {
+            self.objects[COMMITS[at]] = true;
+            self.phases[at] = Phase::Stored;
+        } else {
+            self.phases[at] = Phase::Received;
+        }
     }
 
     fn store_late(&mut self, at: usize, order: Order) {
         if order == Order::SwapFirst {
-            self.store(at);
+            self.objects[COMMITS[at]] = true;
         }
     }
 
@@ -205,16 +208,30 @@ impl World {
     }
 
     /// The compare-and-swap: one step of etcd, whole or not at all.
-    fn swap(&mut self, at: usize, collection: u8, order: Order) {
+    fn swap(&mut self, at: usize, order: Order) {
+        let asks_for_lease = !matches!(order, Order::SwapWithoutLease | Order::SwapFirst);
         if self.tip != BASE && order != Order::SwapBlindly {
             self.end(at, Outcome::Refused);
-        } else if collection != self.collections && order != Order::CollectUnseen {
+        } else if asks_for_lease && !self.uploads[COMMITS[at]] {
             self.phases[at] = Phase::Received;
         } else {
             self.tip = COMMITS[at];
+            self.uploads[COMMITS[at]] = false;
             self.history.push(COMMITS[at]);
             self.phases[at] = Phase::Swapped;
         }
+    }
+
+    /// A lease ends: that of a push that is over, sooner or later; that of one that goes on, too, if it is slow.
+    fn end_lease(&self, at: usize) -> Option<Self> {
+        let is_over = self.phases[at] == Phase::Ended;
+        let may_end = is_over || self.lease_ends < LEASE_END_COUNT_MAX;
+        (self.uploads[COMMITS[at]] && may_end).then(|| {
+            self.with(|world| {
+                world.uploads[COMMITS[at]] = false;
+                world.lease_ends += u8::from(!is_over);
+            })
+        })?
     }
 
     /// What a replica does with what etcd says, also after a restart: objects first, then the reference. While it has a push
@@ -228,7 +245,7 @@ impl World {
             let tip = world.tip;
             match world.gits[at].objects[tip] {
                 true => world.gits[at].tip = tip,
-                false => world.gits[at].objects[tip] = world.objects[tip].is_some(),
+                false => world.gits[at].objects[tip] = world.objects[tip],
             }
         })
         .filter(|world| world != self)
@@ -263,37 +280,23 @@ impl World {
             Collector::Idle if self.collections == COLLECTION_COUNT_MAX => None,
             Collector::Idle => self.with(|world| {
                 world.collections += 1;
-                world.collector = Collector::Begun;
+                world.collector = Collector::Looked { tip: world.tip };
             }),
-            Collector::Begun => self.with(|world| world.collector = world.marked()),
-            Collector::Marked(doomed) => {
-                return (0..3).filter_map(|id| self.take_away(doomed, id, order)).collect();
+            Collector::Looked { tip } => {
+                let taken = COMMITS.into_iter().filter_map(|id| self.take_away(tip, id, order));
+                return taken.chain(self.with(|world| world.collector = Collector::Idle)).collect();
             }
         };
         step.into_iter().collect()
     }
 
-    /// What was stored before this collection began, and leads to nothing that is kept.
-    fn marked(&self) -> Collector {
-        let is_kept = |id: usize| id == self.tip || self.history.contains(&id);
-        let old = |id: usize| self.objects[id].filter(|(when, _)| *when < self.collections);
-        Collector::Marked([0, 1, 2].map(|id| old(id).filter(|_| !is_kept(id))))
-    }
-
-    fn take_away(&self, doomed: [Stored; 3], id: usize, order: Order) -> Option<Self> {
-        let Some(first) = doomed.iter().position(Option::is_some) else {
-            return (id == 0).then(|| self.with(|world| world.collector = Collector::Idle))?;
-        };
-        (id == first).then(|| {
-            self.with(|world| {
-                if world.objects[id] == doomed[id] || order == Order::CollectStoredAgain {
-                    world.objects[id] = None;
-                }
-                let mut rest = doomed;
-                rest[id] = None;
-                world.collector = Collector::Marked(rest);
-            })
-        })?
+    /// One step of etcd: a pack goes that was not named where the label was, if it is still there and nobody uploads it.
+    fn take_away(&self, tip: usize, id: usize, order: Order) -> Option<Self> {
+        let is_unseen = self.tip != tip && order != Order::CollectUnseen;
+        let is_uploaded = self.uploads[id] && order != Order::CollectUploads;
+        let is_named = id == tip;
+        (self.objects[id] && !is_named && !is_unseen && !is_uploaded)
+            .then(|| self.with(|world| world.objects[id] = false))?
     }
 
     /// What is wrong with this state, whatever comes next.
@@ -302,7 +305,7 @@ impl World {
         if winners > 1 {
             return Some("both pushes won");
         }
-        if self.history.iter().any(|id| self.objects[*id].is_none()) {
+        if self.history.iter().any(|id| !self.objects[*id]) {
             return Some("what etcd leads to is not in etcd");
         }
         if self.gits.iter().any(|git| !self.history.contains(&git.tip)) {
@@ -373,8 +376,9 @@ fn orders_that_look_as_good_are_found_out() {
         (Order::ReferenceFirst, "a replica serves what is not in etcd"),
         (Order::SwapFirst, "what etcd leads to is not in etcd"),
         (Order::SwapBlindly, "both pushes won"),
+        (Order::SwapWithoutLease, "what etcd leads to is not in etcd"),
         (Order::CollectUnseen, "what etcd leads to is not in etcd"),
-        (Order::CollectStoredAgain, "what etcd leads to is not in etcd"),
+        (Order::CollectUploads, "what etcd leads to is not in etcd"),
         (Order::RefuseAfterSwap, "a refused push is in etcd"),
     ] {
         assert_eq!(walk(order).map(drop), Err(fault), "{order:?}");

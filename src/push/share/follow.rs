@@ -296,7 +296,7 @@ impl Share {
             is_news
         });
         if is_news {
-            tracing::warn!(repository = self.name, "etcd is away: {fault}");
+            tracing::warn!(repository = self.name, reason = %fault, "etcd is away");
         }
     }
 
@@ -304,7 +304,7 @@ impl Share {
         self.standing.send_modify(|standing| {
             if let Some(away) = standing.away.take() {
                 let seconds = away.since.elapsed().as_secs();
-                tracing::info!(repository = self.name, "etcd is back after {seconds} s");
+                tracing::info!(repository = self.name, seconds, "etcd is back");
             }
             standing.heard = Some(SystemTime::now());
         });

@@ -55,6 +55,12 @@ impl Program {
         Self::new(git, repository, "rev-list", &arguments)
     }
 
+    /// Fails if anything is wrong with any object: those who have it from elsewhere would not take it.
+    pub(super) fn check_all(git: &Git, repository: &Path) -> Self {
+        let arguments = ["fsck", "--strict", "--no-dangling", "--no-progress"];
+        Self::new(git, repository, "fsck", &arguments)
+    }
+
     /// Names one commit that is asked for, if there is any.
     pub(super) fn name_one(git: &Git, repository: &Path) -> Self {
         let mut program =

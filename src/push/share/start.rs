@@ -16,6 +16,8 @@ const ATTEMPT_COUNT_MAX: usize = 5;
 const STRANGER: &str = "it has commits of its own that are not in etcd: push them there with git, and begin with an empty \
                         repository here, or share it under another prefix";
 
+const BROKEN: &str = "git fsck --strict finds fault with it, and no other replica would take it";
+
 /// Sees to it that what is here is what is shared. Returns once there is something to serve, and never if there never will be.
 pub(super) async fn join(host: &Arc<Host>, share: &Arc<Share>) -> Result<(), ShareError> {
     let _turn = host.turn.lock().await;
@@ -40,9 +42,7 @@ async fn take(host: &Arc<Host>, share: &Arc<Share>, state: &State) -> Result<(),
             packs::take(host, share, pack).await?;
         }
         if has_own(host, state).await? {
-            share.standing.send_modify(|standing| standing.refused = Some(STRANGER.to_owned()));
-            tracing::error!(repository = share.name, "a repository cannot be shared: {STRANGER}");
-            return std::future::pending().await;
+            return refuse(share, STRANGER).await;
         }
     }
     settle(host, share, state).await
@@ -55,6 +55,13 @@ async fn settle(host: &Arc<Host>, share: &Share, state: &State) -> Result<(), Sh
     follow::write_mark(share, Arc::new(state.mark(&share.cluster.address.prefix))).await?;
     share.has_taken(state);
     Ok(())
+}
+
+/// Leaves it unshared, and unserved: who started the server has to choose.
+async fn refuse(share: &Share, reason: &'static str) -> Result<(), ShareError> {
+    tracing::error!(repository = share.name, reason, "a repository cannot be shared");
+    share.standing.send_modify(|standing| standing.refused = Some(reason.to_owned()));
+    std::future::pending().await
 }
 
 /// Whether anything is here that the state does not lead to.
@@ -72,6 +79,8 @@ async fn bring(host: &Arc<Host>, share: &Arc<Share>, seen_at: i64) -> Result<(),
     let mut references = host.source.references();
     if references.is_empty() {
         references.extend(first_commit(host, share).await?);
+    } else if Program::check_all(&host.git, &host.path).run(&host.git, &[]).await.is_err() {
+        return refuse(share, BROKEN).await;
     }
     let wanted: Vec<&str> = references.values().map(String::as_str).collect();
     let mut packed = match wanted.is_empty() {

@@ -245,6 +245,21 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "of a shared repository: all names of branches and tags together; wait for etcd's word",
+        &[
+            ("src/push/share/state.rs", "STATE_BYTES_MAX: usize = 1024 * 1024"),
+            ("src/push/share/swap.rs", "UNSURE_MAX: Duration = Duration::from_secs(10)"),
+        ],
+    ),
+    (
+        "for what is in etcd before references are listed; before a push or fetch; at start",
+        &[
+            ("src/push/host.rs", "LISTED_MAX: Duration = Duration::from_secs(1)"),
+            ("src/push/host.rs", "LISTED_ELSEWHERE_MAX: Duration = Duration::from_secs(5)"),
+            ("src/push.rs", "BEGIN_MAX: Duration = Duration::from_secs(10)"),
+        ],
+    ),
+    (
         "wait at start for the `git` of a server that was killed",
         &[("src/data.rs", "AT_WORK_MAX: Duration = Duration::from_secs(30)")],
     ),

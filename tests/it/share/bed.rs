@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use headwater::data::DataDirectory;
 use headwater::settings::Settings;
 use tempfile::TempDir;
 
@@ -89,15 +90,20 @@ impl Replica {
 
     /// The same, with other settings.
     pub(super) fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let Self { server, disk, mut settings } = self;
-        drop(server);
+        let mut settings = self.settings.clone();
+        let disk = self.stop();
         change(&mut settings);
         Self { server: Server::with(settings.clone()), disk, settings }
     }
 
     /// Ends it; its disk stays.
     pub(super) fn stop(self) -> TempDir {
-        self.disk
+        let Self { server, disk, .. } = self;
+        drop(server);
+        // What a thread of the background has begun it ends.
+        let data = disk.path().join("data");
+        eventually("its disk is free", || DataDirectory::open(&data).is_ok());
+        disk
     }
 
     pub(super) fn serves(&self, tip: &str) {

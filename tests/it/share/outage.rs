@@ -101,6 +101,22 @@ fn by_chance(after: Duration) {
     let _ = instant.recv_timeout(after);
 }
 
+#[test]
+fn an_etcd_that_falls_silent_refuses_pushes_and_comes_back() {
+    let bed = Bed::new();
+    let proxy = Proxy::to(bed.etcd.address(0));
+    let uri = through(&proxy, &bed);
+    let a = bed.replica_with(|settings| settings.share.uri = Some(uri));
+    let tree = bed.clone(&a, "work");
+    let made = tree.commit("//- orders.yml\nlimit: 2\n");
+    // Connections stand, and nothing comes back on them.
+    proxy.delay_answers(Duration::from_secs(60));
+    tree.push(&["main"]).fails(&["etcd is away", "nothing was pushed"]);
+    proxy.delay_answers(Duration::ZERO);
+    eventually("pushes are taken again", || tree.push(&["main"]).code == Some(0));
+    a.serves(&made);
+}
+
 fn main(listed: &str) -> String {
     let line = listed.lines().find(|line| line.ends_with("refs/heads/main")).expect("main");
     line.split_whitespace().next().expect("an id").to_owned()

@@ -1,5 +1,7 @@
 //! How a replica begins: with what is shared, with what it brings, or not at all.
 
+use tempfile::TempDir;
+
 use super::bed::{Bed, SHOP, listed, revision};
 use crate::fixture::{Proxy, Server, Tree, clone, command, directory, eventually, repository_url};
 
@@ -18,6 +20,19 @@ fn a_repository_that_was_never_shared_brings_its_history() {
     assert_eq!(listed(&tree, &a.url()), listed(&tree, &b.url()));
 }
 
+/// What a server says that does not start on a disk.
+#[track_caller]
+fn refused(bed: &Bed, disk: &TempDir) -> String {
+    let output = command(bed.place.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--source", "hosted:main"])
+        .args(["--data", disk.path().join("data").to_str().expect("a path")])
+        .args(["--share", &bed.uri()])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn a_repository_with_a_history_of_its_own_is_not_started() {
     let bed = Bed::new();
@@ -28,20 +43,33 @@ fn a_repository_with_a_history_of_its_own_is_not_started() {
     let a = bed.replica();
     let before = listed(&tree, &a.url());
     let data = alone.stop();
-    let output = command(bed.place.path())
-        .args(["serve", "--listen", "127.0.0.1:0", "--source", "hosted:main"])
-        .args(["--data", data.path().join("data").to_str().expect("a path")])
-        .args(["--share", &bed.uri()])
-        .output()
-        .expect("it runs");
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = refused(&bed, &data);
     assert!(said.contains("commits of its own that are not in etcd"), "{said}");
     assert_eq!(listed(&tree, &a.url()), before);
     // Nothing was taken from it.
     let repository = Tree { path: data.path().join("data/hosted/main.git") };
     let text = repository.git(&["show", "main:orders.yml"]).succeeds().out;
     assert!(text.contains("limit: 7"), "{text}");
+}
+
+#[test]
+fn a_repository_that_no_other_replica_would_take_is_not_started() {
+    let bed = Bed::new();
+    let alone = bed.replica_with(|settings| settings.share.uri = None);
+    let repository = alone.repository();
+    // A commit by nobody.
+    let tree = repository.git(&["rev-parse", "main^{tree}"]).succeeds().out;
+    let text = format!("tree {}\n\nOdd\n", tree.trim());
+    let file = bed.place.path().join("commit");
+    std::fs::write(&file, text).expect("written");
+    let file = file.to_str().expect("a path");
+    let arguments = ["hash-object", "-t", "commit", "-w", "--literally", file];
+    let commit = repository.git(&arguments).succeeds().out;
+    repository.git(&["update-ref", "refs/heads/odd", commit.trim()]).succeeds();
+    let data = alone.stop();
+    let said = refused(&bed, &data);
+    assert!(said.contains("fsck"), "{said}");
+    assert!(bed.etcd.keys(&bed.keys()).is_empty());
 }
 
 #[test]
