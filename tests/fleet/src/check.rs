@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::fleet::key;
+use crate::fleet::{APPLICATION_COUNT, key};
 use crate::record::{Change, End, Outcome, Push, Reason, Record};
 
 /// How many faults of one kind are told.
@@ -210,13 +210,18 @@ fn backwards<'a>(
     faults
 }
 
-/// No replica ever serves something older than before.
+/// No replica ever serves something older of an application than before. Another application may be a commit behind for as
+/// long as it takes to publish.
 fn went_back(record: &Record, history: &History) -> Vec<String> {
-    let faults = |reads: &crate::record::Reads| {
-        let revisions = reads.revisions.iter().map(|(_, revision)| revision);
-        backwards(&format!("who read at r{}", reads.replica), revisions, history)
-    };
-    record.reads.iter().flat_map(faults).collect()
+    let mut faults = Vec::new();
+    for reads in &record.reads {
+        for application in 0..APPLICATION_COUNT {
+            let who = format!("who read application {application} at r{}", reads.replica);
+            let served = reads.served.iter().filter(|it| it.application == application);
+            faults.extend(backwards(&who, served.map(|it| &it.revision), history));
+        }
+    }
+    faults
 }
 
 /// Revisions seen by each watcher only go forward and end at the newest.
@@ -268,7 +273,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::{Answer, Reads, Seen, Watched};
+    use crate::record::{Answer, Reads, Seen, Served, Watched};
 
     fn push(value: u64, commit: &str, outcome: Outcome) -> Push {
         let change = Change { application: 0, pusher: 0, value };
@@ -294,7 +299,8 @@ mod tests {
 
     /// Three pushes that went well, one that was refused, one that nobody knows of and that is nowhere.
     fn good() -> Record {
-        let served = |id: &str| (Duration::ZERO, id.to_owned());
+        let served =
+            |id: &str| Served { application: 0, at: Duration::ZERO, revision: id.to_owned() };
         Record {
             first: "first".into(),
             pushes: vec![
@@ -306,7 +312,7 @@ mod tests {
             ],
             reads: vec![Reads {
                 count: 3,
-                revisions: vec![served("first"), served("b"), served("c")],
+                served: vec![served("first"), served("b"), served("c")],
                 bodies: BTreeMap::from([((0, "b".to_owned()), 7)]),
                 ..Reads::default()
             }],
@@ -388,8 +394,8 @@ mod tests {
             it.watched[0].seen.insert(2, seen("a", "old"));
         });
         finds("which is in no history", |it| it.watched[0].seen[0].revision = "gone".into());
-        finds("who read at r0 went back", |it| it.reads[0].revisions.swap(0, 1));
-        finds("who read at r0 saw gone", |it| it.reads[0].revisions[1].1 = "gone".into());
+        finds("who read application 0 at r0 went back", |it| it.reads[0].served.swap(0, 1));
+        finds("at r0 saw gone", |it| it.reads[0].served[1].revision = "gone".into());
     }
 
     #[test]

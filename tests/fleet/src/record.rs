@@ -53,10 +53,18 @@ pub(crate) struct Reads {
     pub(crate) count: usize,
     /// Those that failed although nothing was done to that replica, the first of them.
     pub(crate) failures: Vec<String>,
-    /// The revisions that were served, and since when.
-    pub(crate) revisions: Vec<(Duration, String)>,
+    /// The revisions of which each application was answered.
+    pub(crate) served: Vec<Served>,
     /// A hash of what was answered, by application and revision.
     pub(crate) bodies: BTreeMap<(usize, String), u64>,
+}
+
+/// A revision that an application was answered of, and from when on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) application: usize,
+    pub(crate) at: Duration,
+    pub(crate) revision: String,
 }
 
 /// What one who watched was told.

@@ -250,8 +250,8 @@ fn catch_up(record: &Record, pushes: &[Push], times: &Times) -> Duration {
     };
     let has_it = |id: &str| position(id).is_some_and(|position| position >= newest);
     let served = |reads: &Reads| {
-        let first = reads.revisions.iter().find(|(_, revision)| has_it(revision));
-        first.map_or(RECOVERY_MAX, |(at, _)| at.saturating_sub(times.healed))
+        let first = reads.served.iter().find(|served| has_it(&served.revision));
+        first.map_or(RECOVERY_MAX, |first| first.at.saturating_sub(times.healed))
     };
     record.reads.iter().map(served).max().unwrap_or_default()
 }

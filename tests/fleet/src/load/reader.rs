@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::fleet::{APPLICATION_COUNT, path};
 use crate::http::Connection;
 use crate::process::Stop;
-use crate::record::Reads;
+use crate::record::{Reads, Served};
 use crate::replica::Replica;
 
 /// The pause between two questions.
@@ -28,9 +28,11 @@ pub(crate) fn read(replica: &Replica, index: usize, begun: Instant, stop: &Stop)
         match ask(&mut connection, replica, application) {
             Ok((revision, hash)) => {
                 reads.count += 1;
-                let is_new = reads.revisions.last().is_none_or(|(_, last)| *last != revision);
-                if is_new {
-                    reads.revisions.push((begun.elapsed(), revision.clone()));
+                let mut before = reads.served.iter().rev();
+                let last = before.find(|served| served.application == application);
+                if last.is_none_or(|last| last.revision != revision) {
+                    let (at, revision) = (begun.elapsed(), revision.clone());
+                    reads.served.push(Served { application, at, revision });
                 }
                 let known = *reads.bodies.entry((application, revision)).or_insert(hash);
                 if known != hash {
