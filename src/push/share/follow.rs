@@ -101,11 +101,15 @@ async fn take_news(host: &Arc<Host>, share: &Arc<Share>) -> Result<(), ShareErro
     if share.mark().is_none() {
         start::join(host, share).await?;
     }
-    if share.look_for_news().await? {
+    let before = share.mark();
+    let seen = share.look().await?;
+    if share.is_news(&seen) {
         let waiting = Waiting::on(host);
         let _turn = host.turn.lock().await;
         drop(waiting);
-        take_newest(host, share).await?;
+        // What was seen before the turn leads on from what was here then, and from nothing else.
+        let seen = (share.mark() == before).then_some(seen);
+        take_from(host, share, seen).await?;
         host.pushed.notify_one();
     }
     match share.mark() {
@@ -134,8 +138,20 @@ pub(super) async fn take_newest(
     host: &Arc<Host>,
     share: &Arc<Share>,
 ) -> Result<(State, i64), ShareError> {
+    take_from(host, share, None).await
+}
+
+/// The same, from what was seen since something was taken here last.
+async fn take_from(
+    host: &Arc<Host>,
+    share: &Arc<Share>,
+    mut seen: Option<Seen>,
+) -> Result<(State, i64), ShareError> {
     for _ in 0..ATTEMPT_COUNT_MAX {
-        let Seen { state, written_at } = share.look().await?;
+        let Seen { state, written_at } = match seen.take() {
+            Some(seen) => seen,
+            None => share.look().await?,
+        };
         let (state, is_news) = share.judge(state)?;
         if !is_news {
             return Ok((state, written_at));
@@ -258,13 +274,10 @@ impl Moves {
 
 impl Share {
     /// Whether etcd has something that is not here.
-    async fn look_for_news(&self) -> Result<bool, ShareError> {
-        let seen = self.look().await?;
-        match self.judge(seen.state) {
-            Ok((_, is_news)) => Ok(is_news),
-            // It may have been asked before a push to this replica, and answered after it.
-            Err(_) => Ok(true),
-        }
+    fn is_news(&self, seen: &Seen) -> bool {
+        let relation = seen.state.as_ref().and_then(|state| self.relation(state));
+        // It may have been asked before a push to this replica, and answered after it: that is found out when it is taken.
+        relation != Some(Relation::Same)
     }
 
     /// Whether a state is news, if it is one that this repository can go on with.
