@@ -2,7 +2,8 @@
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
 #                     curl, e2fsprogs, etcd with its client, systemd's programs (as root, with apt-get)
-#                     wrk: for the figures only, so that nothing fails without them, and not on a build machine
+#                     wrk: for the figures only, so that nothing fails without them, and not on a build machine;
+#                     faketime and strace: for faults of the soak, in the same way
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot,
 #                     tests/clients/spring-reload
 #   npm               tests/clients/node
@@ -53,6 +54,8 @@ needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk
     need fcgiwrap there fcgiwrap
+    need faketime there faketime
+    need strace there strace
 fi
 
 if [ -n "$packages" ]; then

@@ -1,8 +1,8 @@
 //! One change to thousands of watchers. Each round connects all watchers to one server after the other, changes
 //! something a few times, and lets go: so no two of them ever share the machine.
 
-mod client;
-mod etcd;
+pub(crate) mod client;
+pub(crate) mod etcd;
 pub(crate) mod sends;
 
 use std::io::{BufRead, BufReader, Write};

@@ -5,6 +5,8 @@ mod client;
 mod commit;
 mod fan;
 mod first;
+mod fleet;
+mod fleet_soak;
 mod get;
 mod judge;
 mod load;
@@ -111,6 +113,12 @@ enum Figure {
         #[arg(value_enum)]
         part: Option<service::Part>,
     },
+    /// A fleet of replicas on an etcd cluster of three members
+    Fleet {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<fleet::Part>,
+    },
     /// Many instances of a service, as a child of `service`
     #[command(hide = true)]
     Instances {
@@ -130,6 +138,8 @@ enum Figure {
         /// How many bytes each client is sent
         bytes: usize,
     },
+    /// Not a figure: a fleet of replicas under load and faults, for hours; anything wrong fails
+    FleetSoak(fleet_soak::Soak),
     /// All of them in order, and one table
     All,
 }
@@ -146,6 +156,7 @@ fn main() -> anyhow::Result<()> {
         Figure::Instances { url, application, count, way } => {
             return service::instances::run(&url, &application, count, way);
         }
+        Figure::FleetSoak(soak) => return fleet_soak::soak(&options.binary, &soak),
         Figure::All => all(&options)?,
         figure => run(&figure, &options)?,
     };
@@ -168,15 +179,16 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Push => push::beside_git(options),
         Figure::Reference => reference::measure(options),
         Figure::Service { part } => service::measure(options, *part),
-        Figure::Sends { .. } | Figure::Instances { .. } => Ok(Vec::new()),
+        Figure::Fleet { part } => fleet::measure(options, *part),
+        Figure::Sends { .. } | Figure::Instances { .. } | Figure::FleetSoak(_) => Ok(Vec::new()),
         Figure::All => all(options),
     }
 }
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
-        Binary, Commit, Event, Fan, First, Get, Judge, Memory, Push, Reference, Service, Spring,
-        Start,
+        Binary, Commit, Event, Fan, First, Fleet, Get, Judge, Memory, Push, Reference, Service,
+        Spring, Start,
     };
     let mut rows = Vec::new();
     let figures = [
@@ -190,6 +202,7 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
         Reference,
         Fan { part: None },
         Service { part: None },
+        Fleet { part: None },
         First,
         Memory,
         Binary,

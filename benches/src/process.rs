@@ -96,7 +96,7 @@ impl Server {
     }
 
     /// Headwater with the settings of an address, which lie beside a path while it starts.
-    fn configured(
+    pub(crate) fn configured(
         binary: &Path,
         beside: &Path,
         text: impl FnOnce(SocketAddr) -> String,

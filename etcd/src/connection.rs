@@ -16,7 +16,7 @@ use etcd_client::{
 use tokio::time::timeout;
 
 use crate::words::{fault, other, status};
-use crate::{Access, Cluster, Fault};
+use crate::{Access, Answer, Cluster, Fault};
 
 /// How long a connection may take to stand.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -117,30 +117,32 @@ impl Connection {
     ///
     /// # Errors
     /// Why it does not stand.
-    pub async fn open(cluster: &Cluster, endpoint: &str) -> Result<(Self, Position), Fault> {
-        let access = &cluster.access;
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_MAX)
-            .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
-            .with_keep_alive_while_idle(true)
-            .with_require_leader(true);
-        if let Some(login) = access.login.clone() {
-            let login = tokio::task::spawn_blocking(move || login()).await;
-            let (user, password) =
-                login.map_err(|_| other("reading was interrupted"))?.map_err(other)?;
-            options = options.with_user(user, password);
-        }
-        let mut scheme = "http";
-        if let Some(tls) = tls(access).await? {
-            options = options.with_tls(tls);
-            scheme = "https";
-        }
-        let url = format!("{scheme}://{endpoint}");
-        let client = limited(CONNECT_MAX, Client::connect([url], Some(options))).await?;
-        let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
-        let mut connection = Self { kv, client };
-        let position = connection.position(&cluster.probe).await?;
-        Ok((connection, position))
+    pub fn open<'a>(cluster: &'a Cluster, endpoint: &'a str) -> Answer<'a, (Self, Position)> {
+        Box::pin(async move {
+            let access = &cluster.access;
+            let mut options = ConnectOptions::new()
+                .with_connect_timeout(CONNECT_MAX)
+                .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
+                .with_keep_alive_while_idle(true)
+                .with_require_leader(true);
+            if let Some(login) = access.login.clone() {
+                let login = tokio::task::spawn_blocking(move || login()).await;
+                let (user, password) =
+                    login.map_err(|_| other("reading was interrupted"))?.map_err(other)?;
+                options = options.with_user(user, password);
+            }
+            let mut scheme = "http";
+            if let Some(tls) = tls(access).await? {
+                options = options.with_tls(tls);
+                scheme = "https";
+            }
+            let url = format!("{scheme}://{endpoint}");
+            let client = limited(CONNECT_MAX, Client::connect([url], Some(options))).await?;
+            let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
+            let mut connection = Self { kv, client };
+            let position = connection.position(&cluster.probe).await?;
+            Ok((connection, position))
+        })
     }
 
     /// The newest revision, as the members agree on it.
@@ -152,97 +154,119 @@ impl Connection {
     }
 
     /// A part of the keys from one on, up to the end of those that begin with a text, at one revision.
-    pub async fn page(&mut self, from: &[u8], prefix: &str, revision: i64) -> Result<Page, Fault> {
-        let options = GetOptions::new()
-            .with_range(end_of(prefix))
-            .with_revision(revision)
-            .with_limit(PAGE_KEY_COUNT);
-        let mut found = limited(CALL_MAX, self.kv.get(from, Some(options))).await?;
-        let more = found.more();
-        let keys: Vec<_> = found.take_kvs().into_iter().map(KeyValue::into_key_value).collect();
-        let next = keys.last().filter(|_| more).map(|(key, _)| [key, &b"\0"[..]].concat());
-        Ok(Page { keys, next })
+    pub fn page<'a>(
+        &'a mut self,
+        from: &'a [u8],
+        prefix: &'a str,
+        revision: i64,
+    ) -> Answer<'a, Page> {
+        Box::pin(async move {
+            let options = GetOptions::new()
+                .with_range(end_of(prefix))
+                .with_revision(revision)
+                .with_limit(PAGE_KEY_COUNT);
+            let mut found = limited(CALL_MAX, self.kv.get(from, Some(options))).await?;
+            let more = found.more();
+            let keys: Vec<_> = found.take_kvs().into_iter().map(KeyValue::into_key_value).collect();
+            let next = keys.last().filter(|_| more).map(|(key, _)| [key, &b"\0"[..]].concat());
+            Ok(Page { keys, next })
+        })
     }
 
     /// The names of the keys that begin with a text, at one revision, with the revision that each was written at.
-    pub async fn names(
-        &mut self,
-        prefix: &str,
+    pub fn names<'a>(
+        &'a mut self,
+        prefix: &'a str,
         revision: i64,
-    ) -> Result<Vec<(Vec<u8>, i64)>, Fault> {
-        let options = GetOptions::new().with_prefix().with_revision(revision).with_keys_only();
-        let mut found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
-        let name = |key: KeyValue| {
-            let written_at = key.mod_revision();
-            (key.into_key_value().0, written_at)
-        };
-        Ok(found.take_kvs().into_iter().map(name).collect())
+    ) -> Answer<'a, Vec<(Vec<u8>, i64)>> {
+        Box::pin(async move {
+            let options = GetOptions::new().with_prefix().with_revision(revision).with_keys_only();
+            let mut found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
+            let name = |key: KeyValue| {
+                let written_at = key.mod_revision();
+                (key.into_key_value().0, written_at)
+            };
+            Ok(found.take_kvs().into_iter().map(name).collect())
+        })
     }
 
     /// Some keys at the same moment.
-    pub async fn read(&mut self, keys: &[&str]) -> Result<Vec<Value>, Fault> {
-        let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(*key, None)).collect();
-        let found = limited(CALL_MAX, self.kv.txn(Txn::new().and_then(gets))).await?;
-        let value = |response: TxnOpResponse| match response {
-            TxnOpResponse::Get(mut found) => match found.take_kvs().pop() {
-                Some(key) => {
-                    Value { written_at: key.mod_revision(), bytes: Some(key.into_key_value().1) }
-                }
-                None => Value::default(),
-            },
-            _ => Value::default(),
-        };
-        Ok(found.op_responses().into_iter().map(value).collect())
+    pub fn read<'a>(&'a mut self, keys: &'a [&str]) -> Answer<'a, Vec<Value>> {
+        Box::pin(async move {
+            let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(*key, None)).collect();
+            let found = limited(CALL_MAX, self.kv.txn(Txn::new().and_then(gets))).await?;
+            let value = |response: TxnOpResponse| match response {
+                TxnOpResponse::Get(mut found) => match found.take_kvs().pop() {
+                    Some(key) => Value {
+                        written_at: key.mod_revision(),
+                        bytes: Some(key.into_key_value().1),
+                    },
+                    None => Value::default(),
+                },
+                _ => Value::default(),
+            };
+            Ok(found.op_responses().into_iter().map(value).collect())
+        })
     }
 
     /// Writes and deletes if everything is as it was seen; whether it was.
     ///
     /// # Errors
     /// When there was no answer, which says nothing about whether it was written; or when etcd refused.
-    pub async fn commit(&mut self, transaction: Transaction) -> Result<bool, Fault> {
-        let Transaction { unchanged, absent, writes, deletes } = transaction;
-        let mut compares: Vec<Compare> = unchanged
-            .into_iter()
-            .map(|(key, at)| Compare::mod_revision(key, CompareOp::Equal, at))
-            .collect();
-        // Of no key at all it holds.
-        let nothing = |text| Compare::version(text, CompareOp::Equal, 0).with_prefix();
-        compares.extend(absent.into_iter().map(nothing));
-        let mut steps: Vec<TxnOp> = writes.into_iter().map(put).collect();
-        steps.extend(deletes.into_iter().map(|key| TxnOp::delete(key, None)));
-        let done = self.kv.txn(Txn::new().when(compares).and_then(steps));
-        Ok(limited(CALL_MAX, done).await?.succeeded())
+    pub fn commit(&mut self, transaction: Transaction) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let Transaction { unchanged, absent, writes, deletes } = transaction;
+            let mut compares: Vec<Compare> = unchanged
+                .into_iter()
+                .map(|(key, at)| Compare::mod_revision(key, CompareOp::Equal, at))
+                .collect();
+            // Of no key at all it holds.
+            let nothing = |text| Compare::version(text, CompareOp::Equal, 0).with_prefix();
+            compares.extend(absent.into_iter().map(nothing));
+            let mut steps: Vec<TxnOp> = writes.into_iter().map(put).collect();
+            steps.extend(deletes.into_iter().map(|key| TxnOp::delete(key, None)));
+            let done = self.kv.txn(Txn::new().when(compares).and_then(steps));
+            Ok(limited(CALL_MAX, done).await?.succeeded())
+        })
     }
 
     /// A lease that lasts for so many seconds from each time that it is kept.
     ///
     /// # Errors
     /// When etcd gives none.
-    pub async fn grant(&mut self, seconds: i64) -> Result<Lease, Fault> {
-        let granted = limited(CALL_MAX, self.client.lease_client().grant(seconds, None)).await?;
-        Ok(Lease(granted.id()))
+    pub fn grant(&mut self, seconds: i64) -> Answer<'_, Lease> {
+        Box::pin(async move {
+            let granted =
+                limited(CALL_MAX, self.client.lease_client().grant(seconds, None)).await?;
+            Ok(Lease(granted.id()))
+        })
     }
 
     /// Keeps a lease for the whole of its time once more; whether it is still there.
     ///
     /// # Errors
     /// When there was no answer.
-    pub async fn keep(&mut self, lease: Lease) -> Result<bool, Fault> {
-        let keeping = async {
-            let (mut keeper, mut answers) = self.client.lease_client().keep_alive(lease.0).await?;
-            keeper.keep_alive().await?;
-            answers.message().await
-        };
-        let answer = limited(CALL_MAX, keeping).await?;
-        Ok(answer.is_some_and(|answer| answer.ttl() > 0))
+    pub fn keep(&mut self, lease: Lease) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let keeping = async {
+                let (mut keeper, mut answers) =
+                    self.client.lease_client().keep_alive(lease.0).await?;
+                keeper.keep_alive().await?;
+                answers.message().await
+            };
+            let answer = limited(CALL_MAX, keeping).await?;
+            Ok(answer.is_some_and(|answer| answer.ttl() > 0))
+        })
     }
 
     /// Gives a lease up, with its keys.
     ///
     /// # Errors
     /// When there was no answer.
-    pub async fn revoke(&mut self, lease: Lease) -> Result<(), Fault> {
-        limited(CALL_MAX, self.client.lease_client().revoke(lease.0)).await.map(drop)
+    pub fn revoke(&mut self, lease: Lease) -> Answer<'_, ()> {
+        Box::pin(async move {
+            limited(CALL_MAX, self.client.lease_client().revoke(lease.0)).await.map(drop)
+        })
     }
 
     /// Everything that happens to keys that begin with a text, from a revision on.

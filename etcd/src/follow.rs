@@ -3,6 +3,7 @@
 //! A connection that says nothing for a while is given up for one to another member, which goes on where it ended. If etcd
 //! does not know any more what came next, all keys are read again: there is never a gap.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -76,8 +77,16 @@ impl Follower {
         self.stage = Stage::Apart;
     }
 
-    /// What is next. To be awaited to its end.
-    pub async fn next(&mut self) -> News {
+    /// What is next. To be awaited to its end. In a box for the reason that [`crate::Answer`] is.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it is no iterator, and all asynchronous ones call it so"
+    )]
+    pub fn next(&mut self) -> Pin<Box<dyn Future<Output = News> + Send + '_>> {
+        Box::pin(self.step())
+    }
+
+    async fn step(&mut self) -> News {
         let stage = std::mem::replace(&mut self.stage, Stage::Apart);
         let news = match stage {
             Stage::Apart => self.open().await,

@@ -7,6 +7,7 @@ mod follow;
 mod words;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 pub use address::{Address, AddressError};
@@ -16,6 +17,9 @@ pub use words::Fault;
 
 /// Gives a user name with its password. It is called for each connection, and may block.
 pub type Login = Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>;
+
+/// What comes of a question. In a box, so that what is instantiated for it is instantiated here, and small.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// What opens a cluster.
 #[derive(Clone, Default)]
@@ -53,17 +57,19 @@ impl Cluster {
     ///
     /// # Errors
     /// What the last one said, when none does.
-    pub async fn connect(&self) -> Result<Connection, Fault> {
-        let endpoints = &self.address.endpoints;
-        let first = fastrand::usize(..endpoints.len());
-        let mut last = Fault::Other("there is no member".to_owned());
-        for at in 0..endpoints.len() {
-            let endpoint = &endpoints[(first + at) % endpoints.len()];
-            match Connection::open(self, endpoint).await {
-                Ok((connection, _)) => return Ok(connection),
-                Err(fault) => last = fault,
+    pub fn connect(&self) -> Answer<'_, Connection> {
+        Box::pin(async move {
+            let endpoints = &self.address.endpoints;
+            let first = fastrand::usize(..endpoints.len());
+            let mut last = Fault::Other("there is no member".to_owned());
+            for at in 0..endpoints.len() {
+                let endpoint = &endpoints[(first + at) % endpoints.len()];
+                match Connection::open(self, endpoint).await {
+                    Ok((connection, _)) => return Ok(connection),
+                    Err(fault) => last = fault,
+                }
             }
-        }
-        Err(last)
+            Err(last)
+        })
     }
 }

@@ -10,8 +10,7 @@ mod wants;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jsonschema::error::{ValidationError, ValidationErrorKind};
-use jsonschema::{PatternOptions, Validator};
+use headwater_schema::{ReferencingError, ValidationError, ValidationErrorKind, Validator};
 use serde_json::Value;
 
 use self::wants::{alternatives, wanted};
@@ -25,8 +24,6 @@ use crate::tree::{File, Tree, TreeError};
 const SCHEMA_BYTES_MAX: u64 = 256 * 1024;
 /// The most violations that are told of one environment and one schema.
 const VIOLATION_COUNT_MAX: usize = 20;
-/// How much memory one pattern of a schema may take when it is compiled, in bytes.
-const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// How many times values are read as another type because the schema wants that.
 const BIND_COUNT_MAX: usize = 4;
 
@@ -83,13 +80,7 @@ fn read(tree: &Tree, path: &Arc<str>, file: &File) -> Result<Result<Schema, Prob
     let Ok(root) = serde_json::from_slice::<Value>(&tree.bytes(file)?) else {
         return Ok(Err(problem(None, "schema is not readable as JSON".to_owned())));
     };
-    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
-    let compiled = jsonschema::options()
-        .offline()
-        .with_pattern_options(patterns.dfa_size_limit(PATTERN_BYTES_MAX))
-        .should_validate_formats(true)
-        .build(&root);
-    Ok(match compiled {
+    Ok(match Validator::compile(&root) {
         Ok(validator) => Ok(Schema { path: Arc::clone(path), root, validator, places }),
         Err(error) => {
             let position = match error.kind() {
@@ -133,11 +124,8 @@ fn place_of(places: &[Document], key: &str) -> Option<Position> {
 }
 
 /// Where the reference stands that leads nowhere; `$schema` is one too.
-fn place_of_reference(
-    places: &[Document],
-    error: &jsonschema::ReferencingError,
-) -> Option<Position> {
-    let jsonschema::ReferencingError::PointerToNowhere { pointer } = error else {
+fn place_of_reference(places: &[Document], error: &ReferencingError) -> Option<Position> {
+    let ReferencingError::PointerToNowhere { pointer } = error else {
         return place_of(places, "$schema");
     };
     let mut properties = places.iter().flat_map(|document| &document.properties);
@@ -188,7 +176,7 @@ pub(super) fn violations(
             let message = format!("takes too long to apply to {whose}");
             return vec![judged.of_schema("", None, message)];
         }
-        let errors: Vec<_> = schema.validator.iter_errors(&instance).collect();
+        let errors = schema.validator.errors(&instance);
         if errors.is_empty() {
             return Vec::new();
         }
@@ -204,10 +192,11 @@ pub(super) fn violations(
         drop(errors);
         instance = bound;
     }
-    let errors = schema.validator.iter_errors(&instance);
+    let errors = schema.validator.errors(&instance);
     errors
+        .iter()
         .filter(|error| !is_open(error, strictness))
-        .flat_map(|error| judged.problems(&instance, &error))
+        .flat_map(|error| judged.problems(&instance, error))
         .take(VIOLATION_COUNT_MAX)
         .collect()
 }

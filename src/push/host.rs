@@ -27,6 +27,11 @@ const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a client waits for those before it.
 const PERMIT_MAX: Duration = Duration::from_secs(5);
 
+/// For how long whoever asks for references waits until those are here that were acknowledged elsewhere.
+const LISTED_MAX: Duration = Duration::from_secs(1);
+/// The same for a push or fetch that may begin with what another replica listed: without that it fails.
+const LISTED_ELSEWHERE_MAX: Duration = Duration::from_secs(5);
+
 /// A hosted repository.
 pub struct Host {
     pub(super) name: String,
@@ -67,7 +72,7 @@ impl Host {
         let _permit = self.permit(&self.fetches).await?;
         let host = Arc::clone(self);
         let advertising = self.runtime.spawn(async move {
-            host.catch_up().await?;
+            host.share_catch_up(LISTED_MAX).await?;
             let _still = host.moving.read().await;
             host.check_durable()?;
             let known = lock(&host.offered).clone();
@@ -95,12 +100,23 @@ impl Host {
         }
     }
 
-    /// Sees to it that what was acknowledged elsewhere is here.
-    async fn catch_up(&self) -> Result<(), PushError> {
+    /// Sees to it that what was acknowledged or listed elsewhere is here: the requests of one push or fetch may reach
+    /// different replicas.
+    async fn catch_up(self: &Arc<Self>) -> Result<(), PushError> {
+        if self.share.is_none() {
+            return Ok(());
+        }
+        let host = Arc::clone(self);
+        let caught_up =
+            self.runtime.spawn(async move { host.share_catch_up(LISTED_ELSEWHERE_MAX).await });
+        caught_up.await.unwrap_or(Err(PushError::BrokenOff))
+    }
+
+    async fn share_catch_up(&self, wait_max: Duration) -> Result<(), PushError> {
         let Some(share) = &self.share else { return Ok(()) };
         match share.is_heard() {
             true => {
-                share.catch_up().await;
+                share.catch_up(wait_max).await;
                 Ok(())
             }
             false => Err(PushError::Unheard),
@@ -113,6 +129,7 @@ impl Host {
     /// When too many are at it.
     pub async fn upload_pack(self: &Arc<Self>) -> Result<Exchange, PushError> {
         let permit = self.permit(&self.fetches).await?;
+        self.catch_up().await?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -133,6 +150,7 @@ impl Host {
         who: Option<Arc<str>>,
     ) -> Result<Exchange, PushError> {
         let permit = self.permit(&self.pushes).await?;
+        self.catch_up().await?;
         let (exchange, ends) = exchange::pair();
         let host = Arc::clone(self);
         self.runtime.spawn(async move {

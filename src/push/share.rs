@@ -14,6 +14,7 @@ mod source;
 mod start;
 mod state;
 mod swap;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -32,8 +33,6 @@ pub(super) use self::carry::{Carried, Carrying, Uncarried};
 pub(super) use self::follow::Following;
 pub use self::source::SharedSource;
 
-/// For how long whoever asks for references waits until those are here that etcd has.
-const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// How long etcd has to be away until nobody tries to ask it any more: another member may take over.
 const AWAY_MIN: Duration = Duration::from_secs(1);
 /// How often a question is asked, each time to another member.
@@ -50,6 +49,8 @@ pub struct Share {
     standing: watch::Sender<Standing>,
     /// Somebody says that etcd has something that is not here.
     bell: Notify,
+    /// Something was pushed here.
+    pushed: Notify,
 }
 
 /// How it stands to what etcd has.
@@ -136,6 +137,7 @@ impl Share {
             connection: Mutex::default(),
             standing: watch::Sender::new(standing),
             bell: Notify::new(),
+            pushed: Notify::new(),
         })
     }
 
@@ -179,7 +181,7 @@ impl Share {
     }
 
     /// Sees to it, not for long, that what was acknowledged anywhere is here.
-    pub(super) async fn catch_up(&self) {
+    pub(super) async fn catch_up(&self, wait_max: Duration) {
         if self.away_for().is_some() {
             return;
         }
@@ -196,8 +198,8 @@ impl Share {
             // It ends with the server.
             let _ = standing.wait_for(is_here).await;
         };
-        if timeout(CATCH_UP_MAX, caught_up).await.is_err() {
-            tracing::debug!(repository = self.name, "references are listed as they are here");
+        if timeout(wait_max, caught_up).await.is_err() {
+            tracing::debug!(repository = self.name, "it is gone on with what is here");
         }
     }
 

@@ -251,10 +251,12 @@ impl Look {
 
     /// Refuses a branch that is to lead to a tag, or to nothing: git would, once it is too late to say so.
     fn check_kind(&self, update: &Update, new: &str) -> Result<(), String> {
-        let commit = self.incoming.commit(new).map_err(|error| error.to_string())?;
-        match update.branch().is_some() && commit.as_deref() != Some(new) {
-            true => Err(format!("{}: a branch leads to a commit", update.shown())),
-            false => Ok(()),
+        if update.branch().is_none() {
+            return Ok(());
+        }
+        match self.incoming.commit(new).map_err(|error| error.to_string())? {
+            Some(commit) if commit == new => Ok(()),
+            _ => Err(format!("{}: a branch leads to a commit", update.shown())),
         }
     }
 

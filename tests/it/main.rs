@@ -18,6 +18,7 @@ mod documentation;
 mod durability;
 mod fixture;
 mod fleet;
+mod fleet_faults;
 mod http;
 mod image;
 mod mirror;

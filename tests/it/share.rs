@@ -2,4 +2,8 @@
 
 mod bed;
 mod flow;
+mod growth;
+mod kill;
+mod outage;
 mod race;
+mod start;

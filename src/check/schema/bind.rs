@@ -1,8 +1,7 @@
 //! Values as the application will read them. In `.properties` everything is text, and Spring binds `8080` to a number, `yes`
 //! to a boolean and `a,b` to a list: what can be read as the type that the schema wants, is.
 
-use jsonschema::JsonType;
-use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
+use headwater_schema::{JsonType, TypeKind, ValidationError, ValidationErrorKind};
 use serde_json::{Map, Number, Value};
 
 /// In which order a text is tried as the types that would do.

@@ -1,6 +1,6 @@
 //! What a schema wants where it is not kept, in words that hold nothing of the value.
 
-use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
+use headwater_schema::{TypeKind, ValidationError, ValidationErrorKind};
 use serde_json::Value;
 
 /// The longest list of permitted values, or pattern, that is shown, in characters.

@@ -139,6 +139,7 @@ impl Carried {
         let is_made = host.source.references() == self.state.references;
         if is_made {
             self.share.has_taken(&self.state);
+            self.share.pushed.notify_one();
         }
         // The mark is to be written, or the rest to be made.
         self.share.bell.notify_one();

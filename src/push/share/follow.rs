@@ -13,8 +13,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::programs::Program;
-use super::state::{Relation, State};
-use super::{Seen, Share, ShareError, mark, packs, start};
+use super::state::{Mark, Pack, Relation, State};
+use super::{Seen, Share, ShareError, mark, packs, start, upkeep};
 use crate::push::host::{Host, Waiting};
 use crate::push::verdict;
 use crate::source::Outage;
@@ -29,16 +29,18 @@ const LISTING_MAX: Duration = Duration::from_secs(20);
 const ATTEMPT_COUNT_MAX: usize = 5;
 
 /// The following of one repository, for as long as this is held.
-pub(in crate::push) struct Following([AbortHandle; 2]);
+pub(in crate::push) struct Following([AbortHandle; 3]);
 
 impl Following {
     /// Begins it.
     pub(in crate::push) fn begin(host: &Arc<Host>, share: &Arc<Share>, runtime: &Handle) -> Self {
         let keeping = keep(Arc::downgrade(host), Arc::clone(share));
+        let upkeep = upkeep::keep(Arc::downgrade(host), Arc::clone(share));
         share.bell.notify_one();
         Self([
             runtime.spawn(listen(Arc::clone(share))).abort_handle(),
             runtime.spawn(keeping).abort_handle(),
+            runtime.spawn(upkeep).abort_handle(),
         ])
     }
 }
@@ -106,18 +108,19 @@ async fn take_news(host: &Arc<Host>, share: &Arc<Share>) -> Result<(), ShareErro
         take_newest(host, share).await?;
         host.pushed.notify_one();
     }
-    write_mark(share).await
+    match share.mark() {
+        Some(mark) => write_mark(share, mark).await,
+        None => Ok(()),
+    }
 }
 
 /// Writes down how far the repository is.
-async fn write_mark(share: &Arc<Share>) -> Result<(), ShareError> {
-    let share = Arc::clone(share);
+pub(super) async fn write_mark(share: &Share, taken: Arc<Mark>) -> Result<(), ShareError> {
+    let path = share.path.clone();
     let written = tokio::task::spawn_blocking(move || {
-        let Some(taken) = share.mark() else { return Ok(()) };
-        let known = mark::read(&share.path, &share.cluster.address.prefix);
-        match known.as_ref() == Some(&*taken) {
+        match mark::read(&path, &taken.prefix).as_ref() == Some(&*taken) {
             true => Ok(()),
-            false => mark::write(&share.path, &taken),
+            false => mark::write(&path, &taken),
         }
     });
     match written.await {
@@ -145,12 +148,15 @@ pub(super) async fn take_newest(
     Err(ShareError::Replaced)
 }
 
+/// Makes the repository what a state says, and says that it is. Whoever calls holds the turn.
+async fn take(host: &Arc<Host>, share: &Arc<Share>, state: &State) -> Result<(), ShareError> {
+    make(host, share, state).await?;
+    share.has_taken(state);
+    Ok(())
+}
+
 /// Makes the repository what a state says. Whoever calls holds the turn.
-pub(super) async fn take(
-    host: &Arc<Host>,
-    share: &Arc<Share>,
-    state: &State,
-) -> Result<(), ShareError> {
+pub(super) async fn make(host: &Arc<Host>, share: &Share, state: &State) -> Result<(), ShareError> {
     verdict::catch_up(host).await.map_err(|_| ShareError::Unwritable)?;
     let here = host.source.references();
     let moves = Moves::between(&here, &state.references);
@@ -166,7 +172,6 @@ pub(super) async fn take(
         moved?;
         published.map_err(|_| ShareError::Unwritable)?;
     }
-    share.has_taken(state);
     Ok(())
 }
 
@@ -182,22 +187,31 @@ async fn take_objects(
     if tips.is_empty() {
         return Ok(());
     }
-    let taken = share.mark().map(|mark| mark.packs.clone()).unwrap_or_default();
-    let (old, new): (Vec<_>, Vec<_>) =
-        state.packs.iter().partition(|pack| taken.contains(&pack.id));
-    for pack in &new {
-        packs::take(host, share, pack).await?;
+    if let Some(mark) = share.mark() {
+        // The first may be many in one, of which most is here.
+        let later = state.packs.iter().skip(1).filter(|pack| !mark.packs.contains(&pack.id));
+        match take_packs(host, share, later).await {
+            Ok(()) if is_connected(host, &tips).await => return Ok(()),
+            Ok(()) | Err(ShareError::Git(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    if is_connected(host, &tips).await {
-        return Ok(());
-    }
-    for pack in &old {
-        packs::take(host, share, pack).await?;
-    }
+    take_packs(host, share, state.packs.iter()).await?;
     match is_connected(host, &tips).await {
         true => Ok(()),
         false => Err(ShareError::Unconnected),
     }
+}
+
+async fn take_packs(
+    host: &Host,
+    share: &Share,
+    packs: impl Iterator<Item = &Pack>,
+) -> Result<(), ShareError> {
+    for pack in packs {
+        packs::take(host, share, pack).await?;
+    }
+    Ok(())
 }
 
 async fn is_connected(host: &Host, tips: &[&String]) -> bool {

@@ -45,7 +45,16 @@ async fn take(host: &Arc<Host>, share: &Arc<Share>, state: &State) -> Result<(),
             return std::future::pending().await;
         }
     }
-    follow::take(host, share, state).await
+    settle(host, share, state).await
+}
+
+/// Makes the repository what a state says, which is written down before anybody is served: from then on it is a shared one,
+/// also while etcd is away.
+async fn settle(host: &Arc<Host>, share: &Share, state: &State) -> Result<(), ShareError> {
+    follow::make(host, share, state).await?;
+    follow::write_mark(share, Arc::new(state.mark(&share.cluster.address.prefix))).await?;
+    share.has_taken(state);
+    Ok(())
 }
 
 /// Whether anything is here that the state does not lead to.
@@ -74,10 +83,11 @@ async fn bring(host: &Arc<Host>, share: &Arc<Share>, seen_at: i64) -> Result<(),
     match share.swap(seen_at, &next, &mut packed).await? {
         Swapped::Done => {
             tracing::info!(repository = share.name, "shared from now on");
-            follow::take(host, share, &next).await
+            settle(host, share, &next).await
         }
-        // Whatever it is now, it is looked at again.
-        Swapped::Lost | Swapped::Unsure => Err(ShareError::Replaced),
+        Swapped::Lost => Err(ShareError::Replaced),
+        // Whatever it is, it is looked at again.
+        Swapped::Unsure => Err(ShareError::Etcd("it does not say what became of it".to_owned())),
     }
 }
 

@@ -47,6 +47,12 @@ impl Keys {
     pub(super) fn upload(&self, pack: &str) -> String {
         format!("{}/uploads/{pack}", self.root)
     }
+
+    /// Which pack a key is a piece of.
+    pub(super) fn pack_of<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+        let rest = key.strip_prefix(self.packs().as_bytes())?;
+        std::str::from_utf8(rest).ok()?.split_once('/').map(|(pack, _)| pack)
+    }
 }
 
 /// A pack in etcd.
@@ -388,7 +394,9 @@ mod tests {
     fn keys_lie_below_the_prefix() {
         let keys = Keys::new("shop", "main");
         assert_eq!(keys.state(), "shop/git/v1/main/state");
-        assert_eq!(keys.piece("0a", 7), "shop/git/v1/main/packs/0a/000007");
-        assert_eq!(keys.upload("0a"), "shop/git/v1/main/uploads/0a");
+        let piece = keys.piece("0a", 7);
+        assert_eq!(piece, "shop/git/v1/main/packs/0a/000007");
+        assert_eq!(keys.pack_of(piece.as_bytes()), Some("0a"));
+        assert_eq!(keys.pack_of(keys.upload("0a").as_bytes()), None);
     }
 }

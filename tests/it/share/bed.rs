@@ -84,9 +84,20 @@ impl Replica {
 
     /// Ends it and starts it again on the same disk.
     pub(super) fn restart(self) -> Self {
-        let Self { server, disk, settings } = self;
+        self.restart_with(|_| {})
+    }
+
+    /// The same, with other settings.
+    pub(super) fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let Self { server, disk, mut settings } = self;
         drop(server);
+        change(&mut settings);
         Self { server: Server::with(settings.clone()), disk, settings }
+    }
+
+    /// Ends it; its disk stays.
+    pub(super) fn stop(self) -> TempDir {
+        self.disk
     }
 
     pub(super) fn serves(&self, tip: &str) {

@@ -1,7 +1,9 @@
 //! What is pushed to one replica is served, fetched and cloned from all of them, and from those that come later.
 
+use std::time::Duration;
+
 use super::bed::{Bed, SHOP, listed};
-use crate::fixture::{Tree, directory, eventually};
+use crate::fixture::{Proxy, Tree, clone, directory, eventually, repository_url};
 
 #[test]
 fn what_is_pushed_to_one_replica_is_served_and_fetched_from_another() {
@@ -195,4 +197,40 @@ fn a_seed_is_not_used_where_there_is_a_history() {
     });
     assert_eq!(listed(&tree, &a.url()), listed(&tree, &b.url()));
     assert!(b.server.get("/orders/dev").expect(200).text().contains("\"limit\":1"));
+}
+
+/// Behind a load balancer each request of one push or fetch may go to another replica.
+#[test]
+fn the_requests_of_one_push_or_fetch_may_reach_different_replicas() {
+    let bed = Bed::new();
+    // One of them is always behind.
+    let slow = Proxy::to(bed.etcd.address(0));
+    let uri = format!("etcd://{}/{}", slow.address, bed.prefix);
+    let (a, b) = (bed.replica(), bed.replica_with(|settings| settings.share.uri = Some(uri)));
+    let trees = ["one", "two"].map(|name| {
+        let tree = bed.clone(&a, name);
+        // Each request is a connection of its own.
+        tree.git(&["config", "http.extraHeader", "Connection: close"]).succeeds();
+        tree
+    });
+    // It has what was pushed elsewhere some time later, unless it is asked.
+    slow.delay_answers(Duration::from_millis(50));
+    for round in 0..3 {
+        let balancer = Proxy::among(vec![a.server.0, b.server.0]);
+        trees[1]
+            .git(&["remote", "set-url", "origin", &repository_url(balancer.address)])
+            .succeeds();
+        trees[0].commit(&format!("//- orders.yml\nlimit: {round}\n"));
+        trees[0].push(&["main"]).succeeds();
+        trees[1].git(&["pull", "--quiet", "--ff-only"]).succeeds();
+        trees[0].commit(&format!("//- orders.yml\nlimit: again {round}\n"));
+        trees[0].push(&["main"]).succeeds();
+        trees[1].git(&["fetch", "--quiet", &a.url(), "main"]).succeeds();
+        trees[1].git(&["reset", "--quiet", "--hard", "FETCH_HEAD"]).succeeds();
+        let tip = trees[1].commit(&format!("//- orders.yml\nlimit: last {round}\n"));
+        trees[1].push(&["main"]).succeeds();
+        trees[0].git(&["pull", "--quiet", "--ff-only"]).succeeds();
+        assert_eq!(trees[0].git(&["rev-parse", "HEAD"]).out.trim(), tip);
+        clone(&repository_url(balancer.address), &bed.place.path().join(round.to_string()));
+    }
 }
