@@ -61,8 +61,9 @@ impl Fleet {
         self.wiring.address(place)
     }
 
-    /// A file of the project with what it says of this network said of this machine.
-    fn configuration(&self, name: &str) -> PathBuf {
+    /// A file of the project with what it says of this network said of this machine. Each service has its own, for others
+    /// may be reading theirs already.
+    fn configuration(&self, service: &str, name: &str) -> PathBuf {
         let file = self.project["configs"][name]["file"].as_str().expect("a file");
         let mut text = self.wiring.here(&std::fs::read_to_string(file).unwrap());
         let subnet = &self.project["networks"]["fleet"]["ipam"]["config"][0]["subnet"];
@@ -77,7 +78,7 @@ impl Fleet {
         ] {
             text = text.replace(old, &new);
         }
-        let path = self.path("configs", name);
+        let path = self.path(&format!("configs/{service}"), name);
         write(&path, &text, 0o644);
         path
     }
@@ -96,7 +97,7 @@ impl Fleet {
             mounts.push(Mount { from, to: text(&volume["target"]), access });
         }
         for config in list("configs") {
-            let from = self.configuration(&text(&config["source"]));
+            let from = self.configuration(name, &text(&config["source"]));
             mounts.push(Mount { from, to: text(&config["target"]), access: Access::Read });
         }
         for secret in list("secrets") {
@@ -153,6 +154,13 @@ impl Fleet {
         let row = rows.lines().map(|row| row.split(',').collect::<Vec<_>>());
         let mut row = row.filter(|row| row.starts_with(&["headwater", replica]));
         row.next().expect("a row")[17].to_owned()
+    }
+
+    /// What HAProxy has written, but for requests that went well.
+    fn proxy_said(&self) -> Vec<String> {
+        let said = self.running["haproxy"].out();
+        let normal = |line: &&str| line.contains(" 200 ") && line.contains(" ---- ");
+        said.lines().filter(|line| !normal(line)).map(str::to_owned).collect()
     }
 
     fn wait_for(&self, replica: &str, state: &str) {
@@ -227,7 +235,7 @@ fn a_composed_fleet_answers_through_haproxy_while_its_replicas_are_replaced() {
         drop(until);
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
-    assert_eq!(failures, [""; 0], "of {}", asked.into_inner());
+    assert_eq!(failures, [""; 0], "of {}: {:#?}", asked.into_inner(), fleet.proxy_said());
 }
 
 #[test]
@@ -246,6 +254,23 @@ fn a_composed_fleet_takes_pushes_of_any_size_and_tells_who_watches() {
         let address = fleet.address(&format!("{replica}:8888"));
         eventually("every replica serves it", || get(address, PATH).json()["version"] == *revision);
     }
+}
+
+/// As when its machine is gone: nobody is left to end the connection.
+#[test]
+fn a_stream_of_a_replica_that_says_nothing_more_is_cut() {
+    let Some(fleet) = up() else { return };
+    let entrance = fleet.address("haproxy:8888");
+    let (_, mut stream) = Stream::open(entrance, Ipv4Addr::LOCALHOST);
+    for replica in REPLICAS {
+        fleet.running[replica].signal("STOP");
+    }
+    assert!(stream.ends());
+    for replica in REPLICAS {
+        fleet.running[replica].signal("CONT");
+        fleet.wait_for(replica, "UP");
+    }
+    get(entrance, PATH).expect(200);
 }
 
 /// Bytes that nothing makes smaller.
@@ -267,6 +292,6 @@ fn haproxy_says_whose_watchers_they_are_and_is_believed() {
             open.push(stream);
             (status != 200).then_some(status)
         });
-    assert_eq!(refused, Some(429));
+    assert_eq!(refused, Some(429), "{:#?}", fleet.proxy_said());
     assert_eq!(Stream::open(entrance, other).0, 200);
 }

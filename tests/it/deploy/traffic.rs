@@ -98,6 +98,17 @@ impl Stream {
         (count > 0).then_some(line)
     }
 
+    /// Whether it ends, as long as that may take.
+    pub(super) fn ends(&mut self) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if self.line().is_none() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Reads on until something is said, as long as that may take.
     #[track_caller]
     pub(super) fn says(&mut self, what: &str) {

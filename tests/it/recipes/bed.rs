@@ -204,7 +204,7 @@ impl Program {
         Self { enter: process.stdin.take().unwrap(), process, out, err }
     }
 
-    pub(super) fn out(&self) -> String {
+    pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
@@ -229,10 +229,15 @@ impl Program {
         self.process.id()
     }
 
+    /// Sends it a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    }
+
     /// Sends TERM and waits for the end; gives how it ended and what it complained of.
     pub(crate) fn stop(mut self) -> (ExitStatus, String) {
-        let told = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
-        assert!(told.unwrap().success());
+        self.signal("TERM");
         let mut ended = None;
         eventually("it stops", || {
             ended = self.process.try_wait().unwrap();
