@@ -2,6 +2,7 @@
 //! done, 1 the answer is no, 2 it did not work.
 
 mod check;
+mod copy;
 mod diff;
 mod difference;
 mod explain;
@@ -9,6 +10,7 @@ mod get;
 mod output;
 mod run;
 mod serve;
+mod status;
 mod watch;
 
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ enum Verb {
     Diff(diff::Arguments),
     /// Check that every file parses and every known environment resolves
     Check(check::Arguments),
+    /// Copy a label from one source to another, and verify that every known environment stays what it is
+    Copy(copy::Arguments),
+    /// Show which replicas there are, how far each is, and what is wrong
+    Status(status::Arguments),
 }
 
 /// How results are printed.
@@ -57,9 +63,14 @@ impl Cli {
         match self.verb {
             Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
             Verb::Run(_) => "warn,headwater::cli=info",
-            Verb::Get(_) | Verb::Watch(_) | Verb::Explain(_) | Verb::Diff(_) | Verb::Check(_) => {
-                "error"
-            }
+            Verb::Get(_)
+            | Verb::Watch(_)
+            | Verb::Explain(_)
+            | Verb::Diff(_)
+            | Verb::Check(_)
+            | Verb::Status(_) => "error",
+            // Why a mirror cannot be made is what the command says in the end.
+            Verb::Copy(_) => "error,headwater::source::mirror=off",
         }
     }
 }
@@ -77,5 +88,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Diff(arguments) => diff::run(arguments),
         Verb::Check(arguments) => check::run(arguments),
+        Verb::Copy(arguments) => copy::run(arguments),
+        Verb::Status(arguments) => status::run(arguments),
     }
 }

@@ -15,6 +15,7 @@ mod metrics;
 mod monitor;
 mod negotiate;
 mod overview;
+mod replicas;
 pub mod route;
 mod socket;
 mod token;
@@ -29,6 +30,7 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Action, Caller, Target};
 use crate::push::Hosts;
+use crate::replicas::Replicas;
 use crate::store::Store;
 use error::Fault;
 use route::{Crypto, Own, Route};
@@ -66,6 +68,8 @@ pub struct Http {
     pub watchers: Watchers,
     /// Who runs with what.
     pub instances: Arc<Instances>,
+    /// Who else serves the same.
+    pub replicas: Arc<Replicas>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -188,8 +192,9 @@ async fn own_resource(
         Own::Environments => overview::environments(request, http).await,
         Own::Problems => Ok(overview::problems(http)),
         Own::Instances => Ok(overview::instances(http)),
+        Own::Replicas => Ok(replicas::list(http)),
         Own::Events => watch::moves(request, http).await,
-        Own::Metrics => Ok(http.metrics.response(&http.store, &http.watchers)),
+        Own::Metrics => Ok(http.metrics.response(http)),
         Own::Live => Ok(health::up()),
         Own::Ready => Ok(health::ready(http).await),
         Own::ActuatorReady => Ok(health::actuator_ready(http).await),

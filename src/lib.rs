@@ -12,6 +12,7 @@ pub mod model;
 pub mod placeholder;
 pub mod push;
 pub mod render;
+pub mod replicas;
 pub mod resolve;
 pub mod reveal;
 pub mod server;

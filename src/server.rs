@@ -3,6 +3,7 @@
 mod etcd;
 mod listen;
 mod remotes;
+mod replicas;
 mod tls;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
 use crate::push::{self, Hosted, Hosts, Permission, RepositoryError, Share};
 use crate::settings::{Checks, Settings, SourceSettings, WatchSettings};
 use crate::source::composite::Composite;
+use crate::source::etcd::EtcdSource;
 use crate::source::git::Incoming;
 use crate::source::{self, OpenError, OpenOptions, Source};
 use crate::store::{Additions, Store};
@@ -77,13 +79,61 @@ pub enum StartError {
     Listen(#[from] std::io::Error),
 }
 
-/// The source that the settings describe, one or a composite, as far as it can be read in place.
+/// The source that the settings describe, one or a composite, to be read by whoever does not serve it.
 ///
 /// # Errors
 /// When one of them cannot be opened, or is kept by a server.
-pub fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
-    let sources = settings.sources.iter().map(|source| open_one(source, settings));
-    Ok(composed(settings, sources.collect::<Result<_, _>>()?))
+pub async fn open_source(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
+    let mut sources = Vec::new();
+    for source in &settings.sources {
+        sources.push(open_one(source, settings).await?);
+    }
+    Ok(composed(settings, sources))
+}
+
+/// One of them. What lies in etcd was read when this returns, or cannot be.
+///
+/// # Errors
+/// As for [`open_source`].
+pub async fn open_one(
+    source: &SourceSettings,
+    settings: &Settings,
+) -> Result<Arc<dyn Source>, OpenError> {
+    match etcd::is_meant(source) {
+        true => Ok(open_etcd(source, settings).await?),
+        false => open_in_place(source, settings),
+    }
+}
+
+/// A prefix in etcd, to be read or published to by whoever does not serve it.
+///
+/// # Errors
+/// When its address, or what is to open it, cannot be used.
+pub async fn open_etcd(
+    source: &SourceSettings,
+    settings: &Settings,
+) -> Result<Arc<EtcdSource>, OpenError> {
+    let opened = etcd::open(source, settings, &Handle::current())?;
+    opened.settled().await;
+    Ok(opened)
+}
+
+/// A repository elsewhere, mirrored into an empty directory for as long as it is read.
+///
+/// # Errors
+/// When its address, what is to open it, or the directory cannot be used.
+pub fn open_mirrored(
+    source: &SourceSettings,
+    settings: &Settings,
+    place: &Path,
+) -> Result<Arc<dyn Source>, StartError> {
+    let mut data = Data { path: place, held: None };
+    remotes::Remotes::new(settings, &Handle::current()).open(source, &mut data)
+}
+
+/// Whether a source is a repository elsewhere, which is mirrored.
+pub fn is_mirrored(source: &SourceSettings) -> bool {
+    remotes::is_mirrored(source)
 }
 
 fn composed(settings: &Settings, mut sources: Vec<Arc<dyn Source>>) -> Arc<dyn Source> {
@@ -96,7 +146,10 @@ fn composed(settings: &Settings, mut sources: Vec<Arc<dyn Source>>) -> Arc<dyn S
 }
 
 /// A hosted repository is read here as any other one: whoever serves it holds the data directory.
-fn open_one(source: &SourceSettings, settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
+fn open_in_place(
+    source: &SourceSettings,
+    settings: &Settings,
+) -> Result<Arc<dyn Source>, OpenError> {
     let Some(name) = hosted_name(source) else {
         return source::open(&source.uri, options(source));
     };
@@ -151,7 +204,7 @@ fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartE
         } else if remotes::is_mirrored(source) {
             sources.push(remotes.open(source, &mut data)?);
         } else {
-            sources.push(open_one(source, settings)?);
+            sources.push(open_in_place(source, settings)?);
         }
     }
     let data = data.held.filter(|_| !hosted.is_empty());
@@ -193,7 +246,8 @@ pub fn open_incoming(
     source::open_incoming(git_directory, object_directories, &options(settings))
 }
 
-fn options(settings: &SourceSettings) -> OpenOptions {
+/// How a source is to be served, as its settings say.
+pub fn options(settings: &SourceSettings) -> OpenOptions {
     OpenOptions {
         name: settings.name.clone(),
         default_label: settings.default_label.clone(),
@@ -237,6 +291,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
     hosts.as_ref().map_or(Ok(()), |hosts| begin(hosts, &runtime))?;
+    let replicas = replicas::open(settings, &store, runtime)?;
     Ok(Http {
         store,
         monitor: Monitor::new(secrets.iter().map(String::as_str)),
@@ -246,6 +301,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         hosts,
         watchers: Watchers::new(limits(&settings.watch)),
         instances: Arc::default(),
+        replicas,
         metrics: Metrics::default(),
     })
 }
@@ -355,6 +411,7 @@ pub async fn run(
     for name in closing.hosts.iter().flat_map(Hosts::names) {
         tracing::info!("git clone {url}/-/git/{name}.git");
     }
+    closing.replicas.begin(&url);
     let server = server.run();
     let handle = server.handle();
     let running = actix_web::rt::spawn(server);
@@ -362,7 +419,7 @@ pub async fn run(
     // First nobody new is let in, so that those whose streams end go to another server.
     let stopped = handle.stop(true);
     closing.watchers.close();
-    stopped.await;
+    tokio::join!(stopped, closing.replicas.leave());
     running.await.unwrap_or(Ok(()))?;
     Ok(())
 }

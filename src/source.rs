@@ -3,10 +3,12 @@
 pub mod composite;
 pub mod directory;
 pub mod etcd;
+pub mod files;
 pub mod git;
 pub mod memory;
 pub mod mirror;
 
+mod beside;
 mod content;
 mod hints;
 mod labels;
@@ -16,11 +18,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Label, Revision};
+use crate::model::{Label, Problem, Revision};
 use crate::snapshot::Snapshot;
 use crate::tree::TreeError;
 
-pub use open::{OpenError, OpenOptions, open, open_hosted, open_incoming, open_path};
+pub use beside::Standing;
+pub use open::{OpenError, OpenOptions, open, open_hosted, open_incoming, open_path, path_of};
 
 /// A boxed future, so that a source can stand behind `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -68,6 +71,15 @@ pub struct RemoteStatus {
     pub failure: Option<String>,
 }
 
+/// What is wrong in a source itself, whoever asks for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceProblem {
+    /// The name of the source.
+    pub source: String,
+    /// Where and what. Holds no value.
+    pub problem: Problem,
+}
+
 /// One place that configuration comes from; a composite of sources is a source.
 ///
 /// `load` may be called for the same label at the same time from several tasks. `changed` is level-triggered: it
@@ -91,6 +103,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// How the remotes of this source stand; empty for what is read in place.
     fn remotes(&self) -> Vec<RemoteStatus> {
+        Vec::new()
+    }
+
+    /// What is wrong with what the source is made of, beyond files that do not parse; bounded, and known without asking
+    /// anybody.
+    fn problems(&self) -> Vec<SourceProblem> {
         Vec::new()
     }
 

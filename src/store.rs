@@ -13,6 +13,7 @@ mod moves;
 mod publish;
 mod reader;
 mod refresh;
+mod told;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::access::{self, Action, Caller, Policy, Target};
 use crate::catalog::{self, Catalog};
@@ -34,7 +35,7 @@ use crate::source::{Source, SourceError};
 use crate::sync::lock;
 use crate::tree::TreeError;
 
-pub use crate::source::RemoteStatus;
+pub use crate::source::{RemoteStatus, SourceProblem};
 pub use answer::{Answer, Content, Held, Served};
 pub use build::{Additions, LAST_GOOD_DEPTH_MAX};
 use cohort::Cohort;
@@ -111,6 +112,8 @@ pub struct Store {
     /// The last moves of all labels.
     pub moves: Arc<Moves>,
     looking: Mutex<Looking>,
+    /// Told after a label was loaded, has moved or is gone.
+    turned: watch::Sender<()>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -203,6 +206,7 @@ impl Store {
             waiting: AtomicU64::new(0),
             asked_names: Mutex::default(),
             looking: Mutex::default(),
+            turned: watch::Sender::new(()),
             counters: Counters::default(),
         })
     }
@@ -393,6 +397,23 @@ impl Store {
         }
     }
 
+    /// Whether what is served for a label has a revision in its history, or is at it; nothing where there is no history
+    /// or the label is not live. Blocking.
+    ///
+    /// # Errors
+    /// When a source cannot be read.
+    pub fn was_at(&self, label: &Label, revision: &str) -> Result<Option<bool>, TreeError> {
+        match self.labels.live(label, Cohort::FIRST) {
+            Some(live) => live.was_at(revision),
+            None => Ok(None),
+        }
+    }
+
+    /// Changes whenever [`Store::labels`] has other labels or revisions to tell of.
+    pub fn turned(&self) -> watch::Receiver<()> {
+        self.turned.subscribe()
+    }
+
     /// Every live label.
     pub fn labels(&self) -> Vec<LabelStatus> {
         let outage = self.source.outage().map(|outage| (outage.since, outage.message));
@@ -435,6 +456,11 @@ impl Store {
         problems
     }
 
+    /// What is wrong in the sources themselves.
+    pub fn source_problems(&self) -> Vec<SourceProblem> {
+        self.source.problems()
+    }
+
     /// How many files the source has parsed since start, as far as its live labels tell.
     pub fn parsed_count(&self) -> u64 {
         let lives = self.labels.all();
@@ -470,9 +496,13 @@ impl Store {
         cohort: Cohort,
     ) -> Result<Arc<Live>, AnswerError> {
         let cell = self.labels.cell(label, cohort);
+        if let Some(live) = cell.get() {
+            return Ok(Arc::clone(live));
+        }
         let live = cell.get_or_try_init(|| self.load(label)).await;
-        if live.is_err() {
-            self.labels.forget(&cell);
+        match &live {
+            Ok(_) => self.turned.send_replace(()),
+            Err(_) => self.labels.forget(&cell),
         }
         live.cloned()
     }

@@ -38,7 +38,7 @@ pub(crate) fn soak(binary: &Path, soak: &Soak) -> anyhow::Result<()> {
         let each = Duration::from_secs(soak.seconds);
         let plan = Plan { binary: &binary, seed, faults: &faults, each };
         let mut printed = Ok(());
-        run(&plan, |round| {
+        let kept = run(&plan, |round| {
             wrong_count += round.wrong.len();
             if printed.is_ok() {
                 printed = print_line(&cells(seed, round)).and_then(|()| print_wrong(round));
@@ -46,6 +46,9 @@ pub(crate) fn soak(binary: &Path, soak: &Soak) -> anyhow::Result<()> {
         })
         .with_context(|| format!("seed {seed}"))?;
         printed?;
+        if let Some(kept) = kept {
+            writeln!(std::io::stdout(), "      kept {}", kept.display())?;
+        }
     }
     if wrong_count > 0 {
         bail!("{wrong_count} things are wrong");

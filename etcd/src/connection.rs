@@ -190,6 +190,16 @@ impl Connection {
         })
     }
 
+    /// Whether any key begins with a text.
+    ///
+    /// # Errors
+    /// When there was no answer.
+    pub async fn has_any(&mut self, prefix: &str) -> Result<bool, Fault> {
+        let options = GetOptions::new().with_prefix().with_keys_only().with_limit(1);
+        let found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
+        Ok(!found.kvs().is_empty())
+    }
+
     /// Some keys at the same moment.
     pub fn read<'a>(&'a mut self, keys: &'a [&str]) -> Answer<'a, Vec<Value>> {
         Box::pin(async move {
@@ -248,14 +258,16 @@ impl Connection {
     /// When there was no answer.
     pub fn keep(&mut self, lease: Lease) -> Answer<'_, bool> {
         Box::pin(async move {
+            let mut leases = self.client.lease_client();
+            // It begins with keeping it once.
             let keeping = async {
-                let (mut keeper, mut answers) =
-                    self.client.lease_client().keep_alive(lease.0).await?;
-                keeper.keep_alive().await?;
-                answers.message().await
+                match leases.keep_alive(lease.0).await {
+                    Ok(_) => Ok(true),
+                    Err(Error::LeaseKeepAliveError(_)) => Ok(false),
+                    Err(error) => Err(error),
+                }
             };
-            let answer = limited(CALL_MAX, keeping).await?;
-            Ok(answer.is_some_and(|answer| answer.ttl() > 0))
+            limited(CALL_MAX, keeping).await
         })
     }
 

@@ -75,6 +75,8 @@ impl Follower {
     pub fn forget(&mut self) {
         self.position = None;
         self.stage = Stage::Apart;
+        // It would most likely be the same again, so there is a pause before it.
+        self.failed_count = self.cluster.address.endpoints.len();
     }
 
     /// What is next. To be awaited to its end. In a box for the reason that [`crate::Answer`] is.

@@ -12,7 +12,7 @@ use crate::check::{self, EnvironmentChange, Manner, Report, Strictness, Terms};
 use crate::model::{Label, Problem};
 use crate::server;
 use crate::settings::{Flags, Settings};
-use crate::source::SourceError;
+use crate::source::{Source, SourceError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -50,22 +50,19 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.pre_receive {
         return pre_receive::run(&arguments.received, &settings, terms);
     }
-    let source = output::open(&settings)?;
     let runtime = output::runtime()?;
+    let source = output::open(&settings, &runtime)?;
     let load = |label: Option<&str>| {
         let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
         runtime.block_on(source.load(&label, None))
     };
     let new = match load(arguments.label.as_deref()) {
         Ok(snapshot) => snapshot,
-        Err(error @ SourceError::UnknownLabel(_)) => {
-            eprintln!("headwater: {error}");
-            return Ok(ExitCode::from(1));
-        }
-        Err(error) => return Err(error.into()),
+        Err(error) => return fails(&*source, error),
     };
     let old = arguments.base.as_deref().map(|base| load(Some(base))).transpose()?;
-    let report = check::check(&new, old.as_ref(), &[], &terms)?;
+    let mut report = check::check(&new, old.as_ref(), &[], &terms)?;
+    report.problems.extend(source.problems().into_iter().map(|it| it.problem));
     match arguments.output {
         Output::Json => output::print(&format!("{}\n", as_json(&report)))?,
         Output::Table => {
@@ -76,6 +73,21 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Nothing can be checked. What is wrong in the source itself may be why.
+fn fails(source: &dyn Source, error: SourceError) -> anyhow::Result<ExitCode> {
+    let problems = source.problems();
+    for problem in &problems {
+        output::print(&format!("{}\n", output::one_line(&problem.problem.to_string())))?;
+    }
+    match error {
+        SourceError::Unavailable { .. } if problems.is_empty() => Err(error.into()),
+        error => {
+            eprintln!("headwater: {error}");
+            Ok(ExitCode::from(1))
+        }
+    }
 }
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {

@@ -54,8 +54,8 @@ struct Comparison {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let source = output::open(&output::settings(&arguments.source)?)?;
     let runtime = output::runtime()?;
+    let source = output::open(&output::settings(&arguments.source)?, &runtime)?;
     let old = runtime.block_on(load(&*source, &arguments.old))?;
     let new = runtime.block_on(load(&*source, &arguments.new))?;
     let comparison = Comparison::of(old, new, &arguments)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use headwater_client::{Builder, Client};
+use tokio::runtime::Runtime;
 
 use crate::model::{
     Document, Environment, Label, Position, Property, PropertySource, Query, Scalar, Value,
@@ -14,6 +15,9 @@ use crate::server;
 use crate::settings::{Flags, Settings};
 use crate::source::Source;
 use crate::store::{Content, Store};
+
+/// How much of a revision people are shown, in characters.
+const REVISION_LENGTH: usize = 10;
 
 /// What to ask for.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,7 +43,7 @@ impl Asked {
 }
 
 /// A runtime for one command.
-pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -52,9 +56,9 @@ pub(super) fn settings(source: &[String]) -> anyhow::Result<Settings> {
     Ok(Settings::load(Flags { source: source.to_vec(), ..Flags::default() })?)
 }
 
-/// Opens what the settings name.
-pub(super) fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Source>> {
-    Ok(server::open_source(settings)?)
+/// Opens what the settings name. What has to be followed to be read is followed as long as the runtime is there.
+pub(super) fn open(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn Source>> {
+    Ok(runtime.block_on(server::open_source(settings))?)
 }
 
 /// Resolves a query as the server would, without a server.
@@ -65,7 +69,7 @@ pub(super) fn resolve(
     let settings = settings(source)?;
     let runtime = runtime()?;
     let store = Store::new(
-        open(&settings)?,
+        open(&settings, &runtime)?,
         server::additions(&settings),
         crate::access::Policy::Open,
         runtime.handle().clone(),
@@ -175,6 +179,12 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// The beginning of a revision, or of each of several.
+pub(super) fn short(revision: &str) -> String {
+    let parts = revision.split(',').map(|part| part.chars().take(REVISION_LENGTH).collect());
+    one_line(&parts.collect::<Vec<String>>().join(","))
 }
 
 /// A value on one line: control characters, which could rewrite a terminal, are escaped.

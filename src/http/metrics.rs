@@ -1,6 +1,7 @@
 //! What is counted, for Prometheus. Labels come from fixed sets only.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix_http::StatusCode;
 use actix_web::HttpResponse;
@@ -11,8 +12,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::Http;
 use super::route::Route;
-use super::watch::Watchers;
+use crate::replicas::Figures;
 use crate::store::Store;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -39,7 +41,15 @@ pub struct Metrics {
     wakeups: Counter,
     fetch_ages: Family<RemoteLabels, Gauge>,
     fetch_failures: Family<RemoteLabels, Gauge>,
+    replicas: ReplicaFigures,
     store: StoreFigures,
+}
+
+#[derive(Default)]
+struct ReplicaFigures {
+    live: Gauge,
+    lag_seconds: Gauge,
+    away_seconds: Gauge,
 }
 
 #[derive(Default)]
@@ -82,12 +92,23 @@ impl Default for Metrics {
             "Whether the last fetch of a mirrored remote failed",
             fetch_failures.clone(),
         );
-        let store = StoreFigures::default();
+        let (replicas, store) = (ReplicaFigures::default(), StoreFigures::default());
         for (name, help, gauge) in [
             ("labels", "Labels that are served", &store.labels),
             ("environments", "Environments that are kept ready", &store.environments),
             ("held_back", "Environments whose newest revision cannot be served", &store.held_back),
             ("stale_seconds", "Longest time a source has not been heard of", &store.stale_seconds),
+            ("replicas", "Replicas that are live, this one among them", &replicas.live),
+            (
+                "replica_lag_seconds",
+                "Longest time that another replica has had a newer revision",
+                &replicas.lag_seconds,
+            ),
+            (
+                "share_away_seconds",
+                "Time that the etcd of the replicas has been away",
+                &replicas.away_seconds,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -109,6 +130,7 @@ impl Default for Metrics {
             wakeups,
             fetch_ages,
             fetch_failures,
+            replicas,
             store,
         }
     }
@@ -135,8 +157,10 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { route, status: 200 }).inc();
     }
 
-    pub(super) fn response(&self, store: &Store, watchers: &Watchers) -> HttpResponse {
-        self.read(store);
+    pub(super) fn response(&self, http: &Http) -> HttpResponse {
+        let watchers = &http.watchers;
+        self.read(&http.store);
+        self.replicas.read(http.replicas.figures());
         self.watchers.set(i64::try_from(watchers.count()).unwrap_or(i64::MAX));
         self.wakeups.inner().store(watchers.wakeup_count(), Ordering::Relaxed);
         let mut text = String::new();
@@ -175,5 +199,14 @@ impl Metrics {
             }
             self.fetch_failures.get_or_create(&labels).set(remote.failure.is_some().into());
         }
+    }
+}
+
+impl ReplicaFigures {
+    fn read(&self, figures: Figures) {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.live.set(i64::try_from(figures.live_count).unwrap_or(i64::MAX));
+        self.lag_seconds.set(seconds(figures.lag));
+        self.away_seconds.set(seconds(figures.away));
     }
 }

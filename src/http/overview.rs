@@ -1,5 +1,7 @@
 //! Our own read resources: the index, the contract, the known environments, the problems, the instances.
 
+use std::time::SystemTime;
+
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
@@ -7,9 +9,9 @@ use super::error::Fault;
 use super::instances::{Instance, Outcome};
 use super::route::{self, OWN};
 use super::{Http, parameter};
-use crate::model::Label;
+use crate::model::{Label, Problem};
 use crate::push::Hosts;
-use crate::store::HeldBack;
+use crate::store::{HeldBack, RemoteStatus, SourceProblem};
 
 /// The contract; compared with the route table in a test.
 const OPEN_API: &str = include_str!("openapi.json");
@@ -53,7 +55,10 @@ pub(super) async fn environments(
 }
 
 pub(super) fn problems(http: &Http) -> HttpResponse {
-    let problems: Vec<Value> = http.store.problems().iter().map(problem).collect();
+    let (held_back, of_sources) = (http.store.problems(), http.store.source_problems());
+    let remotes = http.store.remotes();
+    let problems = held_back.iter().map(problem).chain(of_sources.iter().map(of_source));
+    let problems: Vec<Value> = problems.chain(remotes.iter().filter_map(away)).collect();
     HttpResponse::Ok().json(json!({ "problems": problems }))
 }
 
@@ -80,6 +85,46 @@ fn instance(instance: &Instance) -> Value {
         "last_seen": instance.last_seen.to_string(),
         "connected": instance.is_connected,
     })
+}
+
+/// What is wrong in a source concerns no environment by itself.
+fn of_source(SourceProblem { source, problem }: &SourceProblem) -> Value {
+    let Problem { origin, key, message } = problem;
+    json!({
+        "application": null,
+        "profiles": null,
+        "label": null,
+        "source": source,
+        "tip": null,
+        "served": null,
+        "since": null,
+        "file": &*origin.file,
+        "line": origin.position.map(|position| position.line),
+        "column": origin.position.map(|position| position.column),
+        "key": key.as_deref(),
+        "reason": message,
+    })
+}
+
+/// A source that cannot be read, since it was heard of last.
+fn away(status: &RemoteStatus) -> Option<Value> {
+    let reason = status.failure.as_ref()?;
+    let heard = status.fetched_before.and_then(|before| SystemTime::now().checked_sub(before));
+    let since = heard.and_then(|heard| jiff::Timestamp::try_from(heard).ok());
+    Some(json!({
+        "application": null,
+        "profiles": null,
+        "label": null,
+        "source": status.name,
+        "tip": null,
+        "served": null,
+        "since": since.map(|since| since.to_string()),
+        "file": null,
+        "line": null,
+        "column": null,
+        "key": null,
+        "reason": reason,
+    }))
 }
 
 fn problem(problem: &HeldBack) -> Value {

@@ -93,17 +93,20 @@ pub enum Own {
     Problems,
     /// `/-/instances`
     Instances,
+    /// `/-/replicas`
+    Replicas,
     /// `/-/events`
     Events,
 }
 
 /// Our own resources with their paths: those below the prefix, then those beside it.
-pub const OWN: [(&str, Own); 12] = [
+pub const OWN: [(&str, Own); 13] = [
     ("/", Own::Index),
     ("/openapi.json", Own::OpenApi),
     ("/-/environments", Own::Environments),
     ("/-/problems", Own::Problems),
     ("/-/instances", Own::Instances),
+    ("/-/replicas", Own::Replicas),
     ("/-/events", Own::Events),
     ("/livez", Own::Live),
     ("/readyz", Own::Ready),
@@ -138,7 +141,12 @@ impl Route {
             Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
             Self::Monitor => Action::Notify,
             Self::Own(
-                Own::Environments | Own::Problems | Own::Instances | Own::Events | Own::Metrics,
+                Own::Environments
+                | Own::Problems
+                | Own::Instances
+                | Own::Replicas
+                | Own::Events
+                | Own::Metrics,
             ) => Action::ReadOverview,
             Self::Own(_) => Action::ReadHealth,
         }
@@ -221,6 +229,7 @@ pub(super) fn beside_prefix(own: Own) -> bool {
             | Own::Environments
             | Own::Problems
             | Own::Instances
+            | Own::Replicas
             | Own::Events
     )
 }

@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 
 use super::StartError;
 use crate::settings::{Settings, ShareSettings, SourceSettings};
+use crate::source::OpenError;
 use crate::source::etcd::{self, EtcdSource};
 use crate::source::mirror::Credentials;
-use crate::source::{OpenError, Source};
 
 /// Whether a source is in etcd.
 pub(super) fn is_meant(source: &SourceSettings) -> bool {
@@ -22,7 +22,7 @@ pub(super) fn open(
     source: &SourceSettings,
     settings: &Settings,
     runtime: &Handle,
-) -> Result<Arc<dyn Source>, StartError> {
+) -> Result<Arc<EtcdSource>, OpenError> {
     let access = access(Opening::of_source(source), settings)?;
     Ok(Arc::new(EtcdSource::open(&source.uri, super::options(source), access, runtime)?))
 }
@@ -66,7 +66,7 @@ impl<'a> Opening<'a> {
     }
 }
 
-fn access(opening: Opening<'_>, settings: &Settings) -> Result<Access, StartError> {
+fn access(opening: Opening<'_>, settings: &Settings) -> Result<Access, OpenError> {
     let client = match (opening.certificate, opening.key) {
         (Some(certificate), Some(key)) => {
             Some(ClientFiles { certificate: certificate.clone(), key: key.clone() })
@@ -74,7 +74,7 @@ fn access(opening: Opening<'_>, settings: &Settings) -> Result<Access, StartErro
         (None, None) => None,
         _ => {
             let reason = "client_cert_file and client_key_file: one is of no use without the other";
-            return Err(OpenError::Malformed { reason }.into());
+            return Err(OpenError::Malformed { reason });
         }
     };
     let known = settings.etcd_login.as_ref().map(|login| Credentials::Known {

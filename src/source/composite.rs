@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::model::{Label, Revision};
 use crate::snapshot::{Member, Snapshot};
-use crate::source::{BoxFuture, Outage, RemoteStatus, Source, SourceError};
+use crate::source::{BoxFuture, Outage, RemoteStatus, Source, SourceError, SourceProblem};
 use crate::sync::lock;
 
 /// For how many labels the parts are remembered.
@@ -115,6 +115,10 @@ impl Source for Composite {
 
     fn remotes(&self) -> Vec<RemoteStatus> {
         self.sources.iter().flat_map(|part| part.source.remotes()).collect()
+    }
+
+    fn problems(&self) -> Vec<SourceProblem> {
+        self.sources.iter().flat_map(|part| part.source.problems()).collect()
     }
 
     fn look_again(&self) {

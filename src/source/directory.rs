@@ -4,6 +4,7 @@
 //! begin with `..` are Kubernetes' own: they are not configuration, and links may lead through them.
 
 mod survey;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,9 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::survey::{Survey, SurveyError, is_inside_git};
-use crate::model::{ContentId, Label, Revision};
+use crate::model::{ContentId, Label, Problem, Revision};
 use crate::snapshot::{Layout, Member, Snapshot};
 use crate::source::content::{Contents, Kept, short};
+use crate::source::files::problem;
 use crate::source::hints::{Hints, Place, Watched};
 use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
 use crate::sync::lock;
@@ -71,6 +73,19 @@ struct Reading {
     generation: Option<u64>,
     root: ContentId,
     kept: Arc<Kept>,
+}
+
+/// What in a directory is not read, and so not in its trees. Blocking.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn left_out(path: &Path) -> Result<Vec<Problem>, SourceError> {
+    let unavailable = |error: SurveyError| SourceError::Unavailable {
+        name: path.display().to_string(),
+        message: error.to_string(),
+    };
+    let survey = Survey::of(path).map_err(unavailable)?;
+    Ok(survey.left_out().iter().map(|(path, why)| problem(path.clone(), why)).collect())
 }
 
 impl DirectorySource {

@@ -6,6 +6,7 @@
 
 mod collect;
 mod held;
+mod judge;
 mod keeper;
 mod keys;
 mod nodes;
@@ -25,24 +26,28 @@ use tokio::time::timeout;
 use self::held::{Found, Held};
 use self::keys::{Keys, hex};
 use self::nodes::{Broken, Nodes};
-use crate::model::{ContentId, Label, Revision};
+use crate::model::{ContentId, Label, Problem, Revision};
 use crate::snapshot::{
     Ancestor, Commit, History, Layout, Member, Snapshot, Style, expand_patterns,
 };
+use crate::source::files::Files;
 use crate::source::open::{PLACEHOLDERS, has_placeholder};
 use crate::source::{
-    BoxFuture, OpenError, OpenOptions, Outage, RemoteStatus, Source, SourceError, blocking, labels,
+    BoxFuture, OpenError, OpenOptions, Outage, RemoteStatus, Source, SourceError, SourceProblem,
+    blocking, labels,
 };
 use crate::sync::lock;
 use crate::tree::{Shelf, Tree, TreeError};
 
-pub use self::objects::Content;
 pub use self::publish::{Publication, PublishError};
+pub use crate::source::files::Content;
 
 /// The label that a request without one gets.
 const DEFAULT_LABEL: &str = "main";
 /// The longest that a request waits for the keys to be read for the first time.
 const READ_WAIT_MAX: Duration = Duration::from_secs(5);
+/// The longest that a command waits for it.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Nothing has to happen for so long before a change by hand is taken to be over: people put one file after the other.
 const QUIET: Duration = Duration::from_millis(50);
 /// The longest wait for quiet.
@@ -60,6 +65,8 @@ struct Inner {
     cluster: Cluster,
     keys: Keys,
     held: Mutex<Held>,
+    /// What is wrong with them, as far as it was looked at.
+    problems: Mutex<Vec<Problem>>,
     nodes: Arc<Nodes>,
     shelf: Arc<Shelf>,
     state: watch::Sender<State>,
@@ -70,6 +77,8 @@ struct Inner {
 struct State {
     /// Whether all keys were read once.
     is_read: bool,
+    /// Whether it was looked at what is wrong with them.
+    is_judged: bool,
     /// When etcd said something last.
     heard: Option<SystemTime>,
     outage: Option<Outage>,
@@ -115,6 +124,7 @@ impl EtcdSource {
             cluster: Cluster { probe: keys.all().to_owned(), address, access },
             keys,
             held: Mutex::default(),
+            problems: Mutex::default(),
             shelf: Shelf::new(Arc::clone(&nodes) as Arc<_>),
             nodes,
             state: watch::Sender::default(),
@@ -141,6 +151,28 @@ pub fn check_access(address: &Address, access: &Access) -> Result<(), OpenError>
     login().map(drop).map_err(|problem| OpenError::Access { problem })
 }
 
+impl EtcdSource {
+    /// Returns when all keys were read and looked at, or every member was tried in vain: for a command, which asks only once.
+    pub async fn settled(&self) {
+        let member_count = self.inner.cluster.address.endpoints.len() as u64;
+        let mut state = self.inner.state.subscribe();
+        let settled = state.wait_for(|state| state.is_judged || state.failed_count >= member_count);
+        // Whether in time or not, what there is then counts.
+        let _ = timeout(SETTLE_WAIT_MAX, settled).await;
+    }
+
+    /// What a label would give if these files were published.
+    ///
+    /// # Errors
+    /// When they cannot be published, in words.
+    pub fn preview(&self, label: &str, files: &Files) -> Result<Snapshot, String> {
+        let (tree, objects) = objects::tree(files)?;
+        let found = Found::ByHand { tree, objects: Arc::new(objects) };
+        let member = self.inner.member(&Held::default(), label, found);
+        Ok(labels::combine(vec![member.map_err(|why| why.0)?]))
+    }
+}
+
 impl Source for EtcdSource {
     fn name(&self) -> &str {
         self.inner.name()
@@ -161,6 +193,12 @@ impl Source for EtcdSource {
             fetched_before: state.heard.map(|at| at.elapsed().unwrap_or_default()),
             failure: state.outage.as_ref().map(|outage| outage.message.clone()),
         }]
+    }
+
+    fn problems(&self) -> Vec<SourceProblem> {
+        let problems = lock(&self.inner.problems).clone().into_iter();
+        let source = self.name();
+        problems.map(|problem| SourceProblem { source: source.to_owned(), problem }).collect()
     }
 
     fn load<'a>(

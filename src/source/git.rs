@@ -14,6 +14,7 @@ mod published;
 mod reach;
 mod refs;
 mod seed;
+pub mod write;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -348,7 +349,7 @@ fn describe(commit: &git2::Commit<'_>) -> Commit {
 }
 
 /// Whether a directory is a repository by itself, bare or with a `.git`.
-pub(super) fn is_repository(path: &Path) -> bool {
+pub fn is_repository(path: &Path) -> bool {
     path.join(".git").exists()
         || (path.join("HEAD").is_file()
             && path.join("objects").is_dir()

@@ -8,7 +8,6 @@ use crate::source::Source;
 use crate::source::directory::{DirectoryOptions, DirectorySource};
 use crate::source::git::{self, GitOptions, GitSource, Incoming};
 use crate::source::mirror::Remote;
-use headwater_etcd::Address;
 
 /// Why an address with placeholders is refused.
 pub(super) const PLACEHOLDERS: &str =
@@ -47,9 +46,6 @@ pub enum OpenError {
         "a repository elsewhere is mirrored by `headwater serve`: give this command a clone of it"
     )]
     NeedsServer,
-    /// A cluster is followed in the background, which only a server does.
-    #[error("etcd is followed by `headwater serve`: give this command a repository or a directory")]
-    EtcdNeedsServer,
     /// What is to open a remote cannot be used.
     #[error("what opens the source cannot be used: {problem}")]
     Access {
@@ -165,7 +161,11 @@ pub(super) fn base_of(uri: &str) -> &str {
     }
 }
 
-fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
+/// The path that an address stands for: a path or a `file:` URI.
+///
+/// # Errors
+/// When it is the address of something else.
+pub fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
     if uri.trim().is_empty() {
         return Err(malformed("the address of the source is empty"));
     }
@@ -179,9 +179,8 @@ fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
         Remote::parse(uri)?;
         return Err(OpenError::NeedsServer);
     }
-    if Address::is_meant(uri) {
-        Address::parse(uri).map_err(|error| OpenError::Malformed { reason: error.0 })?;
-        return Err(OpenError::EtcdNeedsServer);
+    if uri.starts_with("etcd:") {
+        return Err(malformed("a prefix in etcd is no path: it is followed"));
     }
     Ok(PathBuf::from(uri))
 }
@@ -263,9 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn what_no_command_reads_is_refused_by_name() {
-        check("etcd://host:2379/prefix", Err("followed by `headwater serve`"));
-        check("etcd://host:2379", Err("etcd://host:2379[,host:2379]/prefix"));
+    fn what_lies_in_etcd_is_no_path() {
+        check("etcd://host:2379/prefix", Err("no path"));
         check("/srv/{application}", Err("placeholders"));
     }
 

@@ -169,14 +169,15 @@ fn from_memory(
     problem: &Problem,
     before: Option<&MemberAnswer>,
 ) -> Option<(Vec<PropertySource>, Held)> {
-    let before = before.filter(|_| member.layout.style == Style::Native)?;
+    // What was made at no time is not one revision among others: a directory, or keys that are put by hand.
+    let before = before.filter(|_| member.made_seconds.is_none())?;
     let held = match &before.held {
         Some(held) => Held { problem: problem.clone(), ..held.clone() },
         None if before.sources.is_empty() => return None,
         None => Held {
             revision: before.made_at.clone(),
             problem: problem.clone(),
-            since_seconds: member.made_seconds.or_else(now_seconds),
+            since_seconds: now_seconds(),
         },
     };
     Some((before.sources.clone(), held))

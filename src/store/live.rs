@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::answer::Answer;
 use super::build::{self, Additions};
+use super::told::Told;
 use crate::catalog::{self, Catalog};
 use crate::check::InUse;
 use crate::model::{Label, Query, Revision};
@@ -54,6 +55,8 @@ pub(super) struct Live {
     /// Reading a history takes a while: so many do it at a time, whatever revisions are asked for.
     pub(super) history_turns: Semaphore,
     stale: Mutex<Option<Stale>>,
+    /// What was said of it in the log.
+    pub(super) told: Told,
     /// What the view with this number speaks of, once somebody has asked.
     catalog: Mutex<Option<(u64, Catalog)>>,
     begun: Instant,
@@ -103,6 +106,7 @@ impl Live {
             gone: watch::Sender::new(false),
             history_turns: Semaphore::new(HISTORY_TURN_COUNT),
             stale: Mutex::default(),
+            told: Told::default(),
             catalog: Mutex::default(),
             begun: Instant::now(),
             used_seconds: AtomicU64::new(0),
@@ -164,6 +168,7 @@ impl Live {
                 continue;
             }
             let slot = slots.entry(query.clone()).or_insert_with(|| {
+                self.told.asked(&self.label, &answer);
                 let path_count = answer.path_count();
                 self.path_count.fetch_add(path_count, Ordering::Relaxed);
                 Arc::new(Slot {
@@ -309,6 +314,27 @@ impl Live {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the label, as a whole, is at a revision or was, as far as last good revisions are looked for; nothing
+    /// where a member that differs has no history. Blocking.
+    pub(super) fn was_at(&self, revision: &str) -> Result<Option<bool>, TreeError> {
+        let view = self.view.load_full();
+        let members = &view.snapshot.members;
+        let parts: Vec<&str> = revision.split(',').collect();
+        if parts.len() != members.len() {
+            return Ok(Some(false));
+        }
+        let is_elsewhere = |(member, part): &(&Member, &str)| member.revision.as_str() != *part;
+        for (member, part) in members.iter().zip(parts).filter(is_elsewhere) {
+            if member.history.is_none() {
+                return Ok(None);
+            }
+            if !build::is_behind(member, part)? {
+                return Ok(Some(false));
+            }
+        }
+        Ok(Some(true))
     }
 
     /// The revision that an answer is served at, in the present view.

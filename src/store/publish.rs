@@ -64,6 +64,7 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
     let refreshed = made.len();
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
     store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
+    store.turned.send_replace(());
     tracing::info!(
         label = %live.label,
         source = store.source_name(),
@@ -74,6 +75,7 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
         duration_ms = begun.elapsed().as_secs_f64() * 1e3,
         "revision published"
     );
+    live.told.moved(&live.label, &made);
     store.moves.note(Noted {
         label: live.label.clone(),
         from: Some(from.revision.clone()),

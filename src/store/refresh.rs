@@ -85,6 +85,7 @@ fn settle(store: &Store, live: &Arc<Live>, outcome: Result<(), SourceError>) -> 
             if !*live.gone.borrow() {
                 tracing::warn!(%label, source, "label is gone");
                 store.labels.gone(live);
+                store.turned.send_replace(());
             }
             Settled::Gone
         }

@@ -54,6 +54,14 @@ impl Tree {
     pub fn size_of(&self, entry: &ArrivedEntry<'_>) -> Result<u64, TreeError> {
         self.shelf.objects.size(entry.id)
     }
+
+    /// The bytes of a file, or the target of a link. They are not kept.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn bytes_of(&self, entry: &ArrivedEntry<'_>) -> Result<Vec<u8>, TreeError> {
+        self.shelf.objects.read(entry.id)
+    }
 }
 
 fn walk(

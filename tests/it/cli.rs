@@ -1,6 +1,8 @@
 //! What a user types and sees: exit codes, one clear line for what does not work, tables and JSON for what does.
 
+mod copy;
 mod diff;
+mod etcd;
 pub(crate) mod watch;
 mod watching_page;
 

@@ -8,6 +8,7 @@
 
 mod arrival;
 mod attack;
+mod bad_input;
 mod check;
 mod cli;
 mod client;
@@ -27,6 +28,7 @@ mod oracle;
 mod push;
 mod recipes;
 mod reference;
+mod replicas;
 mod run;
 mod secrets;
 mod share;

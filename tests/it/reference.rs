@@ -83,6 +83,8 @@ const EXIT_CODES: &str = "
 | `explain` | something sets the key | nothing does, or there is no such label | it did not work |
 | `diff` | nothing differs for anybody | something does | no such label, or it did not work |
 | `check` | no problem; there may be warnings | a problem, or no such label | it did not work |
+| `copy` | copied, or there already, and verified | somebody would be configured otherwise, a file cannot be copied, there is no such label, or something is in the way | it did not work |
+| `status` | all replicas are live, none has lagged for more than 30 s, nothing is held back | one of these is not so | no server answers, token refused |
 ";
 
 #[test]

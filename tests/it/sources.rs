@@ -5,7 +5,7 @@ mod branches;
 mod composite;
 mod conformance;
 mod directory;
-mod etcd;
+pub(crate) mod etcd;
 mod git;
 
 use std::sync::Arc;

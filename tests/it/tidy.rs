@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What each room may use of the others.
-const ROOMS: [(&str, &[&str]); 23] = [
+const ROOMS: [(&str, &[&str]); 24] = [
     ("model", &[]),
     ("format", &["model"]),
     ("tree", &["model", "format", "sync"]),
@@ -43,12 +43,16 @@ const ROOMS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("push", &["model", "data", "tree", "snapshot", "check", "source", "store", "sync"]),
-    ("http", &["model", "placeholder", "render", "access", "store", "push", "sync"]),
+    ("replicas", &["model", "store", "sync"]),
+    ("http", &["model", "placeholder", "render", "access", "store", "push", "replicas", "sync"]),
     ("settings", &[]),
     ("data", &[]),
     (
         "server",
-        &["model", "access", "check", "source", "store", "push", "http", "settings", "data"],
+        &[
+            "model", "access", "check", "source", "store", "push", "replicas", "http", "settings",
+            "data",
+        ],
     ),
     (
         "cli",
@@ -76,7 +80,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
 /// Where each crate, and each door to the machine, is allowed.
 const DOORS: [(&str, &[&str]); 25] = [
     ("git2", &["source/git"]),
-    ("headwater_etcd", &["source/etcd", "source/open", "push/share", "server"]),
+    ("headwater_etcd", &["source/etcd", "source/open", "push/share", "replicas", "server"]),
     ("icu_normalizer", &["check/entries"]),
     ("headwater_schema", &["check/schema"]),
     ("notify", &["source", "server"]),
@@ -87,10 +91,10 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["http/socket", "server"]),
-    ("rustix", &["data", "push", "source", "cli/run", "cli/watch"]),
+    ("rustix", &["data", "push", "source", "server/replicas", "cli/run", "cli/watch"]),
     ("clap", &["cli", "settings", "main"]),
     ("minijinja", &["cli/run"]),
-    ("tempfile", &["cli/run"]),
+    ("tempfile", &["cli/run", "cli/copy", "source/beside"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
     ("headwater_client", &["cli", "source/mirror/follow"]),
@@ -98,7 +102,17 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("prometheus_client", &["http"]),
     (
         "tokio",
-        &["http/watch", "http/socket", "http/git", "push", "source", "store", "server", "cli"],
+        &[
+            "http/watch",
+            "http/socket",
+            "http/git",
+            "push",
+            "source",
+            "store",
+            "replicas",
+            "server",
+            "cli",
+        ],
     ),
     ("std::fs", &["source", "settings", "server", "data", "push", "cli/run"]),
     (

@@ -7,7 +7,7 @@
 //! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
 //! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
 //!
-//! `text` asks for a file that is no environment.
+//! `text` asks for a file that is no environment, `resource` for what a server says of itself.
 //!
 //! `watch` asks on: `sse` reads events, and the rest is in its own folder. `live` makes the service's own type of what
 //! it tells, and `instance` is the name under which servers show what became of it.
@@ -36,6 +36,7 @@ mod live;
 mod mock;
 mod names;
 mod placeholder;
+mod resource;
 mod retry;
 mod server;
 mod sse;

@@ -9,9 +9,6 @@ use super::Arguments;
 use crate::change::Change;
 use crate::cli::{Output, difference, output};
 
-/// How much of a revision people are shown, in characters.
-const REVISION_LENGTH: usize = 10;
-
 /// Something to tell.
 pub(super) struct Event<'a> {
     kind: &'static str,
@@ -72,7 +69,7 @@ impl<'a> Event<'a> {
 
     fn text(&self, arguments: &Arguments) -> String {
         let revision = self.new.or(self.old).and_then(Configuration::revision);
-        let mut text = format!("{}  {}  ", now(), short(revision.unwrap_or("-")));
+        let mut text = format!("{}  {}  ", now(), output::short(revision.unwrap_or("-")));
         match self.kind {
             "change" => {
                 text.push_str(&difference::summary(&self.change));
@@ -101,12 +98,6 @@ pub(super) fn print(arguments: &Arguments, event: &Event<'_>) -> anyhow::Result<
         Output::Table => event.text(arguments),
     };
     Ok(if output::write(&text)? { Told::Read } else { Told::NobodyReads })
-}
-
-/// The beginning of a revision, or of each of several.
-fn short(revision: &str) -> String {
-    let parts = revision.split(',').map(|part| part.chars().take(REVISION_LENGTH).collect());
-    output::one_line(&parts.collect::<Vec<String>>().join(","))
 }
 
 fn now() -> String {

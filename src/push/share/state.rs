@@ -195,6 +195,13 @@ impl State {
         }
     }
 
+    /// Whether nothing became of the packs of a mark but that others were added. Each of those holds all that was not there
+    /// already when it was added, so that whoever has taken the mark and takes them has all.
+    pub(super) fn adds_to(&self, mark: &Mark) -> bool {
+        // What many become is put before those that came later.
+        self.packs.first().is_some_and(|first| mark.packs.contains(&first.id))
+    }
+
     /// Whether a swap of this sequence would be remembered here.
     pub(super) fn would_name(&self, sequence: u64) -> bool {
         let distance = self.sequence.saturating_sub(sequence);
@@ -341,6 +348,25 @@ mod tests {
         for name in ["refs/heads/a..b", "refs/heads/x.lock", "refs/heads/a b", &long] {
             check(&[update(None, Some(B), name)], Err("does not take this name"));
         }
+    }
+
+    #[test]
+    fn packs_that_are_added_are_told_from_many_that_became_one() {
+        let with = |ids: &[&str]| {
+            let pack = |id: &&str| Pack {
+                id: (*id).to_owned(),
+                sha256: String::new(),
+                bytes: 1,
+                pieces: 1,
+            };
+            State { packs: ids.iter().map(pack).collect(), ..state(&[]) }
+        };
+        let mark = with(&["a", "b"]).mark("prefix");
+        assert!(with(&["a", "b"]).adds_to(&mark));
+        assert!(with(&["a", "b", "c", "d"]).adds_to(&mark));
+        assert!(!with(&["one", "c"]).adds_to(&mark));
+        assert!(!with(&["c"]).adds_to(&with(&[]).mark("prefix")));
+        assert!(!with(&[]).adds_to(&mark));
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::tree::{EntryKind, RawEntry, join};
 const FILE_COUNT_MAX: usize = 100_000;
 /// The most bytes that are read, all files together.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How many of the paths that are not read are remembered.
+const LEFT_OUT_COUNT_MAX: usize = 20;
 /// How deep directories may be nested.
 const DEPTH_MAX: usize = 64;
 
@@ -40,7 +42,11 @@ pub(super) enum SurveyError {
 #[derive(PartialEq, Eq)]
 pub(super) struct Survey {
     root: Vec<(Box<str>, Node)>,
+    left_out: Vec<LeftOut>,
 }
+
+/// A path that is not read, and why: as many as are remembered.
+pub(super) type LeftOut = (String, &'static str);
 
 #[derive(PartialEq, Eq)]
 enum Node {
@@ -62,8 +68,22 @@ impl Survey {
     /// Looks at everything, and reads nothing.
     pub(super) fn of(root: &Path) -> Result<Self, SurveyError> {
         let root = root.canonicalize().map_err(|error| SurveyError::Root(error.kind()))?;
-        let mut surveyor = Surveyor { root: &root, above: Vec::new(), file_count: 0, bytes: 0 };
-        Ok(Self { root: surveyor.directory(&root, "")? })
+        let mut surveyor = Surveyor {
+            root: &root,
+            above: Vec::new(),
+            file_count: 0,
+            bytes: 0,
+            left_out: Vec::new(),
+        };
+        let nodes = surveyor.directory(&root, "")?;
+        let mut left_out = surveyor.left_out;
+        left_out.sort_unstable();
+        Ok(Self { root: nodes, left_out })
+    }
+
+    /// What is not read, but for `.git` and names that are Kubernetes' own.
+    pub(super) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// Reads what was found, into memory.
@@ -78,6 +98,7 @@ struct Surveyor<'a> {
     above: Vec<PathBuf>,
     file_count: usize,
     bytes: u64,
+    left_out: Vec<LeftOut>,
 }
 
 impl Surveyor<'_> {
@@ -99,6 +120,10 @@ impl Surveyor<'_> {
         for entry in std::fs::read_dir(real).map_err(refused)? {
             let name = entry.map_err(refused)?.file_name();
             let Some(name) = plain_name(name.as_encoded_bytes()) else {
+                if !name.eq_ignore_ascii_case(".git") {
+                    let path = join(shown, &name.to_string_lossy());
+                    self.leave_out(&path, "has a name that is not plain text");
+                }
                 continue;
             };
             if name.starts_with("..") {
@@ -115,6 +140,7 @@ impl Surveyor<'_> {
 
     fn node(&mut self, path: &Path, shown: &str) -> Result<Option<Node>, SurveyError> {
         let Some((real, metadata)) = self.follow(path, shown)? else {
+            self.leave_out(shown, "is a link that leads nowhere, or outside");
             return Ok(None);
         };
         self.file_count += 1;
@@ -123,11 +149,13 @@ impl Surveyor<'_> {
         }
         if metadata.is_dir() {
             if self.above.contains(&real) {
+                self.leave_out(shown, "is a link that leads round in circles");
                 return Ok(None);
             }
             return Ok(Some(Node::Directory(self.directory(&real, shown)?)));
         }
         if !metadata.is_file() {
+            self.leave_out(shown, "is neither a file nor a directory");
             return Ok(None);
         }
         self.bytes += metadata.len();
@@ -136,6 +164,12 @@ impl Surveyor<'_> {
         }
         let stat = Stat::of(&metadata);
         Ok(Some(Node::File { real, stat }))
+    }
+
+    fn leave_out(&mut self, path: &str, why: &'static str) {
+        if self.left_out.len() < LEFT_OUT_COUNT_MAX {
+            self.left_out.push((path.to_owned(), why));
+        }
     }
 
     /// Where a path really is, if that is inside the directory.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::keys::{Key, Keys, parse_id};
-use super::objects::{Bundle, Commit, Content, id_of, tree};
+use super::objects::{Bundle, Commit, id_of, tree};
 use crate::model::ContentId;
+use crate::source::files::Content;
 use crate::source::labels;
 use headwater_etcd::Change;
 
@@ -26,8 +27,17 @@ pub(super) struct Held {
     /// Where published labels are; `None` for a value that leads nowhere.
     references: BTreeMap<String, Option<ContentId>>,
     files: BTreeMap<String, Arc<ByHand>>,
-    strangers: BTreeSet<Vec<u8>>,
+    strangers: BTreeMap<Vec<u8>, Strange>,
     byte_count: usize,
+}
+
+/// Why a key does not belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strange {
+    /// Its name says nothing.
+    Name,
+    /// It is an object whose name its value does not have.
+    Value,
 }
 
 /// The files of a label that were put by hand.
@@ -70,10 +80,14 @@ impl Held {
                 files.contents.insert(path, Content::File(value.into()));
             }
             Key::Collection => self.byte_count -= value.len(),
-            Key::Object(_) | Key::Stranger => {
+            kind @ (Key::Object(_) | Key::Stranger) => {
                 self.byte_count -= value.len();
+                let why = match kind {
+                    Key::Object(_) => Strange::Value,
+                    _ => Strange::Name,
+                };
                 if self.strangers.len() < STRANGER_COUNT_MAX {
-                    self.strangers.insert(key.to_owned());
+                    self.strangers.insert(key.to_owned(), why);
                 }
             }
         }
@@ -117,8 +131,23 @@ impl Held {
     }
 
     /// The keys that do not belong, as far as they are remembered.
-    pub(super) fn strangers(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.strangers.iter().map(Vec::as_slice)
+    pub(super) fn strangers(&self) -> impl Iterator<Item = (&[u8], Strange)> {
+        self.strangers.iter().map(|(key, why)| (key.as_slice(), *why))
+    }
+
+    /// The names of all labels, whatever they lead to.
+    pub(super) fn labels(&self) -> BTreeSet<&str> {
+        self.references.keys().chain(self.files.keys()).map(String::as_str).collect()
+    }
+
+    /// Whether a label is published.
+    pub(super) fn is_published(&self, label: &str) -> bool {
+        self.references.contains_key(label)
+    }
+
+    /// Whether there is nothing of ours.
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.references.is_empty() && self.files.is_empty()
     }
 
     /// The value of an object.
@@ -161,7 +190,8 @@ impl Held {
         Ok(found.map(|commit| (name.to_owned(), Found::Published { commit, is_tip: false })))
     }
 
-    fn label(&self, name: &str) -> Result<Option<Found>, Misplaced> {
+    /// What a label of exactly this name leads to.
+    pub(super) fn label(&self, name: &str) -> Result<Option<Found>, Misplaced> {
         match (self.references.get(name), self.files.get(name)) {
             (Some(_), Some(_)) => {
                 Err(Misplaced("is published, and has files that were put by hand as well".into()))
@@ -175,6 +205,193 @@ impl Held {
                 Ok(Some(Found::ByHand { tree, objects: Arc::new(objects) }))
             }
             (None, None) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use proptest::prelude::*;
+
+    use super::super::keys::hex;
+    use super::super::nodes::Nodes;
+    use super::super::objects::Kind;
+    use super::super::publish::Reached;
+    use super::*;
+    use crate::tree::{EntryKind, Objects};
+
+    /// How deep a chain of directories is made that must not be followed to its end.
+    const CHAIN_LENGTH: usize = 10_000;
+
+    fn keys() -> Keys {
+        Keys::new("shop")
+    }
+
+    /// Values as they are written, and as nobody should write them, which refer to one another.
+    fn values() -> &'static [Vec<u8>] {
+        static VALUES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+        VALUES.get_or_init(made_values)
+    }
+
+    fn made_values() -> Vec<Vec<u8>> {
+        let mut values: Vec<Vec<u8>> = vec![Vec::new(), b"a: 1\n".to_vec(), b"\xff\xfe".to_vec()];
+        let id = |value: &[u8]| hex(id_of(value));
+        let file = id(&values[1]);
+        let list = format!("entries\nfile {file} x.yml\n").into_bytes();
+        let (piece, tree) = (id(&values[2]), id(&list));
+        let nested = format!("entries\ndirectory {tree} d\nlink {file} l\nfile {file} y.yml\n");
+        let pieces = format!("pieces\n{file}\n{piece}\n{piece}\n");
+        let large = format!("entries\npieces {} z.bin\n", id(pieces.as_bytes()));
+        let divided = format!("divided\n{tree}\n{}\n", id(large.as_bytes()));
+        let twice = format!("divided\n{tree}\n{tree}\n");
+        let wrong = format!("entries\ndirectory {file} d\n");
+        let lost = format!("entries\nfile {} x.yml\n", "0".repeat(64));
+        values.push(list);
+        for text in [nested, pieces, large, divided, twice, wrong, lost] {
+            values.push(text.into_bytes());
+        }
+        let trees: Vec<String> = values.iter().map(|value| id(value)).collect();
+        let mut parent = String::new();
+        for tree in trees {
+            let rest = "seconds 1\nnonce 0\nauthor a\nsubject s\n";
+            let commit = format!("commit\ntree {tree}\n{parent}{rest}").into_bytes();
+            parent = format!("parent {}\n", id(&commit));
+            values.push(id(&commit).into_bytes());
+            values.push(commit);
+        }
+        values
+    }
+
+    fn fitting_value(id: ContentId) -> Option<Vec<u8>> {
+        static IDS: OnceLock<Vec<ContentId>> = OnceLock::new();
+        let ids = IDS.get_or_init(|| values().iter().map(|value| id_of(value)).collect());
+        ids.iter().position(|known| *known == id).map(|at| values()[at].clone())
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let ids: Vec<String> = values().iter().map(|value| hex(id_of(value))).collect();
+        prop_oneof![
+            5 => prop::sample::select(ids).prop_map(|id| format!("shop/v1/objects/{id}").into_bytes()),
+            2 => "shop/v1/refs/[ab]".prop_map(String::into_bytes),
+            3 => "shop/v1/files/[ab]/[xy](/[xy]){0,2}".prop_map(String::into_bytes),
+            1 => "shop/v1/(refs|files|objects|collection)?[/%.a-c0-9]{0,8}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..20),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            9 => prop::sample::select(values().to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..20),
+        ]
+    }
+
+    /// Reads all of a directory; gives the paths of its files.
+    fn paths(nodes: &Nodes, id: ContentId, path: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in nodes.list(id).expect("what is held can be read") {
+            let path = format!("{path}/{}", entry.name);
+            match entry.kind {
+                EntryKind::Directory => found.extend(paths(nodes, entry.id, &path)),
+                EntryKind::File | EntryKind::Link => {
+                    let bytes = nodes.read(entry.id).expect("what is held can be read");
+                    assert_eq!(nodes.size(entry.id), Ok(bytes.len() as u64));
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    /// A label is whole, or says why not.
+    fn look_at(held: &Held, label: &str) {
+        let nodes = Nodes::default();
+        match held.label(label) {
+            Err(Misplaced(why)) => assert!(!why.is_empty()),
+            Ok(None) => {}
+            Ok(Some(Found::ByHand { tree, objects })) => {
+                let (root, _node) = nodes.root(tree, &|id| objects.get(&id).cloned()).unwrap();
+                let put: Vec<String> =
+                    held.files[label].contents.keys().map(|path| format!("/{path}")).collect();
+                let mut found = paths(&nodes, root, "");
+                found.sort();
+                assert_eq!(found, put);
+            }
+            Ok(Some(Found::Published { commit, .. })) => {
+                assert!(held.line(commit).count() <= REVISION_COUNT_MAX);
+                let Some(commit) = held.commit(commit) else { return };
+                let whole = nodes.root(commit.tree, &|id| held.object(id));
+                let reached = Reached::default().visit(held, Kind::Directory, commit.tree);
+                if let Ok((root, _node)) = &whole {
+                    paths(&nodes, *root, "");
+                    assert!(reached.is_some());
+                }
+            }
+        }
+    }
+
+    fn byte_count(held: &Held) -> usize {
+        let objects = held.objects.values().map(Bytes::len);
+        let files = held.files.values().flat_map(|files| files.contents.values());
+        let files = files.map(|(Content::File(bytes) | Content::Link(bytes))| bytes.len());
+        objects.chain(files).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_put_a_label_is_whole_or_a_problem(
+            steps in prop::collection::vec((key(), prop::option::weighted(0.8, value())), 0..60)
+        ) {
+            let (keys, mut held) = (keys(), Held::default());
+            for (key, value) in &steps {
+                // What is under an id is mostly what belongs there.
+                let fitting = match keys.parse(key) {
+                    Key::Object(id) => fitting_value(id),
+                    _ => None,
+                };
+                let value = value.clone().map(|value| match value.len() % 4 {
+                    0 => value,
+                    _ => fitting.unwrap_or(value),
+                });
+                held.apply(&keys, vec![Change { key: key.clone(), value }]).unwrap();
+                assert_eq!(held.byte_count, byte_count(&held));
+            }
+            for label in ["a", "b"] {
+                look_at(&held, label);
+            }
+            for value in values() {
+                drop(held.find(&hex(id_of(value))));
+            }
+            for (key, _) in &steps {
+                held.delete(&keys, key);
+            }
+            assert!(held.is_empty() && held.byte_count == 0 && held.labels().is_empty());
+            assert_eq!(held.strangers().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_chain_without_an_end_is_a_problem_and_no_more() {
+        let (keys, mut held) = (keys(), Held::default());
+        let put = |held: &mut Held, value: String| {
+            let id = id_of(value.as_bytes());
+            held.put(&keys, keys.object(id).as_bytes(), value.into_bytes()).unwrap();
+            hex(id)
+        };
+        for link in ["entries\ndirectory {} d\n", "divided\n{}\n"] {
+            let mut tree = put(&mut held, "entries\n".to_owned());
+            for _ in 0..CHAIN_LENGTH {
+                tree = put(&mut held, link.replace("{}", &tree));
+            }
+            let rest = "seconds 1\nnonce 0\nauthor a\nsubject s\n";
+            let commit = put(&mut held, format!("commit\ntree {tree}\n{rest}"));
+            let commit = held.commit(parse_id(&commit).unwrap()).unwrap();
+            let nodes = Nodes::default();
+            assert!(nodes.root(commit.tree, &|id| held.object(id)).is_err());
+            let reached = Reached::default().visit(&held, Kind::Directory, commit.tree);
+            assert!(reached.is_some());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The one task that keeps the keys of a source in memory, as etcd tells of them.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use headwater_etcd::{Fault, Follower, News};
 
@@ -10,22 +10,33 @@ use super::held::Held;
 use crate::source::Outage;
 use crate::sync::lock;
 
-/// How many keys that do not belong are named.
-const NAMED_COUNT_MAX: usize = 3;
+/// How long keys may go on changing before it is looked at what is wrong with them.
+const JUDGE_AFTER_MAX: Duration = Duration::from_secs(5);
 
 /// Follows etcd until it is aborted.
 pub(super) async fn keep(inner: Arc<Inner>) {
     let mut follower = Follower::new(inner.cluster.clone(), inner.keys.all().to_owned());
     let mut coming = Held::default();
+    let mut changed_since: Option<Instant> = None;
     loop {
         let news = follower.next().await;
         if let News::Away(fault) = &news {
             inner.is_away(fault);
             continue;
         }
+        let is_over = matches!(news, News::Whole | News::Alive);
+        let is_change = matches!(news, News::Whole | News::Changes(_));
         if let Err(reason) = inner.take(news, &mut coming) {
             inner.is_away(&Fault::Other(reason));
             follower.forget();
+            continue;
+        }
+        if is_change {
+            changed_since.get_or_insert_with(Instant::now);
+        }
+        if changed_since.is_some_and(|since| is_over || since.elapsed() > JUDGE_AFTER_MAX) {
+            inner.judge().await;
+            changed_since = None;
         }
     }
 }
@@ -53,19 +64,6 @@ impl Inner {
 
     /// All keys are others now.
     fn replace(&self, held: Held) {
-        let strangers: Vec<String> = held
-            .strangers()
-            .take(NAMED_COUNT_MAX)
-            .map(|key| String::from_utf8_lossy(key).escape_debug().to_string())
-            .collect();
-        if !strangers.is_empty() {
-            tracing::warn!(
-                source = self.name(),
-                count = held.strangers().len(),
-                "keys below the prefix are none of ours and are passed over, such as {}",
-                strangers.join(", ")
-            );
-        }
         *lock(&self.held) = held;
         self.state.send_modify(|state| state.is_read = true);
     }
@@ -78,7 +76,7 @@ impl Inner {
         self.state.send_modify(|state| {
             if let Some(outage) = state.outage.take() {
                 let seconds = outage.since.elapsed().as_secs();
-                tracing::info!(source = self.name(), "etcd is back after {seconds} s");
+                tracing::info!(source = self.name(), seconds, "etcd is back");
             }
             state.heard = Some(SystemTime::now());
         });
@@ -89,8 +87,8 @@ impl Inner {
         self.state.send_modify(|state| {
             state.failed_count += 1;
             if state.outage.is_none() {
-                tracing::warn!(source = self.name(), "etcd is away: {message}");
-                state.outage = Some(Outage { since: std::time::Instant::now(), message });
+                tracing::warn!(source = self.name(), error = message, "etcd is away");
+                state.outage = Some(Outage { since: Instant::now(), message });
             }
         });
     }

@@ -8,11 +8,15 @@ use crate::source::labels;
 
 /// The version of what is kept below the prefix.
 const VERSION: &str = "v1";
+/// What other parts of Headwater keep below the same prefix: shared repositories, and replicas that live.
+const OTHERS: [&str; 2] = ["git", "replicas"];
 /// How deep a path may be.
 const DEPTH_MAX: usize = 128;
 
 /// The keys of one source.
 pub(super) struct Keys {
+    /// Without a slash at its end.
+    prefix: String,
     /// `<prefix>/v1/`.
     base: String,
 }
@@ -35,12 +39,22 @@ pub(super) enum Key {
 impl Keys {
     /// Below a prefix, which has no slash at its end.
     pub(super) fn new(prefix: &str) -> Self {
-        Self { base: format!("{prefix}/{VERSION}/") }
+        Self { prefix: prefix.to_owned(), base: format!("{prefix}/{VERSION}/") }
     }
 
     /// What all keys begin with.
     pub(super) fn all(&self) -> &str {
         &self.base
+    }
+
+    /// What everything below the prefix begins with.
+    pub(super) fn around(&self) -> String {
+        format!("{}/", self.prefix)
+    }
+
+    /// What keys of Headwater below the prefix begin with.
+    pub(super) fn ours(&self) -> impl Iterator<Item = String> + '_ {
+        std::iter::once(VERSION).chain(OTHERS).map(|name| format!("{}/{name}/", self.prefix))
     }
 
     /// What the keys of all objects begin with.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::keys::{hex, is_path, parse_id};
 use crate::model::ContentId;
+use crate::source::files::Content;
 
 /// The largest value that is written, in bytes: etcd takes 1.5 MB in a request.
 pub(super) const OBJECT_BYTES_MAX: usize = 1024 * 1024;
@@ -63,15 +64,6 @@ pub(super) struct Commit {
     pub(super) subject: String,
     /// Makes it another one than any other that says the same.
     pub(super) nonce: String,
-}
-
-/// What a path holds that is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// A file's bytes.
-    File(Bytes),
-    /// The target of a symbolic link.
-    Link(Bytes),
 }
 
 /// Objects that belong together, by id.

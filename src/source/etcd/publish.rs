@@ -4,7 +4,7 @@
 //! `tests/it/shared_push.rs` walks through what happens when two publish at the same time, when one of them dies between any
 //! two steps, and when objects are collected meanwhile.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +15,10 @@ use tokio::time::{Instant, timeout};
 
 use super::held::REVISION_COUNT_MAX;
 use super::keys::{hex, is_label, parse_id};
-use super::objects::{Bundle, Commit, Content, Kind, List, id_of, parse_list, parse_pieces, tree};
-use super::{EtcdSource, Held, Inner};
+use super::objects::{Bundle, Commit, Kind, List, id_of, parse_list, parse_pieces, tree};
+use super::{EtcdSource, Held, Inner, judge};
 use crate::model::{ContentId, Revision};
+use crate::source::files::Files;
 use crate::sync::lock;
 
 /// How many keys one transaction writes at most: etcd takes 128.
@@ -39,7 +40,7 @@ const SEEN_WAIT_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// All files of the label, by path.
-    pub files: BTreeMap<String, Content>,
+    pub files: Files,
     /// Who publishes, for people.
     pub author: String,
     /// What for, in one line.
@@ -135,6 +136,11 @@ struct Ours<'a> {
 impl Inner {
     async fn store_and_swap(&self, ours: &Ours<'_>) -> Result<(), PublishError> {
         let mut connection = self.cluster.connect().await?;
+        let is_first = lock(&self.held).is_empty();
+        // Who may not look there may not write there either.
+        if is_first && self.is_of_others(&mut connection).await.unwrap_or(false) {
+            return Err(PublishError::Refused(judge::OF_OTHERS.to_owned()));
+        }
         for _ in 0..ATTEMPT_COUNT_MAX {
             let seen = self.look(&mut connection, ours.label).await?;
             if seen.tip != ours.parent {
@@ -322,30 +328,28 @@ impl Reached {
 
     /// Adds an object and all that it leads to. Nothing if something is missing.
     pub(super) fn visit(&mut self, held: &Held, kind: Kind, id: ContentId) -> Option<()> {
-        let kind = if kind == Kind::Link { Kind::File } else { kind };
-        if !self.0.insert((kind, id)) {
-            return Some(());
-        }
-        let value = held.object(id)?;
-        match kind {
-            Kind::File | Kind::Link => {}
-            Kind::Pieces => {
-                for piece in parse_pieces(&value)? {
-                    self.visit(held, Kind::File, piece)?;
-                }
+        // No recursion: how deep it goes is for whoever writes the keys to choose.
+        let mut open = vec![(kind, id)];
+        while let Some((kind, id)) = open.pop() {
+            let kind = if kind == Kind::Link { Kind::File } else { kind };
+            if !self.0.insert((kind, id)) {
+                continue;
             }
-            Kind::Directory => match parse_list(&value)? {
-                List::Divided(parts) => {
-                    for part in parts {
-                        self.visit(held, Kind::Directory, part)?;
-                    }
+            let value = held.object(id)?;
+            match kind {
+                Kind::File | Kind::Link => {}
+                Kind::Pieces => {
+                    open.extend(parse_pieces(&value)?.into_iter().map(|piece| (Kind::File, piece)));
                 }
-                List::Entries(entries) => {
-                    for entry in entries {
-                        self.visit(held, entry.kind, entry.id)?;
+                Kind::Directory => match parse_list(&value)? {
+                    List::Divided(parts) => {
+                        open.extend(parts.into_iter().map(|part| (Kind::Directory, part)));
                     }
-                }
-            },
+                    List::Entries(entries) => {
+                        open.extend(entries.into_iter().map(|entry| (entry.kind, entry.id)));
+                    }
+                },
+            }
         }
         Some(())
     }

@@ -7,7 +7,7 @@
 //! - `fleet` starts it all: `etcd` the cluster, `replica` the servers, `proxy` the ways between them
 //! - `load` is what goes on all the time: `load/pusher`, `load/reader`, `load/watcher`
 //! - `fault` does damage, and heals it
-//! - `record` is what was seen, `check` a pure function of it
+//! - `record` is what was seen, `look` looks at the replicas in the end, `check` is a pure function of it
 //! - `round` does one after the other and measures
 
 mod check;
@@ -17,6 +17,7 @@ mod fleet;
 mod git;
 mod http;
 mod load;
+mod look;
 mod process;
 mod proxy;
 mod record;

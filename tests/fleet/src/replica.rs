@@ -102,10 +102,9 @@ impl Replica {
 
     /// Starts it and returns once it says where it listens.
     pub(crate) fn start(&self) -> Result<()> {
-        let log = self.place.with_extension("log");
-        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let said = || self.said().unwrap_or_default();
         let before = said().len();
-        *self.running() = Some(Program::start(&mut self.command(), &log)?);
+        *self.running() = Some(Program::start(&mut self.command(), &self.log())?);
         until(&format!("{} listens", self.name), START_MAX, || {
             let ended = self.running().as_mut().map(Program::has_ended).transpose()?;
             if ended != Some(false) {
@@ -115,6 +114,15 @@ impl Replica {
             *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
             Ok(true)
         })
+    }
+
+    fn log(&self) -> PathBuf {
+        self.place.with_extension("log")
+    }
+
+    /// All that it has written into its log since the fleet was started.
+    pub(crate) fn said(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.log())?)
     }
 
     fn command(&self) -> Command {

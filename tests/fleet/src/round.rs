@@ -9,17 +9,16 @@ use fastrand::Rng;
 
 use crate::check::check;
 use crate::fault::{Fault, inflict};
-use crate::fleet::{APPLICATION_COUNT, Clocks, Fleet, PUSHER_COUNT, REPLICA_COUNT, path};
+use crate::fleet::{APPLICATION_COUNT, Clocks, Fleet, PUSHER_COUNT, REPLICA_COUNT};
 use crate::load::pusher::Pusher;
 use crate::load::{reader, watcher};
+use crate::look::{assert_left_whole, first_commit, look, says_that_it_is_cut_off, settle};
 use crate::process::{Stop, StopAtEnd, until};
-use crate::record::{Answer, End, Outcome, Push, Reads, Reason, Record, Watched};
-use crate::replica::Replica;
-use crate::{git, http};
+use crate::record::{Outcome, Push, Reads, Reason, Record, Watched};
 
 /// How many watch each application: one at each replica to begin with.
 const WATCHER_COUNT: usize = APPLICATION_COUNT * REPLICA_COUNT;
-/// How long the fleet may take to take a push again, and to be of one mind.
+/// How long the fleet may take to take a push again, or to refuse one.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
 
 /// What is done to a fleet.
@@ -59,21 +58,20 @@ pub struct Round {
     pub wrong: Vec<String>,
 }
 
-/// Starts a fleet, does one fault after the other to it, and tells of each.
+/// Starts a fleet, does one fault after the other to it, and tells of each. If anything was wrong, gives where logs and data
+/// are kept.
 ///
 /// # Errors
 ///
-/// What keeps the faults from being done: a program that is missing, an etcd that does not come back. What a fault does to
-/// the fleet is in the rounds.
-pub fn run(plan: &Plan, mut tell: impl FnMut(&Round)) -> Result<()> {
+/// What keeps the faults from being done: a program that is missing, an etcd that does not come back; and in the end a
+/// repository that is not whole on its disk, or a panic.
+pub fn run(plan: &Plan, mut tell: impl FnMut(&Round)) -> Result<Option<PathBuf>> {
     let place = tempfile::tempdir()?;
-    let result = run_in(place.path(), plan, &mut tell);
-    if result.as_ref().map_or(true, |is_well| !is_well) {
-        // Logs and data are there to be looked at.
-        let kept: PathBuf = place.keep();
-        return result.map(drop).with_context(|| format!("kept {}", kept.display()));
+    match run_in(place.path(), plan, &mut tell) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some(place.keep())),
+        Err(error) => Err(error.context(format!("kept {}", place.keep().display()))),
     }
-    Ok(())
 }
 
 /// Whether all was well.
@@ -92,12 +90,12 @@ fn run_in(place: &Path, plan: &Plan, tell: &mut impl FnMut(&Round)) -> Result<bo
     let mut record = Record { first: first_commit(&fleet)?, ..Record::default() };
     let mut is_well = true;
     for fault in faults {
-        let mut course = Course { fleet: &fleet, place, begun, each: plan.each, fault };
+        let course = Course { fleet: &fleet, place, begun, each: plan.each, fault };
         let round = course.run(&mut pushers, &mut record, &mut random)?;
         is_well &= round.wrong.is_empty();
         tell(&round);
     }
-    assert_disks_whole(&fleet)?;
+    assert_left_whole(&fleet)?;
     Ok(is_well)
 }
 
@@ -123,12 +121,7 @@ type Pushes = Mutex<Vec<Push>>;
 
 impl Course<'_> {
     /// Adds what was pushed to the record, and puts what was seen in place of what it had.
-    fn run(
-        &mut self,
-        pushers: &mut [Pusher],
-        record: &mut Record,
-        random: &mut Rng,
-    ) -> Result<Round> {
+    fn run(&self, pushers: &mut [Pusher], record: &mut Record, random: &mut Rng) -> Result<Round> {
         let mut wrong = Vec::new();
         let pushes = Pushes::default();
         let watched: Vec<Mutex<Watched>> = (0..WATCHER_COUNT).map(watcher_of).collect();
@@ -261,100 +254,4 @@ fn catch_up(record: &Record, pushes: &[Push], times: &Times) -> Duration {
         first.map_or(RECOVERY_MAX, |(at, _)| at.saturating_sub(times.healed))
     };
     record.reads.iter().map(served).max().unwrap_or_default()
-}
-
-/// The commit that all replicas began with.
-fn first_commit(fleet: &Fleet) -> Result<String> {
-    let reply = http::get(fleet.replicas[0].address(), &path(0))?;
-    Ok(reply.revision().context("a revision")?.to_owned())
-}
-
-/// An answer of a replica for an application.
-fn answer(replica: &Replica, application: usize) -> Result<(String, Answer)> {
-    let reply = http::get(replica.address(), &path(application))?;
-    let revision = reply.revision().context("a revision")?.to_owned();
-    let etag = reply.header("etag").context("an entity tag")?.to_owned();
-    Ok((revision, Answer { etag, body: reply.body }))
-}
-
-/// Waits until all replicas serve the newest commit that any of them has, and all who watch were told of it.
-fn settle(fleet: &Fleet, watched: &[Mutex<Watched>]) -> Result<()> {
-    let mut seen = String::new();
-    let settled = until("all replicas and all who watch are of one mind", RECOVERY_MAX, || {
-        let mut revisions = Vec::new();
-        for replica in &fleet.replicas {
-            let listed = git::run(Path::new("/"), &["ls-remote", &git::url(replica.address())])?;
-            revisions.push(listed.out.split_whitespace().next().unwrap_or("none").to_owned());
-            revisions.extend(answer(replica, 0).map(|(revision, _)| revision));
-        }
-        let is_one = revisions.iter().all(|revision| *revision == revisions[0]);
-        let behind = watched.iter().filter(|it| !is_told(fleet, &lock(it))).count();
-        seen = format!("{revisions:?}, {behind} who watch are behind");
-        Ok(is_one && revisions.len() == 2 * REPLICA_COUNT && behind == 0)
-    });
-    settled.context(seen)
-}
-
-/// Whether one who watches knows what is served.
-fn is_told(fleet: &Fleet, watched: &Watched) -> bool {
-    let Ok((_, answer)) = answer(&fleet.replicas[0], watched.application) else { return false };
-    watched.seen.last().is_some_and(|seen| answer.etag.contains(&seen.digest))
-}
-
-/// Looks at all that a replica has.
-fn look(replica: &Replica, place: &Path) -> Result<End> {
-    let copy = place.join(format!("{}-copy.git", replica.name));
-    if copy.exists() {
-        std::fs::remove_dir_all(&copy)?;
-    }
-    let url = git::url(replica.address());
-    let to = copy.to_str().context("a path")?;
-    git::done(place, &["clone", "--quiet", "--mirror", &url, to])?;
-    let mut objects: Vec<String> =
-        git::done(&copy, &["rev-list", "--objects", "--all"])?.lines().map(str::to_owned).collect();
-    objects.sort_unstable();
-    let history = git::done(&copy, &["rev-list", "--first-parent", "--reverse", "main"])?;
-    let answers = (0..APPLICATION_COUNT).map(|at| Ok(answer(replica, at)?.1));
-    Ok(End {
-        name: replica.name.clone(),
-        references: git::done(&copy, &["for-each-ref"])?,
-        history: history.lines().map(str::to_owned).collect(),
-        objects: objects.join("\n"),
-        complaints: fsck(&copy)?,
-        answers: answers.collect::<Result<_>>()?,
-    })
-}
-
-/// What git complains of in a repository.
-fn fsck(repository: &Path) -> Result<String> {
-    let said = git::run(
-        repository,
-        &["-c", "safe.directory=*", "fsck", "--full", "--strict", "--no-dangling", "--no-progress"],
-    )?;
-    let complains = !said.is_done || said.err.contains("error") || said.out.contains("missing");
-    Ok(if complains { format!("{}{}", said.out, said.err) } else { String::new() })
-}
-
-/// Whether what lies on the disks of replicas that were killed is whole.
-fn assert_disks_whole(fleet: &Fleet) -> Result<()> {
-    for replica in &fleet.replicas {
-        replica.kill();
-        let mut said = String::new();
-        // Git that a replica had started may still pack.
-        let whole = until("the repository on the disk is whole", RECOVERY_MAX, || {
-            said = fsck(&replica.repository())?;
-            Ok(said.is_empty())
-        });
-        whole.with_context(|| format!("{}: {said}", replica.name))?;
-    }
-    Ok(())
-}
-
-/// Whether a replica shows that it does not reach etcd.
-fn says_that_it_is_cut_off(replica: &Replica) -> Result<()> {
-    let what = format!("{} says that it is cut off", replica.name);
-    until(&what, RECOVERY_MAX, || {
-        let health = http::get(replica.address(), "/actuator/health")?;
-        Ok(health.body.contains("etcd is away"))
-    })
 }

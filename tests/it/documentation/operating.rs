@@ -181,6 +181,29 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
             ("src/http/instances.rs", "NAME_BYTES_MAX: usize = 128"),
         ],
     ),
+    (
+        "replicas; those that are gone; how long one is listed",
+        &[
+            ("src/replicas/known.rs", "REPLICA_COUNT_MAX: usize = 1_000"),
+            ("src/replicas/known.rs", "GONE_COUNT_MAX: usize = 100"),
+            ("src/replicas/known.rs", "GONE_KEPT: Duration = Duration::from_secs(15 * 60)"),
+        ],
+    ),
+    (
+        "labels that one tells of; sources; bytes of a text",
+        &[
+            ("src/replicas/report.rs", "LABEL_COUNT_MAX: usize = 16"),
+            ("src/replicas/report.rs", "SOURCE_COUNT_MAX: usize = 16"),
+            ("src/replicas/report.rs", "TEXT_BYTES_MAX: usize = 512"),
+        ],
+    ),
+    (
+        "a lease; pause between two writes of a key",
+        &[
+            ("src/replicas.rs", "LEASE_SECONDS: u16 = 10"),
+            ("src/replicas/speak.rs", "WRITE_SPACING: Duration = Duration::from_millis(500)"),
+        ],
+    ),
     ("a pack", &[("src/settings.rs", "pack_bytes_max: 256 * 1024 * 1024")]),
     (
         "a file; all files together; their number",

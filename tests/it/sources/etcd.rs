@@ -408,7 +408,7 @@ async fn what_is_no_etcd_is_said() {
 }
 
 /// Certificates of one authority in a directory: `ca.crt`, and `<name>.crt` with `<name>.key` for each name.
-fn certificates(place: &Path, names: &[(&str, i32)]) {
+pub(crate) fn certificates(place: &Path, names: &[(&str, i32)]) {
     let key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -425,7 +425,7 @@ fn certificates(place: &Path, names: &[(&str, i32)]) {
 }
 
 /// etcd that shows one of the certificates and wants to see one.
-fn cluster_with_tls(place: &Path, name: &str) -> Cluster {
+pub(crate) fn cluster_with_tls(place: &Path, name: &str) -> Cluster {
     let file = |option: &str, name: String| format!("--{option}={}", place.join(name).display());
     let arguments = [
         file("cert-file", format!("{name}.crt")),

@@ -28,7 +28,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-const BEHIND: [&str; 15] = [
+const BEHIND: [&str; 16] = [
     "/orders/dev",
     "/orders/dev/main",
     "/orders/dev/nope",
@@ -41,6 +41,7 @@ const BEHIND: [&str; 15] = [
     "/orders/dev/plain.txt?useDefaultLabel",
     "/-/environments",
     "/-/problems",
+    "/-/replicas",
     "/metrics",
     "/key",
     "/encrypt/status",

@@ -1,0 +1,327 @@
+//! Whether two snapshots configure everybody alike: for every known environment the same sources in order, keys, values and
+//! types. Names of sources count without their base, which is another one in another source. No value is ever told.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::catalog::catalog;
+use crate::cli::output;
+use crate::model::{Document, Label, Problem, Property, PropertySource, Query};
+use crate::resolve;
+use crate::snapshot::Snapshot;
+
+/// The most differences that are told.
+const DIFFERENCE_COUNT_MAX: usize = 20;
+
+/// What came of it.
+#[derive(Default)]
+pub(super) struct Comparison {
+    pub(super) environment_count: usize,
+    /// How many cannot be used in either, for the same reason.
+    pub(super) broken_count: usize,
+    /// How many environments differ.
+    pub(super) difference_count: usize,
+    differences: Vec<Difference>,
+}
+
+/// The first difference of an environment.
+struct Difference {
+    query: Query,
+    /// The file that sets it, and the key, where it is about one.
+    file: Option<Arc<str>>,
+    key: Option<Arc<str>>,
+    what: String,
+}
+
+/// What a query gives: nothing where the label is unknown to it.
+type Outcome = Option<Result<Vec<PropertySource>, Problem>>;
+
+/// Compares with one snapshot.
+pub(super) struct Verifier<'a> {
+    before: &'a Snapshot,
+    /// What was found in it so far.
+    outcomes: BTreeMap<Name, Outcome>,
+    known: Known,
+}
+
+/// An application and its profiles.
+type Name = (Arc<str>, Arc<str>);
+
+impl<'a> Verifier<'a> {
+    pub(super) fn of(before: &'a Snapshot) -> Self {
+        Self { before, outcomes: BTreeMap::new(), known: Known::default() }
+    }
+
+    /// Compares all environments that either of them knows.
+    pub(super) fn compare(&mut self, after: &Snapshot) -> anyhow::Result<Comparison> {
+        let mut names: BTreeSet<Name> = self.outcomes.keys().cloned().collect();
+        let before = self.outcomes.is_empty().then_some(self.before);
+        for snapshot in before.into_iter().chain([after]) {
+            let queries = catalog(snapshot)?.queries(&Label::Default).into_iter();
+            names.extend(queries.map(|query| (query.application, query.profiles)));
+        }
+        let mut comparison = Comparison::default();
+        self.known = Known::default();
+        for name in names {
+            let (application, profiles) = name.clone();
+            let query = Query { application, profiles, label: Label::Default };
+            let before = match self.outcomes.entry(name) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(outcome(self.before, &query)?),
+            };
+            let found = self.known.judge(before, &outcome(after, &query)?);
+            comparison.add(query, found);
+        }
+        Ok(comparison)
+    }
+}
+
+impl Comparison {
+    fn add(&mut self, query: Query, found: Found) {
+        self.environment_count += 1;
+        let difference = match found {
+            Found::Same => return,
+            Found::Broken => {
+                self.broken_count += 1;
+                return;
+            }
+            Found::Other { file, key, what } => Difference { query, file, key, what },
+        };
+        self.difference_count += 1;
+        if self.differences.len() < DIFFERENCE_COUNT_MAX {
+            self.differences.push(difference);
+        }
+    }
+}
+
+fn outcome(snapshot: &Snapshot, query: &Query) -> anyhow::Result<Outcome> {
+    let Some(chosen) = resolve::choose(snapshot, query) else { return Ok(None) };
+    let mut sources = Vec::new();
+    for index in chosen {
+        let member = &snapshot.members[index];
+        match resolve::resolve(member, &member.tree, query)?.outcome {
+            Ok(more) => sources.extend(more),
+            Err(problem) => return Ok(Some(Err(problem))),
+        }
+    }
+    Ok(Some(Ok(sources)))
+}
+
+fn said(outcome: &Outcome) -> String {
+    match outcome {
+        None => "not there".to_owned(),
+        Some(Ok(_)) => "whole".to_owned(),
+        Some(Err(problem)) => format!("broken ({problem})"),
+    }
+}
+
+/// Files that are known to say the same: most are met in many environments.
+#[derive(Default)]
+struct Known(HashSet<(*const Document, *const Document)>);
+
+enum Found {
+    Same,
+    /// In the same way.
+    Broken,
+    Other {
+        file: Option<Arc<str>>,
+        key: Option<Arc<str>>,
+        what: String,
+    },
+}
+
+impl Found {
+    fn other(what: String) -> Self {
+        Self::Other { file: None, key: None, what }
+    }
+}
+
+impl Known {
+    fn judge(&mut self, before: &Outcome, after: &Outcome) -> Found {
+        match (before, after) {
+            (Some(Ok(before)), Some(Ok(after))) => self.sources(before, after),
+            (Some(Err(before)), Some(Err(after))) if before == after => Found::Broken,
+            (None, None) => Found::Same,
+            (before, after) => Found::other(format!("was {}, is {}", said(before), said(after))),
+        }
+    }
+
+    fn sources(&mut self, before: &[PropertySource], after: &[PropertySource]) -> Found {
+        for (before, after) in before.iter().zip(after) {
+            if (&before.file, before.index) != (&after.file, after.index) {
+                let what = format!("has {} where {} was", place(after), place(before));
+                return Found::other(what);
+            }
+            let ids = (before.documents.as_ptr(), after.documents.as_ptr());
+            if self.0.contains(&ids) {
+                continue;
+            }
+            if let Some((key, what)) = first_difference(before.properties(), after.properties()) {
+                let (file, key) = (before.file.clone(), Some(key));
+                return Found::Other { file, key, what: what.to_owned() };
+            }
+            let is_all_same = before.documents.len() == after.documents.len()
+                && before.documents.iter().zip(after.documents.iter()).all(|(before, after)| {
+                    first_difference(&before.properties, &after.properties).is_none()
+                });
+            if is_all_same {
+                self.0.insert(ids);
+            }
+        }
+        match before.len() == after.len() {
+            true => Found::Same,
+            false => {
+                Found::other(format!("has {} sources where {} were", after.len(), before.len()))
+            }
+        }
+    }
+}
+
+fn place(source: &PropertySource) -> String {
+    let file = source.file.as_deref().unwrap_or(&source.name);
+    format!("{file} (document {})", source.index + 1)
+}
+
+fn first_difference(before: &[Property], after: &[Property]) -> Option<(Arc<str>, &'static str)> {
+    for (before, after) in before.iter().zip(after) {
+        if before.key != after.key {
+            return Some((Arc::clone(&before.key), "is another key there"));
+        }
+        if before.value != after.value {
+            return Some((Arc::clone(&before.key), "has another value or type there"));
+        }
+    }
+    let (short, long, what) = match before.len() < after.len() {
+        true => (before.len(), after, "is there and was not"),
+        false => (after.len(), before, "is not there"),
+    };
+    long.get(short).map(|property| (Arc::clone(&property.key), what))
+}
+
+/// A line for each difference that is told.
+pub(super) fn lines(comparison: &Comparison) -> Vec<String> {
+    let mut lines: Vec<String> = comparison
+        .differences
+        .iter()
+        .map(|Difference { query, file, key, what }| {
+            let place: String =
+                [file, key].into_iter().flatten().map(|it| format!("{it}: ")).collect();
+            let line = format!("{}/{}: {place}{what}", query.application, query.profiles);
+            output::one_line(&line)
+        })
+        .collect();
+    let left_out = comparison.difference_count - comparison.differences.len();
+    if left_out > 0 {
+        lines.push(format!("and {left_out} more environments"));
+    }
+    lines
+}
+
+pub(super) fn as_json(comparison: &Comparison) -> Value {
+    let difference = |it: &Difference| {
+        json!({
+            "application": &*it.query.application,
+            "profiles": &*it.query.profiles,
+            "file": it.file.as_deref(),
+            "key": it.key.as_deref(),
+            "reason": it.what,
+        })
+    };
+    comparison.differences.iter().map(difference).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{Layout, Style};
+    use crate::source::Source;
+    use crate::source::memory::MemorySource;
+
+    fn snapshot(base: &str, files: &[(&str, &str)]) -> Snapshot {
+        let source = MemorySource::new(Arc::new(Layout {
+            base: base.into(),
+            style: Style::Git,
+            search_paths: Vec::new(),
+            patterns: Vec::new(),
+            json: false,
+        }));
+        let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(*text))).collect();
+        source.commit("main", &files);
+        futures_util::future::FutureExt::now_or_never(source.load(&Label::Default, None))
+            .expect("memory does not wait")
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn check(before: &[(&str, &str)], after: &[(&str, &str)], expected: &[&str]) {
+        let (before, after) = (snapshot("here", before), snapshot("there", after));
+        let mut verifier = Verifier::of(&before);
+        // Twice, since the second look takes what is known from the first.
+        for _ in 0..2 {
+            let comparison = verifier.compare(&after).unwrap();
+            assert_eq!(lines(&comparison), expected);
+            assert_eq!(comparison.difference_count, expected.len());
+        }
+    }
+
+    #[test]
+    fn what_configures_alike_is_the_same() {
+        let files = [("application.yml", "a: 1\n---\nb: two"), ("orders-dev.yml", "c: 3.0")];
+        check(&files, &files, &[]);
+        let spelled = [("application.yml", "# more\na:   1\n---\nb: \"two\""), files[1]];
+        check(&files, &spelled, &[]);
+        check(&files, &[files[0], files[1], ("notes.txt", "x")], &[]);
+    }
+
+    #[test]
+    fn another_value_type_key_or_order_is_told_by_its_key_and_never_by_its_value() {
+        let check = |before: &str, after: &str, expected: &[&str]| {
+            let files = |text: &'static str| [("orders.yml", text)];
+            let leak = |text: &str| -> &'static str { text.to_owned().leak() };
+            check(&files(leak(before)), &files(leak(after)), expected);
+        };
+        let other = "orders/default: orders.yml: a: has another value or type there";
+        check("a: hunter2", "a: hunter3", &[other]);
+        check("a: 1", "a: \"1\"", &[other]);
+        check("a: true", "a: \"true\"", &[other]);
+        check("a: 1\nb: 2", "a: 1", &["orders/default: orders.yml: b: is not there"]);
+        check("a: 1", "a: 1\nb: 2", &["orders/default: orders.yml: b: is there and was not"]);
+        let order = "orders/default: orders.yml: a: is another key there";
+        check("a: 1\nb: 2", "b: 2\na: 1", &[order]);
+    }
+
+    #[test]
+    fn an_environment_that_one_of_them_does_not_know_is_compared() {
+        let both = ("application.yml", "a: 1");
+        check(
+            &[both],
+            &[both, ("orders.yml", "a: 2")],
+            &["orders/default: has orders.yml (document 1) where application.yml (document 1) was"],
+        );
+        check(
+            &[both, ("orders-dev.yml", "a: 2")],
+            &[both],
+            &[
+                "orders-dev/default: has application.yml (document 1) where orders-dev.yml (document 1) was",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_used_in_either_is_no_difference() {
+        let (good, bad) = (("orders.yml", "a: 1"), ("orders.yml", "a: ["));
+        check(&[bad], &[bad], &[]);
+        let (before, after) = (snapshot("here", &[bad]), snapshot("there", &[bad]));
+        assert_eq!(Verifier::of(&before).compare(&after).unwrap().broken_count, 1);
+        let (before, after) = (snapshot("here", &[good]), snapshot("there", &[bad]));
+        let comparison = Verifier::of(&before).compare(&after).unwrap();
+        let lines = lines(&comparison);
+        assert!(
+            lines[0].starts_with("orders/default: was whole, is broken (orders.yml:"),
+            "{lines:?}"
+        );
+    }
+}

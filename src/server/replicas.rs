@@ -1,0 +1,32 @@
+//! From the settings to the replicas that this one meets.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::{StartError, etcd};
+use crate::replicas::Replicas;
+use crate::settings::{self, Settings};
+use crate::store::Store;
+
+/// What is called nothing else.
+const NAMELESS: &str = "headwater";
+
+/// All replicas, of which none is heard yet.
+pub(super) fn open(
+    settings: &Settings,
+    store: &Arc<Store>,
+    runtime: Handle,
+) -> Result<Arc<Replicas>, StartError> {
+    let shared = etcd::shared(settings)?;
+    Ok(Replicas::new(name(settings), Arc::clone(store), shared, runtime))
+}
+
+/// As the settings say; otherwise as the host is called.
+fn name(settings: &Settings) -> String {
+    let host = || {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Some(name).filter(|name| settings::is_name(name))
+    };
+    settings.share.replica.clone().or_else(host).unwrap_or_else(|| NAMELESS.to_owned())
+}
