@@ -12,6 +12,7 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates git openssh-client \
     && echo 'headwater:x:65532:65532::/:/usr/sbin/nologin' >> /etc/passwd \
+    && install -d -m 700 -o 65532 -g 65532 /data \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log
 COPY --from=build /headwater /usr/local/bin/headwater
 COPY --chmod=755 scripts/headwater-healthy /usr/local/bin/headwater-healthy

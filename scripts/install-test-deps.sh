@@ -1,14 +1,15 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
-#                     curl, e2fsprogs, etcd's server (as root, with apt-get)
+#                     curl, e2fsprogs, etcd with its client, systemd's programs (as root, with apt-get)
 #                     wrk: for the figures only, so that nothing fails without them, and not on a build machine;
 #                     faketime and strace: for faults of the soak, in the same way
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot,
 #                     tests/clients/spring-reload
 #   npm               tests/clients/node
 #   PyPI              tests/clients/python, into target/test-deps/venv
-#   Go                its standard library, compiled into target/test-deps/go, for programs of docs/services.md
+#   Go                its standard library, compiled into target/test-deps/go, for programs of docs/services.md;
+#                     tests/validators, built as target/test-deps/validators
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -47,6 +48,8 @@ need haproxy there haproxy
 need e2fsprogs there mkfs.ext4
 need curl there curl
 need etcd-server there etcd
+need etcd-client there etcdctl
+need systemd there systemd-analyze
 needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk
@@ -118,6 +121,12 @@ fi
 if [ ! -d "$deps/go" ]; then
     say "compiling the standard library of Go"
     GOCACHE="$PWD/$deps/go" GOTOOLCHAIN=local GOPROXY=off go build net/http
+fi
+
+if ! { fresh "$deps/validators.mark" tests/validators && [ -x "$deps/validators" ]; }; then
+    say "building tests/validators"
+    (cd tests/validators && GOFLAGS=-mod=readonly GOTOOLCHAIN=local go build -buildvcs=false -o "../../$deps/validators" .)
+    touch "$deps/validators.mark"
 fi
 
 say "test dependencies: ready"

@@ -95,6 +95,8 @@ impl DataDirectory {
         if found.mode() & WRITABLE_BY_OTHERS != 0 {
             return refused("can be written to by other users: chmod go-w");
         }
+        // Git names what it works in by its real path, and whoever compares the two has to have the same one.
+        let absolute = fs::canonicalize(&absolute).map_err(unusable)?;
         let lock = take(path, &absolute.join(LOCK))?;
         let at_work = wait_for_others(path, &absolute.join(AT_WORK))?;
         Ok(Self { path: absolute, _lock: lock, at_work })
@@ -109,7 +111,7 @@ impl DataDirectory {
         self.at_work.try_clone()
     }
 
-    /// Where it is, as an absolute path.
+    /// Where it is, as an absolute path without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
     }

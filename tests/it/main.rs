@@ -13,6 +13,7 @@ mod check;
 mod cli;
 mod client;
 mod clients;
+mod deploy;
 mod differential;
 mod documentation;
 mod durability;

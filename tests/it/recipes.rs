@@ -8,7 +8,8 @@ mod spring;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use self::bed::{Port, Program, START_MAX, Shop, find, shell, within};
+pub(crate) use self::bed::{Port, Program};
+use self::bed::{START_MAX, Shop, find, shell, within};
 use self::page::{Recipe, blocks};
 use crate::documentation::root;
 use crate::fixture::{directory, eventually, installed};

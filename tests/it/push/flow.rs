@@ -124,6 +124,20 @@ fn a_repository_that_nobody_seeded_begins_with_its_first_push() {
 }
 
 #[test]
+fn a_data_directory_below_a_symbolic_link_takes_pushes() {
+    let place = directory("");
+    let (real, link) = (place.path().join("real"), place.path().join("link"));
+    std::fs::create_dir(&real).expect("a directory");
+    std::os::unix::fs::symlink(&real, &link).expect("a link");
+    let hosted = Hosted::with(SHOP, |settings| settings.data = link.join("data"));
+    let tree = hosted.clone("work");
+    let tip = tree.commit("//- orders.yml\nname: Pushed\n");
+    tree.push(&["main"]).succeeds();
+    let after = hosted.server.get("/orders/dev").expect(200);
+    assert_eq!(after.header("headwater-revision"), Some(&*tip));
+}
+
+#[test]
 fn a_restarted_server_serves_the_same_and_a_second_one_is_told_who_holds_the_data() {
     let (place, seed) = (directory(""), directory(SHOP));
     let data = place.path().join("data").display().to_string();

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ const TOKEN: &str = "a-token-of-the-recipes-8d1f";
 pub(super) const START_MAX: Duration = Duration::from_secs(120);
 
 /// A port that nobody else is given, and where nobody answers unless a server of ours listens.
-pub(super) struct Port {
+pub(crate) struct Port {
     _socket: Socket,
-    pub(super) address: Address,
+    pub(crate) address: Address,
 }
 
 impl Port {
-    pub(super) fn reserve() -> Self {
+    pub(crate) fn reserve() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         // As a listener of the standard library does it, so that both may have the port.
         socket.set_reuse_address(true).unwrap();
@@ -188,7 +188,7 @@ pub(super) fn find(program: &str) -> PathBuf {
 type Text = Arc<Mutex<String>>;
 
 /// A program that goes on. Killed with all that it started when it is dropped, by its process group's id.
-pub(super) struct Program {
+pub(crate) struct Program {
     process: std::process::Child,
     enter: ChildStdin,
     out: Text,
@@ -196,7 +196,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    pub(super) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.process_group(0).spawn().unwrap();
         let out = collect(process.stdout.take().unwrap());
@@ -204,11 +204,11 @@ impl Program {
         Self { enter: process.stdin.take().unwrap(), process, out, err }
     }
 
-    pub(super) fn out(&self) -> String {
+    pub(crate) fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    pub(super) fn err(&self) -> String {
+    pub(crate) fn err(&self) -> String {
         self.err.lock().unwrap().clone()
     }
 
@@ -227,6 +227,23 @@ impl Program {
 
     pub(super) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Sends it a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    }
+
+    /// Sends TERM and waits for the end; gives how it ended and what it complained of.
+    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        let mut ended = None;
+        eventually("it stops", || {
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        });
+        (ended.unwrap(), self.err())
     }
 }
 
