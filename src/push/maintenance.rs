@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::host::Host;
 
-/// How many loose objects a repository may have, about.
+/// How many loose objects a repository may have, about; a chance adds as many again.
 const LOOSE_COUNT_MAX: usize = 2_000;
 /// With how many, about, nobody waits for pushes to pause.
 const LOOSE_COUNT_URGENT: usize = 10_000;
@@ -50,10 +50,12 @@ impl Drop for Maintenance {
 }
 
 async fn keep(host: Weak<Host>, pushed: Arc<Notify>) {
+    // Replicas that share a repository are brought the same objects, and are not to pack them all at the same time.
+    let count_max = LOOSE_COUNT_MAX + fastrand::usize(..LOOSE_COUNT_MAX);
     loop {
         pushed.notified().await;
         let Some(path) = host.upgrade().map(|host| host.path.clone()) else { return };
-        if loose_count(&path) < LOOSE_COUNT_MAX {
+        if loose_count(&path) < count_max {
             continue;
         }
         while loose_count(&path) < LOOSE_COUNT_URGENT

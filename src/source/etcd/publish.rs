@@ -150,6 +150,7 @@ impl Inner {
             match connection.commit(self.swap(ours, &seen)).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
+                Err(fault @ Fault::Refused(_)) => return Err(fault.into()),
                 Err(fault) => return self.settle(ours, &seen, &fault).await,
             }
             let now = self.look(&mut connection, ours.label).await?;
