@@ -54,12 +54,14 @@ pub(super) struct Problems {
     problems: Vec<Problem>,
 }
 
+/// Of an environment; or, without an application, of a source; or, without a file as well, that a source is away.
 #[derive(Debug, Deserialize)]
 struct Problem {
-    application: String,
-    profiles: String,
+    application: Option<String>,
+    profiles: Option<String>,
     label: Option<String>,
-    file: String,
+    source: String,
+    file: Option<String>,
     line: Option<u32>,
     reason: String,
 }
@@ -86,7 +88,7 @@ impl Fleet {
     pub(super) fn findings(&self, held_back: &Problems) -> Vec<String> {
         let away = self.share.as_ref().and_then(Share::finding);
         let of_replicas = self.replicas.iter().flat_map(Replica::findings);
-        let problems = held_back.problems.iter().map(Problem::finding);
+        let problems = held_back.problems.iter().filter_map(Problem::finding);
         let findings = away.into_iter().chain(of_replicas).chain(problems);
         findings.map(|finding| one_line(&finding)).collect()
     }
@@ -141,11 +143,17 @@ impl Source {
 }
 
 impl Problem {
-    fn finding(&self) -> String {
-        let Self { application, profiles, file, reason, .. } = self;
-        let label = self.label.as_deref().map_or_else(String::new, |label| format!(" of {label}"));
+    /// Nothing of a source that is away: replicas tell that themselves, once it lasts.
+    fn finding(&self) -> Option<String> {
+        let Self { source, reason, .. } = self;
+        let file = self.file.as_deref()?;
         let line = self.line.map_or_else(String::new, |line| format!(":{line}"));
-        format!("{application}/{profiles}{label} is held back: {file}{line}: {reason}")
+        let Some(application) = &self.application else {
+            return Some(format!("{source}: {file}{line}: {reason}"));
+        };
+        let profiles = self.profiles.as_deref().unwrap_or_default();
+        let label = self.label.as_deref().map_or_else(String::new, |label| format!(" of {label}"));
+        Some(format!("{application}/{profiles}{label} is held back: {file}{line}: {reason}"))
     }
 }
 
@@ -208,6 +216,19 @@ mod tests {
         check(&json!({"sources": source(None, Some("no"))}), &["one has never heard of s: no"]);
         check(&json!({"held_back": 3}), &["one holds back 3 environments"]);
         check(&json!({"held_back": 3, "this": true}), &[]);
+    }
+
+    #[test]
+    fn problems_are_of_environments_or_of_sources() {
+        let problems = json!({"problems": [
+            {"application": "orders", "profiles": "prod", "label": "main", "source": "s", "file": "a.yml", "line": 3, "reason": "no"},
+            {"application": null, "profiles": null, "label": null, "source": "s", "file": "refs/x", "line": null, "reason": "none of ours"},
+            {"application": null, "profiles": null, "label": null, "source": "s", "file": null, "line": null, "reason": "it is away"},
+        ]});
+        let problems: Problems = serde_json::from_value(problems).unwrap();
+        let fleet: Fleet = serde_json::from_value(json!({"share": null, "replicas": []})).unwrap();
+        let expected = ["orders/prod of main is held back: a.yml:3: no", "s: refs/x: none of ours"];
+        assert_eq!(fleet.findings(&problems), expected);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::{Meeting, one, sees, shop};
-use crate::fixture::{Address, Repository, Server, command, directory, eventually, settings};
+use crate::fixture::{
+    Address, Cluster, Repository, Server, command, directory, eventually, settings,
+};
 
 fn status(servers: &str, more: &[&str]) -> Output {
     let place = directory("");
@@ -87,6 +89,27 @@ fn people_see_a_table_and_what_is_wrong() {
     assert_eq!(told["findings"].as_array().unwrap().len(), 2);
     assert_eq!(told["replicas"][1]["state"], "gone");
     assert_eq!(told["problems"][0]["application"], "orders");
+}
+
+#[test]
+fn what_is_wrong_with_a_source_is_told_and_one_that_is_away_is_no_error() {
+    let cluster = Cluster::start(1);
+    cluster.put("shop/v1/files/main/orders.yml", b"limit: 1\n");
+    cluster.put("shop/v1/refs/a//b", b"nothing of ours");
+    let server = Server::start(&cluster.uri("shop"));
+    eventually("the key is found", || {
+        let problems = server.get("/-/problems").expect(200).json();
+        problems["problems"].as_array().is_some_and(|it| it.len() == 1)
+    });
+    let bad = said(&status(&url(*server), &[]), 1);
+    let (_, findings) = bad.split_once("\n\n").unwrap();
+    assert!(findings.starts_with("etcd:shop: ") && findings.lines().count() == 1, "{bad}");
+    cluster.kill(0);
+    eventually("it is known to be away", || {
+        let problems = server.get("/-/problems").expect(200).json();
+        problems["problems"].as_array().is_some_and(|it| it.len() == 2)
+    });
+    said(&status(&url(*server), &[]), 1);
 }
 
 #[test]
