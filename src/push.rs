@@ -39,7 +39,7 @@ use maintenance::Maintenance;
 pub use repository::{RepositoryError, is_name, path_of, prepare};
 use session::Sessions;
 use share::Following;
-pub use share::{Share, ShareStatus, SharedSource};
+pub use share::{Share, SharedSource};
 
 /// The most pushes that are received at a time, of all repositories together.
 pub const PUSH_COUNT_MAX: usize = 8;
@@ -223,11 +223,6 @@ impl Hosts {
             }
             Ok(())
         }
-    }
-
-    /// How far the shared repositories are, by their names.
-    pub fn shared(&self) -> impl Iterator<Item = (&str, ShareStatus)> {
-        self.hosts.iter().filter_map(|(name, host)| Some((&**name, host.share.as_ref()?.status())))
     }
 
     /// A repository by its name, which is looked up and never part of a path.

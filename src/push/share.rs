@@ -61,28 +61,11 @@ struct Standing {
     mark: Option<Arc<Mark>>,
     /// Why it never will be.
     refused: Option<String>,
-    /// The newest that etcd is known to have.
-    sequence: u64,
-    /// Since when something of it is not here.
-    behind: Option<Instant>,
     /// Since when etcd says nothing.
     away: Option<Outage>,
     /// Since when what it says cannot be taken.
     trouble: Option<Outage>,
     heard: Option<SystemTime>,
-}
-
-/// How far a shared repository is, for those who ask about replicas.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShareStatus {
-    /// How many swaps of its references it has taken; `None` before the first.
-    pub sequence: Option<u64>,
-    /// How many there are, as far as etcd was heard.
-    pub known_sequence: u64,
-    /// For how long something of that has not been here.
-    pub behind: Option<Duration>,
-    /// For how long etcd says nothing, or nothing that can be taken, and why. Holds no path and no credential.
-    pub outage: Option<(Duration, String)>,
 }
 
 /// What etcd has, and when it was written.
@@ -127,8 +110,7 @@ impl Share {
     pub fn new(cluster: Cluster, name: &str, path: &Path, seed: Option<&Path>) -> Arc<Self> {
         let keys = Keys::new(&cluster.address.prefix, name);
         let mark = mark::read(path, &cluster.address.prefix).map(Arc::new);
-        let sequence = mark.as_ref().map_or(0, |mark| mark.sequence);
-        let standing = Standing { mark, sequence, ..Standing::default() };
+        let standing = Standing { mark, ..Standing::default() };
         Arc::new(Self {
             name: name.to_owned(),
             path: path.to_owned(),
@@ -145,18 +127,6 @@ impl Share {
     /// The repository as a source that has nothing before it was heard of.
     pub fn source(self: &Arc<Self>, git: Arc<GitSource>) -> SharedSource {
         SharedSource::new(Arc::clone(self), git)
-    }
-
-    /// How far it is.
-    pub fn status(&self) -> ShareStatus {
-        let standing = self.standing.borrow();
-        let outage = standing.outage().map(|it| (it.since.elapsed(), it.message.clone()));
-        ShareStatus {
-            sequence: standing.mark.as_ref().map(|mark| mark.sequence),
-            known_sequence: standing.sequence,
-            behind: standing.behind.map(|since| since.elapsed()),
-            outage,
-        }
     }
 
     /// Waits until there is something to serve, or it is known that there is nothing for now.
@@ -230,7 +200,7 @@ impl Share {
             }
             None => None,
         };
-        self.has_heard(state.as_ref());
+        self.has_heard();
         Ok(Seen { state, written_at: found.written_at })
     }
 
@@ -311,23 +281,14 @@ impl Share {
         *lock(&self.connection) = None;
     }
 
-    fn has_heard(&self, state: Option<&State>) {
-        self.standing.send_modify(|standing| {
-            standing.heard = Some(SystemTime::now());
-            let Some(state) = state else { return };
-            standing.sequence = standing.sequence.max(state.sequence);
-            standing.look_behind();
-        });
+    fn has_heard(&self) {
+        self.standing.send_modify(|standing| standing.heard = Some(SystemTime::now()));
     }
 
     /// What this state says is here, durable and published.
     fn has_taken(&self, state: &State) {
         let mark = Arc::new(state.mark(&self.cluster.address.prefix));
-        self.standing.send_modify(|standing| {
-            standing.sequence = standing.sequence.max(state.sequence);
-            standing.mark = Some(mark);
-            standing.look_behind();
-        });
+        self.standing.send_modify(|standing| standing.mark = Some(mark));
     }
 
     /// What etcd has cannot be taken, or can again.
@@ -366,14 +327,5 @@ impl Standing {
     /// What is wrong, the worse first.
     fn outage(&self) -> Option<&Outage> {
         self.trouble.as_ref().or(self.away.as_ref())
-    }
-
-    fn look_behind(&mut self) {
-        let is_behind = self.mark.as_ref().is_none_or(|mark| mark.sequence < self.sequence);
-        match (is_behind, self.behind) {
-            (true, None) => self.behind = Some(Instant::now()),
-            (false, Some(_)) => self.behind = None,
-            _ => {}
-        }
     }
 }

@@ -62,10 +62,10 @@ async fn listen(share: Arc<Share>) {
                 share.bell.notify_one();
             }
             News::Changes(_) => {
-                share.has_heard(None);
+                share.has_heard();
                 share.bell.notify_one();
             }
-            News::Alive | News::Whole => share.has_heard(None),
+            News::Alive | News::Whole => share.has_heard(),
             News::Anew | News::Keys(_) => {}
         }
     }
