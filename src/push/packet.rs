@@ -9,6 +9,8 @@ const FRAME_BYTES_MAX: usize = 65_520;
 const PROGRESS: u8 = 2;
 /// The report for the program that pushes.
 const REPORT: u8 = 1;
+/// The last words, in place of a report.
+const FAILURE: u8 = 3;
 
 /// A frame as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +74,18 @@ pub(super) fn has_bands(report: &[Bytes]) -> bool {
 
 /// A line for the person who pushes.
 pub(super) fn progress(line: &str) -> Bytes {
+    banded(PROGRESS, line)
+}
+
+/// The last line for the person who pushes, when there is no report: git ends with it, and takes nothing for moved or refused.
+pub(super) fn failure(line: &str) -> Bytes {
+    banded(FAILURE, line)
+}
+
+fn banded(band: u8, line: &str) -> Bytes {
     let line = format!("{line}\n");
     let mut frame = format!("{:04x}", line.len() + 5).into_bytes();
-    frame.push(PROGRESS);
+    frame.push(band);
     frame.extend_from_slice(line.as_bytes());
     frame.into()
 }

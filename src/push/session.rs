@@ -36,6 +36,8 @@ const REST_MAX: Duration = Duration::from_secs(5);
 const NAMED_COUNT_MAX: usize = 5;
 /// How much of a commit id is shown.
 const ID_SHOWN: usize = 10;
+/// The last words for who pushes when nobody can say what became of it.
+const NO_ANSWER: &str = "this is published whole or not at all: fetch to see which";
 /// How many random bytes a key has.
 const KEY_BYTES: usize = 32;
 
@@ -221,7 +223,10 @@ async fn finish(
     report: Option<Vec<Bytes>>,
 ) -> Option<Vec<Bytes>> {
     let Some(accepted) = accepted else {
-        return report.filter(|_| !session.is_unsure.load(Ordering::Acquire));
+        return match session.is_unsure.load(Ordering::Acquire) {
+            true => no_answer(&report?),
+            false => report,
+        };
     };
     let actor = Actor::Push(session.who.clone());
     let moved = session.host.publish(accepted.references.clone(), &actor).await;
@@ -230,7 +235,7 @@ async fn finish(
     if !is_made {
         // It is published all the same, as what others push is.
         tracing::error!(repository = session.host.name, "git did not make a push that is in etcd");
-        return None;
+        return no_answer(&report?);
     }
     let (moved, mut report) = (moved.ok()?, report?);
     if packet::has_bands(&report) {
@@ -238,6 +243,11 @@ async fn finish(
         report.splice(0..0, lines);
     }
     Some(report)
+}
+
+/// In place of a report that would say something else than what nobody knows, or than what is so.
+fn no_answer(report: &[Bytes]) -> Option<Vec<Bytes>> {
+    packet::has_bands(report).then(|| vec![packet::failure(NO_ANSWER)])
 }
 
 fn line(moved: &MovedReference) -> String {

@@ -18,7 +18,7 @@ const ATTEMPT_COUNT_MAX: usize = 30;
 /// How long a push waits for those who list references.
 const LISTING_MAX: Duration = Duration::from_secs(20);
 /// What the pusher reads when nobody knows.
-const UNSURE: &str = "etcd does not say whether it took this: it is published whole or not at all, fetch to see which";
+const UNSURE: &str = "etcd does not say whether it took this";
 
 /// A push that is not in etcd yet.
 pub(in crate::push) struct Carrying {

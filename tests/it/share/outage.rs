@@ -175,7 +175,7 @@ fn a_swap_of_which_nothing_is_heard_is_neither_acknowledged_nor_refused_and_publ
         proxy.delay_answers(Duration::ZERO);
         pushing.join().expect("git runs")
     });
-    let said = said.fails(&["etcd does not say whether it took this"]);
+    let said = said.fails(&["etcd does not say whether it took this", "fetch to see which"]);
     assert!(!said.err.contains("[remote rejected]"), "{}", said.err);
     // The others have it, and this one serves what it had until it hears of it.
     b.serves(&made);
