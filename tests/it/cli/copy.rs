@@ -119,6 +119,23 @@ fn git(repository: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn an_older_revision_in_etcd_is_put_back_by_a_copy_of_itself() {
+    let bed = Bed::new();
+    let (shop, etcd) = (directory(SHOP), bed.etcd());
+    let from = shop.path().display().to_string();
+    bed.copy(&[&from, &etcd]);
+    let good = bed.answers(&etcd);
+    std::fs::write(shop.path().join("orders.yml"), "port: 1\n").unwrap();
+    let before = bed.headwater(&["copy", &etcd, &bed.path("before"), "--output", "json"]);
+    let before: Value = serde_json::from_str(&before.out).unwrap();
+    let revision = before["from"]["revision"].as_str().unwrap();
+    bed.copy(&[&from, &etcd]);
+    assert_ne!(bed.answers(&etcd), good);
+    bed.copy(&[&etcd, &etcd, "--label", revision, "--to-label", "main"]);
+    assert_eq!(bed.answers(&etcd), good);
+}
+
+#[test]
 fn every_kind_of_source_is_copied_to_every_kind() {
     let bed = Bed::new();
     let folder = directory(SHOP);
