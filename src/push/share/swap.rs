@@ -44,7 +44,7 @@ impl Share {
         let swapped = match connection.commit(transaction()).await {
             Ok(true) => Swapped::Done,
             Ok(false) => Swapped::Lost,
-            Err(fault @ Fault::Refused(_)) => return Err(fault.into()),
+            Err(fault @ Fault::Refused(_)) => self.refused(fault, next).await?,
             Err(_) => self.settle(transaction, next).await,
         };
         if let Packed::Uploaded(upload) = packed {
@@ -78,6 +78,15 @@ impl Share {
             }
         }
         transaction
+    }
+
+    /// What became of a swap that etcd says it refused: one that takes it over its space quota it may have made all the same.
+    async fn refused(&self, fault: Fault, next: &State) -> Result<Swapped, ShareError> {
+        match self.look().await.map(|seen| outcome(seen.state.as_ref(), next)) {
+            Ok(Swapped::Lost) => Err(fault.into()),
+            Ok(swapped) => Ok(swapped),
+            Err(_) => Ok(Swapped::Unsure),
+        }
     }
 
     /// What became of a swap whose answer was lost: it is made again until there is an answer. It can be made twice, since

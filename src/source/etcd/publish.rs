@@ -150,7 +150,9 @@ impl Inner {
             match connection.commit(self.swap(ours, &seen)).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(fault @ Fault::Refused(_)) => return Err(fault.into()),
+                Err(fault @ Fault::Refused(_)) => {
+                    return self.refused(&mut connection, ours, fault).await;
+                }
                 Err(fault) => return self.settle(ours, &seen, &fault).await,
             }
             let now = self.look(&mut connection, ours.label).await?;
@@ -161,6 +163,20 @@ impl Inner {
             }
         }
         Err(PublishError::Unavailable("objects are collected over and over".to_owned()))
+    }
+
+    /// What became of a swap that etcd says it refused: one that takes it over its space quota it may have made all the same.
+    async fn refused(
+        &self,
+        connection: &mut Connection,
+        ours: &Ours<'_>,
+        fault: Fault,
+    ) -> Result<(), PublishError> {
+        match self.outcome(connection, ours).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err(fault.into()),
+            None => Err(PublishError::Unsure(fault.to_string())),
+        }
     }
 
     async fn look(&self, connection: &mut Connection, label: &str) -> Result<Seen, PublishError> {
