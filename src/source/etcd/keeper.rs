@@ -54,9 +54,9 @@ impl Inner {
             News::Following => self.is_back(),
             News::Changes(changes) => {
                 lock(&self.held).apply(&self.keys, changes)?;
-                self.has_heard();
+                self.state.send_modify(|state| state.heard = Some(SystemTime::now()));
             }
-            News::Alive => self.has_heard(),
+            News::Alive => self.is_alive(),
             News::Away(_) => {}
         }
         Ok(())
@@ -68,8 +68,12 @@ impl Inner {
         self.state.send_modify(|state| state.is_read = true);
     }
 
-    fn has_heard(&self) {
-        self.state.send_modify(|state| state.heard = Some(SystemTime::now()));
+    /// That nothing changed wakes nobody.
+    fn is_alive(&self) {
+        self.state.send_if_modified(|state| {
+            state.heard = Some(SystemTime::now());
+            false
+        });
     }
 
     fn is_back(&self) {
