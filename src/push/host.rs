@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch};
+use tokio::sync::{
+    Notify, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch,
+};
 use tokio::time::timeout;
 
 use super::command::{Git, Running};
@@ -27,6 +29,8 @@ const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a client waits for those before it.
 const PERMIT_MAX: Duration = Duration::from_secs(5);
 
+/// How long one who moves references waits for those who list them.
+const LISTING_MAX: Duration = Duration::from_secs(20);
 /// For how long whoever asks for references waits until those are here that were acknowledged elsewhere.
 const LISTED_MAX: Duration = Duration::from_secs(1);
 /// The same for a push or fetch that may begin with what another replica listed: without that it fails.
@@ -216,6 +220,11 @@ impl Host {
             () = output.closed() => Err(PushError::BrokenOff),
             () = async { tokio::join!(feeding, forward(&mut git, output)); } => Ok(()),
         }
+    }
+
+    /// Nobody lists references while this is held; nothing if those who do take too long.
+    pub(super) async fn unlisted(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        timeout(LISTING_MAX, Arc::clone(&self.moving).write_owned()).await.ok()
     }
 
     /// # Errors

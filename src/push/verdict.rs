@@ -21,10 +21,10 @@ use crate::store::Actor;
 use crate::sync::lock;
 use crate::tree::TreeError;
 
+/// What is said when those who list references take too long.
+pub(super) const BUSY: &str = "the server is busy: try again";
 /// How long a push waits for the one before it.
 const TURN_MAX: Duration = Duration::from_secs(60);
-/// How long a push waits for those who list references.
-const LISTING_MAX: Duration = Duration::from_secs(20);
 
 /// The answer to a hook.
 pub(super) struct Verdict {
@@ -145,11 +145,8 @@ async fn carry(
     carrying: Option<Carrying>,
 ) -> Result<(Option<Carried>, OwnedRwLockWriteGuard<()>), String> {
     let Some(carrying) = carrying else {
-        let moving = timeout(LISTING_MAX, Arc::clone(&session.host.moving).write_owned()).await;
-        return match moving {
-            Ok(moving) => Ok((None, moving)),
-            Err(_) => Err("the server is busy: try again".to_owned()),
-        };
+        let moving = session.host.unlisted().await;
+        return moving.map(|moving| (None, moving)).ok_or_else(|| BUSY.to_owned());
     };
     match carrying.carry().await {
         Ok((carried, moving)) => Ok((Some(carried), moving)),

@@ -1,10 +1,8 @@
 //! A push on its way through etcd: from when its turn has come until the state in etcd says what it asks for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedRwLockWriteGuard;
-use tokio::time::timeout;
 
 use super::packs::{self, Packed};
 use super::state::{Next, State, new_id};
@@ -12,11 +10,10 @@ use super::swap::Swapped;
 use super::{Share, ShareError, follow};
 use crate::push::host::Host;
 use crate::push::updates::Question;
+use crate::push::verdict::BUSY;
 
 /// How often a push begins again because another one was faster that moves other references.
 const ATTEMPT_COUNT_MAX: usize = 30;
-/// How long a push waits for those who list references.
-const LISTING_MAX: Duration = Duration::from_secs(20);
 /// What the pusher reads when nobody knows.
 const UNSURE: &str = "etcd does not say whether it took this";
 
@@ -100,9 +97,8 @@ impl Carrying {
             if self.packed.is_none() {
                 self.pack_anew().await.map_err(refused)?;
             }
-            let moving = timeout(LISTING_MAX, Arc::clone(&self.host.moving).write_owned()).await;
-            let Ok(moving) = moving else {
-                return Err(Uncarried::Refused("the server is busy: try again".to_owned()));
+            let Some(moving) = self.host.unlisted().await else {
+                return Err(Uncarried::Refused(BUSY.to_owned()));
             };
             let next = self.next(references);
             let packed = self.packed.as_mut().expect("it was packed just now");

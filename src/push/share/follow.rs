@@ -23,8 +23,6 @@ use crate::store::Actor;
 /// How long to wait before what failed is tried again, the first time and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long those who list references are waited for.
-const LISTING_MAX: Duration = Duration::from_secs(20);
 /// How often it is begun again because a pack was replaced meanwhile.
 const ATTEMPT_COUNT_MAX: usize = 5;
 
@@ -179,8 +177,7 @@ pub(super) async fn make(host: &Arc<Host>, share: &Share, state: &State) -> Resu
     if !moves.names.is_empty() {
         take_objects(host, share, state, &here).await?;
         verdict::sync(host).await.map_err(|()| ShareError::Unwritable)?;
-        let moving = timeout(LISTING_MAX, Arc::clone(&host.moving).write_owned()).await;
-        let _moving = moving.map_err(|_| ShareError::Listed)?;
+        let _moving = host.unlisted().await.ok_or(ShareError::Listed)?;
         let moved = moves.make(host).await;
         let actor = Actor::Push(state.who.as_deref().map(Arc::from));
         // What moved is published, even if not all of it did.
