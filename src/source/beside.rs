@@ -59,7 +59,10 @@ impl Beside {
     }
 }
 
-/// Returns when everything that was written to the file system of this directory will survive a power cut.
-pub(super) fn sync(directory: &Path) -> Result<(), Error> {
+/// Returns when everything that was written to the file system of this directory will survive a power cut. Blocking.
+///
+/// # Errors
+/// What the system said.
+pub fn sync(directory: &Path) -> Result<(), Error> {
     Ok(rustix::fs::syncfs(fs::File::open(directory)?)?)
 }

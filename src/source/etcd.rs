@@ -188,11 +188,7 @@ impl Source for EtcdSource {
 
     fn remotes(&self) -> Vec<RemoteStatus> {
         let state = self.inner.state.borrow();
-        vec![RemoteStatus {
-            name: self.name().to_owned(),
-            fetched_before: state.heard.map(|at| at.elapsed().unwrap_or_default()),
-            failure: state.outage.as_ref().map(|outage| outage.message.clone()),
-        }]
+        vec![RemoteStatus::of(self.name(), state.heard, state.outage.as_ref())]
     }
 
     fn problems(&self) -> Vec<SourceProblem> {

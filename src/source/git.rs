@@ -38,7 +38,8 @@ use crate::tree::Shelf;
 pub use self::incoming::Incoming;
 pub use self::library::prepare;
 pub use self::published::MovedReference;
-pub use self::seed::{SeedError, first_commit, seed, sync};
+pub use self::seed::{SeedError, first_commit, seed};
+pub use super::beside::sync;
 
 /// Whether git takes this as the full name of a reference.
 pub fn is_reference_name(name: &str) -> bool {

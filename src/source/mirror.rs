@@ -236,11 +236,7 @@ impl Source for MirrorSource {
 
     fn remotes(&self) -> Vec<RemoteStatus> {
         let state = self.inner.state.borrow();
-        vec![RemoteStatus {
-            name: self.name().to_owned(),
-            fetched_before: state.fetched.map(|at| at.elapsed().unwrap_or_default()),
-            failure: state.outage.as_ref().map(|outage| outage.message.clone()),
-        }]
+        vec![RemoteStatus::of(self.name(), state.fetched, state.outage.as_ref())]
     }
 
     fn look_again(&self) {

@@ -51,11 +51,7 @@ impl Source for SharedSource {
 
     fn remotes(&self) -> Vec<RemoteStatus> {
         let standing = self.share.standing.borrow();
-        vec![RemoteStatus {
-            name: self.name().to_owned(),
-            fetched_before: standing.heard.map(|at| at.elapsed().unwrap_or_default()),
-            failure: standing.outage().map(|outage| outage.message.clone()),
-        }]
+        vec![RemoteStatus::of(self.name(), standing.heard, standing.outage())]
     }
 
     fn look_again(&self) {

@@ -1,12 +1,13 @@
-//! What a repository that this server hosts is made durable with, and its first commit.
+//! The first commit of a repository that this server hosts.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use git2::{FileMode, Oid, Repository, Signature};
 
 use super::lookup::branch_of;
 use super::{library, published};
+use crate::source::beside::sync;
 
 /// Who makes the first commit.
 const NAME: &str = "Headwater";
@@ -39,14 +40,6 @@ impl From<git2::Error> for SeedError {
     fn from(error: git2::Error) -> Self {
         Self::Repository(error.message().to_owned())
     }
-}
-
-/// Returns when everything that was written to the file system of this directory will survive a power cut. Blocking.
-///
-/// # Errors
-/// What the system said.
-pub fn sync(directory: &Path) -> std::io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(directory)?)?)
 }
 
 /// Gives a repository without any branch a first commit with the files of a directory. Blocking.
