@@ -185,10 +185,13 @@ impl Data<'_> {
 }
 
 /// Opens the sources to serve them: repositories are hosted and remotes mirrored from now on.
-fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartError> {
+fn open_to_serve(
+    settings: &Settings,
+    shared: Option<&Cluster>,
+    runtime: &Handle,
+) -> Result<Opened, StartError> {
     let mut data = Data { path: &settings.data, held: None };
     let mut remotes = remotes::Remotes::new(settings, runtime);
-    let shared = etcd::shared(settings)?;
     let (mut sources, mut hosted) = (Vec::new(), Vec::<Hosted>::new());
     for source in &settings.sources {
         if let Some(name) = hosted_name(source) {
@@ -196,7 +199,7 @@ fn open_to_serve(settings: &Settings, runtime: &Handle) -> Result<Opened, StartE
                 return Err(RepositoryError::Twice(name.to_owned()).into());
             }
             let data = data.take()?;
-            let opened = host(name, source, &data, shared.as_ref())?;
+            let opened = host(name, source, &data, shared)?;
             sources.push(opened.source());
             hosted.push(opened);
         } else if etcd::is_meant(source) {
@@ -283,7 +286,8 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let policy = if token.is_some() { Policy::TokenRequired } else { Policy::Open };
     let secrets = monitor_secrets(settings)?;
-    let opened = open_to_serve(settings, &runtime)?;
+    let shared = etcd::shared(settings)?;
+    let opened = open_to_serve(settings, shared.as_ref(), &runtime)?;
     let store = Store::new(opened.source, additions(settings), policy, runtime.clone());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
@@ -291,7 +295,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
     hosts.as_ref().map_or(Ok(()), |hosts| begin(hosts, &runtime))?;
-    let replicas = replicas::open(settings, &store, runtime)?;
+    let replicas = replicas::open(settings, &store, shared, runtime);
     Ok(Http {
         store,
         monitor: Monitor::new(secrets.iter().map(String::as_str)),

@@ -71,6 +71,17 @@ pub struct RemoteStatus {
     pub failure: Option<String>,
 }
 
+impl RemoteStatus {
+    /// Of a source that was heard of last at a time, and is or is not away.
+    pub fn of(name: &str, heard: Option<std::time::SystemTime>, outage: Option<&Outage>) -> Self {
+        Self {
+            name: name.to_owned(),
+            fetched_before: heard.map(|at| at.elapsed().unwrap_or_default()),
+            failure: outage.map(|outage| outage.message.clone()),
+        }
+    }
+}
+
 /// What is wrong in a source itself, whoever asks for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceProblem {

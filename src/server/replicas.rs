@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use headwater_etcd::Cluster;
 use tokio::runtime::Handle;
 
-use super::{StartError, etcd};
 use crate::replicas::Replicas;
 use crate::settings::{self, Settings};
 use crate::store::Store;
@@ -16,10 +16,10 @@ const NAMELESS: &str = "headwater";
 pub(super) fn open(
     settings: &Settings,
     store: &Arc<Store>,
+    shared: Option<Cluster>,
     runtime: Handle,
-) -> Result<Arc<Replicas>, StartError> {
-    let shared = etcd::shared(settings)?;
-    Ok(Replicas::new(name(settings), Arc::clone(store), shared, runtime))
+) -> Arc<Replicas> {
+    Replicas::new(name(settings), Arc::clone(store), shared, runtime)
 }
 
 /// As the settings say; otherwise as the host is called.
