@@ -1,0 +1,107 @@
+//! Counting equal events, so that a hundred thousand reads become a few lines.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use jiff::Timestamp;
+
+/// Events since the last report, by what they have in common.
+#[derive(Debug)]
+pub struct Tally<K> {
+    keys: HashMap<K, Option<Count>>,
+    key_count_max: usize,
+    /// Events with keys for which no space was left.
+    others: Option<Count>,
+}
+
+/// A number of events and the time in which they took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    pub count: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+}
+
+/// The treatment of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recording {
+    /// The first of its key. It is written as a line at once.
+    Line,
+    /// The next report contains it.
+    Counted,
+}
+
+impl Count {
+    fn add(count: &mut Option<Self>, now: Timestamp) {
+        let count = count.get_or_insert(Self { count: 0, first: now, last: now });
+        count.count += 1;
+        count.last = now;
+    }
+}
+
+impl<K: Eq + Hash + Clone> Tally<K> {
+    pub fn new(key_count_max: usize) -> Self {
+        Self { keys: HashMap::new(), key_count_max, others: None }
+    }
+
+    /// Counts an event, unless it is the first of its key.
+    pub fn record(&mut self, key: &K, now: Timestamp) -> Recording {
+        if let Some(count) = self.keys.get_mut(key) {
+            Count::add(count, now);
+            return Recording::Counted;
+        }
+        if self.keys.len() >= self.key_count_max {
+            Count::add(&mut self.others, now);
+            return Recording::Counted;
+        }
+        self.keys.insert(key.clone(), None);
+        Recording::Line
+    }
+
+    /// Ends a period. Returns the counted events, with `None` for those without space for their keys. A key without
+    /// events in the period is forgotten.
+    pub fn take_report(&mut self) -> Vec<(Option<K>, Count)> {
+        let mut report = Vec::new();
+        self.keys.retain(|key, count| match count.take() {
+            Some(count) => {
+                report.push((Some(key.clone()), count));
+                true
+            }
+            None => false,
+        });
+        report.extend(self.others.take().map(|count| (None, count)));
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_first_event_is_a_line_and_the_others_are_counted() {
+        let mut tally = Tally::new(10);
+        assert_eq!(tally.record(&"a", at(1)), Recording::Line);
+        assert_eq!(tally.record(&"a", at(2)), Recording::Counted);
+        assert_eq!(tally.record(&"a", at(5)), Recording::Counted);
+        assert_eq!(tally.record(&"b", at(6)), Recording::Line);
+        let count = Count { count: 2, first: at(2), last: at(5) };
+        assert_eq!(tally.take_report(), [(Some("a"), count)]);
+        assert_eq!(tally.record(&"a", at(7)), Recording::Counted);
+        assert_eq!(tally.record(&"b", at(8)), Recording::Line);
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_share_one_count() {
+        let mut tally = Tally::new(2);
+        let lines = (0..1000).filter(|key| tally.record(key, at(*key)) == Recording::Line).count();
+        assert_eq!(lines, 2);
+        let count = Count { count: 998, first: at(2), last: at(999) };
+        assert_eq!(tally.take_report(), [(None, count)]);
+        assert_eq!(tally.take_report(), []);
+    }
+}

@@ -1,0 +1,573 @@
+//! Rules: each allows some principals some rights on some names. No rule denies, so that their order has no effect.
+
+use std::fmt;
+
+use super::area::{Ownership, OwnershipKind};
+use super::document::{Item, Reader, Section, printable};
+use super::problem::Place;
+use crate::pattern::{Pattern, PatternError};
+use crate::principal::{ANONYMOUS, Kind, Principal};
+use crate::request::{Change, Label, Reference};
+use crate::right::{Right, RightSet};
+
+/// Stands for the name of the principal that a rule is applied to.
+const PRINCIPAL: &str = "{principal}";
+/// Stands for requests without a label in `label`.
+const DEFAULT_LABEL: &str = "@default";
+/// Begins a pattern over tags in `branch`. Git permits no colon in the name of a reference.
+const TAG: &str = "tag:";
+
+/// One `[[allow]]` table.
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    pub(super) place: Place,
+    pub(super) who: Vec<Who>,
+    pub(super) may: RightSet,
+    /// `None` if the rule names no application.
+    pub(super) application: Option<Vec<Pattern>>,
+    /// Applications that the rule does not reach although `application` matches them.
+    pub(super) except: Vec<Pattern>,
+    pub(super) profile: Vec<Pattern>,
+    pub(super) label: Vec<LabelPattern>,
+    /// `None` if the rule names no path.
+    pub(super) path: Option<Vec<Pattern>>,
+    pub(super) branch: Vec<ReferencePattern>,
+    pub(super) force: bool,
+    pub(super) delete: bool,
+    /// The keys that are present, for the warnings about keys without effect.
+    pub(super) present: Box<[&'static str]>,
+}
+
+/// One entry of `who`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Who {
+    Principal(Box<str>),
+    Kind(Kind),
+    Anonymous,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LabelPattern {
+    /// `@default`
+    Default,
+    Named(Pattern),
+}
+
+/// A pattern over branches or over tags. No pattern matches both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReferencePattern {
+    is_tag: bool,
+    name: Pattern,
+}
+
+/// A part of a rule that can differ from a request, in the order in which explanations prefer them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Field {
+    Who,
+    May,
+    Application,
+    Path,
+    Branch,
+    Profile,
+    Label,
+    Force,
+    Delete,
+}
+
+impl Field {
+    pub const ALL: [Self; 9] = [
+        Self::Who,
+        Self::May,
+        Self::Application,
+        Self::Path,
+        Self::Branch,
+        Self::Profile,
+        Self::Label,
+        Self::Force,
+        Self::Delete,
+    ];
+
+    /// The key in the policy.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Who => "who",
+            Self::May => "may",
+            Self::Application => "application",
+            Self::Path => "path",
+            Self::Branch => "branch",
+            Self::Profile => "profile",
+            Self::Label => "label",
+            Self::Force => "force",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The fields of a rule that differ from a request. Empty if the rule allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Mismatches(u16);
+
+impl Mismatches {
+    pub(super) fn add_unless(&mut self, is_match: bool, field: Field) {
+        if !is_match {
+            self.0 |= 1 << field as u16;
+        }
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Field> {
+        Field::ALL.into_iter().filter(move |field| self.0 & 1 << *field as u16 != 0)
+    }
+
+    /// Orders rules by their distance from a request. A rule of another principal is further away than any other.
+    pub(super) fn distance(self) -> (bool, u32, u16) {
+        let is_others = self.0 & 1 << Field::Who as u16 != 0;
+        (is_others, self.count(), self.0)
+    }
+}
+
+/// A request reduced to one name of each kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question<'q> {
+    Environment { right: Right, application: &'q str, profile: &'q str, label: &'q Label<'q> },
+    File { path: &'q str, ownership: &'q Ownership<'q>, label: &'q Label<'q> },
+    Push { change: &'q Change<'q>, ownership: Option<&'q Ownership<'q>> },
+    Seal { application: Option<&'q str> },
+    Rollout { application: &'q str },
+    Server(Right),
+}
+
+impl Who {
+    pub(super) fn includes(&self, principal: &Principal) -> bool {
+        match self {
+            Self::Principal(name) => !principal.is_anonymous() && **name == *principal.name(),
+            Self::Kind(kind) => principal.kind() == *kind,
+            Self::Anonymous => principal.is_anonymous(),
+        }
+    }
+
+    fn parse(text: &Item<String>, reader: &mut Reader<'_>) -> Option<Self> {
+        let name = text.value.as_str();
+        if name == ANONYMOUS {
+            return Some(Self::Anonymous);
+        }
+        let Some(kind) = name.strip_prefix("kind:") else {
+            return Some(Self::Principal(name.into()));
+        };
+        let parsed = Kind::parse(kind);
+        if parsed.is_none() {
+            let kinds = Kind::DECLARED.map(Kind::as_str).join(", ");
+            let kind = printable(kind);
+            reader.error(text.at, format!("unknown kind {kind}. The kinds are {kinds}"));
+        }
+        parsed.map(Self::Kind)
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Principal(name) => f.write_str(name),
+            Self::Kind(kind) => write!(f, "kind:{kind}"),
+            Self::Anonymous => f.write_str(ANONYMOUS),
+        }
+    }
+}
+
+impl LabelPattern {
+    fn matches(&self, label: &Label<'_>) -> bool {
+        let default = match label {
+            Label::Default(name) => Some(name.as_deref()),
+            Label::Named(name) if name == "HEAD" => Some(None),
+            Label::Named(_) => None,
+        };
+        match (self, default, label) {
+            (Self::Default, default, _) => default.is_some(),
+            (Self::Named(pattern), Some(name), _) => {
+                pattern.is_any() || name.is_some_and(|name| pattern.matches(name))
+            }
+            (Self::Named(pattern), None, Label::Named(name)) => pattern.matches(name),
+            (Self::Named(_), None, Label::Default(_)) => false,
+        }
+    }
+
+    fn expanded(&self, name: &str) -> Result<Self, PatternError> {
+        match self {
+            Self::Default => Ok(Self::Default),
+            Self::Named(pattern) => expanded(pattern, name).map(Self::Named),
+        }
+    }
+}
+
+impl fmt::Display for LabelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str(DEFAULT_LABEL),
+            Self::Named(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+impl ReferencePattern {
+    fn matches(&self, reference: &Reference<'_>) -> bool {
+        match reference {
+            Reference::Branch(name) => !self.is_tag && self.name.matches(name),
+            Reference::Tag(name) => self.is_tag && self.name.matches(name),
+        }
+    }
+}
+
+impl fmt::Display for ReferencePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = if self.is_tag { TAG } else { "" };
+        write!(f, "{prefix}{}", self.name)
+    }
+}
+
+impl Rule {
+    /// Reads one `[[allow]]` table. Returns `None` after an error.
+    pub(super) fn parse(mut section: Section<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let at = section.at;
+        let mut present = Vec::new();
+        let mut list = |key, section: &mut Section<'_>, reader: &mut Reader<'_>| {
+            let texts = section.texts(key, reader);
+            present.extend(texts.is_some().then_some(key));
+            texts
+        };
+        let who = list("who", &mut section, reader);
+        let may = list("may", &mut section, reader);
+        let application = list("application", &mut section, reader);
+        let except = list("except", &mut section, reader);
+        let profile = list("profile", &mut section, reader);
+        let label = list("label", &mut section, reader);
+        let path = list("path", &mut section, reader);
+        let branch = list("branch", &mut section, reader);
+        let force = section.flag("force", reader);
+        let delete = section.flag("delete", reader);
+        section.finish(reader);
+        present.extend(force.is_some().then_some("force"));
+        present.extend(delete.is_some().then_some("delete"));
+        for (key, is_absent) in [("who", who.is_none()), ("may", may.is_none())] {
+            if is_absent {
+                reader.error(at, format!("[[allow]] has no {key}. Add {key} = [\"…\"]"));
+            }
+        }
+        let who = who?.iter().filter_map(|text| Who::parse(text, reader)).collect();
+        let may = may?.iter().filter_map(|text| parse_right(text, reader)).collect();
+        let application = application.map(|texts| patterns(&texts, reader));
+        let path = path.map(|texts| patterns(&texts, reader));
+        let rule = Self {
+            place: reader.place(at),
+            who,
+            may,
+            application,
+            except: patterns(&except.unwrap_or_default(), reader),
+            profile: patterns(&profile.unwrap_or_default(), reader),
+            label: match label {
+                Some(texts) => labels(&texts, reader),
+                None => vec![LabelPattern::Default],
+            },
+            path,
+            branch: references(&branch.unwrap_or_default(), reader),
+            force: force.unwrap_or(false),
+            delete: delete.unwrap_or(false),
+            present: present.into(),
+        };
+        rule.require_limits(reader);
+        Some(rule)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.present.contains(&key)
+    }
+
+    /// Reports rights that would reach further than the rule reads, because a name that limits them is missing or means
+    /// nothing to them.
+    fn require_limits(&self, reader: &mut Reader<'_>) {
+        let environment = self.may.iter().find(|right| matches!(right, Right::Read | Right::Open));
+        if let Some(right) = environment {
+            for (key, example) in [("application", "[\"{principal}\"]"), ("profile", "[\"*\"]")] {
+                if !self.has(key) {
+                    let message = format!("{right} needs {key}. Add {key} = {example}");
+                    reader.error_at(self.place, message);
+                }
+            }
+        }
+        for right in self.may.iter().filter(|right| matches!(right, Right::File | Right::Push)) {
+            if !self.has("application") && !self.has("path") {
+                let message = format!("{right} needs application or path. Add application = […]");
+                reader.error_at(self.place, message);
+            }
+        }
+        if self.may.contains(Right::Push) && !self.has("branch") {
+            reader.error_at(self.place, "push needs branch. Add branch = [\"main\"]");
+        }
+        if self.may.contains(Right::Rollout) && !self.has("application") {
+            reader.error_at(self.place, "rollout needs application. Add application = […]");
+        }
+        if self.has("except") && !self.has("application") {
+            reader.error_at(self.place, "except needs application. Add application = [\"*\"]");
+        }
+        const LIMITS: [&str; 6] = ["application", "except", "profile", "label", "path", "branch"];
+        let limit = LIMITS.into_iter().find(|key| self.has(key));
+        let global = self.may.iter().find(|right| right.is_global());
+        if let (Some(key), Some(right)) = (limit, global) {
+            reader.error_at(
+                self.place,
+                format!(
+                    "{right} covers the whole server, and {key} cannot limit it. Put {right} into \
+                     an [[allow]] of its own"
+                ),
+            );
+        }
+    }
+
+    pub(super) fn includes(&self, principal: &Principal) -> bool {
+        self.who.iter().any(|who| who.includes(principal))
+    }
+
+    fn all_patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let labels = self.label.iter().filter_map(|label| match label {
+            LabelPattern::Default => None,
+            LabelPattern::Named(pattern) => Some(pattern),
+        });
+        let application = self.application.iter().flatten();
+        let path = self.path.iter().flatten();
+        let branches = self.branch.iter().map(|branch| &branch.name);
+        application
+            .chain(&self.except)
+            .chain(&self.profile)
+            .chain(path)
+            .chain(labels)
+            .chain(branches)
+    }
+
+    /// Returns true if the rule depends on the name of the principal.
+    pub(super) fn has_placeholder(&self) -> bool {
+        self.all_patterns().any(|pattern| pattern.as_str().contains(PRINCIPAL))
+    }
+
+    /// Returns the rule with the name of a principal in place of `{principal}`.
+    pub(super) fn expanded(&self, name: &str) -> Result<Self, PatternError> {
+        let all = |patterns: &[Pattern]| -> Result<Vec<_>, _> {
+            patterns.iter().map(|pattern| expanded(pattern, name)).collect()
+        };
+        let labels: Result<Vec<_>, _> =
+            self.label.iter().map(|label| label.expanded(name)).collect();
+        let branches: Result<Vec<_>, PatternError> = self
+            .branch
+            .iter()
+            .map(|branch| {
+                let name = expanded(&branch.name, name)?;
+                Ok(ReferencePattern { is_tag: branch.is_tag, name })
+            })
+            .collect();
+        Ok(Self {
+            application: self.application.as_deref().map(all).transpose()?,
+            except: all(&self.except)?,
+            profile: all(&self.profile)?,
+            label: labels?,
+            path: self.path.as_deref().map(all).transpose()?,
+            branch: branches?,
+            ..self.clone()
+        })
+    }
+
+    /// Returns true if both rules allow the same, apart from `who`.
+    pub(super) fn has_same_effect(&self, other: &Self) -> bool {
+        self.may == other.may
+            && self.application == other.application
+            && self.except == other.except
+            && self.profile == other.profile
+            && self.label == other.label
+            && self.path == other.path
+            && self.branch == other.branch
+            && self.force == other.force
+            && self.delete == other.delete
+    }
+
+    pub(super) fn names_application(&self, application: &str) -> bool {
+        let patterns = self.application.iter().flatten();
+        any(patterns, application) && !any(&self.except, application)
+    }
+
+    pub(super) fn names_profile(&self, profile: &str) -> bool {
+        any(&self.profile, profile)
+    }
+
+    pub(super) fn names_label(&self, label: &Label<'_>) -> bool {
+        self.label.iter().any(|pattern| pattern.matches(label))
+    }
+
+    /// Compares a rule that is expanded for the principal with a question. `who` is not compared.
+    pub(super) fn mismatches(&self, question: &Question<'_>) -> Mismatches {
+        let mut mismatches = Mismatches::default();
+        match question {
+            Question::Environment { right, application, profile, label } => {
+                mismatches.add_unless(self.may.contains(*right), Field::May);
+                mismatches.add_unless(self.names_application(application), Field::Application);
+                mismatches.add_unless(self.names_profile(profile), Field::Profile);
+                mismatches.add_unless(self.names_label(label), Field::Label);
+            }
+            Question::File { path, ownership, label } => {
+                mismatches = self.file_mismatches(path, ownership);
+                mismatches.add_unless(self.names_label(label), Field::Label);
+            }
+            Question::Push { change, ownership } => {
+                mismatches.add_unless(self.may.contains(Right::Push), Field::May);
+                let is_named = self.branch.iter().any(|branch| branch.matches(&change.reference));
+                mismatches.add_unless(is_named, Field::Branch);
+                mismatches.add_unless(self.force || !change.force, Field::Force);
+                mismatches.add_unless(self.delete || !change.delete, Field::Delete);
+                if let (Some(path), Some(ownership)) = (&change.path, ownership) {
+                    mismatches.add_unless(self.names_path(path), Field::Path);
+                    mismatches.add_unless(self.names_owner(ownership, true), Field::Application);
+                }
+            }
+            Question::Seal { application } => {
+                mismatches.add_unless(self.may.contains(Right::Seal), Field::May);
+                let is_named = self.application.is_none()
+                    || application.is_none_or(|application| self.names_application(application));
+                mismatches.add_unless(is_named, Field::Application);
+            }
+            Question::Rollout { application } => {
+                mismatches.add_unless(self.may.contains(Right::Rollout), Field::May);
+                mismatches.add_unless(self.names_application(application), Field::Application);
+            }
+            Question::Server(right) => {
+                mismatches.add_unless(self.may.contains(*right), Field::May);
+            }
+        }
+        mismatches
+    }
+
+    /// A raw file is open to `file` by its path and area, and to `read` by its application and its own profile.
+    fn file_mismatches(&self, path: &str, ownership: &Ownership<'_>) -> Mismatches {
+        let mut by_path = Mismatches::default();
+        by_path.add_unless(self.may.contains(Right::File), Field::May);
+        by_path.add_unless(self.names_path(path), Field::Path);
+        by_path.add_unless(self.names_owner(ownership, false), Field::Application);
+        let mut by_name = Mismatches::default();
+        by_name.add_unless(self.may.contains(Right::Read), Field::May);
+        by_name.add_unless(self.names_path(path), Field::Path);
+        let mut own = ownership
+            .claims
+            .iter()
+            .filter(|claim| self.names_application(&claim.application))
+            .peekable();
+        by_name.add_unless(own.peek().is_some(), Field::Application);
+        by_name.add_unless(
+            own.any(|claim| claim.profiles.iter().all(|profile| self.names_profile(profile))),
+            Field::Profile,
+        );
+        std::cmp::min_by_key(by_path, by_name, |mismatches| mismatches.distance())
+    }
+
+    fn names_path(&self, path: &str) -> bool {
+        self.path.as_ref().is_none_or(|patterns| any(patterns, path))
+    }
+
+    /// Returns true if the rule reaches the files of this owner. A rule without `application` reaches only files that
+    /// belong to no application of the policy.
+    fn names_owner(&self, ownership: &Ownership<'_>, is_change: bool) -> bool {
+        if self.application.is_none() {
+            return ownership.kind == OwnershipKind::Unknown;
+        }
+        let names = |claim: &super::area::Claim<'_>| self.names_application(&claim.application);
+        // A changed file counts for every application that would load it by its name.
+        if is_change && ownership.kind == OwnershipKind::Unknown {
+            return ownership.claims.iter().filter(|claim| claim.is_by_name).all(names);
+        }
+        ownership.claims.iter().any(names)
+    }
+}
+
+fn any<'p>(patterns: impl IntoIterator<Item = &'p Pattern>, name: &str) -> bool {
+    patterns.into_iter().any(|pattern| pattern.matches(name))
+}
+
+fn expanded(pattern: &Pattern, name: &str) -> Result<Pattern, PatternError> {
+    if !pattern.as_str().contains(PRINCIPAL) {
+        return Ok(pattern.clone());
+    }
+    Pattern::parse(&pattern.as_str().replace(PRINCIPAL, name))
+}
+
+fn parse_right(text: &Item<String>, reader: &mut Reader<'_>) -> Option<Right> {
+    let right = Right::parse(&text.value);
+    if right.is_none() {
+        let name = printable(&text.value);
+        let rights = Right::ALL.map(Right::as_str).join(", ");
+        reader.error(text.at, format!("unknown right {name}. The rights are {rights}"));
+    }
+    right
+}
+
+/// Parses patterns. Only `{principal}` may stand in braces.
+fn patterns(texts: &[Item<String>], reader: &mut Reader<'_>) -> Vec<Pattern> {
+    texts.iter().filter_map(|text| pattern(&text.value, text.at, reader)).collect()
+}
+
+fn pattern(text: &str, at: usize, reader: &mut Reader<'_>) -> Option<Pattern> {
+    if text.replace(PRINCIPAL, "").contains(['{', '}']) {
+        let text = printable(text);
+        reader.error(at, format!("{text}: only {PRINCIPAL} can stand in braces"));
+        return None;
+    }
+    match Pattern::parse(text) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            reader.error(at, format!("{}: {error}", printable(text)));
+            None
+        }
+    }
+}
+
+fn labels(texts: &[Item<String>], reader: &mut Reader<'_>) -> Vec<LabelPattern> {
+    let mut parsed = Vec::new();
+    for text in texts {
+        if text.value == DEFAULT_LABEL {
+            parsed.push(LabelPattern::Default);
+        } else if text.value == "HEAD" || text.value.starts_with('@') {
+            let name = printable(&text.value);
+            reader.error(text.at, format!("{name} is not a label. Write \"{DEFAULT_LABEL}\""));
+        } else {
+            parsed.extend(pattern(&text.value, text.at, reader).map(LabelPattern::Named));
+        }
+    }
+    parsed
+}
+
+fn references(texts: &[Item<String>], reader: &mut Reader<'_>) -> Vec<ReferencePattern> {
+    let mut parsed = Vec::new();
+    for text in texts {
+        let (is_tag, name) = match text.value.strip_prefix(TAG) {
+            Some(name) => (true, name),
+            None => (false, text.value.as_str()),
+        };
+        if name.starts_with("refs/") || name.starts_with('@') {
+            let name = printable(name);
+            reader.error(
+                text.at,
+                format!("{name} is not a branch. Write its name, such as \"main\" or \"tag:v*\""),
+            );
+            continue;
+        }
+        let name = pattern(name, text.at, reader);
+        parsed.extend(name.map(|name| ReferencePattern { is_tag, name }));
+    }
+    parsed
+}

@@ -1,0 +1,254 @@
+//! Tests of areas, raw files and pushes.
+
+use super::*;
+
+fn owners(policy: &Policy, path: &str) -> (OwnershipKind, Vec<String>) {
+    let ownership = policy.ownership(path);
+    let claims = ownership.claims.iter();
+    let claims = claims.map(|claim| format!("{}/{}", claim.application, claim.profiles.join("+")));
+    (ownership.kind, claims.collect())
+}
+
+/// A policy that knows the given applications.
+fn knowing(applications: &[&str], rest: &str) -> Policy {
+    policy(&format!(
+        "[[allow]]\nwho = [\"jo\"]\nmay = [\"read\"]\napplication = {applications:?}\n\
+         profile = [\"*\"]\n{rest}"
+    ))
+}
+
+#[test]
+fn a_file_belongs_to_the_longest_known_application() {
+    use OwnershipKind::{Area, Directory, Name, Shared, Unknown};
+    let policy = knowing(
+        &["orders", "orders-admin", "billing", "team/tool"],
+        "[[area]]\npath = [\"common/**\"]\napplication = [\"application\"]\n\
+         [[area]]\npath = [\"money/**\"]\napplication = [\"billing\", \"payouts\"]\n",
+    );
+    for (path, kind, claims) in [
+        ("orders.yml", Name, &["orders/default"][..]),
+        ("orders-prod.yml", Name, &["orders/prod"]),
+        ("orders-admin.yml", Name, &["orders-admin/default"]),
+        ("orders-admin-prod.yml", Name, &["orders-admin/prod"]),
+        ("config/orders-prod.properties", Name, &["orders/prod"]),
+        ("billing", Name, &["billing/default"]),
+        ("team/tool-dev.yml", Name, &["team/tool/dev"]),
+        ("team/tool/application-dev.yml", Directory, &["team/tool/dev"]),
+        ("orders/application.yml", Directory, &["orders/default"]),
+        ("orders/prod/application-x.yml", Directory, &["orders/x"]),
+        ("orders/billing.yml", Directory, &["orders/default"]),
+        ("orders/logback.xml", Directory, &["orders/default"]),
+        ("orders-files/billing.yml", Name, &["billing/default"]),
+        ("orders-prod/application.yml", Directory, &["orders/default"]),
+        ("application.yml", Shared, &["application/default"]),
+        ("application-prod.yml", Shared, &["application/prod"]),
+        ("prod/application.yml", Shared, &["application/default"]),
+        ("applications.yml", Unknown, &["applications/default"]),
+        ("new-dev-eu.yml", Unknown, &["new-dev-eu/default", "new-dev/eu", "new/dev-eu"]),
+        ("x/new.yml", Unknown, &["new/default", "x/default"]),
+        (".gitignore", Unknown, &[".gitignore/default"]),
+        ("common/orders.yml", Area, &["application/default"]),
+        ("money/a/b-prod.yml", Area, &["billing/default", "payouts/default"]),
+        ("money/billing-prod.yml", Area, &["billing/prod", "payouts/default"]),
+    ] {
+        let claims: Vec<String> = claims.iter().map(ToString::to_string).collect();
+        assert_eq!(owners(&policy, path), (kind, claims), "{path}");
+    }
+}
+
+#[test]
+fn a_file_in_several_areas_belongs_to_their_common_applications() {
+    let policy = knowing(
+        &["a"],
+        "[[area]]\npath = [\"x/**\"]\napplication = [\"a\", \"b\"]\n\
+         [[area]]\npath = [\"**/y\"]\napplication = [\"b\", \"c\"]\n\
+         [[area]]\npath = [\"x/z/**\"]\napplication = [\"d\"]\n",
+    );
+    assert_eq!(owners(&policy, "x/y").1, ["b/default"]);
+    assert!(owners(&policy, "x/z/q").1.is_empty());
+    assert!(!policy.may_load(&["a", "b", "d"], "x/z/q"));
+}
+
+#[test]
+fn an_environment_loads_its_own_and_shared_files() {
+    let policy = knowing(&["orders", "orders-admin", "billing"], "");
+    for (applications, path, expected) in [
+        (&["orders"][..], "orders-prod.yml", true),
+        (&["orders"], "application-prod.yml", true),
+        (&["orders"], "billing.yml", false),
+        (&["orders"], "orders-admin.yml", false),
+        (&["orders-admin"], "orders-admin.yml", true),
+        (&["orders"], "billing/application.yml", false),
+        (&["orders", "billing"], "billing.yml", true),
+        (&["orders"], "shared.yml", false),
+        (&["new"], "new-dev.yml", true),
+        (&["new-dev"], "new-dev.yml", true),
+        (&["dev"], "new-dev.yml", false),
+        (&["orders"], "../orders.yml", false),
+        (&["orders"], "/orders.yml", false),
+        (&["orders"], "x//orders.yml", false),
+        (&["orders"], "", false),
+        (&[], "orders.yml", false),
+    ] {
+        assert_eq!(policy.may_load(applications, path), expected, "{applications:?} {path}");
+    }
+}
+
+#[test]
+fn a_path_without_bounds_belongs_to_no_application() {
+    let policy = knowing(&["orders"], "");
+    let deep = |depth: usize| format!("{}orders.yml", "x/".repeat(depth));
+    assert!(policy.may_load(&["orders"], &deep(63)));
+    assert!(!policy.may_load(&["orders"], &deep(64)));
+    assert!(!policy.may_load(&["orders"], &format!("{}/orders.yml", "x".repeat(5000))));
+}
+
+#[test]
+fn a_raw_file_is_open_to_readers_of_its_application_and_profile() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"kind:service\"]\nmay = [\"read\"]\napplication = [\"{principal}\"]\n\
+         profile = [\"dev\", \"default\"]\n\
+         [[allow]]\nwho = [\"jo\"]\nmay = [\"file\"]\npath = [\"docs/**\", \"*.yml\"]\n\
+         [[allow]]\nwho = [\"ci\"]\nmay = [\"file\"]\npath = [\"**\"]\napplication = [\"b\"]\n\
+         [[allow]]\nwho = [\"jo\"]\nmay = [\"read\"]\napplication = [\"z\"]\n\
+         profile = [\"prod\"]\n",
+    );
+    for (who, path, expected) in [
+        ("a", "a.yml", true),
+        ("a", "a/logback.xml", true),
+        ("a", "a-dev.yml", true),
+        ("a", "a-prod.yml", false),
+        ("a", "a/application-prod.yml", false),
+        ("a", "a/prod/application.yml", false),
+        ("a", "prod/a.yml", false),
+        ("a", "prod/a-dev.yml", false),
+        ("a", "dev/a.yml", true),
+        ("a", "b.yml", false),
+        ("a", "application.yml", false),
+        ("jo", "docs/x/readme.md", true),
+        ("jo", "new.yml", true),
+        ("jo", "a.yml", false),
+        ("jo", "application.yml", false),
+        ("ci", "b-prod.yml", true),
+        ("ci", "a.yml", false),
+        ("anonymous", "a.yml", false),
+        ("a", "./a.yml", false),
+        ("a", "a/../b.yml", false),
+    ] {
+        assert_eq!(allows(&policy, who, &file(path)), expected, "{who} {path}");
+    }
+    let labelled = Request::File(RawFile {
+        path: "a.yml".into(),
+        labels: vec![Label::Default(None), Label::Named("old".into())],
+    });
+    assert!(!allows(&policy, "a", &labelled));
+}
+
+#[test]
+fn a_push_needs_the_area_the_path_and_the_branch() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"ci\"]\nmay = [\"push\"]\napplication = [\"a\"]\nbranch = [\"main\"]\n\
+         [[allow]]\nwho = [\"ci\"]\nmay = [\"push\"]\npath = [\"docs/**\"]\nbranch = [\"*\"]\n\
+         [[allow]]\nwho = [\"jo\"]\nmay = [\"push\"]\napplication = [\"team-*\"]\n\
+         branch = [\"**\", \"tag:v*\"]\nforce = true\n\
+         [[allow]]\nwho = [\"jo\"]\nmay = [\"read\"]\napplication = [\"b\"]\nprofile = [\"*\"]\n",
+    );
+    for (who, path, branch, expected) in [
+        ("ci", "a.yml", "main", true),
+        ("ci", "a/x/y.txt", "main", true),
+        ("ci", "a.yml", "dev", false),
+        ("ci", "b.yml", "main", false),
+        ("ci", "application.yml", "main", false),
+        ("ci", "docs/readme.md", "dev", true),
+        ("ci", "docs/b.yml", "dev", false),
+        ("ci", "docs/../b.yml", "dev", false),
+        ("ci", "other.txt", "main", false),
+        ("jo", "team-x.yml", "feature/x", false),
+        ("jo", "team-x", "feature/x", false),
+        ("a", "a.yml", "main", false),
+    ] {
+        assert_eq!(allows(&policy, who, &push(path, branch)), expected, "{who} {path} {branch}");
+    }
+}
+
+#[test]
+fn a_file_that_two_unknown_applications_could_load_needs_both() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"jo\"]\nmay = [\"push\"]\napplication = [\"team*\"]\n\
+         branch = [\"main\"]\n\
+         [[allow]]\nwho = [\"ci\"]\nmay = [\"push\"]\napplication = [\"team-*\"]\n\
+         branch = [\"main\"]\n",
+    );
+    assert!(allows(&policy, "jo", &push("team-x.yml", "main")));
+    assert!(!allows(&policy, "ci", &push("team-x.yml", "main")));
+    assert!(!allows(&policy, "jo", &push("team/other.yml", "main")));
+}
+
+#[test]
+fn references_are_changed_only_as_the_rule_says() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"ci\"]\nmay = [\"push\"]\napplication = [\"a\"]\n\
+         branch = [\"main\", \"tag:v*\"]\n\
+         [[allow]]\nwho = [\"jo\"]\nmay = [\"push\"]\napplication = [\"**\"]\nbranch = [\"**\"]\n\
+         force = true\ndelete = true\n",
+    );
+    let change =
+        |reference, force, delete| Request::Push(Change { reference, path: None, force, delete });
+    let branch = |name: &'static str| Reference::Branch(name.into());
+    let tag = |name: &'static str| Reference::Tag(name.into());
+    for (who, request, expected) in [
+        ("ci", change(branch("main"), false, false), true),
+        ("ci", change(branch("main"), true, false), false),
+        ("ci", change(branch("main"), false, true), false),
+        ("ci", change(branch("v1"), false, false), false),
+        ("ci", change(tag("v1"), false, false), true),
+        ("ci", change(tag("main"), false, false), false),
+        ("jo", change(branch("x/y"), true, true), true),
+        ("jo", change(tag("v1"), false, false), false),
+    ] {
+        assert_eq!(allows(&policy, who, &request), expected, "{who} {request}");
+    }
+}
+
+#[test]
+fn an_area_lists_the_secrets_that_its_files_may_name() {
+    use SecretReference::{File, Vault};
+    let policy = parse(&format!(
+        "{EXAMPLE}[[area]]\npath = [\"**\"]\nvault = [\"shop/{{application}}/**\"]\n\
+         file = [\"{{application}}-*\"]\n"
+    ));
+    for (path, reference, expected) in [
+        ("payments/x.yml", Vault("shop/payments/db"), true),
+        ("payments/x.yml", Vault("shop/payouts/db"), true),
+        ("payments/x.yml", Vault("shop/billing/db"), false),
+        ("billing.yml", Vault("shop/billing/a/b"), true),
+        ("billing.yml", Vault("shop/payments/db"), false),
+        ("orders-prod.yml", File("orders-password"), true),
+        ("orders-prod.yml", File("billing-password"), false),
+        ("application.yml", Vault("shop/application/db"), true),
+        ("*.yml", Vault("shop/billing/db"), false),
+        ("../billing.yml", Vault("shop/billing/db"), false),
+    ] {
+        assert_eq!(policy.may_reference(path, reference), expected, "{path} {reference:?}");
+    }
+    assert!(!parse(EXAMPLE).may_reference("orders.yml", Vault("shop/orders/db")));
+}
+
+#[test]
+fn values_have_to_be_sealed_by_their_keys() {
+    let policy = parse(&format!("{EXAMPLE}[[must_seal]]\nkey = [\"api.*\"]\npath = [\"a/**\"]\n"));
+    for (path, key, expected) in [
+        ("x.yml", "spring.datasource.password", true),
+        ("x.yml", "password", true),
+        ("x.yml", "users[0].password", true),
+        ("x.yml", "tls.privateKey", true),
+        ("x.yml", "tls.PRIVATE_KEY", true),
+        ("x.yml", "secrets[3]", false),
+        ("x.yml", "a.secret[3]", true),
+        ("x.yml", "password.hint", false),
+        ("x.yml", "api.token", false),
+        ("a/x.yml", "api.token", true),
+    ] {
+        assert_eq!(policy.requires_sealing(path, key), expected, "{path} {key}");
+    }
+}
