@@ -1,4 +1,4 @@
-# Two stages: the first has the compiler, the second the binary and git. docs/image.md says how it is run.
+# Two stages: the first has the compiler, the second the binary and git. docs/image.md describes how to run it.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
@@ -17,7 +17,7 @@ RUN apt-get update \
 COPY --from=build /headwater /usr/local/bin/headwater
 COPY --chmod=755 scripts/headwater-healthy /usr/local/bin/headwater-healthy
 
-# A number, so that orchestrators can see that it is not root. Nothing is written: the root may be read-only.
+# A number, so that orchestrators can verify that it is not root. The image works with a read-only root.
 USER 65532:65532
 WORKDIR /
 ENV HOME=/tmp \

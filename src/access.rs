@@ -1,64 +1,89 @@
-//! Who may do what: one question, asked before anything is looked up, the cache included.
+//! Access control: one decision for each request, made before any lookup, including lookups in a cache.
+//!
+//! Without a policy file the read token and the push token decide. With one, an [`Identity`] of the policy does. The
+//! crate `headwater-access` parses policies and decides. This module turns operations of the server into its requests.
+
+mod guard;
+mod unlimited;
+
+use std::sync::Arc;
+
+pub use headwater_access::credential::CredentialHeaders;
 
 use crate::model::Query;
+pub use guard::{Guard, Identity, IdentityKey, Permission, PolicyFileError, RejectedCredential};
 
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The authenticated identity of a request.
+#[derive(Debug, Clone)]
 pub enum Caller {
-    /// Nobody in particular.
+    /// A caller without credentials, on a server without a policy.
     Anonymous,
-    /// Someone who holds the read token.
+    /// A caller with the read token.
     Reader,
-    /// Someone who holds the push token or, where there is none, asks from this machine.
+    /// A caller with the push token or, if no push token is configured, a caller on this machine.
     Pusher,
     /// The server itself, or a command on the same machine.
     Operator,
+    /// A principal of the policy.
+    Identified(Arc<Identity>),
 }
 
-/// What is asked for.
+/// The operation that a request performs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Environments, flat forms and files.
+pub enum Operation {
+    /// Reads and watches environments and flat forms.
     ReadEnvironment,
-    /// What is known and what is held back, over all applications.
+    /// Reads a file by its path.
+    ReadFile,
+    /// Reads lists of environments, problems, instances and events.
+    ReadLists,
+    /// Reads the state of the fleet, the details of health, and lists of all applications.
     ReadOverview,
-    /// All of a hosted repository, with its history.
+    /// Reads the metrics.
+    ReadMetrics,
+    /// Reads the index and the OpenAPI description.
+    ReadIndex,
+    /// Uses the resources for encryption.
+    Seal,
+    /// Clones or fetches a hosted repository with its history.
     ReadRepository,
-    /// Moving branches and tags of a hosted repository.
+    /// Updates branches and tags of a hosted repository.
     Push,
-    /// Life, readiness, metrics and the contract.
+    /// Reads liveness, readiness and health without its details.
     ReadHealth,
-    /// To say that something was pushed. Git hosts have no read token; who may is a matter of the hook's own secret.
+    /// Sends a webhook. Git hosts have no read token, so the webhook's own secret authenticates them.
     Notify,
 }
 
-/// What it is asked of.
+/// The object of an operation.
 #[derive(Debug, Clone, Copy)]
-pub enum Target<'a> {
-    /// One environment.
+pub enum Resource<'a> {
     Environment(&'a Query),
-    /// The server.
+    /// The whole server.
     Server,
 }
 
-/// The rules of access: a token for reading, if there is one, and one for pushing.
+/// The configured rule for reading by callers that no policy identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// Everyone may read.
+    /// Every caller may read.
     Open,
-    /// Only who holds the read token may; life and readiness are for everyone.
+    /// A caller needs a token to read anything but health.
     TokenRequired,
 }
 
-/// Whether a caller may do something.
-pub fn may(policy: Policy, caller: &Caller, action: Action, _target: Target<'_>) -> bool {
-    if action == Action::Push {
+/// Returns true if the caller may perform the operation.
+pub fn may(policy: Policy, caller: &Caller, action: Operation, target: Resource<'_>) -> bool {
+    if let Caller::Identified(identity) = caller {
+        return identity.permission(action, target) != Permission::Denied;
+    }
+    if action == Operation::Push {
         return matches!(caller, Caller::Pusher | Caller::Operator);
     }
     match (policy, caller) {
         (Policy::Open, _) | (_, Caller::Reader | Caller::Pusher | Caller::Operator) => true,
-        (Policy::TokenRequired, Caller::Anonymous) => {
-            matches!(action, Action::ReadHealth | Action::Notify)
+        (Policy::TokenRequired, Caller::Anonymous | Caller::Identified(_)) => {
+            matches!(action, Operation::ReadHealth | Operation::ReadIndex | Operation::Notify)
         }
     }
 }

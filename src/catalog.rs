@@ -1,23 +1,19 @@
-//! The known environments of a snapshot: which applications and profiles its files speak of.
+//! The catalogue: the applications and profiles that the files of a snapshot mention.
 //!
-//! Applications are the stems of configuration files that no other stem cuts short at a dash (`orders`, where there are
-//! `orders.yml` and `orders-prod.yml`), and the directories that stand for `{application}` in a search path. Profiles
-//! are what follows a known application, or `application`, and what activation expressions name.
+//! An application is the stem of a configuration file, unless another stem is a prefix of it that ends before a dash:
+//! `orders.yml` and `orders-prod.yml` make the application `orders`. A directory that matches `{application}` in a search
+//! path is an application too: `cart/cart-prod.yml` alone makes the application `cart` with the profile `prod`. A profile is
+//! the rest of a stem behind a known application, or a name in an activation expression. Files that only have the extension
+//! of configuration, such as a `pom.xml`, are ignored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use crate::model::{Label, Query};
-use crate::resolve::{self, Asked};
+use crate::model::{Label, Query, SHARED_APPLICATION};
+use crate::resolve::{self, Dependencies, Searchers};
 use crate::snapshot::{Member, Snapshot};
 use crate::tree::{EntryKind, TreeError, join};
 
-/// The most files whose activation expressions are looked into; beyond it only names count.
-const EXPRESSION_FILE_COUNT_MAX: usize = 50_000;
-
-/// The name whose files every application has.
-pub const EVERYONE: &str = "application";
-
-/// The applications and profiles that a snapshot speaks of.
+/// The applications and profiles that a snapshot mentions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// Without `application`, which every application has.
@@ -27,11 +23,11 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Every known environment: each application for `default` and for each profile.
+    /// The known environments: each application with `default` and with each profile.
     pub fn queries(&self, label: &Label) -> Vec<Query> {
         let profiles: Vec<&str> =
             std::iter::once("default").chain(self.profiles.iter().map(String::as_str)).collect();
-        let application = EVERYONE.to_owned();
+        let application = SHARED_APPLICATION.to_owned();
         std::iter::once(&application)
             .chain(&self.applications)
             .flat_map(|application| {
@@ -45,10 +41,11 @@ impl Catalog {
     }
 }
 
-/// Reads the names of all files, and the activation expressions of the configuration among them.
+/// Reads the names of all files, and the activation expressions of configuration files. A file that does not parse has no
+/// expressions.
 ///
 /// # Errors
-/// When a source cannot be read; files that do not parse have no expressions.
+/// When a source cannot be read.
 pub fn catalog(snapshot: &Snapshot) -> Result<Catalog, TreeError> {
     let mut catalog = Catalog::default();
     for member in &snapshot.members {
@@ -64,29 +61,38 @@ fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
             paths.push(path.to_owned());
         }
     })?;
-    let directories = search_directories(member, catalog)?;
+    let directories = search_directories(member)?;
     paths.retain(|path| directories.contains(directory_of(path)));
+    let paths = configuration_among(member, paths)?;
     let stems: BTreeSet<&str> = paths.iter().map(|path| stem_of(path)).collect();
-    for stem in &stems {
-        let owner = cuts(stem).find(|(head, _)| *head == EVERYONE || stems.contains(head));
+    for path in &paths {
+        let stem = stem_of(path);
+        let in_directory_of = match resolve::searchers(member, directory_of(path)) {
+            Searchers::By(applications) => applications,
+            Searchers::None | Searchers::All => Vec::new(),
+        };
+        let owner = splits_at_dash(stem).find(|(head, _)| {
+            *head == SHARED_APPLICATION
+                || stems.contains(head)
+                || in_directory_of.iter().any(|application| application == head)
+        });
         match owner {
             Some((_, profile)) => {
                 catalog.profiles.insert(profile.to_owned());
             }
-            None if *stem != EVERYONE => {
-                catalog.applications.insert((*stem).to_owned());
+            None if stem != SHARED_APPLICATION => {
+                catalog.applications.insert(stem.to_owned());
             }
             None => {}
         }
     }
-    catalog.profiles.remove("default");
-    for path in paths.iter().take(EXPRESSION_FILE_COUNT_MAX) {
+    catalog.applications.extend(applications_of_directories(member, &directories)?);
+    let composing = member.tree.composing_files(&member.tree)?;
+    let composing: HashSet<&str> = composing.iter().map(|path| &**path).collect();
+    for path in paths.iter().filter(|path| composing.contains(path.as_str())) {
         let Some(file) = member.tree.file(path)? else {
             continue;
         };
-        if !mentions_activation(&member.tree.bytes(&file)?) {
-            continue;
-        }
         for document in member.tree.documents(&file)?.unwrap_or_else(|_| [].into()).iter() {
             catalog.profiles.extend(resolve::named_profiles(document));
         }
@@ -95,13 +101,31 @@ fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// The directories that any query could search: search paths with their placeholders read as wildcards.
-fn search_directories(
-    member: &Member,
-    catalog: &mut Catalog,
-) -> Result<BTreeSet<String>, TreeError> {
+/// The paths whose content is configuration as well. A file whose extension is ambiguous is parsed once for this.
+fn configuration_among(member: &Member, paths: Vec<String>) -> Result<Vec<String>, TreeError> {
+    let mut kept = Vec::with_capacity(paths.len());
+    for path in paths {
+        if resolve::holds_configuration(member, &path)? {
+            kept.push(path);
+        }
+    }
+    Ok(kept)
+}
+
+/// The directories that any query could search: the search paths with wildcards in place of placeholders.
+fn search_directories(member: &Member) -> Result<BTreeSet<String>, TreeError> {
     let anyone = Query { application: "*".into(), profiles: "*".into(), label: Label::Default };
-    let directories = resolve::directories(member, &member.tree, &anyone, &mut Asked::default())?;
+    let directories =
+        resolve::directories(member, &member.tree, &anyone, &mut Dependencies::default())?;
+    Ok(directories.iter().map(|directory| directory.to_string()).collect())
+}
+
+/// The applications that have a directory of their own because a search path has `{application}` as a whole component.
+fn applications_of_directories(
+    member: &Member,
+    directories: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, TreeError> {
+    let mut applications = BTreeSet::new();
     for path in &member.layout.search_paths {
         let Some((before, after)) = path.split_once("{application}") else {
             continue;
@@ -112,17 +136,17 @@ fn search_directories(
         if whole {
             let parent = before.trim_matches('/');
             for (name, kind) in member.tree.list(parent)?.unwrap_or_default() {
-                let searched = directories.contains(&join(parent, &name).into());
+                let searched = directories.contains(&join(parent, &name));
                 if kind == EntryKind::Directory && searched && !name.starts_with('.') {
-                    catalog.applications.insert(name.into());
+                    applications.insert(name.into());
                 }
             }
         }
     }
-    Ok(directories.iter().map(|directory| directory.to_string()).collect())
+    Ok(applications)
 }
 
-/// The path of the directory that a path is in.
+/// The path of a file's directory.
 pub(crate) fn directory_of(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
@@ -133,13 +157,7 @@ pub(crate) fn stem_of(path: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
-/// Every way to cut a stem at a dash, the longest head first.
-pub(crate) fn cuts(stem: &str) -> impl Iterator<Item = (&str, &str)> {
+/// All splits of a stem at a dash, the longest head first.
+pub(crate) fn splits_at_dash(stem: &str) -> impl Iterator<Item = (&str, &str)> {
     stem.rmatch_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]))
-}
-
-/// A cheap look before parsing: most files have no activation expression.
-fn mentions_activation(bytes: &[u8]) -> bool {
-    let words: [&[u8]; 2] = [b"on-profile", b"onProfile"];
-    words.iter().any(|word| bytes.windows(word.len()).any(|window| window == *word))
 }

@@ -1,4 +1,4 @@
-//! What a change means for one environment: the names of the keys whose effective value differs. Never a value.
+//! The difference between two revisions of one environment: the keys whose effective value differs, without values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use crate::model::{Environment, Value};
 /// The keys that differ between two environments, each list sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Keys that only the new one has.
+    /// Keys that only the new environment has.
     pub added: Vec<Arc<str>>,
-    /// Keys that only the old one has.
+    /// Keys that only the old environment has.
     pub removed: Vec<Arc<str>>,
-    /// Keys whose effective value, or its type, differs.
+    /// Keys whose effective value or its type differs.
     pub changed: Vec<Arc<str>>,
 }
 
 impl Change {
-    /// Whether nothing differs that a service would see.
+    /// Returns true if a service reads the same values from both environments.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
@@ -41,7 +41,7 @@ pub fn change(old: &Environment, new: &Environment) -> Change {
     change
 }
 
-/// The value that a service sees for each key: that of the highest source which has it.
+/// The value that a service reads for each key: the one of the highest property source that has the key.
 pub fn effective(environment: &Environment) -> HashMap<Arc<str>, &Value> {
     let mut values = HashMap::new();
     for source in environment.sources.iter().rev() {

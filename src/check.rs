@@ -1,141 +1,160 @@
-//! Whether a revision can be served: the same question, and the same words, for the command line, a push and a hook
-//! elsewhere.
+//! The check of a revision before it is served. The command line, a push and a pre-receive hook use the same check and print
+//! the same report.
 //!
-//! Every changed configuration file must parse, and every environment that the change concerns must resolve and keep the
-//! [`Rule`]s. Problems that the old revision had already are not the new one's fault.
+//! Every changed configuration file must parse. Every affected environment must resolve and satisfy the [`Rule`]s. A problem
+//! that the old revision already has is not reported.
 
+mod affected;
+mod aliases;
+mod composition;
 mod effective;
 mod entries;
+mod impact;
 mod placeholders;
-mod reach;
+mod progress;
+mod report_text;
 mod resolution;
 mod schema;
-mod words;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::resolution::Resolution;
+use self::impact::ComparedDocuments;
+use self::resolution::{CheckScope, Resolution};
 use self::schema::Schemas;
 use crate::catalog;
 use crate::change::{self, Change};
-use crate::model::{Label, Origin, Problem, PropertySource, Query};
-use crate::resolve::{self, Differences, Searched};
+use crate::model::{
+    Document, Label, Origin, Problem, Property, PropertySource, Query, SHARED_APPLICATION, Value,
+};
+use crate::resolve::{self, Differences, Searchers};
+use crate::reveal::{self, Keyring};
 use crate::snapshot::{Member, Snapshot};
-use crate::tree::{File, TreeError};
+use crate::tree::{ParseError, TreeError};
 
-pub use words::{Manner, findings, outcome, words};
+pub use progress::{CheckProgress, Stage};
+pub use report_text::{Enforcement, TimeoutAction, finding_lines, outcome_lines, report_lines};
 
-/// The most environments that one check resolves.
-pub const ENVIRONMENT_COUNT_MAX: usize = 20_000;
-
-/// An environment that somebody asks for or watches, at the label that is being changed.
+/// An environment that clients request or watch at the label of the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InUse {
-    /// What is asked for.
+pub struct EnvironmentInUse {
     pub query: Query,
-    /// How many are told when it changes.
+    /// The number of watchers that a change notifies.
     pub watcher_count: usize,
 }
 
-/// What a revision has to keep, beyond being readable.
+/// A rule that a revision must satisfy, beyond being readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// The names, kinds and sizes of a git tree's entries can be served, and be checked out anywhere.
+    /// The names, kinds and sizes of a git tree's entries can be served, and can be checked out on all systems.
     Entries,
-    /// `<application>.schema.json`, where there is one, holds for every environment of the application.
+    /// Every environment of an application satisfies `<application>.schema.json`, if that exists.
     Schema(Strictness),
-    /// Every `${…}` in a value has something to stand for, or a default.
+    /// Every `${…}` in a value can be resolved or has a default.
     Placeholders(Strictness),
 }
 
 impl Rule {
-    /// All of them.
+    /// All rules.
     pub fn all(strictness: Strictness) -> Vec<Self> {
         vec![Self::Entries, Self::Schema(strictness), Self::Placeholders(strictness)]
     }
 }
 
-/// What is made of a placeholder that nothing in the environment resolves. Clients supply many of them.
+/// The treatment of a placeholder that the environment does not resolve. Clients supply the values of many placeholders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strictness {
-    /// A warning; no schema is asked about the value.
+    /// The placeholder is a warning, and no schema is applied to the value.
     #[default]
     Lenient,
-    /// A problem; schemas judge the value as it is written.
+    /// The placeholder is a problem, and schemas are applied to the value as it is written.
     Strict,
 }
 
-/// What a check goes by.
+/// The parameters of a check.
 #[derive(Debug, Clone)]
-pub struct Terms {
-    /// What has to be kept.
+pub struct CheckPolicy {
     pub rules: Vec<Rule>,
-    /// The server's own properties, above all others.
+    /// The overrides of the server, with the highest precedence.
     pub overrides: Option<PropertySource>,
-    /// The most environments that are resolved.
-    pub environment_count_max: usize,
-    /// No file and no environment is begun after this.
+    /// The keys of the server. One of them must open each new sealed value. Without keys, sealed values are not checked.
+    pub keys: Arc<Keyring>,
+    /// The deadline, after which the check begins no further file and no further environment.
     pub until: Option<Instant>,
+    /// Receives how far the check is.
+    pub progress: CheckProgress,
 }
 
-impl Terms {
-    /// All rules, in whatever time it takes.
+impl CheckPolicy {
+    /// All rules, without a deadline.
     pub fn new(strictness: Strictness) -> Self {
         Self {
             rules: Rule::all(strictness),
             overrides: None,
-            environment_count_max: ENVIRONMENT_COUNT_MAX,
+            keys: Arc::default(),
             until: None,
+            progress: CheckProgress::default(),
         }
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// What is wrong, each once, in order of file and place.
+pub struct CheckReport {
+    /// Each problem once, sorted by file and place.
     pub problems: Vec<Problem>,
-    /// What may be wrong, likewise.
+    /// Each warning once, sorted by file and place.
     pub warnings: Vec<Problem>,
-    /// The environments whose effective values differ: those in use first, as they came.
+    /// The environments whose effective values differ. Environments in use come first, in the given order.
     pub changes: Vec<EnvironmentChange>,
-    /// How many files were parsed.
+    /// The number of parsed files.
     pub file_count: usize,
-    /// How many files were to be parsed: more than were if time ran out.
+    /// The number of files to parse. It exceeds `file_count` if the deadline passed.
     pub known_file_count: usize,
-    /// How many environments were checked.
+    /// The number of checked environments.
     pub environment_count: usize,
-    /// How many environments the change concerns, as far as is known: more than were checked if time ran out.
+    /// The number of environments to check. It exceeds `environment_count` if the deadline passed.
     pub known_count: usize,
-    /// Whether there was an older revision to compare with.
+    /// The first few files and environments that were not checked before the deadline.
+    pub unchecked: Vec<String>,
+    /// True if the revision was compared with an older one.
     pub is_compared: bool,
 }
 
-/// What becomes of one environment.
+impl CheckReport {
+    /// Returns true if every file and every environment was checked.
+    pub fn is_finished(&self) -> bool {
+        self.file_count == self.known_file_count && self.environment_count == self.known_count
+    }
+
+    fn leave_out(&mut self, name: String) {
+        if self.unchecked.len() < UNCHECKED_COUNT_MAX {
+            self.unchecked.push(name);
+        }
+    }
+}
+
+/// The change of one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentChange {
-    /// Whose environment it is.
     pub query: Query,
-    /// The keys that differ.
     pub change: Change,
-    /// How many are told.
+    /// The number of watchers that the change notifies.
     pub watcher_count: usize,
 }
 
-/// Checks a snapshot against the one before it, or on its own. What is in use comes first, in the order given; whoever knows
-/// what was asked for to make it leaves out what the change cannot touch. The older one is read as though it stood at the
-/// label of the new one.
+/// Checks a snapshot, compared with an older one if there is one: first the environments in use, in the given order, then all
+/// other known environments that the change can affect. The older snapshot is treated as if it had the label of the new one.
 ///
 /// # Errors
 /// When a source cannot be read.
 pub fn check(
     new: &Snapshot,
     old: Option<&Snapshot>,
-    in_use: &[InUse],
-    terms: &Terms,
-) -> Result<Report, TreeError> {
+    in_use: &[EnvironmentInUse],
+    terms: &CheckPolicy,
+) -> Result<CheckReport, TreeError> {
     let old = old.map(|old| at_label_of(new, old));
     let old = old.as_ref();
     let mut check = Check {
@@ -146,10 +165,11 @@ pub fn check(
             None => Differences::Everything,
         },
         terms,
+        compared: ComparedDocuments::default(),
         schemas: Schemas::default(),
-        problems: Findings::default(),
-        warnings: Findings::default(),
-        report: Report { is_compared: old.is_some(), ..Report::default() },
+        problems: ProblemSet::default(),
+        warnings: ProblemSet::default(),
+        report: CheckReport { is_compared: old.is_some(), ..CheckReport::default() },
     };
     for (index, member) in new.members.iter().enumerate() {
         check.member(index, member)?;
@@ -168,12 +188,14 @@ fn at_label_of(new: &Snapshot, old: &Snapshot) -> Snapshot {
 
 /// The most problems, and the most warnings, that one report holds.
 const FINDING_COUNT_MAX: usize = 1_000;
+/// The most unchecked files and environments that one report names.
+const UNCHECKED_COUNT_MAX: usize = 3;
 
-/// Problems, each once.
+/// A bounded set of problems.
 #[derive(Default)]
-struct Findings(BTreeSet<(Origin, Option<Arc<str>>, String)>);
+struct ProblemSet(BTreeSet<(Origin, Option<Arc<str>>, String)>);
 
-impl Findings {
+impl ProblemSet {
     fn add(&mut self, problem: Problem) {
         if self.0.len() < FINDING_COUNT_MAX {
             self.0.insert((problem.origin, problem.key, problem.message));
@@ -181,33 +203,34 @@ impl Findings {
     }
 
     fn finish(self) -> Vec<Problem> {
-        let problem = |(origin, key, message)| Problem { origin, key, message };
-        self.0.into_iter().map(problem).collect()
+        let problems = self.0.into_iter();
+        problems.map(|(origin, key, message)| Problem { origin, key, message }).collect()
     }
 }
 
-/// A check under way.
+/// A check in progress.
 struct Check<'a> {
     new: &'a Snapshot,
     old: Option<&'a Snapshot>,
     differences: Differences,
-    terms: &'a Terms,
+    terms: &'a CheckPolicy,
+    compared: ComparedDocuments,
     schemas: Schemas,
-    problems: Findings,
-    warnings: Findings,
-    report: Report,
+    problems: ProblemSet,
+    warnings: ProblemSet,
+    report: CheckReport,
 }
 
 impl<'a> Check<'a> {
-    /// The files of one member that differ from what it was before.
+    /// Checks the changed files of one member.
     fn member(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
         let before = self
             .old
             .and_then(|old| old.members.get(index))
             .filter(|before| before.layout == member.layout);
         if self.terms.rules.contains(&Rule::Entries) {
-            let unfit = entries::unfit(member, before.map(|before| &before.tree))?;
-            unfit.into_iter().for_each(|problem| self.problems.add(problem));
+            let unfit = entries::findings(member, before.map(|before| &before.tree))?;
+            unfit.into_iter().for_each(|(severity, problem)| self.add(severity, problem));
         }
         let paths = match (&self.differences, before) {
             (Differences::Members(changes), Some(_)) => changes[index].files.clone(),
@@ -218,13 +241,22 @@ impl<'a> Check<'a> {
                 paths
             }
         };
-        for path in paths.into_iter().filter(|path| is_looked_for(member, path)) {
-            self.file(member, before, &path)?;
+        for (done, path) in paths.iter().enumerate() {
+            self.terms.progress.report(Stage::Files, done, paths.len());
+            if is_looked_for(member, path) {
+                self.file(member, before, path)?;
+            } else if self.terms.rules.contains(&Rule::Entries) && is_ignored_toml(member, path)? {
+                self.warnings.add(Problem {
+                    origin: Origin { file: path.as_str().into(), position: None },
+                    key: None,
+                    message: IGNORED_TOML.to_owned(),
+                });
+            }
         }
         Ok(())
     }
 
-    /// A configuration file has to parse.
+    /// Checks that a configuration file parses, and that its new sealed values can be opened.
     fn file(
         &mut self,
         member: &Member,
@@ -236,76 +268,107 @@ impl<'a> Check<'a> {
         };
         self.report.known_file_count += 1;
         if self.is_late() {
+            self.report.leave_out(path.to_owned());
             return Ok(());
         }
         self.report.file_count += 1;
-        let Some(problem) = parse_problem(member, path, &file)? else {
-            return Ok(());
+        let error = match member.tree.documents(&file)? {
+            Ok(documents) => return self.sealed_values(before, path, &documents),
+            Err(error) => error,
         };
         let was = match before {
-            Some(before) => match before.tree.file(path)? {
-                Some(file) => parse_problem(before, path, &file)?,
-                None => None,
-            },
+            Some(before) => before.tree.file(path)?.map(|file| before.tree.documents(&file)),
             None => None,
         };
-        if !was.is_some_and(|was| is_same(&was, &problem)) {
-            self.problems.add(problem);
+        let was = was.transpose()?.map(Result::err);
+        // A file of another kind is a problem only if it replaces configuration.
+        let is_known = match &was {
+            None => error.is_foreign,
+            Some(None) => false,
+            Some(Some(was)) => error.is_foreign || was.message == error.message,
+        };
+        if !is_known {
+            self.problems.add(parse_problem(path, error));
         }
         Ok(())
     }
 
-    /// Those in use first, then the known ones that the change may concern.
-    fn environments(&mut self, in_use: &[InUse]) -> Result<(), TreeError> {
-        let terms: &'a Terms = self.terms;
-        let mut seen: HashSet<Query> = HashSet::new();
-        let mut left: usize = in_use.len();
-        for InUse { query, watcher_count } in in_use {
-            let known = Query { label: Label::Default, ..query.clone() };
-            if !seen.insert(known) {
-                left -= 1;
-                continue;
-            }
-            if self.is_over() {
-                self.report.known_count += left;
-                return Ok(());
-            }
-            self.environment(query, *watcher_count, &terms.rules)?;
-            left -= 1;
-        }
-        if self.is_over() {
+    /// Checks that a key opens each sealed value of a file that the file did not have before.
+    fn sealed_values(
+        &mut self,
+        before: Option<&Member>,
+        path: &str,
+        documents: &[Document],
+    ) -> Result<(), TreeError> {
+        if self.terms.keys.is_empty() || sealed(documents).next().is_none() {
             return Ok(());
         }
+        let was = match before {
+            Some(before) => before.tree.file(path)?.map(|file| before.tree.documents(&file)),
+            None => None,
+        };
+        let was = was.transpose()?.and_then(Result::ok);
+        let known: HashSet<&str> =
+            was.iter().flat_map(|documents| sealed(documents)).map(|(_, text)| text).collect();
+        let file: Arc<str> = path.into();
+        for (property, text) in sealed(documents).filter(|(_, text)| !known.contains(text)) {
+            // An RSA key takes milliseconds for each value.
+            if self.is_late() {
+                self.report.file_count -= 1;
+                self.report.leave_out(path.to_owned());
+                return Ok(());
+            }
+            if self.terms.keys.open(text).is_err() {
+                let Property { key, position, .. } = property;
+                self.problems.add(reveal::unopened_problem(&file, key, *position));
+            }
+        }
+        Ok(())
+    }
+
+    fn environments(&mut self, in_use: &[EnvironmentInUse]) -> Result<(), TreeError> {
+        let terms: &'a CheckPolicy = self.terms;
+        let mut seen = HashSet::new();
+        let mut queue = Vec::new();
+        for EnvironmentInUse { query, watcher_count } in in_use {
+            if seen.insert(Query { label: Label::Default, ..query.clone() }) {
+                queue.push((query.clone(), *watcher_count, &terms.rules[..]));
+            }
+        }
         let mut known = match self.old {
-            Some(old) => reach::concerned(self.new, old, &self.differences)?,
+            Some(old) => affected::affected(self.new, old, &self.differences)?,
             None => catalog::catalog(self.new)?.queries(&Label::Default),
         };
         known.retain(|query| !seen.contains(query));
-        // What all share need not be whole by itself: the applications add to it. Nobody asks for it alone.
+        // The shared files need not satisfy the rules alone, because the files of an application complete them.
         let is_all = known.iter().all(is_everyone);
-        for (at, query) in known.iter().enumerate() {
-            if self.is_over() {
-                self.report.known_count += known.len() - at;
+        queue.extend(known.into_iter().map(|query| {
+            let rules = if is_everyone(&query) && !is_all { &[][..] } else { &terms.rules[..] };
+            (query, 0, rules)
+        }));
+        for (at, (query, watcher_count, rules)) in queue.iter().enumerate() {
+            terms.progress.report(Stage::Environments, at, queue.len());
+            if self.is_late() {
+                self.leave_out(queue[at..].iter().map(|(query, ..)| query));
                 return Ok(());
             }
-            let rules = match is_everyone(query) && !is_all {
-                true => &[],
-                false => &terms.rules[..],
-            };
-            self.environment(query, 0, rules)?;
+            self.environment(query, *watcher_count, rules)?;
         }
         Ok(())
     }
 
-    fn is_over(&self) -> bool {
-        self.report.environment_count >= self.terms.environment_count_max || self.is_late()
+    fn leave_out<'q>(&mut self, queries: impl ExactSizeIterator<Item = &'q Query>) {
+        self.report.known_count += queries.len();
+        for query in queries.take(UNCHECKED_COUNT_MAX) {
+            self.report.leave_out(format!("{}/{}", query.application, query.profiles));
+        }
     }
 
     fn is_late(&self) -> bool {
         self.terms.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// One environment, unless the change cannot touch it.
+    /// Checks one environment, unless the change cannot affect it.
     fn environment(
         &mut self,
         query: &Query,
@@ -313,90 +376,143 @@ impl<'a> Check<'a> {
         rules: &[Rule],
     ) -> Result<(), TreeError> {
         let overrides = self.terms.overrides.as_ref();
-        let before = match self.old {
-            Some(old) => Some(Resolution::of(old, query, overrides)?),
-            None => None,
-        };
-        if before.as_ref().is_some_and(|before| !before.is_touched(&self.differences)) {
+        let after = Resolution::of(self.new, query, overrides)?;
+        if self.old.is_some() && !after.is_affected(&self.differences) {
             return Ok(());
         }
         self.report.environment_count += 1;
         self.report.known_count += 1;
-        let after = Resolution::of(self.new, query, overrides)?;
-        if let Some(before) = &before
-            && before.problems.is_empty()
-            && after.problems.is_empty()
-        {
-            let change = change::change(&before.environment, &after.environment);
-            if !change.is_empty() {
-                let query = query.clone();
-                self.report.changes.push(EnvironmentChange { query, change, watcher_count });
-            }
+        let Some(old) = self.old else {
+            let found = after.judge(rules, CheckScope::Everything, &mut self.schemas)?;
+            found.into_iter().for_each(|(severity, problem)| self.add(severity, problem));
+            return Ok(());
+        };
+        let before = Resolution::of(old, query, overrides)?;
+        if !after.is_comparable(&before) {
+            self.add_change(query, watcher_count, change_of(&before, &after));
+            return self.judge(&before, &after, rules, CheckScope::Everything);
         }
-        self.judge(before.as_ref(), &after, rules)
-    }
-
-    /// Adds what is wrong with an environment and was not wrong with it before.
-    fn judge(
-        &mut self,
-        before: Option<&Resolution>,
-        after: &Resolution,
-        rules: &[Rule],
-    ) -> Result<(), TreeError> {
-        let mut found = after.judge(rules, &mut self.schemas)?;
-        if found.is_empty() {
+        let sources = [&before, &after].map(|of| &of.environment.sources[..]);
+        let differences = self.compared.differences(sources[0], sources[1]);
+        if differences.is_empty() {
             return Ok(());
         }
-        if let Some(before) = before {
-            let had = before.judge(rules, &mut self.schemas)?;
-            found.retain(|(_, problem)| !had.iter().any(|(_, had)| is_same(had, problem)));
+        self.add_change(query, watcher_count, impact::change(&differences));
+        self.judge(&before, &after, rules, CheckScope::of(&differences, &after))
+    }
+
+    fn add_change(&mut self, query: &Query, watcher_count: usize, change: Change) {
+        if !change.is_empty() {
+            let query = query.clone();
+            self.report.changes.push(EnvironmentChange { query, change, watcher_count });
         }
-        for (severity, problem) in found {
-            match severity {
-                Severity::Problem => self.problems.add(problem),
-                Severity::Warning => self.warnings.add(problem),
-            }
+    }
+
+    /// Adds the findings of an environment that it did not have before the change.
+    fn judge(
+        &mut self,
+        before: &Resolution,
+        after: &Resolution,
+        rules: &[Rule],
+        scope: CheckScope<'_>,
+    ) -> Result<(), TreeError> {
+        let mut found = after.judge(rules, scope, &mut self.schemas)?;
+        if !found.is_empty() {
+            let had = before.judge(rules, scope, &mut self.schemas)?;
+            let had: HashSet<_> = had.iter().map(|(_, problem)| identity(problem)).collect();
+            found.retain(|(_, problem)| !had.contains(&identity(problem)));
         }
+        found.into_iter().for_each(|(severity, problem)| self.add(severity, problem));
         Ok(())
     }
 
-    fn finish(mut self) -> Report {
+    fn add(&mut self, severity: FindingSeverity, problem: Problem) {
+        match severity {
+            FindingSeverity::Problem => self.problems.add(problem),
+            FindingSeverity::Warning => self.warnings.add(problem),
+        }
+    }
+
+    fn finish(mut self) -> CheckReport {
         self.report.problems = self.problems.finish();
         self.report.warnings = self.warnings.finish();
         self.report
     }
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Severity {
+enum FindingSeverity {
     Problem,
     Warning,
 }
 
 fn is_everyone(query: &Query) -> bool {
-    &*query.application == catalog::EVERYONE
+    &*query.application == SHARED_APPLICATION
 }
 
-/// Whether two problems are the same wherever in the file they stand now.
-fn is_same(one: &Problem, other: &Problem) -> bool {
-    (&one.origin.file, &one.key, &one.message) == (&other.origin.file, &other.key, &other.message)
+/// The sealed values of a file with their texts.
+fn sealed(documents: &[Document]) -> impl Iterator<Item = (&Property, &str)> {
+    let properties = documents.iter().flat_map(|document| &document.properties);
+    properties.filter_map(|property| match &property.value {
+        Value::Sealed(text) => Some((property, &**text)),
+        Value::Plain(_) | Value::Opened(_) => None,
+    })
 }
 
-/// Whether somebody looks for a configuration file at this path. Elsewhere one counts where it is imported.
+/// The difference between two revisions of an environment. Empty if one of them does not resolve.
+fn change_of(before: &Resolution, after: &Resolution) -> Change {
+    if before.problems.is_empty() && after.problems.is_empty() {
+        change::change(&before.environment, &after.environment)
+    } else {
+        Change::default()
+    }
+}
+
+/// The identity of a problem, without its position in the file.
+fn identity(problem: &Problem) -> (&str, Option<&str>, &str) {
+    (&problem.origin.file, problem.key.as_deref(), &problem.message)
+}
+
+/// Returns true if the path is a configuration file in a search directory. Other files are checked where they are imported.
 fn is_looked_for(member: &Member, path: &str) -> bool {
     resolve::is_configuration(&member.layout, path)
-        && resolve::searched(member, catalog::directory_of(path)) != Searched::ByNobody
+        && resolve::searchers(member, catalog::directory_of(path)) != Searchers::None
 }
 
-/// Why a file does not parse, if it does not.
-fn parse_problem(member: &Member, path: &str, file: &File) -> Result<Option<Problem>, TreeError> {
-    let error = member.tree.documents(file)?.err();
-    Ok(error.map(|error| Problem {
+/// The warning for a file that would be configuration if the source read TOML.
+const IGNORED_TOML: &str = "is ignored, because this source does not read .toml files: set toml = true for the source, \
+     or write the file in another format";
+
+/// Returns true for a TOML file that probably was meant as configuration although the source does not read TOML: its name is
+/// that of an application, or the source has no other configuration.
+fn is_ignored_toml(member: &Member, path: &str) -> Result<bool, TreeError> {
+    let directory = catalog::directory_of(path);
+    if !resolve::is_ignored_toml(&member.layout, path)
+        || resolve::searchers(member, directory) == Searchers::None
+        || member.tree.file(path)?.is_none()
+    {
+        return Ok(false);
+    }
+    let stem = catalog::stem_of(path);
+    for name in catalog::splits_at_dash(stem).map(|(head, _)| head).chain([stem]) {
+        if name == SHARED_APPLICATION || affected::has_own_file(member, directory, name)? {
+            return Ok(true);
+        }
+    }
+    let mut has_configuration = false;
+    member.tree.walk(&mut |path| {
+        has_configuration |= resolve::is_configuration(&member.layout, path);
+    })?;
+    Ok(!has_configuration)
+}
+
+fn parse_problem(path: &str, error: ParseError) -> Problem {
+    Problem {
         origin: Origin { file: path.into(), position: error.position },
         key: None,
         message: error.message,
-    }))
+    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,25 @@
-//! The command line: one file for each verb. Output for machines goes to stdout, for people to stderr. Exit codes: 0
-//! done, 1 the answer is no, 2 it did not work.
+//! The command line: one file for each command. Results go to standard output, and remarks for people to standard error.
+//! Exit code 0 is success, 1 a negative answer, 2 a failure.
 
 mod check;
+mod colour;
+mod compare;
+mod completions;
 mod copy;
 mod diff;
 mod difference;
+mod environment;
+mod examples;
 mod explain;
 mod get;
+mod man;
+mod origins;
 mod output;
+mod progress;
 mod run;
 mod serve;
+mod signals;
+mod sources;
 mod status;
 mod watch;
 
@@ -17,39 +27,59 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// A configuration server: git in, one GET for each service out
+pub use progress::LogWriter;
+
+/// Configuration server for services: configuration in git, pushed to every affected instance
 #[derive(Debug, Parser)]
 #[command(name = "headwater", version, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum Command {
     /// Serve configuration over HTTP
-    Serve(serve::Arguments),
-    /// Show what a service would be configured with
-    Get(get::Arguments),
-    /// Tell every change of what a service would be configured with
-    Watch(watch::Arguments),
-    /// Start a program with its configuration, and tell it when that changes
-    Run(run::Arguments),
-    /// Show which file and line sets a key, and what it overrides
-    Explain(explain::Arguments),
-    /// Show what differs between two revisions for those who are configured by them
-    Diff(diff::Arguments),
-    /// Check that every file parses and every known environment resolves
-    Check(check::Arguments),
-    /// Copy a label from one source to another, and verify that every known environment stays what it is
-    Copy(copy::Arguments),
-    /// Show which replicas there are, how far each is, and what is wrong
-    Status(status::Arguments),
+    #[command(after_help = examples::SERVE)]
+    Serve(serve::ServeArguments),
+    /// Show the configuration of a service
+    #[command(after_help = examples::GET)]
+    Get(get::GetArguments),
+    /// Print every change of a service's configuration, and run a command after it
+    #[command(after_help = examples::WATCH)]
+    Watch(watch::WatchArguments),
+    /// Start a program with its configuration, and signal or restart it after a change
+    #[command(after_help = examples::RUN)]
+    Run(run::RunArguments),
+    /// Show the file and line that set a key, and the values that they override
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(explain::ExplainArguments),
+    /// Compare two revisions: the keys that differ, for every known environment
+    #[command(after_help = examples::DIFF)]
+    Diff(diff::DiffArguments),
+    /// Check a revision as the server checks a push
+    #[command(after_help = examples::CHECK)]
+    Check(check::CheckArguments),
+    /// Copy a label from one source to another, and verify that every known environment stays the same
+    #[command(after_help = examples::COPY)]
+    Copy(copy::CopyArguments),
+    /// Compare the answers of a running Spring Cloud Config Server with those of Headwater
+    #[command(after_help = examples::COMPARE)]
+    Compare(Box<compare::CompareArguments>),
+    /// Show the replicas of a server, their lag and their problems
+    #[command(after_help = examples::STATUS)]
+    Status(status::StatusArguments),
+    /// Print a script with which a shell completes commands
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(completions::CompletionsArguments),
+    /// Write the man pages
+    #[command(after_help = examples::MAN)]
+    Man(man::ManArguments),
 }
 
-/// How results are printed.
+/// The form of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+enum OutputForm {
     /// A table for people
     Table,
     /// JSON for programs
@@ -57,38 +87,43 @@ enum Output {
 }
 
 impl Cli {
-    /// How much is logged unless the environment says otherwise: a server tells what it does, a command only what went
-    /// wrong. The HTTP library calls every malformed request an error, which any stranger could fill the log with.
+    /// The log level without `HEADWATER_LOG`: a server logs its work, a command only its failures. `actix_http` is off,
+    /// because it logs every malformed request as an error, and any client could fill the log.
     pub fn log_level(&self) -> &'static str {
-        match self.verb {
-            Verb::Serve(_) => "info,actix_server=warn,actix_http=off",
-            Verb::Run(_) => "warn,headwater::cli=info",
-            Verb::Get(_)
-            | Verb::Watch(_)
-            | Verb::Explain(_)
-            | Verb::Diff(_)
-            | Verb::Check(_)
-            | Verb::Status(_) => "error",
-            // Why a mirror cannot be made is what the command says in the end.
-            Verb::Copy(_) => "error,headwater::source::mirror=off",
+        match self.command {
+            Command::Serve(_) => "info,actix_server=warn,actix_http=off",
+            Command::Run(_) => "warn,headwater::cli=info",
+            Command::Get(_)
+            | Command::Watch(_)
+            | Command::Explain(_)
+            | Command::Diff(_)
+            | Command::Check(_)
+            | Command::Status(_)
+            | Command::Completions(_)
+            | Command::Man(_) => "error",
+            // The command itself reports the reason why a mirror cannot be made.
+            Command::Copy(_) | Command::Compare(_) => "error,headwater::source::mirror=off",
         }
     }
 }
 
-/// Does what the command line says.
+/// Runs the command.
 ///
 /// # Errors
-/// When it did not work; exit code 2.
+/// When the command fails. The exit code is 2.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.verb {
-        Verb::Serve(arguments) => serve::run(arguments),
-        Verb::Get(arguments) => get::run(arguments),
-        Verb::Watch(arguments) => watch::run(arguments),
-        Verb::Run(arguments) => run::run(arguments),
-        Verb::Explain(arguments) => explain::run(arguments),
-        Verb::Diff(arguments) => diff::run(arguments),
-        Verb::Check(arguments) => check::run(arguments),
-        Verb::Copy(arguments) => copy::run(arguments),
-        Verb::Status(arguments) => status::run(arguments),
+    match cli.command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Get(arguments) => get::run(arguments),
+        Command::Watch(arguments) => watch::run(arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Copy(arguments) => copy::run(arguments),
+        Command::Compare(arguments) => compare::run(*arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments),
     }
 }

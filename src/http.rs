@@ -1,20 +1,28 @@
-//! HTTP and nothing else: a request becomes a question to the store, the answer becomes bytes on a connection.
+//! The HTTP interface: it turns a request into a query to the store, and the answer into a response.
 //!
-//! The paths are Spring's and are greedy, so there is one handler behind a pure [`route`], not a router. The few
-//! environments that are asked for over and over never get here: `hot` answers them before.
+//! Spring's paths overlap and are greedy, so there is one handler behind the pure function [`route`], and no router.
+//! The hot path (`hot`) answers repeated requests for the same environment before they reach this handler.
 
+mod admission;
+mod answers;
+mod body;
+mod encryption;
 mod environment;
 mod error;
+mod faults;
 mod file;
 mod flat;
 mod git;
+mod git_error;
 mod health;
 mod hot;
+mod identity;
 mod instances;
 mod metrics;
 mod monitor;
 mod negotiate;
 mod overview;
+mod renderings;
 mod replicas;
 pub mod route;
 mod socket;
@@ -25,57 +33,68 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
-use actix_web::http::{ConnectionType, Method, StatusCode, header};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 
-use crate::access::{Action, Caller, Target};
+use crate::access::{Caller, Guard, Operation, Resource};
 use crate::push::Hosts;
 use crate::replicas::Replicas;
 use crate::store::Store;
-use error::Fault;
-use route::{Crypto, Own, Route};
+use admission::Admission;
+use error::HttpError;
+use identity::ListFilter;
+use route::{Route, RouteError, ServerRoute};
 
+pub use encryption::Encryption;
 pub use hot::Hot;
 pub use instances::Instances;
 pub use metrics::Metrics;
 pub use monitor::Monitor;
+pub use renderings::Renderings;
 pub use socket::{Io, Socket};
 pub use token::Token;
-pub use watch::{Limits, Lists, Network, Watchers};
+pub use watch::{IpNetwork, WatchLimits, WatcherGroups, Watchers};
 
 const V1_TYPE: &str = "application/json";
 const V2_TYPE: &str = "application/vnd.spring-cloud.config-server.v2+json";
-/// The header that says which revision an answer is made from.
-const REVISION_HEADER: &str = "Headwater-Revision";
-/// The header that says that an answer is held back, and at which newest revision.
-const HELD_AT_HEADER: &str = "Headwater-Held-At";
+/// The headers whose credentials decide about a response under a policy.
+const PRIVATE_VARY: &str = "Authorization, X-Config-Token";
+/// Keeps shared caches from storing a response.
+const PRIVATE: &str = "private";
 
-/// What every worker shares: built once, before the workers.
+/// The state that all worker threads share.
 pub struct Http {
-    /// Where the answers are.
+    /// The labels and their answers.
     pub store: Arc<Store>,
-    /// Stands before every path but health and metrics; empty, or `/…` without a trailing slash.
+    /// The prefix of all paths except health, metrics and `/monitor`. Empty, or `/…` without a trailing slash.
     pub prefix: String,
     /// The read token, if reading needs one.
     pub token: Option<Token>,
+    /// The policy, if one decides in place of the tokens.
+    pub guard: Option<Arc<Guard>>,
     /// The push token, if pushing needs one.
     pub push_token: Option<Token>,
-    /// The repositories that are hosted here, if there are any.
+    /// The keys for `/encrypt`, `/decrypt` and `/key`.
+    pub encryption: Encryption,
+    /// The hosted repositories.
     pub hosts: Option<Hosts>,
-    /// Who may say that something was pushed.
+    /// The webhook for pushes to other git hosts.
     pub monitor: Monitor,
-    /// Who watches.
+    /// The texts that are being rendered or sent.
+    pub renderings: Renderings,
+    /// The count and the limits of watchers.
     pub watchers: Watchers,
-    /// Who runs with what.
+    /// The instances of services that have reported their name.
     pub instances: Arc<Instances>,
-    /// Who else serves the same.
+    /// The replicas of the fleet.
     pub replicas: Arc<Replicas>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
 }
 
 impl Http {
-    /// Who sent these headers.
+    /// Identifies the caller by the read token.
     fn caller(&self, headers: &actix_http::header::HeaderMap) -> Caller {
         match &self.token {
             Some(token) if token.is_in(headers) => Caller::Reader,
@@ -84,10 +103,10 @@ impl Http {
     }
 }
 
-/// The application of one worker: everything but the shared state is made anew for each.
+/// Creates the application of one worker thread.
 pub fn app(
     http: web::Data<Http>,
-    lists: Rc<Lists>,
+    groups: Rc<WatcherGroups>,
 ) -> App<
     impl actix_web::dev::ServiceFactory<
         actix_web::dev::ServiceRequest,
@@ -97,7 +116,7 @@ pub fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(http).app_data(lists).default_service(web::to(handle))
+    App::new().app_data(http).app_data(groups).default_service(web::to(handle))
 }
 
 async fn handle(
@@ -105,33 +124,73 @@ async fn handle(
     payload: web::Payload,
     http: web::Data<Http>,
 ) -> HttpResponse {
-    let use_default_label = has_parameter(&request, "useDefaultLabel");
-    let route = route::route(request.uri().path(), &http.prefix, use_default_label);
-    let response = match &route {
-        Ok(route) => match answer(&request, payload, &http, route).await {
-            Ok(response) => response,
-            Err(fault) => fault.response(&request, Some(route)),
-        },
-        Err(refusal) => Fault::Refused(*refusal).response(&request, None),
+    // The credential is examined before the path, so that the answer to a bad one shows nothing of the path.
+    let identity = match http.identity(&request) {
+        Ok(identity) => identity,
+        Err(error) => return finish(&request, &http, None, error.response(&request, None)),
     };
-    http.metrics.count(route.as_ref().ok(), response.status());
-    match is_read(&request, response.status()) {
-        true => response,
-        false => last(&request, response),
+    let use_default_label = has_parameter(&request, "useDefaultLabel");
+    let mut route = route::route(request.uri().path(), &http.prefix, use_default_label);
+    if let Some(identity) = &identity {
+        match admission::admit(&http, &request, identity, route.as_ref()) {
+            Admission::Continued => {}
+            Admission::Hidden => route = Err(RouteError::NotFound),
+            Admission::CredentialNeeded => {
+                let response = HttpError::Rejected.response(&request, None);
+                return finish(&request, &http, None, response);
+            }
+        }
+    }
+    let caller = identity.map(Caller::Identified);
+    let response = match &route {
+        Ok(route) => match answer(&request, payload, &http, caller, route).await {
+            Ok(response) => response,
+            Err(error) => error.response(&request, Some(route)),
+        },
+        Err(error) => HttpError::Route(*error).response(&request, None),
+    };
+    finish(&request, &http, route.as_ref().ok(), response)
+}
+
+/// Counts a response, keeps shared caches from storing it under a policy, and ends the connection after an unread body.
+fn finish(
+    request: &HttpRequest,
+    http: &Http,
+    route: Option<&Route>,
+    mut response: HttpResponse,
+) -> HttpResponse {
+    http.metrics.count(route, response.status());
+    if http.guard.is_some() {
+        mark_private(&mut response);
+    }
+    if is_read(request, response.status()) { response } else { close_after(request, response) }
+}
+
+/// Marks a response as one that depends on the credential of its request.
+fn mark_private(response: &mut HttpResponse) {
+    let headers = response.headers_mut();
+    let vary = headers.get(header::VARY).and_then(|value| value.to_str().ok());
+    let vary =
+        vary.map_or_else(|| PRIVATE_VARY.to_owned(), |vary| format!("{vary}, {PRIVATE_VARY}"));
+    if let Ok(vary) = HeaderValue::from_str(&vary) {
+        headers.insert(header::VARY, vary);
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
     }
 }
 
-/// Whether a request was read to its end: one without a body, or one whose body was taken. What has a length is closed by
-/// itself where less of it comes.
+/// Returns true if the request has no body or its body was read. A body of known length needs no care here: HTTP closes
+/// the connection itself if less arrives.
 fn is_read(request: &HttpRequest, status: StatusCode) -> bool {
     let is_taken = request.method() == Method::POST && status.is_success();
     is_taken || !request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
-/// The last answer on its connection.
-fn last(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
-    if let Some(exit) = request.conn_data::<socket::Exit>() {
-        exit.close_in_a_while();
+/// Makes a response the last one on its connection.
+fn close_after(request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    if let Some(connection) = request.conn_data::<socket::ConnectionHandle>() {
+        connection.close_later();
     }
     response.head_mut().set_connection_type(ConnectionType::Close);
     response
@@ -141,23 +200,25 @@ async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
     http: &web::Data<Http>,
+    identified: Option<Caller>,
     route: &Route,
-) -> Result<HttpResponse, Fault> {
+) -> Result<HttpResponse, HttpError> {
     if request.method() == Method::OPTIONS {
         return Ok(options(request, route));
     }
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     if !(reads && !route.allows_post() || request.method() == Method::POST && route.allows_post()) {
-        return Err(Fault::MethodNotAllowed);
+        return Err(HttpError::MethodNotAllowed);
     }
-    let caller = match route {
-        Route::Git(..) => http.git_caller(request),
+    let is_decided = identified.is_some();
+    let caller = identified.unwrap_or_else(|| match route {
+        Route::Git(..) | Route::Crypto(_) => http.git_caller(request),
         _ => http.caller(request.headers()),
-    };
-    if !http.store.may(&caller, route.action(), Target::Server) {
+    });
+    if !is_decided && !http.store.may(&caller, route.action(), Resource::Server) {
         return Err(match route {
-            Route::Git(..) => http.git_refusal(&caller),
-            _ => Fault::Unauthorized,
+            Route::Git(..) => http.git_permission_error(&caller),
+            _ => HttpError::Unauthorized,
         });
     }
     match route {
@@ -167,53 +228,44 @@ async fn answer(
             watch::stream(request, http, &caller, query).await
         }
         Route::Environment(query) => environment::get(request, http, &caller, query).await,
-        Route::Flat(query, form) => flat::get(request, http, &caller, query, *form).await,
+        Route::Flat(query, format) => flat::get(request, http, &caller, query, *format).await,
         Route::File(query, path) => file::get(request, http, &caller, query, path).await,
-        Route::NoFile => Err(Fault::NoFile),
-        Route::Crypto(crypto) => Ok(no_key(*crypto)),
-        Route::Git(repository, asked) => {
-            git::answer(request, payload, http, &caller, repository, *asked).await
+        Route::NoFile => Err(HttpError::NoFile),
+        Route::Crypto(route) => encryption::answer(request, payload, http, &caller, *route).await,
+        Route::Git(repository, operation) => {
+            git::answer(request, payload, http, &caller, repository, *operation).await
         }
         Route::Monitor => monitor::post(request, payload, http).await,
-        Route::Own(own) => own_resource(request, http, &caller, *own).await,
+        Route::Server(route) => server_resource(request, http, &caller, *route).await,
     }
 }
 
-async fn own_resource(
+async fn server_resource(
     request: &HttpRequest,
     http: &web::Data<Http>,
     caller: &Caller,
-    own: Own,
-) -> Result<HttpResponse, Fault> {
-    let detailed = http.store.may(caller, Action::ReadOverview, Target::Server);
-    match own {
-        Own::Index => Ok(overview::index(http)),
-        Own::OpenApi => Ok(overview::open_api()),
-        Own::Environments => overview::environments(request, http).await,
-        Own::Problems => Ok(overview::problems(http)),
-        Own::Instances => Ok(overview::instances(http)),
-        Own::Replicas => Ok(replicas::list(http)),
-        Own::Events => watch::moves(request, http).await,
-        Own::Metrics => Ok(http.metrics.response(http)),
-        Own::Live => Ok(health::up()),
-        Own::Ready => Ok(health::ready(http).await),
-        Own::ActuatorReady => Ok(health::actuator_ready(http).await),
-        Own::Health => Ok(health::health(http, detailed).await),
+    route: ServerRoute,
+) -> Result<HttpResponse, HttpError> {
+    let is_detailed = http.store.may(caller, Operation::ReadOverview, Resource::Server);
+    let filter = ListFilter::of(caller);
+    match route {
+        ServerRoute::Index => Ok(overview::index(http)),
+        ServerRoute::OpenApi => Ok(overview::open_api(&http.prefix)),
+        ServerRoute::Environments => overview::environments(request, http, filter).await,
+        ServerRoute::Problems => Ok(overview::problems(http, filter)),
+        ServerRoute::Instances => Ok(overview::instances(http, filter)),
+        ServerRoute::Replicas => Ok(replicas::list(http)),
+        ServerRoute::Events => watch::moves(request, http, caller).await,
+        ServerRoute::Metrics => Ok(http.metrics.response(http)),
+        ServerRoute::Live => Ok(health::up()),
+        ServerRoute::Ready => Ok(health::ready(http).await),
+        ServerRoute::ActuatorReady => Ok(health::actuator_ready(http).await),
+        ServerRoute::Health => Ok(health::health(http, is_detailed).await),
     }
 }
 
-/// Crypto answers as Spring does while no key is configured (specification, 16.6).
-fn no_key(crypto: Crypto) -> HttpResponse {
-    let body = match crypto {
-        Crypto::Key => r#"{"description":"No public key available","status":"NOT_FOUND"}"#,
-        Crypto::Status | Crypto::Post => {
-            r#"{"description":"The encryption algorithm is not strong enough","status":"INVALID"}"#
-        }
-    };
-    HttpResponse::NotFound().content_type(V1_TYPE).body(body)
-}
-
-/// Which methods a route has (specification, 2.1). A preflight is refused: no other origin has business here.
+/// Answers `OPTIONS` with the methods of a route (docs/protocol.md#21-methods). Preflight requests are rejected: pages
+/// of other origins must not use the server.
 fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
     let headers = request.headers();
     if headers.contains_key("Origin") && headers.contains_key("Access-Control-Request-Method") {
@@ -228,7 +280,7 @@ fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
     HttpResponse::Ok().insert_header(("Allow", allow)).insert_header(("Accept-Patch", "")).finish()
 }
 
-/// The `Allow` of a 405.
+/// Returns the header `Allow` of a 405.
 fn allowed(route: Option<&Route>) -> &'static str {
     match route {
         Some(route) if route.allows_post() => "POST",
@@ -236,12 +288,12 @@ fn allowed(route: Option<&Route>) -> &'static str {
     }
 }
 
-/// Whether the query string has a parameter, whatever its value.
+/// Returns true if the query string has a parameter, with or without a value.
 fn has_parameter(request: &HttpRequest, name: &str) -> bool {
     parameter(request, name).is_some()
 }
 
-/// The raw value of a parameter of the query string.
+/// Returns the raw value of a parameter of the query string.
 fn parameter<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.query_string().split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -249,14 +301,14 @@ fn parameter<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Whether placeholders are to be resolved: unless `resolvePlaceholders` says `false`.
-fn resolves_placeholders(request: &HttpRequest) -> Result<bool, Fault> {
+/// Returns false if the parameter `resolvePlaceholders` turns the resolution of placeholders off.
+fn resolves_placeholders(request: &HttpRequest) -> Result<bool, HttpError> {
     let Some(value) = parameter(request, "resolvePlaceholders") else {
         return Ok(true);
     };
     match value.to_ascii_lowercase().as_str() {
         "" | "true" | "on" | "yes" | "1" => Ok(true),
         "false" | "off" | "no" | "0" => Ok(false),
-        _ => Err(Fault::Refused(route::Refusal::Invalid)),
+        _ => Err(HttpError::Route(RouteError::Invalid)),
     }
 }

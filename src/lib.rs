@@ -1,16 +1,24 @@
-//! Headwater, a configuration server. The rooms, in reading order.
+//! Headwater, a configuration server. `ARCHITECTURE.md` maps the modules.
 
 pub mod access;
+mod backoff;
 pub mod catalog;
 pub mod change;
+pub mod charset;
 pub mod check;
 pub mod cli;
 pub mod data;
+pub mod faults;
 pub mod format;
+mod glob;
 pub mod http;
 pub mod model;
+pub mod opening;
+pub mod outage;
+mod percent;
 pub mod placeholder;
 pub mod push;
+mod regular_file;
 pub mod render;
 pub mod replicas;
 pub mod resolve;
@@ -21,4 +29,5 @@ pub mod snapshot;
 pub mod source;
 pub mod store;
 mod sync;
+pub mod terminal;
 pub mod tree;

@@ -1,14 +1,26 @@
-//! The vocabulary: plain values that every room shares. Nothing here does I/O, knows a format or a wire shape.
+//! The plain values that all modules share. Nothing here does I/O, and nothing depends on a file format or a wire format.
+
+mod epoch;
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The id of a file's or a directory's content: equal ids mean equal content. Git's object id, or a hash.
+pub use epoch::{Epoch, Epochs, LabelPosition};
+
+/// The application whose files every application shares.
+pub const SHARED_APPLICATION: &str = "application";
+
+/// Returns true for a text of exactly `length` hexadecimal digits in lower case, in which ids are written.
+pub fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The id of a file's or a directory's content: a git object id or a hash. Equal ids mean equal content.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentId([u8; 32]);
 
 impl ContentId {
-    /// From up to 32 bytes; a shorter id (git's SHA-1) is padded with zeroes.
+    /// Takes up to 32 bytes. A shorter id, such as the SHA-1 of git, is padded with zeroes.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut id = [0; 32];
         let length = bytes.len().min(32);
@@ -16,14 +28,13 @@ impl ContentId {
         Self(id)
     }
 
-    /// The padded bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
 impl fmt::Display for ContentId {
-    /// Lower-case hexadecimal; the padding of a short id is left out.
+    /// Lower-case hexadecimal, without the padding of a short id.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short = self.0[20..].iter().all(|byte| *byte == 0);
         let bytes = if short { &self.0[..20] } else { &self.0[..] };
@@ -37,17 +48,16 @@ impl fmt::Debug for ContentId {
     }
 }
 
-/// What a source says it served: a commit id, an etcd revision, a hash; several joined by `,` for a composite.
+/// The source's identifier for one state of its content: a commit id, an etcd revision or a hash. A composite joins the
+/// identifiers of its members by `,`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Revision(Arc<str>);
 
 impl Revision {
-    /// From the source's own text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text, as it stands in answers and headers.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,17 +75,17 @@ impl fmt::Debug for Revision {
     }
 }
 
-/// What may be asked for: a branch, a tag, a commit, a folder, a comma list of those; or what the source has by default.
+/// The version that a request names: a branch, a tag, a commit, a folder, a comma-separated list of these, or the
+/// source's default.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Label {
     /// The request named none.
     Default,
-    /// As the request named it, after `(_)` was replaced by `/`.
+    /// The label as the request named it, after `(_)` was replaced by `/`.
     Named(Arc<str>),
 }
 
 impl Label {
-    /// The text of a named label.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Default => None,
@@ -90,7 +100,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// A place in a file: both numbers count from 1.
+/// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
     /// Line, from 1.
@@ -99,16 +109,14 @@ pub struct Position {
     pub column: u32,
 }
 
-/// A scalar as the formats give it. Numbers keep the text that Java would print, so that every client sees the same.
+/// A scalar value. Numbers keep the text that Java prints, so that every client receives the same text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scalar {
-    /// `true` or `false`.
     Bool(bool),
     /// A decimal integer of any size, without a plus sign or leading zeroes.
     Integer(Box<str>),
     /// A floating point number in Java's form: `1.0`, `1.0E10`, `Infinity`, `-Infinity`, `NaN`.
     Float(Box<str>),
-    /// Text.
     String(Box<str>),
 }
 
@@ -123,27 +131,30 @@ impl Scalar {
     }
 }
 
-/// A value of a property: readable, or sealed until someone with the key opens it.
+/// The value of a property.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// May be shown to whom may read the environment.
+    /// A value that every caller with access to the environment may read.
     Plain(Scalar),
-    /// The sealed text with its `{cipher}` marker; never printed by `Debug`.
+    /// An encrypted value with its `{cipher}` marker. `Debug` does not print it.
     Sealed(Box<str>),
+    /// The text of a sealed value that the server opened, or `<n/a>` for one that it could not open. It has no place in
+    /// a file. `Debug` does not print it.
+    Opened(Box<str>),
 }
 
 impl Value {
-    /// What is handed on to a client today: the scalar, or the sealed text with its marker.
+    /// The text that a client receives: the scalar, the opened text, or the sealed text with its marker.
     pub fn text(&self) -> &str {
         match self {
             Self::Plain(scalar) => scalar.text(),
-            Self::Sealed(text) => text,
+            Self::Sealed(text) | Self::Opened(text) => text,
         }
     }
 }
 
 impl fmt::Debug for Value {
-    /// Shows the kind only: values of properties never reach a log.
+    /// Prints only the type, because values of properties must not reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain(Scalar::Bool(_)) => "Plain(bool)",
@@ -151,25 +162,25 @@ impl fmt::Debug for Value {
             Self::Plain(Scalar::Float(_)) => "Plain(float)",
             Self::Plain(Scalar::String(_)) => "Plain(string)",
             Self::Sealed(_) => "Sealed(redacted)",
+            Self::Opened(_) => "Opened(redacted)",
         })
     }
 }
 
-/// One flat key with its value and the place it was written at.
+/// One flat key with its value and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
-    /// Flat: `a.b[0].c`.
+    /// A flat key such as `a.b[0].c`.
     pub key: Arc<str>,
-    /// The value.
     pub value: Value,
-    /// Where the value begins.
+    /// The first character of the value.
     pub position: Position,
 }
 
-/// One document of a configuration file: flat properties in file order, keys unique.
+/// One document of a configuration file. Its keys are unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    /// In file order; a key that came twice stands at its first place with its last value.
+    /// In file order. A repeated key keeps its first place and has its last value.
     pub properties: Vec<Property>,
 }
 
@@ -180,17 +191,16 @@ impl Document {
     }
 }
 
-/// Where a value, or a problem, comes from.
+/// The place of a value or a problem.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The path in the source, never a path of the machine.
     pub file: Arc<str>,
-    /// The place in it, where one is known.
     pub position: Option<Position>,
 }
 
 impl fmt::Display for Origin {
-    /// `file:line:column`.
+    /// Writes `file:line:column`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         match self.position {
@@ -200,14 +210,13 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why content cannot be used: the only no that the pure rooms know. Never carries a value.
+/// A fault in a user's configuration. It never contains the value of a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file and the place in it.
     pub origin: Origin,
-    /// The property concerned, if one is.
+    /// The key of the faulty property, if there is one.
     pub key: Option<Arc<str>>,
-    /// Lower case, no full stop, no value of a property.
+    /// Lower case, without a final full stop, without values of properties.
     pub message: String,
 }
 
@@ -222,16 +231,16 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// A named list of properties in an environment: one document of one file, or the overrides.
+/// The properties of one document of one file, or the overrides, in an environment.
 #[derive(Debug, Clone)]
 pub struct PropertySource {
-    /// The name on the wire; part of the protocol (specification, 3.1).
+    /// The name on the wire, which clients compare (docs/protocol.md#31-names-of-property-sources).
     pub name: Arc<str>,
-    /// The path of the file in its source; `None` for what comes from the server's own settings.
+    /// The path of the file in its source. `None` for overrides, which come from the server's settings.
     pub file: Option<Arc<str>>,
-    /// The documents of that file, shared with the snapshot.
+    /// All documents of the file, shared with the snapshot.
     pub documents: Arc<[Document]>,
-    /// Which of the documents this is.
+    /// The index of this source's document.
     pub index: usize,
 }
 
@@ -242,54 +251,53 @@ impl PropertySource {
     }
 }
 
-/// Everything that one application is configured with: ordered property sources.
+/// The configuration of an application for a list of profiles at a label.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// The application as it was asked for: a name, or a comma list of names.
+    /// The requested application: a name or a comma-separated list of names.
     pub application: Arc<str>,
-    /// The profiles as they were asked for: a comma list.
+    /// The requested profiles, comma-separated.
     pub profiles: Arc<str>,
-    /// The label as it was asked for.
+    /// The requested label.
     pub label: Label,
     /// Highest precedence first.
     pub sources: Vec<PropertySource>,
 }
 
-/// What is asked for: one application's configuration, for profiles, at a label.
+/// A request for the environment of an application, for a list of profiles, at a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Query {
-    /// A name, or a comma list of names.
+    /// A name or a comma-separated list of names.
     pub application: Arc<str>,
-    /// A comma list, never split on the wire.
+    /// A comma-separated list. Answers repeat it unsplit.
     pub profiles: Arc<str>,
-    /// The label.
     pub label: Label,
 }
 
 impl Query {
-    /// The names of the list, blank ones left out.
+    /// The applications, without blank items.
     pub fn application_names(&self) -> impl Iterator<Item = &str> {
         items(&self.application)
     }
 
-    /// The profiles of the list, blank ones left out.
+    /// The profiles, without blank items.
     pub fn profile_names(&self) -> impl Iterator<Item = &str> {
         items(&self.profiles)
     }
 }
 
-/// The trimmed items of a comma list, blank ones left out.
+/// The trimmed items of a comma-separated list, without blank ones.
 pub fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// SHA-256 over what an environment says: source names, keys and typed values in order. Not over revision, label or
-/// origins; over secrets in their sealed form.
+/// The SHA-256 of an environment's source names, keys and typed values, in order. Sealed values enter in their sealed form,
+/// and where the server opens them, with the outcome. Revision, label and origins do not enter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// Reads what `Display` writes.
+    /// Parses the text that `Display` writes.
     pub fn parse(text: &str) -> Option<Self> {
         let digits: Option<Vec<u8>> =
             text.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();

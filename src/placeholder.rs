@@ -1,8 +1,8 @@
-//! Placeholders: `${key}` and `${key:default}`, in answers that ask for it. Values come from the environment itself and
-//! from nowhere else: no system properties, no variables of the process, no random values, no expression language.
+//! Resolution of the placeholders `${key}` and `${key:default}` (docs/protocol.md#5-placeholders).
 //!
-//! A placeholder that cannot be resolved stays as it is written. What would never end is refused, and so is a text that
-//! would grow out of proportion: see [`DEPTH_MAX`] and [`GROWTH_MAX`].
+//! Values come only from the environment itself. There are no system properties, process variables, random values or
+//! expressions. An unresolvable placeholder stays as it is written. Circular references are errors, and so is a text that
+//! exceeds [`DEPTH_MAX`] or [`GROWTH_MAX`].
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,45 +10,64 @@ use std::ops::Range;
 
 use crate::model::Environment;
 
-/// How deep placeholders may stand in each other, and values refer to other values.
+/// The deepest nesting of placeholders and of references from value to value.
 pub const DEPTH_MAX: usize = 32;
-/// How many times larger than text and environment together the result may become.
+/// The largest result, as a multiple of the size of text and environment together.
 pub const GROWTH_MAX: usize = 10;
-/// What any result may have in bytes, so that small environments may repeat themselves.
+/// The size in bytes that every result may have, in addition to [`GROWTH_MAX`], so that small environments can repeat values.
 pub const GROWTH_FREE_BYTES: usize = 64 * 1024;
 
-/// Why placeholders cannot be resolved. Never carries a value.
+/// A failure to resolve placeholders. It never contains a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceholderError {
     /// A value refers to itself, directly or through others.
     #[error("circular placeholder: {key}")]
     Circular {
-        /// The property that was met again while it was being resolved.
+        /// The property whose resolution depends on itself.
         key: String,
     },
-    /// More than [`DEPTH_MAX`] placeholders or references in each other.
+    /// The nesting exceeds [`DEPTH_MAX`].
     #[error("placeholders are nested deeper than {DEPTH_MAX}")]
     TooDeep,
-    /// The result, or the work for it, is out of proportion to what it is made of.
+    /// The result, or the work for it, exceeds [`GROWTH_MAX`].
     #[error("placeholders make the text more than {GROWTH_MAX} times larger")]
     TooLarge,
+    /// The meter returned false.
+    #[error("resolving was stopped")]
+    Stopped,
 }
 
-/// Resolves a text as a whole: blanks inside a placeholder belong to its key.
-pub fn resolve_text(environment: &Environment, text: &str) -> Result<String, PlaceholderError> {
-    let lookup = Lookup::new(environment);
-    Resolver::new(&lookup, text.len()).text(text)
+/// Called with the size of each piece of a result before it is written. Returning false stops the resolution.
+pub type Meter<'a> = dyn Fn(usize) -> bool + 'a;
+
+/// Resolves a whole text. Blanks inside a placeholder belong to its key.
+pub fn resolve_text(
+    environment: &Environment,
+    text: &str,
+    meter: &Meter<'_>,
+) -> Result<String, PlaceholderError> {
+    let lookup = EnvironmentValues::new(environment);
+    Resolver::new(&lookup, text.len()).metered(meter).text(text)
 }
 
-/// The values of an environment in text form, by exact key; the first source that has a key wins.
+/// A source of values for placeholders.
+pub trait ValueSource {
+    /// The text of the value with exactly this key.
+    fn value(&self, key: &str) -> Option<&str>;
+
+    /// The total size in bytes by which the growth of a result is measured.
+    fn byte_count(&self) -> usize;
+}
+
+/// The values of an environment as text, by exact key. The first source with the key wins.
 #[derive(Debug)]
-pub struct Lookup<'a> {
+pub struct EnvironmentValues<'a> {
     values: HashMap<&'a str, &'a str>,
     bytes: usize,
 }
 
-impl<'a> Lookup<'a> {
-    /// Looks at every property once.
+impl<'a> EnvironmentValues<'a> {
+    /// Indexes all properties.
     pub fn new(environment: &'a Environment) -> Self {
         let mut values = HashMap::new();
         let mut bytes = 0;
@@ -66,72 +85,88 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// Resolves the texts of one answer; what they may grow to is counted over all of them.
-#[derive(Debug)]
-pub struct Resolver<'a> {
-    lookup: &'a Lookup<'a>,
-    blanks: Blanks,
-    /// The keys whose values are being resolved.
-    open: Vec<String>,
-    left_count: usize,
-    read: Allowance,
-    written: Allowance,
+impl ValueSource for EnvironmentValues<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key)
+    }
+
+    fn byte_count(&self) -> usize {
+        self.bytes
+    }
 }
 
-/// What blanks around the key of a placeholder are.
+/// Resolves the texts of one answer. The limit on growth applies to all of them together.
+pub struct Resolver<'a, V: ValueSource = EnvironmentValues<'a>> {
+    lookup: &'a V,
+    meter: Option<&'a Meter<'a>>,
+    blanks: KeyBlanks,
+    /// The keys whose values are being resolved, outermost first.
+    open: Vec<String>,
+    left_count: usize,
+    read: ByteBudget,
+    written: ByteBudget,
+}
+
+/// The meaning of blanks around the key of a placeholder.
 #[derive(Debug, Clone, Copy)]
-enum Blanks {
+enum KeyBlanks {
     Dropped,
     PartOfTheKey,
 }
 
-impl<'a> Resolver<'a> {
-    /// `input_bytes` is the size of what will be resolved, beyond the environment's own values.
-    pub fn new(lookup: &'a Lookup<'a>, input_bytes: usize) -> Self {
-        let bytes = (lookup.bytes + input_bytes) * GROWTH_MAX + GROWTH_FREE_BYTES;
+impl<'a, V: ValueSource> Resolver<'a, V> {
+    /// `input_bytes` is the size of the texts to resolve, without the values themselves.
+    pub fn new(lookup: &'a V, input_bytes: usize) -> Self {
+        let bytes = (lookup.byte_count() + input_bytes) * GROWTH_MAX + GROWTH_FREE_BYTES;
         Self {
             lookup,
-            blanks: Blanks::PartOfTheKey,
+            meter: None,
+            blanks: KeyBlanks::PartOfTheKey,
             open: Vec::new(),
             left_count: 0,
-            read: Allowance(bytes),
-            written: Allowance(bytes),
+            read: ByteBudget(bytes),
+            written: ByteBudget(bytes),
         }
     }
 
-    /// Resolves a whole text: a file, or all of the `.properties` form.
-    pub fn text(&mut self, text: &str) -> Result<String, PlaceholderError> {
-        self.resolve(text, Blanks::PartOfTheKey)
+    /// Adds a meter.
+    pub fn metered(self, meter: &'a Meter<'a>) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
-    /// Resolves one value: blanks around a key are dropped, and text without a whole placeholder is left alone.
+    /// Resolves a whole text: a file or the `.properties` form.
+    pub fn text(&mut self, text: &str) -> Result<String, PlaceholderError> {
+        self.resolve(text, KeyBlanks::PartOfTheKey)
+    }
+
+    /// Resolves one value. Blanks around a key are dropped. A text without a complete placeholder is unchanged.
     pub fn value<'t>(&mut self, text: &'t str) -> Result<Cow<'t, str>, PlaceholderError> {
         if holds_placeholder(text) {
-            self.resolve(text, Blanks::Dropped).map(Cow::Owned)
+            self.resolve(text, KeyBlanks::Dropped).map(Cow::Owned)
         } else {
             Ok(Cow::Borrowed(text))
         }
     }
 
-    /// Whether something in a value stays as it is written because nothing resolves it.
-    pub fn leaves(&mut self, text: &str) -> Result<bool, PlaceholderError> {
+    /// Returns true if a placeholder in the value cannot be resolved and has no default.
+    pub fn has_unresolved(&mut self, text: &str) -> Result<bool, PlaceholderError> {
         let before = self.left_count;
         self.value(text)?;
         Ok(self.left_count > before)
     }
 
-    fn resolve(&mut self, text: &str, blanks: Blanks) -> Result<String, PlaceholderError> {
+    fn resolve(&mut self, text: &str, blanks: KeyBlanks) -> Result<String, PlaceholderError> {
         self.blanks = blanks;
         self.open.clear();
         let mut out = String::with_capacity(text.len());
-        self.part(&Marked::new(text), 0..text.len(), 0, &mut out)?;
+        self.part(&BraceIndex::new(text), 0..text.len(), 0, &mut out)?;
         Ok(out)
     }
 
     /// Appends one part of a text with its placeholders resolved.
     fn part(
         &mut self,
-        marked: &Marked<'_>,
+        marked: &BraceIndex<'_>,
         part: Range<usize>,
         depth: usize,
         out: &mut String,
@@ -141,26 +176,25 @@ impl<'a> Resolver<'a> {
         while let Some(found) = text[at..part.end].find(OPENING) {
             let start = at + found;
             let inner = start + OPENING.len();
-            match (escapes_before(text, start), marked.closing.get(&start)) {
-                (0, Some(&end)) => {
-                    self.write(&text[at..start], out)?;
-                    self.placeholder(marked, inner..end, depth + 1, out)?;
-                    at = end + 1;
-                }
-                (escapes, _) => {
-                    self.write(&text[at..start - escapes], out)?;
-                    self.write(OPENING, out)?;
-                    at = inner;
-                }
+            let escapes = escapes_before(text, start);
+            // The end is searched last, because that takes time in proportion to the placeholder.
+            if let Some(end) = (escapes == 0).then(|| marked.closing(start)).flatten() {
+                self.write(&text[at..start], out)?;
+                self.placeholder(marked, inner..end, depth + 1, out)?;
+                at = end + 1;
+            } else {
+                self.write(&text[at..start - escapes], out)?;
+                self.write(OPENING, out)?;
+                at = inner;
             }
         }
         self.write(&text[at..part.end], out)
     }
 
-    /// Appends what a placeholder stands for; `inner` is what its braces enclose.
+    /// Appends the value of a placeholder. `inner` is the range between its braces.
     fn placeholder(
         &mut self,
-        marked: &Marked<'_>,
+        marked: &BraceIndex<'_>,
         inner: Range<usize>,
         depth: usize,
         out: &mut String,
@@ -168,7 +202,7 @@ impl<'a> Resolver<'a> {
         if depth > DEPTH_MAX {
             return Err(PlaceholderError::TooDeep);
         }
-        // A key may have a colon of its own, so all of it is tried before a default is split off.
+        // A key can contain a colon, so the whole text is looked up before a default is split off.
         let whole = &marked.text[inner.clone()];
         if !whole.contains(OPENING) && self.reference(whole, depth, out)? {
             return Ok(());
@@ -191,7 +225,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Appends the resolved value of a key; `false` if the environment does not have it.
+    /// Appends the resolved value of a key. Returns false if the environment does not have the key.
     fn reference(
         &mut self,
         key: &str,
@@ -199,10 +233,11 @@ impl<'a> Resolver<'a> {
         out: &mut String,
     ) -> Result<bool, PlaceholderError> {
         let key = match self.blanks {
-            Blanks::Dropped => key.trim(),
-            Blanks::PartOfTheKey => key,
+            KeyBlanks::Dropped => key.trim(),
+            KeyBlanks::PartOfTheKey => key,
         };
-        let Some(value) = self.lookup.get(key) else {
+        let lookup: &'a V = self.lookup;
+        let Some(value) = lookup.value(key) else {
             return Ok(false);
         };
         self.read.take(value.len() + 1)?;
@@ -214,13 +249,16 @@ impl<'a> Resolver<'a> {
             return Err(PlaceholderError::Circular { key: key.into() });
         }
         self.open.push(key.into());
-        self.part(&Marked::new(value), 0..value.len(), depth, out)?;
+        self.part(&BraceIndex::new(value), 0..value.len(), depth, out)?;
         self.open.pop();
         Ok(true)
     }
 
     fn write(&mut self, text: &str, out: &mut String) -> Result<(), PlaceholderError> {
         self.written.take(text.len())?;
+        if self.meter.is_some_and(|goes_on| !goes_on(text.len())) {
+            return Err(PlaceholderError::Stopped);
+        }
         out.push_str(text);
         Ok(())
     }
@@ -228,38 +266,58 @@ impl<'a> Resolver<'a> {
 
 const OPENING: &str = "${";
 
-/// Bytes that may still be used.
+/// The number of bytes that may still be used.
 #[derive(Debug)]
-struct Allowance(usize);
+struct ByteBudget(usize);
 
-impl Allowance {
+impl ByteBudget {
     fn take(&mut self, bytes: usize) -> Result<(), PlaceholderError> {
         self.0 = self.0.checked_sub(bytes).ok_or(PlaceholderError::TooLarge)?;
         Ok(())
     }
 }
 
-/// A text and where its placeholders end, found in one pass so that unclosed ones cost nothing.
-struct Marked<'t> {
+/// A text with an index of its closed braces. The index is built in one pass, so that unclosed braces cost nothing later. It
+/// has one bit for each byte, because a text can contain millions of braces.
+struct BraceIndex<'t> {
     text: &'t str,
-    /// From the `$` of a placeholder to its closing brace.
-    closing: HashMap<usize, usize>,
+    closed: Vec<u64>,
 }
 
-impl<'t> Marked<'t> {
+impl<'t> BraceIndex<'t> {
+    /// Scans from the end: a brace is closed if a closing brace behind it does not belong to another brace between them.
     fn new(text: &'t str) -> Self {
-        let mut closing = HashMap::new();
-        let mut open = Vec::new();
-        for (at, _) in text.match_indices(['{', '}']) {
-            if text[at..].starts_with('{') {
-                open.push(at);
-            } else if let Some(brace) = open.pop()
-                && text[..brace].ends_with('$')
-            {
-                closing.insert(brace - 1, at);
+        let mut closed = vec![0_u64; text.len().div_ceil(64)];
+        let mut closing_count = 0_usize;
+        for (at, byte) in text.bytes().enumerate().rev() {
+            if byte == b'}' {
+                closing_count += 1;
+            } else if byte == b'{' && closing_count > 0 {
+                closing_count -= 1;
+                closed[at / 64] |= 1 << (at % 64);
             }
         }
-        Self { text, closing }
+        Self { text, closed }
+    }
+
+    /// The closing brace of the placeholder whose `$` is at `start`, if it has one.
+    fn closing(&self, start: usize) -> Option<usize> {
+        let brace = start + 1;
+        let is_closed = self.text.as_bytes().get(brace) == Some(&b'{')
+            && self.closed[brace / 64] & 1 << (brace % 64) != 0;
+        if !is_closed {
+            return None;
+        }
+        let mut depth = 0_usize;
+        for (at, byte) in self.text.bytes().enumerate().skip(brace) {
+            match byte {
+                b'{' => depth += 1,
+                b'}' if depth == 1 => return Some(at),
+                b'}' => depth -= 1,
+                _ => {}
+            }
+        }
+        None
     }
 
     /// The first colon of `part` outside of its placeholders.
@@ -270,22 +328,21 @@ impl<'t> Marked<'t> {
             if self.text[at..].starts_with(':') {
                 return Some(at);
             }
-            at = match self.closing.get(&at) {
-                Some(end) if escapes_before(self.text, at) == 0 => end + 1,
-                _ => at + 1,
-            };
+            let is_escaped = escapes_before(self.text, at) > 0;
+            let end = (!is_escaped).then(|| self.closing(at)).flatten();
+            at = end.map_or(at + 1, |end| end + 1);
         }
         None
     }
 }
 
-/// How many backslashes escape the placeholder at `start`: one, or two as JSON and YAML write it.
+/// The number of backslashes that escape the placeholder at `start`: up to two, because JSON and YAML double them.
 fn escapes_before(text: &str, start: usize) -> usize {
     let backslashes = text[..start].bytes().rev().take_while(|b| *b == b'\\');
     backslashes.take(2).count()
 }
 
-/// Whether there is an opening, at least one character that is not a closing brace, and a closing brace.
+/// Returns true if a text contains `${`, at least one character that is not a closing brace, and a closing brace.
 fn holds_placeholder(text: &str) -> bool {
     let last = text.rfind('}').unwrap_or(0);
     text[..last].match_indices(OPENING).any(|(at, _)| !text[at + OPENING.len()..].starts_with('}'))

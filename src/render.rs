@@ -1,19 +1,20 @@
-//! An environment as bytes and digest. The one room that knows the shape on the wire.
+//! Rendering of an environment to JSON, flat forms and digest. Only this module produces the wire format.
 //!
-//! The JSON forms (specification, section 3) are written by hand: an answer is made once and shared, and the place of
-//! the revision in it is kept, so that the revision can be spliced in when it is read.
+//! The JSON forms (docs/protocol.md#3-the-environment) are written by hand. An answer is rendered once and shared. Its
+//! rendered form records the place of the revision, so that the current revision can be spliced in at each read.
 
 pub mod flat;
+mod flat_error;
 mod json;
 mod nest;
-mod ordered;
+mod ordered_map;
 mod yaml;
 
 use std::ops::Range;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use crate::model::{Digest, Environment, Property, Scalar, Value};
+use crate::model::{Digest, Environment, Property, PropertySource, Scalar, Value};
 
 /// The two JSON representations of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +26,6 @@ pub enum Representation {
 }
 
 impl Representation {
-    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::V1 => "application/json",
@@ -42,17 +42,17 @@ impl Representation {
     }
 }
 
-/// A rendered environment and the place of its revision.
+/// A rendered environment with the place of its revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
+pub struct RenderedJson {
     /// UTF-8 JSON.
     pub bytes: Vec<u8>,
-    /// The JSON string, or `null`, that is the value of `version`.
+    /// The range of the value of `version`: a JSON string or `null`.
     pub version: Range<usize>,
 }
 
-impl Rendered {
-    /// The same with another revision.
+impl RenderedJson {
+    /// Copies rendered bytes with another revision.
     pub fn with_version(bytes: &[u8], version: &Range<usize>, revision: &str) -> Self {
         let mut spliced = Vec::with_capacity(bytes.len() + revision.len() + 2);
         spliced.extend_from_slice(&bytes[..version.start]);
@@ -63,14 +63,21 @@ impl Rendered {
     }
 }
 
-/// The JSON of an environment (specification, section 3). `state` is written as it is given.
+/// Renders the JSON of an environment (docs/protocol.md#3-the-environment).
 pub fn json(
     environment: &Environment,
     representation: Representation,
     revision: &str,
     state: Option<&str>,
-) -> Rendered {
-    let mut out = Vec::with_capacity(4096);
+) -> RenderedJson {
+    let RenderedJson { mut bytes, version } = head(environment, revision, state);
+    write_sources(&mut bytes, &environment.sources, representation);
+    RenderedJson { bytes, version }
+}
+
+/// Renders the JSON before the list of property sources. [`write_sources`] appends the rest.
+pub fn head(environment: &Environment, revision: &str, state: Option<&str>) -> RenderedJson {
+    let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"{\"name\":");
     write_string(&mut out, &environment.application);
     out.extend_from_slice(b",\"profiles\":[");
@@ -83,26 +90,37 @@ pub fn json(
     let version = start..out.len();
     out.extend_from_slice(b",\"state\":");
     write_optional(&mut out, state);
-    out.extend_from_slice(b",\"propertySources\":[");
-    for (index, source) in environment.sources.iter().enumerate() {
+    out.extend_from_slice(b",\"propertySources\":");
+    RenderedJson { bytes: out, version }
+}
+
+/// Appends the list of property sources and the end of the JSON.
+pub fn write_sources(
+    out: &mut Vec<u8>,
+    sources: &[PropertySource],
+    representation: Representation,
+) {
+    out.push(b'[');
+    for (index, source) in sources.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{\"name\":" } else { b",{\"name\":" });
-        write_string(&mut out, &source.name);
+        write_string(out, &source.name);
         out.extend_from_slice(b",\"source\":{");
         for (index, property) in source.properties().iter().enumerate() {
             if index > 0 {
                 out.push(b',');
             }
-            write_string(&mut out, &property.key);
+            write_string(out, &property.key);
             out.push(b':');
-            match representation {
-                Representation::V1 => write_value(&mut out, &property.value),
-                Representation::V2 => write_tracked(&mut out, property, source.file.is_some()),
+            match (representation, &property.value) {
+                (Representation::V1, value) | (Representation::V2, value @ Value::Opened(_)) => {
+                    write_value(out, value);
+                }
+                (Representation::V2, _) => write_tracked(out, property, source.file.is_some()),
             }
         }
         out.extend_from_slice(b"}}");
     }
     out.extend_from_slice(b"]}");
-    Rendered { bytes: out, version }
 }
 
 fn write_tracked(out: &mut Vec<u8>, property: &Property, from_file: bool) {
@@ -126,9 +144,9 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
         Value::Plain(Scalar::Float(text)) if text.ends_with(|c: char| c.is_ascii_digit()) => {
             out.extend_from_slice(text.as_bytes());
         }
-        Value::Plain(Scalar::Float(text) | Scalar::String(text)) | Value::Sealed(text) => {
-            write_string(out, text);
-        }
+        Value::Plain(Scalar::Float(text) | Scalar::String(text))
+        | Value::Sealed(text)
+        | Value::Opened(text) => write_string(out, text),
     }
 }
 
@@ -139,7 +157,7 @@ fn write_optional(out: &mut Vec<u8>, text: Option<&str>) {
     }
 }
 
-/// A JSON string; everything but quotes, backslashes and control characters stands as it is.
+/// Appends a JSON string. Only quotes, backslashes and control characters are escaped.
 fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut written = 0;
@@ -167,10 +185,22 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// The digest of what an environment says. Lengths go in before texts, so that no two contents run into each other.
-pub fn digest(environment: &Environment) -> Digest {
+/// The digest of an environment's property sources. Each text follows its length, so that different contents have different
+/// inputs.
+pub fn digest(sources: &[PropertySource]) -> Digest {
+    digest_opened(sources, std::iter::empty())
+}
+
+/// The digest of property sources whose sealed values the server opens. The sources are the sealed ones, so that the digest
+/// reveals nothing about an opened text. The outcomes say for each sealed value, in order, whether it opened. Without them, a
+/// client would receive 304 after a key was added.
+pub fn digest_opened(
+    sources: &[PropertySource],
+    outcomes: impl IntoIterator<Item = bool>,
+) -> Digest {
+    let mut outcomes = outcomes.into_iter();
     let mut context = Context::new(&SHA256);
-    for source in &environment.sources {
+    for source in sources {
         update(&mut context, b'S', &source.name);
         for property in source.properties() {
             update(&mut context, b'k', &property.key);
@@ -180,8 +210,14 @@ pub fn digest(environment: &Environment) -> Digest {
                 Value::Plain(Scalar::Float(_)) => b'f',
                 Value::Plain(Scalar::String(_)) => b's',
                 Value::Sealed(_) => b'c',
+                Value::Opened(_) => b'o',
             };
             update(&mut context, kind, property.value.text());
+            if let Value::Sealed(_) = property.value
+                && let Some(is_opened) = outcomes.next()
+            {
+                context.update(&[b'=', u8::from(is_opened)]);
+            }
         }
     }
     let mut digest = [0; 32];
@@ -200,7 +236,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Document, Label, Position, PropertySource};
+    use crate::model::{Document, Label, Position};
 
     fn environment(values: &[(&str, Value)]) -> Environment {
         let properties = values
@@ -229,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_is_springs_and_the_revision_can_be_replaced() {
+    fn the_json_follows_spring_and_its_revision_can_be_replaced() {
         let environment = environment(&[
             ("a", string("x\"y\n\u{1}ü")),
             ("b", Value::Plain(Scalar::Integer("12345678901234567890123".into()))),
@@ -240,12 +276,12 @@ mod tests {
         let rendered = json(&environment, Representation::V1, "r1", Some(""));
         let expected = r#"{"name":"foo","profiles":["dev,prod"],"label":null,"version":"r1","state":"","propertySources":[{"name":"repo/foo.yml","source":{"a":"x\"y\n\u0001ü","b":12345678901234567890123,"c":"Infinity","d":1.0E10,"e":true}}]}"#;
         assert_eq!(String::from_utf8(rendered.bytes.clone()).unwrap(), expected);
-        let moved = Rendered::with_version(&rendered.bytes, &rendered.version, "longer");
+        let moved = RenderedJson::with_version(&rendered.bytes, &rendered.version, "longer");
         assert_eq!(
             String::from_utf8(moved.bytes.clone()).unwrap(),
             expected.replace("r1", "longer")
         );
-        assert_eq!(Rendered::with_version(&moved.bytes, &moved.version, "r1"), rendered);
+        assert_eq!(RenderedJson::with_version(&moved.bytes, &moved.version, "r1"), rendered);
     }
 
     #[test]
@@ -253,18 +289,25 @@ mod tests {
         let rendered = json(&environment(&[("a", string("x"))]), Representation::V2, "r", None);
         let text = String::from_utf8(rendered.bytes).unwrap();
         assert!(text.contains(r#""a":{"value":"x","origin":"3:7"}"#), "{text}");
+        let opened = environment(&[("a", Value::Opened("x".into()))]);
+        let opened = String::from_utf8(json(&opened, Representation::V2, "r", None).bytes).unwrap();
+        assert!(opened.contains(r#""source":{"a":"x"}"#), "{opened}");
         assert!(text.contains(r#""state":null"#), "{text}");
     }
 
     #[test]
-    fn the_digest_tells_types_and_borders_apart() {
+    fn the_digest_distinguishes_types_and_boundaries() {
         let number = environment(&[("a", Value::Plain(Scalar::Integer("1".into())))]);
         let text = environment(&[("a", string("1"))]);
         let other = environment(&[("a1", string(""))]);
-        assert_ne!(digest(&number), digest(&text));
-        assert_ne!(digest(&text), digest(&other));
+        assert_ne!(digest(&number.sources), digest(&text.sources));
+        assert_ne!(digest(&text.sources), digest(&other.sources));
+        let sealed = environment(&[("a", Value::Sealed("{cipher}00".into()))]).sources;
+        let opened = digest_opened(&sealed, [true]);
+        assert_ne!(digest(&sealed), opened);
+        assert_ne!(digest_opened(&sealed, [false]), opened);
         let mut moved = text.clone();
         moved.label = Label::Named("x".into());
-        assert_eq!(digest(&text), digest(&moved));
+        assert_eq!(digest(&text.sources), digest(&moved.sources));
     }
 }

@@ -1,129 +1,133 @@
-//! Who else there is: replicas know each other's liveness through leases in etcd.
+//! The other servers of a fleet: replicas learn of each other through leases in etcd.
 //!
-//! Each one holds a lease with a key, `<prefix>/replicas/v1/<id>`, in which it says what it serves (`report`); `speak`
-//! keeps it. `listen` follows the keys of all, and `known` remembers them: a key that is gone is a replica that is gone.
-//! Nothing is decided by what is known here; it is for the people who look.
+//! Each replica holds a lease with one key, `<prefix>/replicas/v1/<id>`, whose value is its `report`. `announce` keeps
+//! the lease and the key. `discover` follows the keys of all replicas, and `membership` remembers them: a replica whose
+//! key disappears is gone. The server decides nothing by this information. It is shown to operators.
 
-mod known;
-mod listen;
+mod announce;
+mod discover;
+mod faults;
+mod membership;
 mod report;
-mod speak;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use headwater_etcd::{Cluster, Fault};
+use headwater_etcd::Cluster;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::outage::{Connectivity, Outage};
 use crate::store::Store;
 use crate::sync::lock;
-use known::{Known, Seen};
+use membership::{KnownReplica, Membership};
 
-pub use report::{At, Report, SourceReport};
+pub use report::{LabelRevision, ReplicaReport, SourceReport};
 
-/// How long a replica counts as live that is not heard of, in seconds: the time of its lease.
+/// The time to live of a lease, in seconds. A silent replica counts as live for so long.
 const LEASE_SECONDS: u16 = 10;
-/// How long a replica that ends may take to say so.
+/// The time that a stopping replica has to give up its lease.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
-/// All replicas, as one of them knows them.
+/// All replicas of the fleet, from the point of view of this one.
 pub struct Replicas {
-    /// A random name of this process.
+    /// A random identifier of this process.
     id: String,
     name: String,
-    begun: Instant,
+    started: Instant,
     store: Arc<Store>,
-    /// Where they meet, if there are others.
+    /// The etcd cluster that the fleet shares. `None` for a server without a fleet.
     cluster: Option<Cluster>,
     runtime: Handle,
     address: OnceLock<String>,
-    known: Mutex<Known>,
-    ways: Mutex<Ways>,
-    /// The own key is not there any more.
-    lost: Notify,
+    membership: Mutex<Membership>,
+    links: Mutex<Links>,
+    /// Signalled when another writer has removed the key of this replica.
+    key_removed: Notify,
     tasks: Mutex<Option<Tasks>>,
 }
 
 struct Tasks {
     stop: oneshot::Sender<()>,
-    speaking: JoinHandle<()>,
-    others: [AbortHandle; 2],
+    announcing: AbortOnDropHandle<()>,
+    /// The tasks that keep the membership current.
+    background: [AbortOnDropHandle<()>; 2],
 }
 
-/// How this replica stands to etcd: whether it hears the others, and they hear it.
+/// The two connections to etcd: one reads the keys of the others, one writes the own key.
 #[derive(Default)]
-struct Ways {
-    listening: Way,
-    speaking: Way,
+struct Links {
+    discovery: Link,
+    announcement: Link,
 }
 
+/// One connection to etcd.
 #[derive(Default)]
-struct Way {
-    heard: Option<Instant>,
-    away: Option<(Instant, Fault)>,
+struct Link {
+    last_contact: Option<Instant>,
+    connectivity: Connectivity,
 }
 
-/// What there is to tell of all replicas.
-pub struct Listing {
-    /// How it is with etcd; nothing where no replicas meet.
-    pub share: Option<Share>,
-    /// The replicas, in the order of their names.
-    pub replicas: Vec<Listed>,
-    /// How many reports came from replicas that there was no room for.
+/// Everything that `/-/replicas` shows.
+pub struct ReplicaList {
+    /// The state of the shared etcd. `None` for a server without a fleet.
+    pub etcd: Option<EtcdStatus>,
+    /// The replicas in the order of their names.
+    pub replicas: Vec<ReplicaStatus>,
+    /// The number of reports that were ignored because the list of replicas was full.
     pub left_out_count: u64,
 }
 
-/// How it is with the etcd through which replicas meet.
+/// The state of the etcd cluster that the fleet shares.
 #[derive(Debug, Clone, Default)]
-pub struct Share {
-    /// How long ago the others were heard of, if they ever were.
-    pub heard: Option<Duration>,
-    /// For how long etcd has been away, and why.
-    pub away: Option<(Duration, String)>,
+pub struct EtcdStatus {
+    /// The time since etcd last reported on the other replicas. `None` if it never did.
+    pub last_contact: Option<Duration>,
+    /// The length and the reason of the present outage.
+    pub outage: Option<(Duration, String)>,
 }
 
-/// One replica.
-pub struct Listed {
-    /// The random name of its process.
+/// One replica as `/-/replicas` shows it.
+pub struct ReplicaStatus {
+    /// The random identifier of its process.
     pub id: String,
-    /// Whether it is the one who tells.
+    /// True for the replica that answers.
     pub is_this: bool,
-    /// What is known of its life.
-    pub state: State,
-    /// What it said last; its times go on.
-    pub report: Report,
-    /// How long ago it was known to live.
-    pub heard: Option<Duration>,
-    /// For each of its labels how long what it has of it has not been the newest that is known; empty unless it is live.
+    /// The state of its lease.
+    pub liveness: Liveness,
+    /// Its last report, with the ages in it brought up to the present.
+    pub report: ReplicaReport,
+    /// The time since the replica was last known to live.
+    pub last_contact: Option<Duration>,
+    /// The time that each of its labels has been behind the newest known revision. Empty unless the replica is live.
     pub lags: Vec<Duration>,
 }
 
-/// What is known of a replica's life.
+/// The state of a replica's lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// It keeps its lease.
+pub enum Liveness {
+    /// The replica keeps its lease.
     Live,
-    /// Its lease has ended, and it had not said that it would.
+    /// The lease has ended, and the replica had not announced that it would stop.
     Gone,
-    /// Etcd has been away for longer than a lease lasts.
+    /// Etcd has been unreachable for longer than the lease lasts.
     Unknown,
 }
 
-/// What is counted.
+/// The figures for the metrics.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Figures {
-    /// How many replicas are live, this one among them.
+pub struct FleetFigures {
+    /// The number of live replicas, this one included.
     pub live_count: usize,
-    /// The longest time that what this one has of a label has not been the newest.
+    /// The longest time that a label of this replica has been behind the newest known revision.
     pub lag: Duration,
-    /// For how long etcd has been away.
-    pub away: Duration,
+    /// The length of the present outage of etcd.
+    pub outage: Duration,
 }
 
 impl Replicas {
-    /// A replica by that name; alone without a cluster. Nobody hears of it yet.
+    /// Creates the view of a replica that has not announced itself yet. Without a cluster it stays alone.
     pub fn new(
         name: String,
         store: Arc<Store>,
@@ -132,173 +136,165 @@ impl Replicas {
     ) -> Arc<Self> {
         let id = format!("{:032x}", fastrand::u128(..));
         Arc::new(Self {
-            known: Mutex::new(Known::new(id.clone())),
+            membership: Mutex::new(Membership::new(id.clone())),
             id,
             name,
-            begun: Instant::now(),
+            started: Instant::now(),
             store,
             cluster,
             runtime,
             address: OnceLock::new(),
-            ways: Mutex::default(),
-            lost: Notify::new(),
+            links: Mutex::default(),
+            key_removed: Notify::new(),
             tasks: Mutex::default(),
         })
     }
 
-    /// Begins to tell the others that this replica is there, at a URL, and to hear of them.
-    pub fn begin(self: &Arc<Self>, address: &str) {
-        // It listens at one place, and begins once.
+    /// Starts to announce this replica at a URL, and to follow the others.
+    pub fn start(self: &Arc<Self>, address: &str) {
+        // A server has one address and starts once.
         let _ = self.address.set(address.to_owned());
         let Some(cluster) = &self.cluster else { return };
         let (stop, stopped) = oneshot::channel();
-        let speaking = speak::speak(Arc::clone(self), cluster.clone(), stopped);
-        let listening = listen::listen(Arc::clone(self), cluster.clone());
+        let announcing = announce::run(Arc::clone(self), cluster.clone(), stopped);
+        let discovery = discover::run(Arc::clone(self), cluster.clone());
+        let own_revisions = discover::record_own_revisions(Arc::clone(self));
         *lock(&self.tasks) = Some(Tasks {
             stop,
-            speaking: self.runtime.spawn(speaking),
-            others: [
-                self.runtime.spawn(listening).abort_handle(),
-                self.runtime.spawn(listen::look(Arc::clone(self))).abort_handle(),
+            announcing: AbortOnDropHandle::new(self.runtime.spawn(announcing)),
+            background: [
+                AbortOnDropHandle::new(self.runtime.spawn(discovery)),
+                AbortOnDropHandle::new(self.runtime.spawn(own_revisions)),
             ],
         });
     }
 
-    /// Tells the others that this replica ends, so that they need not wait for its lease to end.
+    /// Announces that this replica stops, so that the others need not wait until its lease ends.
     pub async fn leave(&self) {
-        let Some(Tasks { stop, speaking, others }) = lock(&self.tasks).take() else { return };
-        others.iter().for_each(AbortHandle::abort);
-        // One that has ended needs no telling.
+        let Some(Tasks { stop, announcing, background }) = lock(&self.tasks).take() else { return };
+        drop(background);
+        // The send fails only if the task has already ended.
         let _ = stop.send(());
-        let ending = speaking.abort_handle();
-        if tokio::time::timeout(LEAVE_MAX, speaking).await.is_err() {
-            ending.abort();
-        }
+        // A task that is late is aborted with its handle.
+        let _ = tokio::time::timeout(LEAVE_MAX, announcing).await;
     }
 
-    /// All replicas. Answered from memory.
-    pub fn list(&self) -> Listing {
+    /// Lists all replicas from memory.
+    pub fn list(&self) -> ReplicaList {
         let report = self.report();
         let now = Instant::now();
-        let share = self.cluster.is_some().then(|| lock(&self.ways).at(now));
-        let mut known = lock(&self.known);
-        let own = report.labels.clone();
-        known.take(&self.id, report, &own, now);
-        known.forget(now);
-        let heard = share.as_ref().and_then(|share| share.heard);
-        let mut replicas: Vec<Listed> =
-            known.all().map(|(id, seen)| self.listed(&known, id, seen, heard, now)).collect();
-        let left_out_count = known.left_out_count;
-        drop(known);
+        let etcd = self.cluster.is_some().then(|| lock(&self.links).status(now));
+        let mut membership = lock(&self.membership);
+        let own_labels = report.labels.clone();
+        membership.record(&self.id, report, &own_labels, now);
+        membership.expire(now);
+        let last_contact = etcd.as_ref().and_then(|etcd| etcd.last_contact);
+        let mut replicas: Vec<ReplicaStatus> = membership
+            .members()
+            .map(|(id, member)| self.status(&membership, id, member, last_contact, now))
+            .collect();
+        let left_out_count = membership.left_out_count;
+        drop(membership);
         replicas.sort_by(|a, b| (&a.report.name, &a.id).cmp(&(&b.report.name, &b.id)));
-        Listing { share, replicas, left_out_count }
+        ReplicaList { etcd, replicas, left_out_count }
     }
 
-    fn listed(
+    fn status(
         &self,
-        known: &Known,
+        membership: &Membership,
         id: &str,
-        seen: &Seen,
-        heard: Option<Duration>,
+        member: &KnownReplica,
+        last_contact: Option<Duration>,
         now: Instant,
-    ) -> Listed {
+    ) -> ReplicaStatus {
         let is_this = id == self.id;
-        let heard = match seen.gone {
+        let last_contact = match member.gone_since {
             _ if is_this => Some(Duration::ZERO),
             Some(gone) => Some(now.duration_since(gone)),
-            None => heard,
+            None => last_contact,
         };
-        let is_recent = heard.is_some_and(|heard| heard.as_secs() <= LEASE_SECONDS.into());
-        let state = match seen.gone {
-            Some(_) => State::Gone,
-            None if is_recent => State::Live,
-            None => State::Unknown,
+        let is_recent = last_contact.is_some_and(|age| age.as_secs() <= LEASE_SECONDS.into());
+        let liveness = match member.gone_since {
+            Some(_) => Liveness::Gone,
+            None if is_recent => Liveness::Live,
+            None => Liveness::Unknown,
         };
-        let labels = seen.report.labels.iter().filter(|_| state == State::Live);
-        let lags = labels.map(|at| known.lag(seen, at, now)).collect();
-        let since = seen.gone.unwrap_or(now).duration_since(seen.reported).as_secs();
-        let mut report = seen.report.clone();
-        report.age_seconds = report.age_seconds.saturating_add(since);
-        for source in report.sources.iter_mut().filter(|source| source.failure.is_some()) {
-            source.heard_seconds = source.heard_seconds.map(|it| it.saturating_add(since));
-        }
-        Listed { id: id.to_owned(), is_this, state, report, heard, lags }
+        let labels = member.report.labels.iter().filter(|_| liveness == Liveness::Live);
+        let lags = labels.map(|label| membership.lag(member, label, now)).collect();
+        let report_end = member.gone_since.unwrap_or(now);
+        let report_age = report_end.duration_since(member.reported).as_secs();
+        let report = member.report.aged(report_age);
+        ReplicaStatus { id: id.to_owned(), is_this, liveness, report, last_contact, lags }
     }
 
-    /// What is counted, from memory.
-    pub fn figures(&self) -> Figures {
-        let listing = self.list();
-        let live = listing.replicas.iter().filter(|replica| replica.state == State::Live);
-        let own = listing.replicas.iter().find(|replica| replica.is_this);
-        let away = listing.share.and_then(|share| share.away);
-        Figures {
+    /// Reads the figures for the metrics from memory.
+    pub fn figures(&self) -> FleetFigures {
+        let list = self.list();
+        let live = list.replicas.iter().filter(|replica| replica.liveness == Liveness::Live);
+        let own = list.replicas.iter().find(|replica| replica.is_this);
+        let outage = list.etcd.and_then(|etcd| etcd.outage);
+        FleetFigures {
             live_count: live.count(),
             lag: own.and_then(|own| own.lags.iter().max().copied()).unwrap_or_default(),
-            away: away.map_or(Duration::ZERO, |(since, _)| since),
+            outage: outage.map_or(Duration::ZERO, |(length, _)| length),
         }
     }
 
-    /// What this replica says of itself.
-    fn report(&self) -> Report {
-        Report {
+    /// Makes the report of this replica.
+    fn report(&self) -> ReplicaReport {
+        ReplicaReport {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.get().cloned().unwrap_or_default(),
-            ..Report::of(&self.store, self.begun.elapsed())
+            ..ReplicaReport::of(&self.store, self.started.elapsed())
         }
     }
 
-    /// What the own sources know to be older than what is served, of what a report says of labels that nobody was at.
-    /// Blocking.
-    fn older(&self, report: &Report) -> Vec<At> {
-        let unheard_of = lock(&self.known).unheard_of(report);
-        let is_older = |at: &At| self.was_at(at, &at.revision) == Some(true);
-        unheard_of.into_iter().filter(is_older).collect()
+    /// Finds the revisions of a report that no replica has reported before and that the own sources know to be older
+    /// than the served ones. Blocks while it reads histories.
+    fn older_revisions(&self, report: &ReplicaReport) -> Vec<LabelRevision> {
+        let unknown = lock(&self.membership).unknown_revisions(report);
+        let is_older = |label: &LabelRevision| self.was_at(label, &label.revision) == Some(true);
+        unknown.into_iter().filter(is_older).collect()
     }
 
-    /// Whether what is served of a label has a revision in its history; nothing where that cannot be told. Blocking.
-    fn was_at(&self, of: &At, revision: &str) -> Option<bool> {
-        self.store.was_at(&of.label(), revision).ok().flatten()
+    /// Returns true if the history of the revision served for this label contains `revision`, and `None` where the
+    /// history cannot tell. Blocks while it reads the history.
+    fn was_at(&self, label: &LabelRevision, revision: &str) -> Option<bool> {
+        self.store.has_served(&label.label(), revision).ok().flatten()
     }
 }
 
-impl Ways {
-    fn at(&self, now: Instant) -> Share {
-        let away = [&self.listening, &self.speaking].into_iter().filter_map(|it| it.away.as_ref());
-        let first = away.min_by_key(|(since, _)| *since);
-        Share {
-            heard: self.listening.heard.map(|heard| now.duration_since(heard)),
-            away: first.map(|(since, fault)| (now.duration_since(*since), fault.to_string())),
+impl Links {
+    /// The outage is the one that began first.
+    fn status(&self, now: Instant) -> EtcdStatus {
+        let outages = [&self.discovery, &self.announcement].into_iter();
+        let outages = outages.filter_map(|link| link.connectivity.outage());
+        let first = outages.min_by_key(|outage| outage.since);
+        EtcdStatus {
+            last_contact: self.discovery.last_contact.map(|contact| now.duration_since(contact)),
+            outage: first
+                .map(|Outage { since, message }| (now.duration_since(*since), message.clone())),
         }
     }
 }
 
-impl Way {
-    /// It works; for how long it did not, if it did not.
-    fn works(&mut self) -> Option<Duration> {
-        let now = Instant::now();
-        self.heard = Some(now);
-        self.away.take().map(|(since, _)| now.duration_since(since))
+impl Link {
+    /// Records that etcd answered. Returns the length of the outage that this ends, if there was one.
+    fn record_success(&mut self) -> Option<Duration> {
+        self.last_contact = Some(Instant::now());
+        self.connectivity.record_success()
     }
 
-    /// It works on, if it does.
-    fn is_used(&mut self) {
-        if self.away.is_none() {
-            self.heard = Some(Instant::now());
+    /// Records a message on an established connection. It does not end an outage.
+    fn record_message(&mut self) {
+        if self.connectivity.outage().is_none() {
+            self.last_contact = Some(Instant::now());
         }
-    }
-
-    /// It does not work; whether that is new.
-    fn fails(&mut self, fault: Fault) -> bool {
-        let is_new = self.away.is_none();
-        if is_new {
-            self.away = Some((Instant::now(), fault));
-        }
-        is_new
     }
 }
 
-/// What the keys of all replicas begin with.
-fn keys(cluster: &Cluster) -> String {
+/// The prefix of the keys of all replicas.
+fn key_prefix(cluster: &Cluster) -> String {
     format!("{}/replicas/v1/", cluster.address.prefix)
 }

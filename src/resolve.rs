@@ -1,73 +1,70 @@
-//! Which files make an environment, and in which order: all of precedence (specification, sections 7 and 8).
+//! Resolution of an environment: the files that it consists of, and their precedence
+//! (docs/protocol.md#7-which-files-in-which-order and docs/protocol.md#8-documents-and-imports).
 //!
-//! A pure function of a member of a snapshot and a query. It records every path that it asks for, present or absent:
-//! that record is what a change must touch to invalidate the answer.
+//! Resolution is a pure function of a member of a snapshot and a query. It records every path that it looks up, present or
+//! absent. A change invalidates the result only if it affects a recorded path.
 
 mod activation;
+mod contributions;
+mod control;
+mod dependencies;
 mod differences;
+mod environment;
 mod file;
+mod file_loader;
+mod location;
+mod mention;
 mod profiles;
-mod search;
+mod property_name;
+mod search_paths;
+mod visible_properties;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::format::Format;
-use crate::model::{Document, Origin, Problem, PropertySource, Query};
+use crate::model::{Problem, PropertySource, Query, SHARED_APPLICATION};
 use crate::snapshot::{Layout, Member, Snapshot, Style};
-use crate::tree::{EntryKind, File, Tree, TreeError, join};
+use crate::tree::{Tree, TreeError, TreeFile, join};
+
+use contributions::LoadedDocument;
+use environment::Assembly;
+use file_loader::FileLoader;
 
 pub use activation::named_profiles;
-pub use differences::{Differences, touches};
+pub use dependencies::Dependencies;
+pub use differences::Differences;
 pub use file::{FoundFile, find_file};
-pub use search::{Searched, directories, searched};
+pub use mention::{Mention, mention};
+pub use search_paths::{Searchers, directories, is_on_search_path, searchers};
 
-/// The extensions of configuration files, highest precedence first; `.toml` and `.json` stand below Spring's own.
-const EXTENSIONS: [&str; 6] = ["properties", "xml", "yml", "yaml", "toml", "json"];
-/// What the name of a schema ends with, behind the name of its application.
+/// The extensions of configuration files, highest precedence first. `.toml` and `.json` rank below Spring's own.
+const EXTENSIONS: [(&str, Format); 6] = [
+    ("properties", Format::Properties),
+    ("xml", Format::Xml),
+    ("yml", Format::Yaml),
+    ("yaml", Format::Yaml),
+    ("toml", Format::Toml),
+    ("json", Format::Json),
+];
+/// The suffix of a schema's file name, behind the name of its application.
 const SCHEMA_SUFFIX: &str = ".schema.json";
-/// How deep imports may lead from file to file.
-const IMPORT_DEPTH_MAX: usize = 16;
-/// Stands where Spring names its clone's directory in the names of multi-document files.
+/// The longest chain of imports from file to file.
+const IMPORT_DEPTH_MAX: usize = 100;
+/// The directory in the names of multi-document files, where Spring has the directory of its clone.
 const SYNTHETIC_DIRECTORY: &str = "/repository";
 
-/// The paths that a resolution asked for: the candidates whose change invalidates its result.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Files, found or not.
-    pub files: BTreeSet<Arc<str>>,
-    /// Directories whose names were looked at, or that were looked for.
-    pub listings: BTreeSet<Arc<str>>,
-}
-
-impl Asked {
-    /// Looks for a file and remembers that it was looked for, under its real path too where links lead to it.
-    fn file(&mut self, tree: &Tree, path: &Arc<str>) -> Result<Option<Arc<File>>, TreeError> {
-        let look = tree.look_for_file(path)?;
-        self.files.extend(look.behind_links.map(Arc::from));
-        self.files.insert(Arc::clone(path));
-        Ok(look.found)
-    }
-
-    /// The same of a directory: whether there is one.
-    fn directory(&mut self, tree: &Tree, path: &str) -> Result<bool, TreeError> {
-        let look = tree.look_for_kind(path)?;
-        self.listings.extend(look.behind_links.map(Arc::from));
-        self.listings.insert(path.into());
-        Ok(look.found == Some(EntryKind::Directory))
-    }
-}
-
-/// What became of a member: its property sources, highest precedence first, or why there are none.
-pub struct Resolved {
-    /// The sources, or the first problem met.
+/// The result of resolving one member.
+pub struct ResolvedMember {
+    /// The property sources, highest precedence first, or the first problem.
     pub outcome: Result<Vec<PropertySource>, Problem>,
-    /// What was asked for on the way.
-    pub asked: Asked,
+    pub dependencies: Dependencies,
+    /// Imports that were ignored because they name no file.
+    pub notices: Vec<Problem>,
 }
 
-/// The indices of the members that answer a query, highest precedence first: of each group the first whose patterns
-/// match. `None` if some group has none, which means that the label is unknown.
+/// The indices of the members that answer a query, highest precedence first: the first member of each group whose patterns
+/// match. `None` if a group has no such member, which means that the label is unknown.
 pub fn choose(snapshot: &Snapshot, query: &Query) -> Option<Vec<usize>> {
     let group_count = snapshot.members.last()?.group + 1;
     (0..group_count)
@@ -82,266 +79,72 @@ pub fn choose(snapshot: &Snapshot, query: &Query) -> Option<Vec<usize>> {
 /// Resolves one member of a snapshot, at its own tree or at an earlier one of its history.
 ///
 /// # Errors
-/// When the source cannot be read; content that cannot be used is in [`Resolved::outcome`].
-pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<Resolved, TreeError> {
-    let mut loader =
-        Loader { layout: &member.layout, tree, asked: Asked::default(), loaded: HashSet::new() };
-    let outcome = match loader.environment(member, query) {
-        Ok(sources) => Ok(sources),
-        Err(Stop::Problem(problem)) => Err(problem),
-        Err(Stop::Tree(error)) => return Err(error),
+/// When the source cannot be read. Problems in its content are returned in [`ResolvedMember::outcome`].
+pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<ResolvedMember, TreeError> {
+    let mut dependencies = Dependencies::default();
+    let directories = search_paths::directories(member, tree, query, &mut dependencies)?;
+    let mut files = FileLoader::new(&member.layout, tree, dependencies);
+    let is_empty = directories.is_empty() || query.profile_names().next().is_none();
+    let mut assembly = Assembly::new(&mut files, query, directories, config_names(query));
+    let outcome = if is_empty {
+        Ok(Vec::new())
+    } else {
+        assembly.run(&|content| name(&member.layout, content))
     };
-    Ok(Resolved { outcome, asked: loader.asked })
+    let notices = assembly.notices();
+    let outcome = match outcome {
+        Ok(sources) => Ok(sources),
+        Err(ResolveError::Problem(problem)) => Err(problem),
+        Err(ResolveError::Tree(error)) => return Err(error),
+    };
+    Ok(ResolvedMember { outcome, dependencies: files.dependencies, notices })
 }
 
-/// Why a resolution ends early.
-enum Stop {
+/// The reason why a resolution ends early.
+enum ResolveError {
     Problem(Problem),
     Tree(TreeError),
 }
 
-impl From<TreeError> for Stop {
+impl From<TreeError> for ResolveError {
     fn from(error: TreeError) -> Self {
         Self::Tree(error)
     }
 }
 
-impl From<Problem> for Stop {
+impl From<Problem> for ResolveError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
 }
 
-/// A configuration file that was found, with its documents.
-#[derive(Clone)]
-struct Loaded {
-    path: Arc<str>,
-    /// The search directory, or the import, that led to it; part of the names of multi-document files.
-    via: Arc<str>,
-    documents: Arc<[Document]>,
+/// The name of the property source that a document becomes.
+fn name(layout: &Layout, content: &LoadedDocument) -> Arc<str> {
+    let Layout { base, style, .. } = layout;
+    let (path, via, index) = (&content.file.path, &content.file.via, content.index);
+    if content.file.documents.len() < 2 {
+        return format!("{base}/{path}").into();
+    }
+    match style {
+        Style::Git => format!(
+            "{base}/Config resource 'file [{SYNTHETIC_DIRECTORY}/{path}' via location '{via}' (document #{index})"
+        ),
+        Style::Native => {
+            let directory = base.strip_prefix("file:").unwrap_or(base);
+            let via = if content.file.is_imported {
+                via.to_string()
+            } else {
+                format!("{base}/{via}")
+            };
+            format!("Config resource 'file [{directory}/{path}]' via location '{via}' (document #{index})")
+        }
+    }
+    .into()
 }
 
-struct Loader<'a> {
-    layout: &'a Layout,
-    tree: &'a Tree,
-    asked: Asked,
-    loaded: HashSet<Arc<str>>,
-}
-
-impl Loader<'_> {
-    fn environment(&mut self, member: &Member, query: &Query) -> Result<Vec<PropertySource>, Stop> {
-        let directories = search::directories(member, self.tree, query, &mut self.asked)?;
-        let names = config_names(query);
-        let requested: Vec<&str> = query.profile_names().collect();
-        if directories.is_empty() || requested.is_empty() {
-            return Ok(Vec::new());
-        }
-
-        let base = self.files(&directories, &names, None)?;
-        for file in &base {
-            profiles::refuse_legacy_selector(file)?;
-        }
-        let accepted = if requested[0].eq_ignore_ascii_case("default") {
-            requested.iter().map(|profile| (*profile).to_owned()).collect()
-        } else {
-            let mut declaring = Vec::new();
-            let loaded = self.loaded.clone();
-            self.with_imports(&base, 0, &mut declaring)?;
-            self.loaded = loaded;
-            profiles::accept(&requested, &declaring)?
-        };
-
-        let mut specific = Vec::new();
-        for profile in accepted.iter().rev() {
-            let files = self.files(&directories, &names, Some(profile))?;
-            for file in &files {
-                profiles::refuse_legacy_selector(file)?;
-                profiles::refuse_in_specific(file)?;
-            }
-            for file in &files {
-                self.emit(file, &accepted, 0, &mut specific, None)?;
-            }
-        }
-        // What unprofiled files import for a profile ranks above all that is specific to a profile.
-        let (mut sources, mut unprofiled) = (Vec::new(), Vec::new());
-        for file in &base {
-            self.emit(file, &accepted, 0, &mut unprofiled, Some(&mut sources))?;
-        }
-        sources.extend(specific);
-        sources.extend(unprofiled);
-        Ok(sources)
-    }
-
-    /// The files of every directory and name, for one profile or for none; highest precedence first.
-    fn files(
-        &mut self,
-        directories: &[Arc<str>],
-        names: &[&str],
-        profile: Option<&str>,
-    ) -> Result<Vec<Loaded>, Stop> {
-        let mut files = Vec::new();
-        for directory in directories.iter().rev() {
-            for name in names.iter().rev() {
-                for extension in self.extensions() {
-                    let file_name = match profile {
-                        Some(profile) => format!("{name}-{profile}.{extension}"),
-                        None => format!("{name}.{extension}"),
-                    };
-                    let via = match &**directory {
-                        "" => Arc::from(""),
-                        directory => Arc::from(format!("{directory}/")),
-                    };
-                    files.extend(self.load(&join(directory, &file_name), via)?);
-                }
-            }
-        }
-        Ok(files)
-    }
-
-    fn extensions(&self) -> impl Iterator<Item = &'static str> + use<> {
-        let json = self.layout.json;
-        EXTENSIONS.into_iter().filter(move |extension| json || *extension != "json")
-    }
-
-    /// A file that exists and was not loaded before in this resolution.
-    fn load(&mut self, path: &str, via: Arc<str>) -> Result<Option<Loaded>, Stop> {
-        if schema_of(path).is_some() {
-            return Ok(None);
-        }
-        let path: Arc<str> = path.into();
-        let Some(file) = self.asked.file(self.tree, &path)? else {
-            return Ok(None);
-        };
-        if !self.loaded.insert(Arc::clone(&path)) {
-            return Ok(None);
-        }
-        match self.tree.documents(&file)? {
-            Ok(documents) => Ok(Some(Loaded { path, via, documents })),
-            Err(error) => Err(Problem {
-                origin: Origin { file: path, position: error.position },
-                key: None,
-                message: error.message,
-            }
-            .into()),
-        }
-    }
-
-    /// Appends the sources of a file: the last document first, each behind what it imports, inactive ones left out.
-    fn emit(
-        &mut self,
-        file: &Loaded,
-        accepted: &[String],
-        depth: usize,
-        sources: &mut Vec<PropertySource>,
-        mut lifted: Option<&mut Vec<PropertySource>>,
-    ) -> Result<(), Stop> {
-        for (index, document) in file.documents.iter().enumerate().rev() {
-            if !activation::is_active(file, document, Some(accepted))? {
-                continue;
-            }
-            self.emit_imports(file, document, accepted, depth, sources, lifted.as_deref_mut())?;
-            sources.push(PropertySource {
-                name: self.name(file, index),
-                file: Some(Arc::clone(&file.path)),
-                documents: Arc::clone(&file.documents),
-                index,
-            });
-        }
-        Ok(())
-    }
-
-    /// Imported files rank above their importer, profile variants above plain ones, later imports above earlier ones.
-    /// The variants go to `lifted`, where there is one.
-    fn emit_imports(
-        &mut self,
-        importer: &Loaded,
-        document: &Document,
-        accepted: &[String],
-        depth: usize,
-        sources: &mut Vec<PropertySource>,
-        mut lifted: Option<&mut Vec<PropertySource>>,
-    ) -> Result<(), Stop> {
-        let imports = profiles::imports(importer, document)?;
-        if imports.is_empty() || depth >= IMPORT_DEPTH_MAX {
-            return Ok(());
-        }
-        for import in imports.iter().rev() {
-            for profile in accepted.iter().rev() {
-                let path = import.for_profile(profile);
-                if let Some(file) = self.load(&path, Arc::clone(&import.text))? {
-                    let place = lifted.as_deref_mut().unwrap_or(&mut *sources);
-                    self.emit_imported(&file, accepted, depth, place, None)?;
-                }
-            }
-        }
-        for import in imports.iter().rev() {
-            if let Some(file) = self.load(&import.path, Arc::clone(&import.text))? {
-                self.emit_imported(&file, accepted, depth, sources, lifted.as_deref_mut())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn emit_imported(
-        &mut self,
-        file: &Loaded,
-        accepted: &[String],
-        depth: usize,
-        sources: &mut Vec<PropertySource>,
-        lifted: Option<&mut Vec<PropertySource>>,
-    ) -> Result<(), Stop> {
-        profiles::refuse_legacy_selector(file)?;
-        self.emit(file, accepted, depth + 1, sources, lifted)
-    }
-
-    /// The files that may declare includes and groups: these and what their unconditional documents import, each once.
-    fn with_imports(
-        &mut self,
-        files: &[Loaded],
-        depth: usize,
-        declaring: &mut Vec<Loaded>,
-    ) -> Result<(), Stop> {
-        for file in files {
-            declaring.push(file.clone());
-            for document in file.documents.iter().rev() {
-                if depth >= IMPORT_DEPTH_MAX || !activation::is_active(file, document, None)? {
-                    continue;
-                }
-                for import in profiles::imports(file, document)?.iter().rev() {
-                    if let Some(imported) = self.load(&import.path, Arc::clone(&import.text))? {
-                        self.with_imports(&[imported], depth + 1, declaring)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn name(&self, file: &Loaded, index: usize) -> Arc<str> {
-        let Layout { base, style, .. } = self.layout;
-        let path = &file.path;
-        if file.documents.len() < 2 {
-            return format!("{base}/{path}").into();
-        }
-        let via = &file.via;
-        match style {
-            Style::Git => format!(
-                "{base}/Config resource 'file [{SYNTHETIC_DIRECTORY}/{path}' via location '{via}' (document #{index})"
-            ),
-            Style::Native => {
-                let directory = base.strip_prefix("file:").unwrap_or(base);
-                format!(
-                    "Config resource 'file [{directory}/{path}]' via location '{base}/{via}' (document #{index})"
-                )
-            }
-        }
-        .into()
-    }
-}
-
-/// The stems that are looked for, lowest precedence first: `application`, then the names of the request.
+/// The stems to look for, lowest precedence first: `application`, then the names of the request.
 fn config_names(query: &Query) -> Vec<&str> {
-    let mut names = vec!["application"];
+    let mut names = vec![SHARED_APPLICATION];
     for name in query.application_names() {
         if !names.contains(&name) {
             names.push(name);
@@ -350,34 +153,67 @@ fn config_names(query: &Query) -> Vec<&str> {
     names
 }
 
-/// The application that a file is the schema of: `orders.schema.json` is that of `orders`. A schema is never configuration.
+/// The application whose schema a file is: `orders` for `orders.schema.json`. A schema is never configuration.
 pub fn schema_of(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.strip_suffix(SCHEMA_SUFFIX).filter(|application| !application.is_empty())
 }
 
-/// Whether a file of this name can be configuration in this layout.
+/// Returns true if a file with this name can be configuration in this layout.
 pub fn is_configuration(layout: &Layout, path: &str) -> bool {
     if schema_of(path).is_some() {
         return false;
     }
-    match Format::of(path) {
-        Some(Format::Json) => layout.json,
-        Some(_) => true,
-        None => false,
+    Format::of(path).is_some_and(|format| is_read(layout, format))
+}
+
+/// Returns true if a file of this name is not configuration only because the layout does not read TOML.
+pub fn is_ignored_toml(layout: &Layout, path: &str) -> bool {
+    !layout.toml && Format::of(path) == Some(Format::Toml)
+}
+
+/// Returns true if files of a format are configuration in this layout.
+fn is_read(layout: &Layout, format: Format) -> bool {
+    match format {
+        Format::Toml => layout.toml,
+        Format::Json => layout.json,
+        Format::Properties | Format::Xml | Format::Yaml => true,
     }
 }
 
-/// A schema that was found.
-pub struct FoundSchema {
-    /// Where it is in its tree.
-    pub path: Arc<str>,
-    /// The file.
-    pub file: Arc<File>,
+/// The extensions of configuration files in this layout, highest precedence first.
+fn extensions(layout: &Layout) -> impl Iterator<Item = &'static str> {
+    EXTENSIONS
+        .iter()
+        .filter(|(_, format)| is_read(layout, *format))
+        .map(|(extension, _)| *extension)
 }
 
-/// The schemas that hold for a query: those of `application`, then those of its own applications, from each directory that
-/// is searched. Records what it asks for.
+/// Returns true if the file at a path is configuration by its content too. A `pom.xml` has the extension of a property file
+/// and is none. A file that does not parse is configuration unless it is of another kind.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn holds_configuration(member: &Member, path: &str) -> Result<bool, TreeError> {
+    if !is_configuration(&member.layout, path) {
+        return Ok(false);
+    }
+    // The extensions of these formats are used for configuration only.
+    if matches!(Format::of(path), Some(Format::Properties | Format::Yaml)) {
+        return Ok(true);
+    }
+    let Some(file) = member.tree.file(path)? else { return Ok(false) };
+    Ok(!member.tree.documents(&file)?.is_err_and(|error| error.is_foreign))
+}
+
+/// A schema in a tree.
+pub struct FoundSchema {
+    pub path: Arc<str>,
+    pub file: Arc<TreeFile>,
+}
+
+/// The schemas for a query from each search directory: first of `application`, then of the requested applications. Records
+/// the paths that it looks up.
 ///
 /// # Errors
 /// When the source cannot be read.
@@ -385,13 +221,13 @@ pub fn schema_files(
     member: &Member,
     tree: &Tree,
     query: &Query,
-    asked: &mut Asked,
+    dependencies: &mut Dependencies,
 ) -> Result<Vec<FoundSchema>, TreeError> {
     let mut found = Vec::new();
-    for directory in search::directories(member, tree, query, asked)? {
+    for directory in search_paths::directories(member, tree, query, dependencies)? {
         for name in config_names(query) {
             let path: Arc<str> = join(&directory, &format!("{name}{SCHEMA_SUFFIX}")).into();
-            if let Some(file) = asked.file(tree, &path)? {
+            if let Some(file) = dependencies.file(tree, &path)? {
                 found.push(FoundSchema { path, file });
             }
         }
@@ -399,8 +235,8 @@ pub fn schema_files(
     Ok(found)
 }
 
-/// The application's own files that a query finds in a tree, shared `application` files left out. Records what it asks for:
-/// which of them there are decides how far back a last good revision may lie.
+/// The files of the requested applications in a tree, without the shared `application` files. Records the paths that it looks
+/// up.
 ///
 /// # Errors
 /// When the source cannot be read.
@@ -408,26 +244,59 @@ pub fn own_files(
     member: &Member,
     tree: &Tree,
     query: &Query,
-    asked: &mut Asked,
+    dependencies: &mut Dependencies,
 ) -> Result<BTreeSet<Arc<str>>, TreeError> {
-    let mut own = BTreeSet::new();
-    for directory in search::directories(member, tree, query, asked)? {
-        for name in query.application_names().filter(|name| *name != "application") {
-            let plain = std::iter::once(name.to_owned());
-            let specific = query.profile_names().map(|profile| format!("{name}-{profile}"));
-            for stem in plain.chain(specific) {
-                for extension in EXTENSIONS {
-                    let path = join(&directory, &format!("{stem}.{extension}"));
-                    if !is_configuration(&member.layout, &path) {
-                        continue;
-                    }
-                    let path: Arc<str> = path.into();
-                    if asked.file(tree, &path)?.is_some() {
-                        own.insert(path);
+    let names: Vec<&str> =
+        query.application_names().filter(|name| *name != SHARED_APPLICATION).collect();
+    named_files(member, tree, query, &names, dependencies)
+}
+
+/// The files that a query finds in a tree by name, including shared ones. Records the paths that it looks up. The set of
+/// files decides how far back a last good revision may be.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn files_of(
+    member: &Member,
+    tree: &Tree,
+    query: &Query,
+    dependencies: &mut Dependencies,
+) -> Result<BTreeSet<Arc<str>>, TreeError> {
+    named_files(member, tree, query, &config_names(query), dependencies)
+}
+
+fn named_files(
+    member: &Member,
+    tree: &Tree,
+    query: &Query,
+    names: &[&str],
+    dependencies: &mut Dependencies,
+) -> Result<BTreeSet<Arc<str>>, TreeError> {
+    let directories = search_paths::directories(member, tree, query, dependencies)?;
+    let mut sorted = directories.clone();
+    sorted.sort_unstable();
+    let sorted: Arc<[Arc<str>]> = sorted.into();
+    let mut found = BTreeSet::new();
+    for name in names {
+        let plain = std::iter::once((*name).to_owned());
+        let specific = query.profile_names().map(|profile| format!("{name}-{profile}"));
+        for stem in plain.chain(specific) {
+            dependencies.search(&sorted, &stem);
+            for directory in &directories {
+                if !tree.may_have_name_with_prefix(directory, &format!("{stem}."))? {
+                    continue;
+                }
+                for extension in extensions(&member.layout) {
+                    let path = join(directory, &format!("{stem}.{extension}"));
+                    if schema_of(&path).is_none() && dependencies.find(tree, &path)? {
+                        found.insert(path.into());
                     }
                 }
             }
         }
     }
-    Ok(own)
+    Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,138 +1,169 @@
-//! What a source gives for a label: one revision of everything, immutable.
+//! The files of a label at one revision, immutable.
 //!
-//! A snapshot is a list of members, highest precedence first. A plain source gives one; a composite puts those of its
-//! sources one after the other. A member with patterns answers only for the applications that they match.
+//! A snapshot is a list of members, highest precedence first. A plain source has one member. A composite concatenates the
+//! members of its sources. A member with patterns answers only for the applications that match them.
 
 use std::sync::Arc;
 
-use crate::model::Revision;
+use crate::glob;
+use crate::model::{Epoch, Epochs, LabelPosition, Revision};
+use crate::terminal::is_invisible;
 use crate::tree::{Tree, TreeError};
 
-/// Everything that a label stands for, at one moment.
+/// The content of a label at one revision.
 #[derive(Clone)]
 pub struct Snapshot {
     /// The revisions of the members, joined by `,`.
     pub revision: Revision,
+    /// The epochs of the members, in their order. None if none of them was ever rewound.
+    pub epochs: Option<Epochs>,
     /// Highest precedence first.
     pub members: Vec<Member>,
 }
 
 impl Snapshot {
-    /// A snapshot of these members; its revision is theirs, joined.
+    /// Creates a snapshot whose revision is the joined revisions of the members.
     pub fn new(members: Vec<Member>) -> Self {
         let revisions: Vec<&str> = members.iter().map(|member| member.revision.as_str()).collect();
-        Self { revision: Revision::new(revisions.join(",")), members }
+        Self::at(Revision::new(revisions.join(",")), members)
+    }
+
+    /// A snapshot of these members under a revision of its own.
+    pub fn at(revision: Revision, members: Vec<Member>) -> Self {
+        let epochs = Epochs::of(members.iter().map(|member| member.rewinds.epoch));
+        Self { revision, epochs, members }
+    }
+
+    /// Where the label is in the order of its publications.
+    pub fn position(&self) -> LabelPosition {
+        LabelPosition { revision: self.revision.clone(), epochs: self.epochs.clone() }
     }
 }
 
-/// One versioned tree of files in a snapshot, with the way its files are found and named.
+/// One versioned tree of files in a snapshot, with the rules by which its files are found and named.
 #[derive(Clone)]
 pub struct Member {
-    /// Members of one group are alternatives: the first whose patterns match answers. Counts from 0, never decreasing.
+    /// Members of one group are alternatives: the first whose patterns match answers. Groups count from 0 and never
+    /// decrease along the list.
     pub group: usize,
-    /// How files are found and named.
     pub layout: Arc<Layout>,
-    /// What the source says this is.
     pub revision: Revision,
-    /// The label that was resolved to this, for `{label}` in search paths.
+    /// The label that was resolved to this revision, for `{label}` in search paths.
     pub label: Option<Arc<str>>,
-    /// First-level folders laid over the rest, lowest precedence first; directories have them for a label.
+    /// First-level folders that take precedence over the rest, lowest first. A directory source has them for its labels.
     pub overlays: Vec<Arc<str>>,
-    /// The files.
     pub tree: Tree,
-    /// The way back in time, where the label is one that moves along a history.
+    /// The earlier revisions, if the label is a branch.
     pub history: Option<Arc<dyn History>>,
-    /// When this revision was made, in seconds since 1970, where the source knows.
+    /// The rewinds of the label, which its history does not show.
+    pub rewinds: Rewinds,
+    /// The time of this revision in seconds since 1970, if the source knows it.
     pub made_seconds: Option<i64>,
-    /// Who made it, and what for, where the source knows.
-    pub commit: Option<Arc<Commit>>,
+    /// Author and subject of this revision, if the source knows them.
+    pub commit: Option<Arc<CommitSummary>>,
 }
 
-/// What a commit says about itself, for people to read.
+/// The publications of a label that did not follow the one before: force-pushes, deletions and re-creations.
+#[derive(Clone, Default)]
+pub struct Rewinds {
+    /// The last of them.
+    pub epoch: Option<Epoch>,
+    /// Set where every rewind is recorded: without an epoch the label was never rewound there.
+    pub are_recorded: bool,
+    /// The revisions that the last rewinds took the label away from, newest last. Bounded.
+    pub left: Vec<Left>,
+}
+
+/// A revision that a rewind took the label away from.
+#[derive(Clone)]
+pub struct Left {
+    /// The revision.
+    pub revision: Revision,
+    /// The history that ends in it.
+    pub history: Arc<dyn History>,
+}
+
+/// Author and subject of a commit, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commit {
-    /// The name of who made it, without an address.
+pub struct CommitSummary {
+    /// The author's name, without an address.
     pub author: String,
-    /// Its first line.
+    /// The first line of the message.
     pub subject: String,
 }
 
-/// The longest text of a commit that is shown, in characters.
+/// The longest author or subject, in characters.
 const TEXT_LENGTH_MAX: usize = 200;
 
-impl Commit {
-    /// Anybody may write what they like into a commit: what is kept is one short line of each.
+impl CommitSummary {
+    /// Keeps one short line of each text, because a commit can contain anything.
     pub fn new(author: &str, subject: &str) -> Self {
-        Self { author: shown(author), subject: shown(subject) }
+        Self { author: one_line(author), subject: one_line(subject) }
     }
 }
 
-/// A text without what would move the cursor or turn around what stands beside it.
-fn shown(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let visible = text.chars().filter(|c| !c.is_control() && !turns(*c));
+/// Removes control characters and invisible ones, which would change how the surrounding text is displayed.
+fn one_line(text: &str) -> String {
+    let visible = text.chars().filter(|c| !c.is_control() && !is_invisible(*c));
     visible.take(TEXT_LENGTH_MAX).collect::<String>().trim().to_owned()
 }
 
-/// The past of a branch: what it was before. Called on blocking threads only.
+/// The earlier revisions of a branch. Called on blocking threads only.
 pub trait History: Send + Sync + 'static {
-    /// The first-parent ancestors of this revision, nearest first, without itself; each with its tree.
+    /// The first-parent ancestors of this revision, nearest first, without the revision itself.
     ///
     /// # Errors
-    /// Each step fails on its own when the source cannot be read.
+    /// An item is an error when the source cannot be read.
     fn ancestors(&self) -> Box<dyn Iterator<Item = Result<Ancestor, TreeError>> + '_>;
 }
 
 /// One earlier revision of a branch.
 pub struct Ancestor {
-    /// What the source calls it.
     pub revision: Revision,
-    /// Its files.
     pub tree: Tree,
-    /// When the revision that followed it was made, in seconds since 1970.
+    /// The time of the next newer revision, in seconds since 1970.
     pub followed_seconds: Option<i64>,
 }
 
-/// How the files of a source are found and how their property sources are named. The same for all its labels.
+/// The rules by which a source's files are found and its property sources named. All labels of a source share one layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// The stable base of the names: the configured URI without credentials and trailing `/`, or the configured name.
+    /// The base of the names: the configured URI without credentials and without a final `/`, or the configured name.
     pub base: Arc<str>,
-    /// Which of Spring's two backends this one behaves as, where they differ.
     pub style: Style,
-    /// Relative directories with `{application}`, `{profile}`, `{label}` and wildcards; the root comes before them.
+    /// Relative directories with `{application}`, `{profile}`, `{label}` and wildcards. The root is searched before them.
     pub search_paths: Vec<String>,
-    /// `application/profiles` globs this source is asked for, already expanded; empty for all.
+    /// Expanded `application/profiles` globs of the requests that this source answers. Empty for all requests.
     pub patterns: Vec<String>,
-    /// Whether `.json` files are configuration.
+    /// True if `.toml` files are configuration.
+    pub toml: bool,
+    /// True if `.json` files are configuration.
     pub json: bool,
 }
 
 impl Layout {
-    /// Whether a source with this layout is asked for these (specification, section 12).
+    /// Returns true if a source with this layout answers for an application and profiles
+    /// (docs/protocol.md#12-several-repositories).
     pub fn answers(&self, application: &str, profiles: &str) -> bool {
         matches(&self.patterns, application, profiles)
     }
 }
 
-/// The two backends of Spring that file sources follow where those differ.
+/// The backend of Spring whose behaviour a source follows where the two differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Git: names are `<uri>/<path>` (specification, 3.1).
+    /// Names are `<uri>/<path>` (docs/protocol.md#31-names-of-property-sources).
     Git,
-    /// Native: multi-document names hold the location as configured (specification, 3.1 and 13).
+    /// Names of multi-document files contain the configured location (docs/protocol.md#13-directories).
     Native,
 }
 
-/// What configured patterns stand for: an item without `/` means all profiles, one that does not end in `*` is also
-/// meant for a list of profiles that begins with its own (specification, 12).
+/// Expands configured patterns (docs/protocol.md#12-several-repositories). An item without `/` means all profiles.
+/// An item that does not end in `*` also matches a list of profiles that begins with its own.
 pub fn expand_patterns(configured: &[String]) -> Vec<String> {
     let mut patterns: Vec<String> = configured
         .iter()
-        .map(|item| match item.contains('/') {
-            true => item.clone(),
-            false => format!("{item}/*"),
-        })
+        .map(|item| if item.contains('/') { item.clone() } else { format!("{item}/*") })
         .collect();
     let lists: Vec<String> = patterns
         .iter()
@@ -143,38 +174,19 @@ pub fn expand_patterns(configured: &[String]) -> Vec<String> {
     patterns
 }
 
-/// Whether a member with these patterns, already expanded, answers for comma lists of applications and profiles: for some
-/// application some profile by itself has to match, and the whole list too (specification, 12). Without patterns it
-/// answers for all.
+/// Returns true if expanded patterns match comma-separated lists of applications and profiles: for one application, both a
+/// single profile and the whole list have to match (docs/protocol.md#12-several-repositories). Without patterns
+/// everything matches.
 fn matches(patterns: &[String], application: &str, profiles: &str) -> bool {
     if patterns.is_empty() {
         return true;
     }
-    let any = |text: &str| patterns.iter().any(|pattern| glob(pattern, text));
+    let matches_any =
+        |text: &str| patterns.iter().any(|pattern| glob::matches_stars(pattern, text));
     application.split(',').any(|application| {
-        profiles.split(',').any(|profile| any(&format!("{application}/{profile}")))
-            && any(&format!("{application}/{profiles}"))
+        profiles.split(',').any(|profile| matches_any(&format!("{application}/{profile}")))
+            && matches_any(&format!("{application}/{profiles}"))
     })
-}
-
-/// `*` stands for any text, all else for itself.
-fn glob(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let Some(mut text) = text.strip_prefix(first) else {
-        return false;
-    };
-    let Some((middle, last)) = rest.rsplit_once('*') else {
-        return text.ends_with(rest);
-    };
-    for part in middle.split('*') {
-        match text.find(part) {
-            Some(at) => text = &text[at + part.len()..],
-            None => return false,
-        }
-    }
-    text.ends_with(last)
 }
 
 #[cfg(test)]
@@ -206,18 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_commit_says_is_one_short_line() {
-        let commit = Commit::new(" Ann\u{1b}[31m\n", &"\u{202e}x\t".repeat(300));
+    fn author_and_subject_are_one_short_line() {
+        let commit = CommitSummary::new(" Ann\u{1b}[31m\n", &"\u{202e}x\t".repeat(300));
         assert_eq!(commit.author, "Ann[31m");
         assert_eq!(commit.subject, "x".repeat(200));
-    }
-
-    #[test]
-    fn a_glob_does_not_use_the_same_text_twice() {
-        assert!(!glob("ab*ba", "aba"));
-        assert!(glob("ab*ba", "abba"));
-        assert!(glob("**", ""));
-        assert!(glob("*a*a", "aa"));
-        assert!(!glob("*a*a", "a"));
     }
 }

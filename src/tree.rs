@@ -1,82 +1,83 @@
-//! The immutable tree of files, shared by content id.
+//! An immutable tree of files in which equal content is shared by content id.
 //!
-//! [`Tree::file`] is the one lazy door: a file is read and parsed the first time it is asked for, and never again while
-//! anyone holds it. Two trees of one source share every directory and file whose id is the same; [`Tree::changes`]
-//! descends only where ids differ. What a tree reads from is behind [`Objects`], which a source implements. Paths are
-//! relative, separated by `/`; `""` is the root; a path that holds `..` or an empty component names nothing.
+//! [`Tree::file`] loads lazily: a file is read and parsed at the first request and stays parsed while anything holds it.
+//! Two trees of one source share every directory and file with the same id, so [`Tree::changes`] descends only where ids
+//! differ. A source implements [`Objects`] to supply the content.
+//!
+//! Paths are relative and separated by `/`. The empty path is the root. A path with `..` or an empty component names
+//! nothing.
 
-mod arrived;
+mod additions;
 mod changes;
-mod shelf;
+mod composing;
+mod object_cache;
 
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::format::{self, Format, ParseError};
+pub use crate::format::ParseError;
+use crate::format::{self, Format};
 use crate::model::{ContentId, Document};
 
-pub use arrived::{Arrived, ArrivedEntry};
+pub use additions::{AddedEntry, DirectoryAdditions};
 pub use changes::Changes;
 use changes::compare;
-use shelf::{Directory, Entry, Node};
-pub use shelf::{File, Shelf};
+use object_cache::{EntryNode, TreeDirectory, TreeEntry};
+pub use object_cache::{ObjectCache, TreeFile};
 
-/// How many symbolic links one look-up follows inside the tree.
+/// The most symbolic links that one lookup follows inside the tree.
 const LINK_COUNT_MAX: usize = 8;
-/// How deep directories may be nested.
+/// The deepest nesting of directories.
 const DEPTH_MAX: usize = 128;
 /// The longest target of a symbolic link, in bytes.
 const LINK_BYTES_MAX: u64 = 4096;
 
-/// Why content of a tree cannot be read; the message holds no path of the machine.
+/// A failure to read content from the source. The message contains no path of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TreeError(pub String);
 
-/// What a name in a directory stands for.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A directory.
     Directory,
     /// A regular file.
     File,
-    /// A symbolic link; its content is its target, which is followed inside the tree only.
+    /// A symbolic link. Its content is its target, which is followed only inside the tree.
     Link,
 }
 
-/// One name in a directory.
+/// One entry of a directory, as the source lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEntry {
-    /// One path component in valid UTF-8; other names, and `.git`, are left out by the source.
+    /// One path component in valid UTF-8. The source omits other names and `.git`.
     pub name: Box<str>,
-    /// What it is; submodules and special files are left out by the source.
+    /// The source omits submodules and special files.
     pub kind: EntryKind,
-    /// The id of its content.
     pub id: ContentId,
 }
 
-/// A name in a directory that no tree shows, and why.
+/// A directory entry that a tree does not contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// As text, whatever it is made of.
+pub struct OmittedEntry {
+    /// The name as text. Bytes that are not UTF-8 are replaced.
     pub name: String,
-    /// Why it is not shown.
-    pub why: Unfit,
+    pub reason: OmissionReason,
 }
 
-/// Why a name is in no tree.
+/// The reason why a tree does not contain an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
-    /// It is neither a directory nor a file nor a link: a submodule.
+pub enum OmissionReason {
+    /// The entry is neither a directory nor a file nor a link, such as a submodule.
     Kind,
-    /// It is no plain component in UTF-8.
+    /// The name is not a plain path component in UTF-8.
     Name,
 }
 
-/// The names in a directory, sorted, and what they lead to.
-pub type Listing = Vec<(Box<str>, EntryKind)>;
+/// The sorted names in a directory, each with the kind of its target.
+pub type DirectoryListing = Vec<(Box<str>, EntryKind)>;
 
-/// The object store that a tree reads from. Called on blocking threads only, by several at a time.
+/// The object store that a tree reads from. Several blocking threads call it at the same time.
 pub trait Objects: Send + Sync + 'static {
     /// The entries of a directory, in any order.
     ///
@@ -84,11 +85,11 @@ pub trait Objects: Send + Sync + 'static {
     /// When the directory cannot be read.
     fn list(&self, id: ContentId) -> Result<Vec<RawEntry>, TreeError>;
 
-    /// What [`Objects::list`] leaves out of a directory.
+    /// The entries that [`Objects::list`] omits from a directory.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    fn left_out(&self, _id: ContentId) -> Result<Vec<LeftOut>, TreeError> {
+    fn omitted(&self, _id: ContentId) -> Result<Vec<OmittedEntry>, TreeError> {
         Ok(Vec::new())
     }
 
@@ -104,34 +105,33 @@ pub trait Objects: Send + Sync + 'static {
     /// When the object cannot be read.
     fn read(&self, id: ContentId) -> Result<Vec<u8>, TreeError>;
 
-    /// The same, or `None` if that is more than so many bytes.
+    /// As [`Objects::read`], or `None` if the object has more than `bytes_max` bytes.
     ///
     /// # Errors
     /// When the object cannot be read.
     fn read_at_most(&self, id: ContentId, bytes_max: u64) -> Result<Option<Vec<u8>>, TreeError> {
-        match self.size(id)? > bytes_max {
-            true => Ok(None),
-            false => self.read(id).map(Some),
+        if self.size(id)? > bytes_max {
+            return Ok(None);
         }
+        self.read(id).map(Some)
     }
 }
 
-/// An immutable tree of files. Cheap to clone; whoever holds it holds what was read through it.
+/// An immutable tree of files. A clone is cheap and keeps everything that was read through the tree.
 #[derive(Clone)]
 pub struct Tree {
-    shelf: Arc<Shelf>,
-    root: Arc<Directory>,
+    cache: Arc<ObjectCache>,
+    root: Arc<TreeDirectory>,
     #[expect(dead_code, reason = "held for as long as the tree is, and never looked at")]
     keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// What a look at a path found.
+/// The result of a lookup by path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look<T> {
-    /// What is there.
+pub struct PathLookup<T> {
     pub found: Option<T>,
-    /// The path that links inside the tree made of the path, whether anything is there or not; `None` if there was no link
-    /// on the way, or one led outside.
+    /// The path after symbolic links were resolved, also when nothing was found there. `None` without a link on the way,
+    /// and with a link that leaves the tree.
     pub behind_links: Option<String>,
 }
 
@@ -141,43 +141,56 @@ impl Tree {
         self.root.id
     }
 
-    /// How many files this tree's source has parsed since start.
+    /// The number of files that this tree's source has parsed since the start.
     pub fn parsed_count(&self) -> u64 {
-        self.shelf.parsed_count()
+        self.cache.parsed_count()
     }
 
-    /// The file at a path, links inside the tree followed.
+    /// The file at a path. Links are followed inside the tree. A path that names no regular file is `None`.
     ///
     /// # Errors
-    /// When the source cannot be read; a path that names no regular file is `None`.
-    pub fn file(&self, path: &str) -> Result<Option<Arc<File>>, TreeError> {
-        Ok(self.look_for_file(path)?.found)
+    /// When the source cannot be read.
+    pub fn file(&self, path: &str) -> Result<Option<Arc<TreeFile>>, TreeError> {
+        Ok(self.lookup_file(path)?.found)
     }
 
-    /// As [`Tree::file`], with the path that links made of the path.
+    /// As [`Tree::file`], with the path behind links.
     ///
     /// # Errors
     /// As for [`Tree::file`].
-    pub fn look_for_file(&self, path: &str) -> Result<Look<Arc<File>>, TreeError> {
+    pub fn lookup_file(&self, path: &str) -> Result<PathLookup<Arc<TreeFile>>, TreeError> {
+        // A link can give a file a name with another extension than the file's own.
+        self.lookup_file_as(path, Format::of(path.rsplit('/').next().unwrap_or(path)))
+    }
+
+    /// As [`Tree::lookup_file`], for a file that is read as `format` regardless of its extension.
+    ///
+    /// # Errors
+    /// As for [`Tree::file`].
+    pub fn lookup_file_as(
+        &self,
+        path: &str,
+        format: Option<Format>,
+    ) -> Result<PathLookup<Arc<TreeFile>>, TreeError> {
         let (found, behind_links) = self.follow(path)?;
-        let Some(Found::Entry(Entry { name, node: Node::File(id, file) })) = found else {
-            return Ok(Look { found: None, behind_links });
+        let Some(PathTarget::Entry(TreeEntry { name, node: EntryNode::File(id, file) })) = found
+        else {
+            return Ok(PathLookup { found: None, behind_links });
         };
-        // A link may call a file by a name that says another format than the file's own.
-        let format = Format::of(path.rsplit('/').next().unwrap_or(path));
-        let own = file.get_or_init(|| self.shelf.file(*id, Format::of(name)));
-        let found = match own.format == format {
-            true => Arc::clone(own),
-            false => self.shelf.file(*id, format),
-        };
-        Ok(Look { found: Some(found), behind_links })
+        let own = file.get_or_init(|| self.cache.file(*id, Format::of(name)));
+        let found =
+            if own.format == format { Arc::clone(own) } else { self.cache.file(*id, format) };
+        Ok(PathLookup { found: Some(found), behind_links })
     }
 
     /// The documents of a configuration file, parsed at most once.
     ///
     /// # Errors
-    /// The outer error when the source cannot be read, the inner one when the file is not what its extension says.
-    pub fn documents(&self, file: &File) -> Result<Result<Arc<[Document]>, ParseError>, TreeError> {
+    /// The outer error when the source cannot be read, the inner one when the file does not parse.
+    pub fn documents(
+        &self,
+        file: &TreeFile,
+    ) -> Result<Result<Arc<[Document]>, ParseError>, TreeError> {
         if let Some(documents) = file.documents.get() {
             return Ok(documents.clone());
         }
@@ -185,15 +198,15 @@ impl Tree {
         Ok(file.documents.get_or_init(|| documents).clone())
     }
 
-    fn parse(&self, file: &File) -> Result<Result<Arc<[Document]>, ParseError>, TreeError> {
+    fn parse(&self, file: &TreeFile) -> Result<Result<Arc<[Document]>, ParseError>, TreeError> {
         let Some(format) = file.format else {
             return Ok(Ok(Arc::new([])));
         };
-        self.shelf.count_parsed();
-        let bytes = self.shelf.objects.read_at_most(file.id, format::FILE_BYTES_MAX as u64)?;
+        self.cache.count_parsed();
+        let bytes = self.cache.objects.read_at_most(file.id, format.read_bytes_max())?;
         Ok(match bytes {
             Some(bytes) => format::parse(format, &bytes).map(Into::into),
-            None => Err(ParseError::too_large()),
+            None => Err(ParseError::too_large_for(format)),
         })
     }
 
@@ -201,29 +214,29 @@ impl Tree {
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn size(&self, file: &File) -> Result<u64, TreeError> {
-        self.shelf.objects.size(file.id)
+    pub fn size(&self, file: &TreeFile) -> Result<u64, TreeError> {
+        self.cache.objects.size(file.id)
     }
 
-    /// The bytes of a file. They are not kept.
+    /// Reads the bytes of a file. They are not cached.
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn bytes(&self, file: &File) -> Result<Vec<u8>, TreeError> {
-        self.shelf.objects.read(file.id)
+    pub fn bytes(&self, file: &TreeFile) -> Result<Vec<u8>, TreeError> {
+        self.cache.objects.read(file.id)
     }
 
-    /// The names in a directory, sorted, or `None` if the path names no directory. A link to something inside the tree
-    /// is listed as what it leads to.
+    /// The sorted names in a directory, or `None` if the path names no directory. A link inside the tree is listed with
+    /// the kind of its target.
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn list(&self, path: &str) -> Result<Option<Listing>, TreeError> {
+    pub fn list(&self, path: &str) -> Result<Option<DirectoryListing>, TreeError> {
         let Some(directory) = self.directory(path)? else {
             return Ok(None);
         };
         let mut names = Vec::new();
-        for entry in directory.entries(&self.shelf)? {
+        for entry in directory.entries(&self.cache)? {
             let kind = match entry.node.kind() {
                 EntryKind::Link => match self.kind(&join(path, &entry.name))? {
                     Some(kind) => kind,
@@ -236,42 +249,68 @@ impl Tree {
         Ok(Some(names))
     }
 
-    /// The names in a directory that begin like this, whatever they stand for. A directory of thousands is not gone through.
+    /// The names in a directory that begin with `prefix`, of every kind. The lookup is a binary search.
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub fn names_beginning(&self, path: &str, with: &str) -> Result<Vec<&str>, TreeError> {
+    pub fn names_with_prefix(&self, path: &str, prefix: &str) -> Result<Vec<&str>, TreeError> {
         let Some(directory) = self.directory(path)? else {
             return Ok(Vec::new());
         };
-        let entries = directory.entries(&self.shelf)?;
-        let from = entries.partition_point(|entry| &*entry.name < with);
+        let entries = directory.entries(&self.cache)?;
+        let from = entries.partition_point(|entry| &*entry.name < prefix);
         let names = entries[from..].iter().map(|entry| &*entry.name);
-        Ok(names.take_while(|name| name.starts_with(with)).collect())
+        Ok(names.take_while(|name| name.starts_with(prefix)).collect())
     }
 
-    /// What a path leads to, or `None` if it leads nowhere inside the tree.
+    /// Returns true if a name in the directory begins with `prefix`.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn has_name_with_prefix(&self, path: &str, prefix: &str) -> Result<bool, TreeError> {
+        let Some(directory) = self.directory(path)? else {
+            return Ok(false);
+        };
+        let entries = directory.entries(&self.cache)?;
+        let first = entries.partition_point(|entry| &*entry.name < prefix);
+        Ok(entries.get(first).is_some_and(|entry| entry.name.starts_with(prefix)))
+    }
+
+    /// As [`Tree::has_name_with_prefix`], with a prefix that may contain `/`. Also returns true for a directory behind a
+    /// link, because the caller has to record the path behind it.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn may_have_name_with_prefix(&self, path: &str, prefix: &str) -> Result<bool, TreeError> {
+        if let Some((below, prefix)) = prefix.rsplit_once('/') {
+            return self.may_have_name_with_prefix(&join(path, below), prefix);
+        }
+        let (_, behind_links) = self.follow(path)?;
+        Ok(behind_links.is_some() || self.has_name_with_prefix(path, prefix)?)
+    }
+
+    /// The kind of the entry at a path, or `None` if the path leads nowhere inside the tree.
     ///
     /// # Errors
     /// When the source cannot be read.
     pub fn kind(&self, path: &str) -> Result<Option<EntryKind>, TreeError> {
-        Ok(self.look_for_kind(path)?.found)
+        Ok(self.lookup_kind(path)?.found)
     }
 
-    /// As [`Tree::kind`], with the path that links made of the path.
+    /// As [`Tree::kind`], with the path behind links.
     ///
     /// # Errors
     /// As for [`Tree::kind`].
-    pub fn look_for_kind(&self, path: &str) -> Result<Look<EntryKind>, TreeError> {
+    pub fn lookup_kind(&self, path: &str) -> Result<PathLookup<EntryKind>, TreeError> {
         let (found, behind_links) = self.follow(path)?;
         let found = found.map(|found| match found {
-            Found::Root => EntryKind::Directory,
-            Found::Entry(entry) => entry.node.kind(),
+            PathTarget::Root => EntryKind::Directory,
+            PathTarget::Entry(entry) => entry.node.kind(),
         });
-        Ok(Look { found, behind_links })
+        Ok(PathLookup { found, behind_links })
     }
 
-    /// Calls `visit` with the path of every regular file, links not followed, in order of path within each directory.
+    /// Calls `visit` with the path of every regular file, sorted within each directory. Links are not followed.
     ///
     /// # Errors
     /// When the source cannot be read.
@@ -281,7 +320,7 @@ impl Tree {
 
     fn walk_directory(
         &self,
-        directory: &Directory,
+        directory: &TreeDirectory,
         path: &str,
         depth: usize,
         visit: &mut dyn FnMut(&str),
@@ -289,21 +328,21 @@ impl Tree {
         if depth > DEPTH_MAX {
             return Ok(());
         }
-        for entry in directory.entries(&self.shelf)? {
+        for entry in directory.entries(&self.cache)? {
             let path = join(path, &entry.name);
             match &entry.node {
-                Node::Directory(id, child) => {
-                    let child = self.shelf.child(*id, child);
+                EntryNode::Directory(id, child) => {
+                    let child = self.cache.child(*id, child);
                     self.walk_directory(child, &path, depth + 1, visit)?;
                 }
-                Node::File(..) => visit(&path),
-                Node::Link(_) => {}
+                EntryNode::File(..) => visit(&path),
+                EntryNode::Link(_) => {}
             }
         }
         Ok(())
     }
 
-    /// What this tree has that `old` has otherwise. Costs what differs, not what there is.
+    /// The differences between this tree and `old`. The cost grows with the differences, not with the size of the tree.
     ///
     /// # Errors
     /// When the source of either tree cannot be read.
@@ -311,8 +350,8 @@ impl Tree {
         let mut changes = Changes::default();
         if self.root.id != old.root.id {
             compare(
-                Some((&old.shelf, &old.root)),
-                Some((&self.shelf, &self.root)),
+                Some((&old.cache, &old.root)),
+                Some((&self.cache, &self.root)),
                 "",
                 0,
                 &mut changes,
@@ -321,23 +360,23 @@ impl Tree {
         Ok(changes)
     }
 
-    fn directory(&self, path: &str) -> Result<Option<&Directory>, TreeError> {
+    fn directory(&self, path: &str) -> Result<Option<&TreeDirectory>, TreeError> {
         Ok(match self.find(path)? {
-            Some(Found::Root) => Some(&self.root),
-            Some(Found::Entry(Entry { node: Node::Directory(id, child), .. })) => {
-                Some(self.shelf.child(*id, child))
-            }
+            Some(PathTarget::Root) => Some(&self.root),
+            Some(PathTarget::Entry(TreeEntry {
+                node: EntryNode::Directory(id, child), ..
+            })) => Some(self.cache.child(*id, child)),
             _ => None,
         })
     }
 
-    fn find(&self, path: &str) -> Result<Option<Found<'_>>, TreeError> {
+    fn find(&self, path: &str) -> Result<Option<PathTarget<'_>>, TreeError> {
         Ok(self.follow(path)?.0)
     }
 
-    /// Walks a path down from the root; a link starts the walk again at where it leads, as long as that is inside. Gives what
-    /// is there, and where the links led, whether anything is there or not.
-    fn follow(&self, path: &str) -> Result<(Option<Found<'_>>, Option<String>), TreeError> {
+    /// Walks a path down from the root. A link restarts the walk at its target, as long as the target is inside the tree.
+    /// Returns the entry and the path behind links, which is present even when the entry is not.
+    fn follow(&self, path: &str) -> Result<(Option<PathTarget<'_>>, Option<String>), TreeError> {
         if !is_safe(path) {
             return Ok((None, None));
         }
@@ -345,9 +384,9 @@ impl Tree {
         for _ in 0..=LINK_COUNT_MAX {
             let path = behind_links.as_deref().unwrap_or(path);
             let (at, target) = match self.descend(path)? {
-                Step::Found(found) => return Ok((Some(found), behind_links)),
-                Step::Nowhere => return Ok((None, behind_links)),
-                Step::Link { at, target } => (at, target),
+                DescendStep::Found(found) => return Ok((Some(found), behind_links)),
+                DescendStep::Nowhere => return Ok((None, behind_links)),
+                DescendStep::Link { at, target } => (at, target),
             };
             let Some(redirected) = self.redirect(path, at, target)? else {
                 return Ok((None, None));
@@ -357,36 +396,38 @@ impl Tree {
         Ok((None, None))
     }
 
-    fn descend(&self, path: &str) -> Result<Step<'_>, TreeError> {
+    fn descend(&self, path: &str) -> Result<DescendStep<'_>, TreeError> {
         if path.is_empty() {
-            return Ok(Step::Found(Found::Root));
+            return Ok(DescendStep::Found(PathTarget::Root));
         }
         let mut directory = &*self.root;
         let mut components = path.split('/').enumerate().peekable();
         while let Some((at, component)) = components.next() {
-            let entries = directory.entries(&self.shelf)?;
+            let entries = directory.entries(&self.cache)?;
             let Ok(index) = entries.binary_search_by(|entry| (*entry.name).cmp(component)) else {
-                return Ok(Step::Nowhere);
+                return Ok(DescendStep::Nowhere);
             };
             let entry = &entries[index];
             match &entry.node {
-                Node::Link(target) => return Ok(Step::Link { at, target: *target }),
-                _ if components.peek().is_none() => return Ok(Step::Found(Found::Entry(entry))),
-                Node::Directory(id, child) => directory = self.shelf.child(*id, child),
-                Node::File(..) => return Ok(Step::Nowhere),
+                EntryNode::Link(target) => return Ok(DescendStep::Link { at, target: *target }),
+                _ if components.peek().is_none() => {
+                    return Ok(DescendStep::Found(PathTarget::Entry(entry)));
+                }
+                EntryNode::Directory(id, child) => directory = self.cache.child(*id, child),
+                EntryNode::File(..) => return Ok(DescendStep::Nowhere),
             }
         }
-        Ok(Step::Nowhere)
+        Ok(DescendStep::Nowhere)
     }
 
-    /// The path with its component `at`, a link, replaced by where it leads, or `None` if that leaves the tree.
+    /// Replaces the link at component `at` by its target. `None` if that leaves the tree.
     fn redirect(
         &self,
         path: &str,
         at: usize,
         target: ContentId,
     ) -> Result<Option<String>, TreeError> {
-        let Some(target) = self.shelf.objects.read_at_most(target, LINK_BYTES_MAX)? else {
+        let Some(target) = self.cache.objects.read_at_most(target, LINK_BYTES_MAX)? else {
             return Ok(None);
         };
         let Ok(target) = String::from_utf8(target) else {
@@ -409,13 +450,13 @@ impl Tree {
     }
 }
 
-enum Found<'a> {
+enum PathTarget<'a> {
     Root,
-    Entry(&'a Entry),
+    Entry(&'a TreeEntry),
 }
 
-enum Step<'a> {
-    Found(Found<'a>),
+enum DescendStep<'a> {
+    Found(PathTarget<'a>),
     Nowhere,
     Link { at: usize, target: ContentId },
 }
@@ -428,7 +469,7 @@ fn is_safe(path: &str) -> bool {
     path.is_empty() || components.all(|(depth, name)| depth < DEPTH_MAX && is_name(name))
 }
 
-/// `directory/name`, or the name alone in the root.
+/// Joins a directory and a name. In the root the path is the name alone.
 pub fn join(directory: &str, name: &str) -> String {
     if directory.is_empty() {
         return name.to_owned();

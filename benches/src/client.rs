@@ -42,11 +42,20 @@ impl Client {
 
     /// One GET; the answer needs a `Content-Length`, or to be chunked in the plainest way.
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+        self.ask("GET", path)
+    }
+
+    /// The same without a body.
+    pub(crate) fn head(&mut self, path: &str) -> anyhow::Result<Answer> {
+        self.ask("HEAD", path)
+    }
+
+    fn ask(&mut self, method: &str, path: &str) -> anyhow::Result<Answer> {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
         self.stream.write_all(request.as_bytes())?;
         let mut filled = 0;
         loop {
-            if let Some(answer) = parse(&self.received[..filled])? {
+            if let Some(answer) = parse(&self.received[..filled], method == "HEAD")? {
                 return Ok(answer);
             }
             if filled == self.received.len() {
@@ -61,13 +70,16 @@ impl Client {
     }
 }
 
-fn parse(received: &[u8]) -> anyhow::Result<Option<Answer>> {
+fn parse(received: &[u8], without_body: bool) -> anyhow::Result<Option<Answer>> {
     let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = std::str::from_utf8(&received[..end])?.to_owned();
     let status = head.get(9..12).context("no status")?.parse()?;
     let mut answer = Answer { status, head, body: Vec::new() };
+    if without_body {
+        return Ok(Some(answer));
+    }
     let body = &received[end + 4..];
     answer.body = match answer.header("content-length") {
         Some(length) => match body.get(..length.parse()?) {

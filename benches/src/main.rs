@@ -8,8 +8,11 @@ mod first;
 mod fleet;
 mod fleet_soak;
 mod get;
+mod invented;
 mod judge;
+mod latecomers;
 mod load;
+mod memory;
 mod plain;
 mod process;
 mod push;
@@ -89,10 +92,18 @@ enum Figure {
     Commit,
     /// What a push waits for while it is judged
     Judge,
+    /// A push beside clients that have asked for names that no file speaks of
+    Invented,
     /// The first answer of environments nobody asked for yet
     First,
-    /// Resident memory after start, beside the bytes of the files
-    Memory,
+    /// Resident memory: after start, after made-up names, after changes, with large texts
+    Memory {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<memory::Part>,
+    },
+    /// A push beside first requests and made-up names
+    Latecomers,
     /// The size of the stripped binary
     Binary,
     /// One change to thousands of watchers, beside a bare loop of sends and beside etcd
@@ -171,8 +182,10 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Start => start::measure(options),
         Figure::Commit => commit::measure(options),
         Figure::Judge => judge::measure(options),
+        Figure::Invented => invented::measure(options),
         Figure::First => first::measure(options),
-        Figure::Memory => size::memory(options),
+        Figure::Memory { part } => memory::measure(options, *part),
+        Figure::Latecomers => latecomers::measure(options),
         Figure::Binary => size::binary(options),
         Figure::Fan { part } => fan::measure(options, *part),
         Figure::Event => push::event(options),
@@ -187,8 +200,8 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
-        Binary, Commit, Event, Fan, First, Fleet, Get, Judge, Memory, Push, Reference, Service,
-        Spring, Start,
+        Binary, Commit, Event, Fan, First, Fleet, Get, Invented, Judge, Latecomers, Memory, Push,
+        Reference, Service, Spring, Start,
     };
     let mut rows = Vec::new();
     let figures = [
@@ -197,6 +210,7 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
         Start,
         Commit,
         Judge,
+        Invented,
         Event,
         Push,
         Reference,
@@ -204,7 +218,8 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
         Service { part: None },
         Fleet { part: None },
         First,
-        Memory,
+        Latecomers,
+        Memory { part: None },
         Binary,
     ];
     for figure in figures {

@@ -70,13 +70,12 @@ fn converse(stream: &TcpStream, repository: &Path) -> anyhow::Result<()> {
             }
         }
         let head = String::from_utf8(head)?;
-        let (kind, answer) = match head.starts_with("GET ") {
-            true => ("advertisement", advertise(repository)?),
-            false => {
-                let mut body = vec![0; content_length(&head)?];
-                reader.read_exact(&mut body)?;
-                ("result", receive(repository, &body)?)
-            }
+        let (kind, answer) = if head.starts_with("GET ") {
+            ("advertisement", advertise(repository)?)
+        } else {
+            let mut body = vec![0; content_length(&head)?];
+            reader.read_exact(&mut body)?;
+            ("result", receive(repository, &body)?)
         };
         let mut all = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-receive-pack-{kind}\r\nContent-Length: {}\r\n\r\n",

@@ -29,7 +29,7 @@ const SHARED_ROUND_COUNT: usize = 5;
 /// The service whose file changes.
 pub(crate) const SERVICE: usize = 1_234;
 /// The file that is part of every environment.
-const SHARED: &str = "application.yml";
+pub(crate) const SHARED: &str = "application.yml";
 
 /// From the end of the push to the event on a socket.
 pub(crate) fn event(options: &Options) -> anyhow::Result<Vec<Row>> {
@@ -165,7 +165,12 @@ pub(crate) struct Hosted {
 
 impl Hosted {
     pub(crate) fn start(options: &Options) -> anyhow::Result<Self> {
-        let data = options.disk()?.join("data");
+        Self::start_in(options, "data")
+    }
+
+    /// The same with a data directory of its own name.
+    pub(crate) fn start_in(options: &Options, name: &str) -> anyhow::Result<Self> {
+        let data = options.disk()?.join(name);
         let _ = fs::remove_dir_all(&data);
         fs::create_dir_all(data.join("hosted"))?;
         let made = generated(&options.work, options.layout, SERVICE_COUNT)?;

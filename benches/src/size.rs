@@ -38,8 +38,8 @@ pub(crate) fn binary(options: &Options) -> anyhow::Result<Vec<Row>> {
     let bytes = std::fs::metadata(stripped)?.len();
     Ok(vec![Row {
         figure: "binary, stripped, MB".to_owned(),
-        must: AtMost(15.0),
-        goal: AtMost(10.0),
+        must: AtMost(30.0),
+        goal: AtMost(15.0),
         measured: bytes as f64 / 1e6,
         note: format!("{bytes} bytes"),
     }])

@@ -2,68 +2,68 @@
 
 use std::net::IpAddr;
 
-/// What an address of etcd begins with.
 const SCHEME: &str = "etcd://";
-/// The port of etcd's clients.
+/// The port on which etcd serves clients by default.
 const PORT: u16 = 2379;
-/// How many members an address may name.
 const ENDPOINT_COUNT_MAX: usize = 16;
 /// The longest prefix, in bytes.
 const PREFIX_BYTES_MAX: usize = 512;
 
-/// What is wrong with an address, without its text: it may hold a password.
+/// The reason for which an address is invalid. It never quotes the address, which may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AddressError(pub &'static str);
 
-/// Where the members are, and what all keys begin with.
+/// The members of a cluster, and the prefix of this server's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// `host:port` of each member.
     pub endpoints: Vec<String>,
-    /// Without a slash at its end.
+    /// The common prefix of all keys, without a trailing slash.
     pub prefix: String,
 }
 
 impl Address {
-    /// Whether this is meant to be an address of etcd.
-    pub fn is_meant(uri: &str) -> bool {
+    /// Returns whether the scheme of `uri` is `etcd`, so that it has to be a valid address.
+    pub fn has_etcd_scheme(uri: &str) -> bool {
         uri.starts_with("etcd:")
     }
 
-    /// Reads an address.
+    /// Parses an address.
     ///
     /// # Errors
-    /// What is wrong with it, without the text itself: it may hold a password.
+    /// See [`AddressError`].
     pub fn parse(uri: &str) -> Result<Self, AddressError> {
-        let refused = |reason| Err(AddressError(reason));
+        let invalid = |reason| Err(AddressError(reason));
         let Some((hosts, prefix)) = uri.strip_prefix(SCHEME).and_then(|it| it.split_once('/'))
         else {
-            return refused("an address of etcd is etcd://host:2379[,host:2379]/prefix");
+            return invalid("expected an etcd address such as etcd://host:2379[,host:2379]/prefix");
         };
         if hosts.contains('@') {
-            return refused(
-                "a user or a password does not belong into an address: use credentials_file",
+            return invalid(
+                "an etcd address must not contain a user or a password: use credentials_file",
             );
         }
         let prefix = prefix.trim_end_matches('/');
         if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX {
-            return refused("an address of etcd needs a prefix that its keys begin with");
+            return invalid(
+                "an etcd address needs a key prefix of 1 to 512 bytes after the members",
+            );
         }
         if prefix.chars().any(char::is_control) {
-            return refused("the prefix of etcd holds a character that cannot be shown");
+            return invalid("the key prefix of an etcd address contains a control character");
         }
         let endpoints: Option<Vec<String>> = hosts.split(',').map(endpoint).collect();
         match endpoints {
             Some(endpoints) if endpoints.len() <= ENDPOINT_COUNT_MAX => {
                 Ok(Self { endpoints, prefix: prefix.to_owned() })
             }
-            _ => refused("an address of etcd names its members as host:port, at most 16 of them"),
+            _ => invalid("an etcd address names 1 to 16 members as host:port"),
         }
     }
 
-    /// Whether all of it is this machine, so that nobody is on the way.
-    pub fn is_here(&self) -> bool {
+    /// Returns whether every member is on this machine, so that traffic to it never crosses a network.
+    pub fn is_loopback(&self) -> bool {
         self.endpoints.iter().all(|endpoint| {
             let host = endpoint.rsplit_once(':').map_or(&**endpoint, |(host, _)| host);
             let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
@@ -72,7 +72,7 @@ impl Address {
     }
 }
 
-/// `host:port`; without a port etcd's own.
+/// Normalises a member to `host:port`, with etcd's default port when it names none.
 fn endpoint(text: &str) -> Option<String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
@@ -121,21 +121,21 @@ mod tests {
         check("etcd://a:1//registry", Ok((&["a:1"], "/registry")));
         check("etcd://a:1", Err("etcd://host:2379"));
         check("etcd:a/x", Err("etcd://host:2379"));
-        check("etcd://a:1/", Err("needs a prefix"));
+        check("etcd://a:1/", Err("needs a key prefix"));
         check("etcd://ada:hunter2@a:1/x", Err("credentials_file"));
         check("etcd://a:hunter2/x", Err("host:port"));
         check("etcd://,a/x", Err("host:port"));
         check("etcd://-x/x", Err("host:port"));
-        check("etcd://a:1/a\nb", Err("cannot be shown"));
+        check("etcd://a:1/a\nb", Err("control character"));
     }
 
     #[test]
-    fn this_machine_is_known() {
+    fn an_address_on_this_machine_is_loopback() {
         for (uri, expected) in [
             ("etcd://127.0.0.1:1,localhost,[::1]:2/x", true),
             ("etcd://127.0.0.1:1,10.0.0.1/x", false),
         ] {
-            assert_eq!(Address::parse(uri).unwrap().is_here(), expected, "{uri}");
+            assert_eq!(Address::parse(uri).unwrap().is_loopback(), expected, "{uri}");
         }
     }
 }

@@ -1,7 +1,6 @@
-//! One connection to one member: the only place that knows the client of etcd. Everything has a time limit, and every
-//! error is put into our words.
+//! One connection to one member. Every call has a time limit and returns an [`EtcdError`].
 //!
-//! A connection is never repaired: who has one that fails takes a new one, to another member.
+//! A connection is never repaired. When a call fails, the caller opens a new connection to another member.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -15,274 +14,269 @@ use etcd_client::{
 };
 use tokio::time::timeout;
 
-use crate::words::{fault, other, status};
-use crate::{Access, Answer, Cluster, Fault};
+use crate::error::{from_status, other};
+use crate::{Access, Cluster, EtcdError};
 
-/// How long a connection may take to stand.
+/// The largest certificate or key file, in bytes.
+const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The time limit for establishing a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// How long a question may take: longer than the members need to choose another leader.
+/// The time limit for one request. It is longer than an election of a new leader takes.
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// How often a member is asked on an idle connection whether it is there, and how long it may think about it.
+/// The interval of HTTP/2 pings on an idle connection, and the time limit for their answers.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// How many keys are read at once.
+/// The number of keys in one page.
 const PAGE_KEY_COUNT: i64 = 256;
-/// The largest answer that is taken, in bytes: so many keys of the largest size that etcd takes.
+/// The largest response that is accepted, in bytes: a page of keys of the largest size that etcd stores.
 const ANSWER_BYTES_MAX: usize = 400 * 1024 * 1024;
 
 /// A revision of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The id of the cluster.
+    /// The cluster's id.
     pub cluster: u64,
-    /// The revision.
+    /// The revision, which grows with every write to the cluster.
     pub revision: i64,
 }
 
-/// A key that was written, or deleted where there is no value.
+/// One write to a key, or its deletion.
 #[derive(Debug)]
 pub struct Change {
-    /// Its name.
+    /// The key's name.
     pub key: Vec<u8>,
-    /// What it holds now.
+    /// The new value. `None` after a deletion.
     pub value: Option<Vec<u8>>,
 }
 
-/// A value with the revision that it was written at; 0 where there is none.
+/// The state of a key at one moment.
 #[derive(Debug, Default)]
 pub struct Value {
-    /// The value.
+    /// The value. `None` when the key does not exist.
     pub bytes: Option<Vec<u8>>,
-    /// The revision of etcd that wrote it.
-    pub written_at: i64,
+    /// The revision of the last write to the key. 0 when the key does not exist.
+    pub mod_revision: i64,
 }
 
-/// A part of the keys, in their order.
+/// Consecutive keys in their order.
 pub struct Page {
     /// Names and values.
     pub keys: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where the next part begins.
+    /// The first key of the next page. `None` on the last page.
     pub next: Option<Vec<u8>>,
 }
 
-/// Keys that are written and deleted in one step, if everything is as it was seen.
+/// Writes and deletions that etcd executes in one step, on condition that some keys are unchanged.
 #[derive(Debug, Default)]
 pub struct Transaction {
-    /// Keys with the revision that they were written at; 0 for those that are not there.
+    /// Condition: these keys still have this `mod_revision`, or do not exist where it is 0.
     pub unchanged: Vec<(Vec<u8>, i64)>,
-    /// No key may begin with one of these.
+    /// Condition: no key begins with one of these prefixes.
     pub absent: Vec<String>,
-    /// What is written then.
+    /// The writes to execute when the conditions hold.
     pub writes: Vec<Write>,
-    /// What is deleted then.
+    /// The keys to delete when the conditions hold.
     pub deletes: Vec<Vec<u8>>,
 }
 
-/// A key that is to be written.
+/// A write to one key.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// Its name.
+    /// The key's name.
     pub key: String,
-    /// What it is to hold.
+    /// The new value.
     pub value: Bytes,
-    /// The lease that it goes with.
+    /// The lease with which the key expires. `None` for a key that stays.
     pub lease: Option<Lease>,
 }
 
-/// What is gone with all its keys unless somebody keeps it.
+/// A lease: it expires with all its keys unless it is renewed in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease(i64);
 
-/// A connection.
+/// A connection to one member. Clones share it.
 #[derive(Clone)]
 pub struct Connection {
     kv: KvClient,
     client: Client,
 }
 
-/// What a watch says, one after the other.
+/// The messages of one watch, in order.
 pub(crate) struct Changes {
     stream: WatchStream,
 }
 
-/// What a watch said.
-pub(crate) enum Heard {
-    /// All changes of one or several revisions, up to this one.
+/// One message of a watch.
+pub(crate) enum WatchMessage {
+    /// All changes of one or several revisions, up to and including `revision`.
     Changes { revision: i64, changes: Vec<Change> },
-    /// That it is there.
-    Nothing,
+    /// A sign of life without changes.
+    Progress,
 }
 
 impl Connection {
-    /// To one member. That it is there and lets us in is found out, too: it is asked for a key that we may read.
+    /// Connects to one member and reads the cluster's probe key, which proves that the member answers and accepts the
+    /// credentials.
     ///
     /// # Errors
-    /// Why it does not stand.
-    pub fn open<'a>(cluster: &'a Cluster, endpoint: &'a str) -> Answer<'a, (Self, Position)> {
-        Box::pin(async move {
-            let access = &cluster.access;
-            let mut options = ConnectOptions::new()
-                .with_connect_timeout(CONNECT_MAX)
-                .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
-                .with_keep_alive_while_idle(true)
-                .with_require_leader(true);
-            if let Some(login) = access.login.clone() {
-                let login = tokio::task::spawn_blocking(move || login()).await;
-                let (user, password) =
-                    login.map_err(|_| other("reading was interrupted"))?.map_err(other)?;
-                options = options.with_user(user, password);
-            }
-            let mut scheme = "http";
-            if let Some(tls) = tls(access).await? {
-                options = options.with_tls(tls);
-                scheme = "https";
-            }
-            let url = format!("{scheme}://{endpoint}");
-            let client = limited(CONNECT_MAX, Client::connect([url], Some(options))).await?;
-            let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
-            let mut connection = Self { kv, client };
-            let position = connection.position(&cluster.probe).await?;
-            Ok((connection, position))
-        })
+    /// Fails when the member is unreachable, does not answer in time, or rejects the credentials.
+    pub async fn open(cluster: &Cluster, endpoint: &str) -> Result<(Self, Position), EtcdError> {
+        let access = &cluster.access;
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT_MAX)
+            .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true);
+        if let Some(login) = access.login.clone() {
+            let login = tokio::task::spawn_blocking(move || login()).await;
+            let (user, password) = login
+                .map_err(|_| other("the credentials could not be read: the task was interrupted"))?
+                .map_err(other)?;
+            options = options.with_user(user, password);
+        }
+        let mut scheme = "http";
+        if let Some(tls) = tls(access).await? {
+            options = options.with_tls(tls);
+            scheme = "https";
+        }
+        let url = format!("{scheme}://{endpoint}");
+        let client = limited(CONNECT_MAX, Client::connect([url], Some(options))).await?;
+        let kv = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
+        let mut connection = Self { kv, client };
+        let position = connection.position(&cluster.probe).await?;
+        Ok((connection, position))
     }
 
-    /// The newest revision, as the members agree on it.
-    async fn position(&mut self, probe: &str) -> Result<Position, Fault> {
+    /// Returns the newest revision on which the members agree.
+    pub(crate) async fn position(&mut self, probe: &str) -> Result<Position, EtcdError> {
         let options = GetOptions::new().with_count_only();
         let found = limited(CALL_MAX, self.kv.get(probe, Some(options))).await?;
-        let header = found.header().ok_or_else(|| other("what answers there is no etcd"))?;
+        let header = found.header().ok_or_else(|| other("the member is not etcd"))?;
         Ok(Position { cluster: header.cluster_id(), revision: header.revision() })
     }
 
-    /// A part of the keys from one on, up to the end of those that begin with a text, at one revision.
-    pub fn page<'a>(
-        &'a mut self,
-        from: &'a [u8],
-        prefix: &'a str,
-        revision: i64,
-    ) -> Answer<'a, Page> {
-        Box::pin(async move {
-            let options = GetOptions::new()
-                .with_range(end_of(prefix))
-                .with_revision(revision)
-                .with_limit(PAGE_KEY_COUNT);
-            let mut found = limited(CALL_MAX, self.kv.get(from, Some(options))).await?;
-            let more = found.more();
-            let keys: Vec<_> = found.take_kvs().into_iter().map(KeyValue::into_key_value).collect();
-            let next = keys.last().filter(|_| more).map(|(key, _)| [key, &b"\0"[..]].concat());
-            Ok(Page { keys, next })
-        })
-    }
-
-    /// The names of the keys that begin with a text, at one revision, with the revision that each was written at.
-    pub fn names<'a>(
-        &'a mut self,
-        prefix: &'a str,
-        revision: i64,
-    ) -> Answer<'a, Vec<(Vec<u8>, i64)>> {
-        Box::pin(async move {
-            let options = GetOptions::new().with_prefix().with_revision(revision).with_keys_only();
-            let mut found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
-            let name = |key: KeyValue| {
-                let written_at = key.mod_revision();
-                (key.into_key_value().0, written_at)
-            };
-            Ok(found.take_kvs().into_iter().map(name).collect())
-        })
-    }
-
-    /// Whether any key begins with a text.
+    /// Reads a page of the keys below `prefix`, beginning at the key `from`, as of `revision` (0 is the newest).
     ///
     /// # Errors
-    /// When there was no answer.
-    pub async fn has_any(&mut self, prefix: &str) -> Result<bool, Fault> {
+    /// Fails when etcd did not answer, or has compacted the revision.
+    pub async fn page(
+        &mut self,
+        from: &[u8],
+        prefix: &str,
+        revision: i64,
+    ) -> Result<Page, EtcdError> {
+        let options = GetOptions::new()
+            .with_range(end_of(prefix))
+            .with_revision(revision)
+            .with_limit(PAGE_KEY_COUNT);
+        let mut found = limited(CALL_MAX, self.kv.get(from, Some(options))).await?;
+        let more = found.more();
+        let keys: Vec<_> = found.take_kvs().into_iter().map(KeyValue::into_key_value).collect();
+        let next = keys.last().filter(|_| more).map(|(key, _)| [key, &b"\0"[..]].concat());
+        Ok(Page { keys, next })
+    }
+
+    /// Lists the keys below `prefix` as of `revision` (0 is the newest), each with its `mod_revision`.
+    ///
+    /// # Errors
+    /// Fails when etcd did not answer, or has compacted the revision.
+    pub async fn names(
+        &mut self,
+        prefix: &str,
+        revision: i64,
+    ) -> Result<Vec<(Vec<u8>, i64)>, EtcdError> {
+        let options = GetOptions::new().with_prefix().with_revision(revision).with_keys_only();
+        let mut found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
+        let name = |key: KeyValue| {
+            let mod_revision = key.mod_revision();
+            (key.into_key_value().0, mod_revision)
+        };
+        Ok(found.take_kvs().into_iter().map(name).collect())
+    }
+
+    /// Returns whether any key begins with `prefix`.
+    ///
+    /// # Errors
+    /// Fails when etcd did not answer.
+    pub async fn has_any(&mut self, prefix: &str) -> Result<bool, EtcdError> {
         let options = GetOptions::new().with_prefix().with_keys_only().with_limit(1);
         let found = limited(CALL_MAX, self.kv.get(prefix, Some(options))).await?;
         Ok(!found.kvs().is_empty())
     }
 
-    /// Some keys at the same moment.
-    pub fn read<'a>(&'a mut self, keys: &'a [&str]) -> Answer<'a, Vec<Value>> {
-        Box::pin(async move {
-            let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(*key, None)).collect();
-            let found = limited(CALL_MAX, self.kv.txn(Txn::new().and_then(gets))).await?;
-            let value = |response: TxnOpResponse| match response {
-                TxnOpResponse::Get(mut found) => match found.take_kvs().pop() {
-                    Some(key) => Value {
-                        written_at: key.mod_revision(),
-                        bytes: Some(key.into_key_value().1),
-                    },
-                    None => Value::default(),
-                },
-                _ => Value::default(),
-            };
-            Ok(found.op_responses().into_iter().map(value).collect())
-        })
-    }
-
-    /// Writes and deletes if everything is as it was seen; whether it was.
+    /// Reads several keys as of the same moment.
     ///
     /// # Errors
-    /// When there was no answer, which says nothing about whether it was written; or when etcd refused.
-    pub fn commit(&mut self, transaction: Transaction) -> Answer<'_, bool> {
-        Box::pin(async move {
-            let Transaction { unchanged, absent, writes, deletes } = transaction;
-            let mut compares: Vec<Compare> = unchanged
-                .into_iter()
-                .map(|(key, at)| Compare::mod_revision(key, CompareOp::Equal, at))
-                .collect();
-            // Of no key at all it holds.
-            let nothing = |text| Compare::version(text, CompareOp::Equal, 0).with_prefix();
-            compares.extend(absent.into_iter().map(nothing));
-            let mut steps: Vec<TxnOp> = writes.into_iter().map(put).collect();
-            steps.extend(deletes.into_iter().map(|key| TxnOp::delete(key, None)));
-            let done = self.kv.txn(Txn::new().when(compares).and_then(steps));
-            Ok(limited(CALL_MAX, done).await?.succeeded())
-        })
-    }
-
-    /// A lease that lasts for so many seconds from each time that it is kept.
-    ///
-    /// # Errors
-    /// When etcd gives none.
-    pub fn grant(&mut self, seconds: i64) -> Answer<'_, Lease> {
-        Box::pin(async move {
-            let granted =
-                limited(CALL_MAX, self.client.lease_client().grant(seconds, None)).await?;
-            Ok(Lease(granted.id()))
-        })
-    }
-
-    /// Keeps a lease for the whole of its time once more; whether it is still there.
-    ///
-    /// # Errors
-    /// When there was no answer.
-    pub fn keep(&mut self, lease: Lease) -> Answer<'_, bool> {
-        Box::pin(async move {
-            let mut leases = self.client.lease_client();
-            // It begins with keeping it once.
-            let keeping = async {
-                match leases.keep_alive(lease.0).await {
-                    Ok(_) => Ok(true),
-                    Err(Error::LeaseKeepAliveError(_)) => Ok(false),
-                    Err(error) => Err(error),
+    /// Fails when etcd did not answer.
+    pub async fn read(&mut self, keys: &[&str]) -> Result<Vec<Value>, EtcdError> {
+        let gets: Vec<TxnOp> = keys.iter().map(|key| TxnOp::get(*key, None)).collect();
+        let found = limited(CALL_MAX, self.kv.txn(Txn::new().and_then(gets))).await?;
+        let value = |response: TxnOpResponse| match response {
+            TxnOpResponse::Get(mut found) => match found.take_kvs().pop() {
+                Some(key) => {
+                    Value { mod_revision: key.mod_revision(), bytes: Some(key.into_key_value().1) }
                 }
-            };
-            limited(CALL_MAX, keeping).await
-        })
+                None => Value::default(),
+            },
+            _ => Value::default(),
+        };
+        Ok(found.op_responses().into_iter().map(value).collect())
     }
 
-    /// Gives a lease up, with its keys.
+    /// Executes a transaction. Returns `false` when one of its conditions did not hold, and then nothing was written.
     ///
     /// # Errors
-    /// When there was no answer.
-    pub fn revoke(&mut self, lease: Lease) -> Answer<'_, ()> {
-        Box::pin(async move {
-            limited(CALL_MAX, self.client.lease_client().revoke(lease.0)).await.map(drop)
-        })
+    /// [`EtcdError::Rejected`] when etcd did not execute it. After any other error the outcome is unknown.
+    pub async fn commit(&mut self, transaction: Transaction) -> Result<bool, EtcdError> {
+        let Transaction { unchanged, absent, writes, deletes } = transaction;
+        let mut compares: Vec<Compare> = unchanged
+            .into_iter()
+            .map(|(key, at)| Compare::mod_revision(key, CompareOp::Equal, at))
+            .collect();
+        // etcd evaluates a comparison over a range to true when the range has no key.
+        let no_key = |prefix| Compare::version(prefix, CompareOp::Equal, 0).with_prefix();
+        compares.extend(absent.into_iter().map(no_key));
+        let mut steps: Vec<TxnOp> = writes.into_iter().map(put).collect();
+        steps.extend(deletes.into_iter().map(|key| TxnOp::delete(key, None)));
+        let done = self.kv.txn(Txn::new().when(compares).and_then(steps));
+        Ok(limited(CALL_MAX, done).await?.succeeded())
     }
 
-    /// Everything that happens to keys that begin with a text, from a revision on.
-    pub(crate) async fn watch(&self, prefix: &str, from: i64) -> Result<Changes, Fault> {
+    /// Creates a lease that expires `seconds` after its creation or its last renewal.
+    ///
+    /// # Errors
+    /// Fails when etcd did not answer or rejected the request.
+    pub async fn grant(&mut self, seconds: i64) -> Result<Lease, EtcdError> {
+        let granted = limited(CALL_MAX, self.client.lease_client().grant(seconds, None)).await?;
+        Ok(Lease(granted.id()))
+    }
+
+    /// Renews a lease for its full time. Returns `false` when it has expired.
+    ///
+    /// # Errors
+    /// Fails when etcd did not answer.
+    pub async fn renew(&mut self, lease: Lease) -> Result<bool, EtcdError> {
+        let mut leases = self.client.lease_client();
+        // The client renews the lease once before it returns the stream.
+        let renewal = async {
+            match leases.keep_alive(lease.0).await {
+                Ok(_) => Ok(true),
+                Err(Error::LeaseKeepAliveError(_)) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        limited(CALL_MAX, renewal).await
+    }
+
+    /// Ends a lease and deletes its keys.
+    ///
+    /// # Errors
+    /// Fails when etcd did not answer. The lease then expires by itself.
+    pub async fn revoke(&mut self, lease: Lease) -> Result<(), EtcdError> {
+        limited(CALL_MAX, self.client.lease_client().revoke(lease.0)).await.map(drop)
+    }
+
+    /// Watches the keys below `prefix`, beginning with the changes of revision `from`.
+    pub(crate) async fn watch(&self, prefix: &str, from: i64) -> Result<Changes, EtcdError> {
         let mut watch = self.client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
         let options = WatchOptions::new().with_prefix().with_start_revision(from);
         let stream = limited(CALL_MAX, watch.watch(prefix, Some(options))).await?;
@@ -291,16 +285,18 @@ impl Connection {
 }
 
 impl Changes {
-    /// Asks whether the other side is there; it answers with [`Heard::Nothing`].
-    pub(crate) async fn ask(&mut self) -> Result<(), Fault> {
+    /// Requests a sign of life. The member answers with [`WatchMessage::Progress`].
+    pub(crate) async fn request_progress(&mut self) -> Result<(), EtcdError> {
         limited(CALL_MAX, self.stream.request_progress()).await
     }
 
-    /// What comes next. Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Heard, Fault> {
-        match self.stream.message().await.map_err(|error| fault(&error))? {
-            Some(message) => heard(&message),
-            None => Err(other("the member has ended the watch")),
+    /// Returns the next message.
+    ///
+    /// Cancellation: dropping the future loses no message.
+    pub(crate) async fn next(&mut self) -> Result<WatchMessage, EtcdError> {
+        match self.stream.message().await.map_err(|error| EtcdError::from(&error))? {
+            Some(message) => parse(&message),
+            None => Err(other("the member ended the watch")),
         }
     }
 }
@@ -310,37 +306,37 @@ fn put(write: Write) -> TxnOp {
     TxnOp::put(write.key, write.value.to_vec(), options)
 }
 
-fn heard(message: &WatchResponse) -> Result<Heard, Fault> {
+fn parse(message: &WatchResponse) -> Result<WatchMessage, EtcdError> {
     if message.compact_revision() > 0 {
-        return Err(Fault::Compacted);
+        return Err(EtcdError::Compacted);
     }
     if message.canceled() {
-        return Err(status(message.cancel_reason()));
+        return Err(from_status(message.cancel_reason()));
     }
     let keys = message.events().iter().filter_map(|event| event.kv());
-    // What is deleted has no version any more. The type itself is not looked at: the client does not stand one it does not know.
+    // A deleted key has version 0. The type of the event is not read, because the client panics on an unknown one.
     let changes = keys.clone().map(|key| Change {
         key: key.key().to_vec(),
         value: (key.version() > 0).then(|| key.value().to_vec()),
     });
     match keys.clone().map(KeyValue::mod_revision).max() {
-        Some(revision) => Ok(Heard::Changes { revision, changes: changes.collect() }),
-        // Where it says that it is must not be believed: some versions say so before they have sent all that came before.
-        None => Ok(Heard::Nothing),
+        Some(revision) => Ok(WatchMessage::Changes { revision, changes: changes.collect() }),
+        // Its revision is ignored: some versions of etcd report progress before they have sent all earlier changes.
+        None => Ok(WatchMessage::Progress),
     }
 }
 
-/// The first key that does not begin with a text any more.
+/// Returns the first key after all keys that begin with `prefix`.
 fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
-    // A prefix of keys ends in a slash.
+    // A prefix ends in a slash, so its last byte can be incremented.
     if let Some(last) = end.last_mut() {
         *last += 1;
     }
     end
 }
 
-async fn tls(access: &Access) -> Result<Option<TlsOptions>, Fault> {
+async fn tls(access: &Access) -> Result<Option<TlsOptions>, EtcdError> {
     let Some(ca_file) = &access.ca_file else { return Ok(None) };
     let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read(ca_file).await?));
     if let Some(client) = &access.client {
@@ -350,20 +346,27 @@ async fn tls(access: &Access) -> Result<Option<TlsOptions>, Fault> {
     Ok(Some(tls))
 }
 
-async fn read(path: &PathBuf) -> Result<Vec<u8>, Fault> {
-    let refused = |error: std::io::Error| {
-        other(format!("a certificate or its key cannot be read: {}", error.kind()))
+/// Reads a certificate or key file. Each connection reads it again, so a named pipe in its place must not block.
+async fn read(path: &PathBuf) -> Result<Vec<u8>, EtcdError> {
+    let unreadable = |error: std::io::Error| {
+        other(format!("the certificate or key file for etcd cannot be read: {}", error.kind()))
     };
-    tokio::fs::read(path).await.map_err(refused)
+    let found = tokio::fs::metadata(path).await.map_err(unreadable)?;
+    if !found.is_file() || found.len() > PEM_BYTES_MAX {
+        return Err(other(format!(
+            "the certificate or key file for etcd is not a regular file of at most {PEM_BYTES_MAX} bytes"
+        )));
+    }
+    tokio::fs::read(path).await.map_err(unreadable)
 }
 
 async fn limited<T>(
     time_max: Duration,
     call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Fault> {
+) -> Result<T, EtcdError> {
     match timeout(time_max, call).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(fault(&error)),
+        Ok(Err(error)) => Err(EtcdError::from(&error)),
         Err(_) => Err(other(format!("no answer within {} s", time_max.as_secs()))),
     }
 }

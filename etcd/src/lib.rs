@@ -1,75 +1,72 @@
-//! How Headwater talks to an etcd cluster: addresses, connections, and following all keys below a prefix. The only place
-//! that knows etcd's client, and nothing here knows what the keys are for.
+//! Access to an etcd cluster: addresses, connections, and following all keys below a prefix.
+//!
+//! This is the only place that uses etcd's client. It does not know the meaning of any key.
 
 mod address;
+mod compare_and_swap;
 mod connection;
+mod error;
 mod follow;
-mod words;
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 
 pub use address::{Address, AddressError};
+pub use compare_and_swap::{CasOutcome, CompareAndSwap, compare_and_swap};
 pub use connection::{Change, Connection, Lease, Page, Position, Transaction, Value, Write};
-pub use follow::{Follower, News};
-pub use words::Fault;
+pub use error::EtcdError;
+pub use follow::{FollowEvent, Follower};
 
-/// Gives a user name with its password. It is called for each connection, and may block.
+/// Returns a user name and its password. It is called for each connection and may block.
 pub type Login = Arc<dyn Fn() -> Result<(String, String), String> + Send + Sync>;
 
-/// What comes of a question. In a box, so that what is instantiated for it is instantiated here, and small.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
-
-/// What opens a cluster.
+/// The credentials for a cluster and the certificates for verifying it.
 #[derive(Clone, Default)]
 pub struct Access {
-    /// The user and the password.
+    /// The source of user name and password, read again for each connection.
     pub login: Option<Login>,
-    /// Certificates (PEM) that are trusted; with it TLS is spoken.
+    /// The trusted certificate authorities (PEM). Connections use TLS when it is set.
     pub ca_file: Option<PathBuf>,
-    /// What we prove with who we are.
+    /// The certificate that authenticates this server.
     pub client: Option<ClientFiles>,
 }
 
-/// A client's certificate.
+/// The files of a client certificate.
 #[derive(Debug, Clone)]
 pub struct ClientFiles {
-    /// The chain (PEM).
+    /// The certificate chain (PEM).
     pub certificate: PathBuf,
-    /// Its private key (PEM).
+    /// The private key (PEM).
     pub key: PathBuf,
 }
 
-/// A cluster, with the prefix that is ours in it.
+/// A cluster and the prefix of this server's keys in it.
 #[derive(Clone)]
 pub struct Cluster {
-    /// Where it is.
+    /// The members and the prefix.
     pub address: Address,
-    /// What opens it.
+    /// The credentials.
     pub access: Access,
-    /// A key that we may read, whether it is there or not: each connection begins with it.
+    /// A key that this server may read, present or not. Each new connection reads it, as proof that it works.
     pub probe: String,
 }
 
 impl Cluster {
-    /// A connection to the first member that takes one, in random order.
+    /// Connects to the members in random order until one accepts.
     ///
     /// # Errors
-    /// What the last one said, when none does.
-    pub fn connect(&self) -> Answer<'_, Connection> {
-        Box::pin(async move {
-            let endpoints = &self.address.endpoints;
-            let first = fastrand::usize(..endpoints.len());
-            let mut last = Fault::Other("there is no member".to_owned());
-            for at in 0..endpoints.len() {
-                let endpoint = &endpoints[(first + at) % endpoints.len()];
-                match Connection::open(self, endpoint).await {
-                    Ok((connection, _)) => return Ok(connection),
-                    Err(fault) => last = fault,
-                }
+    /// The error of the last member, when none accepts.
+    pub async fn connect(&self) -> Result<Connection, EtcdError> {
+        let endpoints = &self.address.endpoints;
+        let first = fastrand::usize(..endpoints.len());
+        let mut last = EtcdError::Other("the address names no member".to_owned());
+        for at in 0..endpoints.len() {
+            let endpoint = &endpoints[(first + at) % endpoints.len()];
+            match Connection::open(self, endpoint).await {
+                Ok((connection, _)) => return Ok(connection),
+                Err(error) => last = error,
             }
-            Err(last)
-        })
+        }
+        Err(last)
     }
 }

@@ -1,28 +1,32 @@
-//! One environment of one revision, with all that is known of it when it is judged.
+//! The resolution of one environment at one revision, and its judgement by the rules.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::effective::Effective;
-use super::schema::{self, Schemas};
-use super::{Rule, Severity, Strictness, placeholders};
+use super::effective::EffectiveProperties;
+use super::impact::{self, PropertyDifference};
+use super::schema::{self, Schema, Schemas};
+use super::{FindingSeverity, Rule, Strictness, placeholders};
 use crate::model::{Environment, Problem, PropertySource, Query};
-use crate::resolve::{self, Asked, Differences, FoundSchema};
+use crate::resolve::{self, Dependencies, Differences, FoundSchema};
 use crate::snapshot::Snapshot;
 use crate::tree::{Tree, TreeError};
 
-/// What a query gives at a revision.
+/// The environment of a query at a revision.
 pub(super) struct Resolution {
-    /// Without what could not be resolved.
+    /// The sources of the members that resolved.
     pub(super) environment: Environment,
-    /// Why members could not be resolved.
+    /// The problems of the members that did not resolve.
     pub(super) problems: Vec<Problem>,
-    /// For each member that was asked, what it was asked for.
-    asked: Vec<(usize, Asked)>,
+    /// Ignored imports.
+    notices: Vec<Problem>,
+    /// The dependencies on each member, by its index.
+    dependencies: Vec<(usize, Dependencies)>,
     schemas: Vec<(Tree, FoundSchema)>,
 }
 
 impl Resolution {
-    /// Resolves a query, and finds the schemas that hold for it.
+    /// Resolves a query and finds its schemas.
     ///
     /// # Errors
     /// When a source cannot be read.
@@ -39,87 +43,152 @@ impl Resolution {
                 sources: overrides.cloned().into_iter().collect(),
             },
             problems: Vec::new(),
-            asked: Vec::new(),
+            notices: Vec::new(),
+            dependencies: Vec::new(),
             schemas: Vec::new(),
         };
         for index in resolve::choose(snapshot, query).unwrap_or_default() {
             let member = &snapshot.members[index];
             let mut resolved = resolve::resolve(member, &member.tree, query)?;
+            resolution.notices.append(&mut resolved.notices);
             match resolved.outcome {
                 Ok(sources) => resolution.environment.sources.extend(sources),
                 Err(problem) => resolution.problems.push(problem),
             }
-            let files = resolve::schema_files(member, &member.tree, query, &mut resolved.asked)?;
+            let files =
+                resolve::schema_files(member, &member.tree, query, &mut resolved.dependencies)?;
             let schemas = files.into_iter().map(|found| (member.tree.clone(), found));
             resolution.schemas.extend(schemas);
-            resolution.asked.push((index, resolved.asked));
+            resolution.dependencies.push((index, resolved.dependencies));
         }
         Ok(resolution)
     }
 
-    /// Whether a change can make something else of it.
-    pub(super) fn is_touched(&self, differences: &Differences) -> bool {
+    /// Returns true if the differences can change this resolution.
+    pub(super) fn is_affected(&self, differences: &Differences) -> bool {
         matches!(differences, Differences::Everything)
-            || self.asked.iter().any(|(index, asked)| differences.touch(*index, asked))
+            || self
+                .dependencies
+                .iter()
+                .any(|(index, dependencies)| differences.affects(*index, dependencies))
     }
 
-    /// All that is wrong with it. What is not whole is not held against any rule.
+    /// Returns true if the resolution can be compared with an earlier one key by key: both are complete and have the same
+    /// schemas and notices.
+    pub(super) fn is_comparable(&self, before: &Self) -> bool {
+        let of = |(_, found): &(Tree, FoundSchema)| (Arc::clone(&found.path), found.file.id());
+        self.problems.is_empty()
+            && before.problems.is_empty()
+            && self.notices == before.notices
+            && self.schemas.iter().map(of).eq(before.schemas.iter().map(of))
+    }
+
+    /// The findings of the rules within `scope`. If the environment does not resolve, only its problems are returned.
     ///
     /// # Errors
     /// When a source cannot be read.
     pub(super) fn judge(
         &self,
         rules: &[Rule],
+        scope: CheckScope<'_>,
         schemas: &mut Schemas,
-    ) -> Result<Vec<(Severity, Problem)>, TreeError> {
+    ) -> Result<Vec<(FindingSeverity, Problem)>, TreeError> {
         let problems = |problems: Vec<Problem>, severity| {
             problems.into_iter().map(move |problem| (severity, problem))
         };
         if !self.problems.is_empty() {
-            return Ok(problems(self.problems.clone(), Severity::Problem).collect());
+            return Ok(problems(self.problems.clone(), FindingSeverity::Problem).collect());
         }
-        let effective = Effective::of(&self.environment);
+        let reaches_placeholders = scope.reaches_placeholders();
+        let effective = OnceCell::new();
         let mut found = Vec::new();
         for rule in rules {
             match rule {
-                Rule::Entries => {}
-                Rule::Placeholders(strictness) => {
+                Rule::Placeholders(strictness) if reaches_placeholders => {
                     let severity = match strictness {
-                        Strictness::Lenient => Severity::Warning,
-                        Strictness::Strict => Severity::Problem,
+                        Strictness::Lenient => FindingSeverity::Warning,
+                        Strictness::Strict => FindingSeverity::Problem,
                     };
-                    let left = placeholders::unresolved(&self.environment, &effective);
+                    let left = placeholders::unresolved(
+                        &self.environment,
+                        effective.get_or_init(|| EffectiveProperties::of(&self.environment)),
+                    );
                     found.extend(problems(left, severity));
+                    found.extend(problems(self.notices.clone(), severity));
                 }
-                Rule::Schema(strictness) => {
-                    let broken = self.violations(&effective, *strictness, schemas)?;
-                    found.extend(problems(broken, Severity::Problem));
+                Rule::Schema(strictness) if !self.schemas.is_empty() => {
+                    let broken = self.violations(&effective, *strictness, scope, schemas)?;
+                    found.extend(problems(broken, FindingSeverity::Problem));
                 }
+                Rule::Entries | Rule::Schema(_) | Rule::Placeholders(_) => {}
             }
         }
         Ok(found)
     }
 
-    fn violations(
-        &self,
-        effective: &Effective<'_>,
+    /// The violations of all schemas within `scope`, and the problems of invalid schemas.
+    fn violations<'a>(
+        &'a self,
+        effective: &OnceCell<EffectiveProperties<'a>>,
         strictness: Strictness,
+        scope: CheckScope<'_>,
         schemas: &mut Schemas,
     ) -> Result<Vec<Problem>, TreeError> {
-        let whose = format!("{}/{}", self.environment.application, self.environment.profiles);
+        let environment = &self.environment;
+        let whose = format!("{}/{}", environment.application, environment.profiles);
         let mut found = Vec::new();
-        for (tree, FoundSchema { path, file }) in &self.schemas {
-            match schemas.get(tree, path, file)? {
-                Ok(schema) => found.extend(schema::violations(
-                    &schema,
-                    &self.environment,
-                    effective,
-                    &whose,
-                    strictness,
-                )),
+        for schema in &self.schemas {
+            match schemas.get(schema)? {
+                Ok(schema) if scope.reaches(&schema) => {
+                    let effective = effective.get_or_init(|| EffectiveProperties::of(environment));
+                    let broken =
+                        schema::violations(&schema, environment, effective, &whose, strictness);
+                    found.extend(broken);
+                }
+                Ok(_) => {}
                 Err(problem) => found.push(problem),
             }
         }
         Ok(found)
+    }
+}
+
+/// The part of an environment to judge.
+#[derive(Clone, Copy)]
+pub(super) enum CheckScope<'a> {
+    Everything,
+    /// Everything that the differences can affect.
+    Differences {
+        differences: &'a [PropertyDifference<'a>],
+        /// True if a placeholder may resolve to another value.
+        reaches_placeholders: bool,
+    },
+}
+
+impl<'a> CheckScope<'a> {
+    pub(super) fn of(differences: &'a [PropertyDifference<'a>], after: &Resolution) -> Self {
+        let sources = &after.environment.sources;
+        let reaches_placeholders = impact::reaches_placeholders(differences, sources);
+        Self::Differences { differences, reaches_placeholders }
+    }
+
+    fn reaches_placeholders(self) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Differences { reaches_placeholders, .. } => reaches_placeholders,
+        }
+    }
+
+    /// Returns true if the result of a schema may differ. An added or removed key can change the structure around it.
+    fn reaches(self, schema: &Schema) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Differences { differences, reaches_placeholders } => {
+                let concerns = |it: &PropertyDifference<'_>| {
+                    !it.is_of_value_only() || schema.depends_on(it.key)
+                };
+                reaches_placeholders || differences.iter().any(concerns)
+            }
+        }
     }
 }

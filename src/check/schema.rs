@@ -1,55 +1,56 @@
-//! The rule that an environment keeps its schemas: JSON Schema over the nested form of what a service sees.
+//! The rule that an environment satisfies its schemas: JSON Schema applied to the nested effective properties.
 //!
-//! A violation says which key, where its value was written, and what the schema wants there. It never says the value: the
-//! messages of the schema library quote it, so they are not used.
+//! A violation names the key, the place of its value and the requirement of the schema. Invariant: it never contains the
+//! value. The messages of the schema library quote values and are not used.
 
 mod bind;
 mod cost;
-mod wants;
+mod expectation;
+mod relevance;
+mod validator;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_schema::{ReferencingError, ValidationError, ValidationErrorKind, Validator};
+use jsonschema::ReferencingError;
+use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;
 
-use self::wants::{alternatives, wanted};
+use self::expectation::{expectation, judges_descendants};
+use self::validator::Validator;
 use super::Strictness;
-use super::effective::Effective;
+use super::effective::EffectiveProperties;
 use crate::model::{ContentId, Document, Environment, Origin, Position, Problem};
-use crate::render::flat::{self, FlatError, Placeholders};
-use crate::tree::{File, Tree, TreeError};
+use crate::render::flat::{self, FlatError, PlaceholderMode};
+use crate::resolve::FoundSchema;
+use crate::tree::{Tree, TreeError, TreeFile};
 
 /// The largest schema that is read, in bytes.
 const SCHEMA_BYTES_MAX: u64 = 256 * 1024;
-/// The most violations that are told of one environment and one schema.
-const VIOLATION_COUNT_MAX: usize = 20;
-/// How many times values are read as another type because the schema wants that.
+/// The most rounds in which values are converted to the types that the schema expects.
 const BIND_COUNT_MAX: usize = 4;
 
-/// The schemas that were needed so far, each compiled once.
+/// A cache of compiled schemas.
 #[derive(Default)]
 pub(super) struct Schemas(HashMap<(Arc<str>, ContentId), Result<Arc<Schema>, Problem>>);
 
-/// A schema that can be asked.
+/// A compiled schema.
 pub(super) struct Schema {
     path: Arc<str>,
     root: Value,
     validator: Validator,
-    /// The same file as flat keys, which know where they stand.
+    /// The file as flat properties with positions.
     places: Arc<[Document]>,
 }
 
 impl Schemas {
-    /// A schema of a tree, or why it is none.
+    /// Compiles a schema or returns it from the cache. The inner error is a problem of the schema.
     ///
     /// # Errors
     /// When the source cannot be read.
     pub(super) fn get(
         &mut self,
-        tree: &Tree,
-        path: &Arc<str>,
-        file: &File,
+        (tree, FoundSchema { path, file }): &(Tree, FoundSchema),
     ) -> Result<Result<Arc<Schema>, Problem>, TreeError> {
         let id = (Arc::clone(path), file.id());
         if let Some(known) = self.0.get(&id) {
@@ -61,7 +62,18 @@ impl Schemas {
     }
 }
 
-fn read(tree: &Tree, path: &Arc<str>, file: &File) -> Result<Result<Schema, Problem>, TreeError> {
+impl Schema {
+    /// Returns true if another value of a key can change the result of the schema.
+    pub(super) fn depends_on(&self, key: &str) -> bool {
+        relevance::depends_on(&self.root, key)
+    }
+}
+
+fn read(
+    tree: &Tree,
+    path: &Arc<str>,
+    file: &TreeFile,
+) -> Result<Result<Schema, Problem>, TreeError> {
     let problem = |position: Option<Position>, message: String| Problem {
         origin: Origin { file: Arc::clone(path), position },
         key: None,
@@ -87,22 +99,22 @@ fn read(tree: &Tree, path: &Arc<str>, file: &File) -> Result<Result<Schema, Prob
                 ValidationErrorKind::Referencing(error) => place_of_reference(&places, error),
                 _ => place_of(&places, &key_of(&root, error.instance_path().as_str())),
             };
-            Err(problem(position, format!("not a valid schema: {}", wanted(&error))))
+            Err(problem(position, format!("not a valid schema: {}", expectation(&error))))
         }
     })
 }
 
-/// What a schema may not do here: leave its file, or call one of its parts by a name of its own.
+/// Finds a keyword that Headwater does not support: references to other files and names for parts of a schema.
 fn refused_keyword(places: &[Document]) -> Option<(Position, &'static str)> {
     let properties = places.iter().flat_map(|document| &document.properties);
     properties.into_iter().find_map(|property| {
         let (above, keyword) = property.key.rsplit_once('.').unwrap_or(("", &property.key));
         let message = match keyword {
             "$ref" if !matches!(property.value.text().as_bytes(), [b'#'] | [b'#', b'/', ..]) => {
-                "not a valid schema: a $ref has to stay in its file, as #/… does; nothing is fetched"
+                "not a valid schema: a $ref has to begin with #/ because no other file is read"
             }
             "$dynamicRef" | "$recursiveRef" | "$anchor" | "$dynamicAnchor" => {
-                "not a valid schema: parts of a schema are referred to by $ref and #/… only"
+                "not a valid schema: refer to parts of a schema by $ref and #/… instead"
             }
             "$id" if !above.is_empty() => {
                 "not a valid schema: only the whole schema may have an $id"
@@ -113,7 +125,7 @@ fn refused_keyword(places: &[Document]) -> Option<(Position, &'static str)> {
     })
 }
 
-/// Where a flat key of a schema, or the first below it, stands.
+/// The position of a flat key of a schema, or of the first key below it.
 fn place_of(places: &[Document], key: &str) -> Option<Position> {
     let mut properties = places.iter().flat_map(|document| &document.properties);
     let found = properties.find(|property| {
@@ -123,7 +135,7 @@ fn place_of(places: &[Document], key: &str) -> Option<Position> {
     found.map(|property| property.position)
 }
 
-/// Where the reference stands that leads nowhere; `$schema` is one too.
+/// The position of a reference without a target, which can also be `$schema`.
 fn place_of_reference(places: &[Document], error: &ReferencingError) -> Option<Position> {
     let ReferencingError::PointerToNowhere { pointer } = error else {
         return place_of(places, "$schema");
@@ -135,7 +147,7 @@ fn place_of_reference(places: &[Document], error: &ReferencingError) -> Option<P
     found.map(|property| property.position)
 }
 
-/// The flat key of what a pointer leads to: names with dots between them, places of lists in brackets.
+/// Converts a JSON pointer to a flat key: names separated by dots, list indices in brackets.
 fn key_of(root: &Value, pointer: &str) -> String {
     let (mut key, mut at) = (String::new(), Some(root));
     for segment in pointer.split('/').skip(1) {
@@ -158,15 +170,15 @@ fn joined(key: &str, name: &str) -> String {
     }
 }
 
-/// What of a schema an environment does not keep. `whose` is its name, for what is missing in it.
+/// The violations of a schema by an environment. `whose` is the name of the environment, for messages on missing keys.
 pub(super) fn violations(
     schema: &Schema,
     environment: &Environment,
-    effective: &Effective<'_>,
+    effective: &EffectiveProperties<'_>,
     whose: &str,
     strictness: Strictness,
 ) -> Vec<Problem> {
-    let judged = Judged { schema, effective, whose };
+    let judged = ViolationReporter { schema, effective, whose };
     let mut instance = match nested(environment) {
         Ok(instance) => instance,
         Err(error) => return vec![judged.unnestable(&error)],
@@ -186,7 +198,6 @@ pub(super) fn violations(
                 .iter()
                 .filter(|error| !is_open(error, strictness))
                 .flat_map(|error| judged.problems(&instance, error))
-                .take(VIOLATION_COUNT_MAX)
                 .collect();
         };
         drop(errors);
@@ -197,24 +208,23 @@ pub(super) fn violations(
         .iter()
         .filter(|error| !is_open(error, strictness))
         .flat_map(|error| judged.problems(&instance, error))
-        .take(VIOLATION_COUNT_MAX)
         .collect()
 }
 
-/// The nested form with everything resolved that can be; with placeholders as they are written where that never ends.
+/// The nested form with resolved placeholders. If resolving fails, placeholders stay as they are written.
 fn nested(environment: &Environment) -> Result<Value, FlatError> {
-    let text = match flat::json(environment, Placeholders::Resolve) {
-        Err(FlatError::Placeholder(_)) => flat::json(environment, Placeholders::Keep)?,
+    let text = match flat::json(environment, PlaceholderMode::Resolve) {
+        Err(FlatError::Placeholder(_)) => flat::json(environment, PlaceholderMode::Keep)?,
         other => other?,
     };
     serde_json::from_str(&text).map_err(|_| FlatError::TooLarge)
 }
 
-/// Whether an error is about something that is not known here: what a placeholder will stand for, or what is sealed.
+/// Returns true if an error is about an unknown value: an unresolved placeholder or a sealed value.
 fn is_open(error: &ValidationError<'_>, strictness: Strictness) -> bool {
     match &**error.instance() {
         Value::String(text) => is_unknown(text, strictness),
-        within if alternatives(error.kind()) => holds_unknown(within, strictness),
+        within if judges_descendants(error.kind()) => holds_unknown(within, strictness),
         _ => false,
     }
 }
@@ -232,14 +242,14 @@ fn is_unknown(text: &str, strictness: Strictness) -> bool {
     text.starts_with("{cipher}") || (strictness == Strictness::Lenient && text.contains("${"))
 }
 
-/// What a violation is put into words with.
-struct Judged<'a> {
+/// The context for the message of a violation.
+struct ViolationReporter<'a> {
     schema: &'a Schema,
-    effective: &'a Effective<'a>,
+    effective: &'a EffectiveProperties<'a>,
     whose: &'a str,
 }
 
-impl Judged<'_> {
+impl ViolationReporter<'_> {
     fn problems(&self, instance: &Value, error: &ValidationError<'_>) -> Vec<Problem> {
         let key = key_of(instance, error.instance_path().as_str());
         let at = error.schema_path().as_str();
@@ -254,11 +264,11 @@ impl Judged<'_> {
                 let keys = unexpected.iter().map(|name| joined(&key, name));
                 keys.map(|key| self.of_key(&key, at, "is not in the schema")).collect()
             }
-            _ => vec![self.of_key(&key, at, &wanted(error))],
+            _ => vec![self.of_key(&key, at, &expectation(error))],
         }
     }
 
-    /// A problem with what is written under a key, or under the nearest one above it that is written at all.
+    /// A problem with the value of a key. Its place is that of the key, or of the nearest key above it.
     fn of_key(&self, key: &str, at: &str, wanted: &str) -> Problem {
         let message = format!("{wanted} ({}{at})", self.schema.path);
         let mut near = key;
@@ -285,7 +295,7 @@ impl Judged<'_> {
     }
 
     fn unnestable(&self, error: &FlatError) -> Problem {
-        let why = "keys contradict each other, so that no schema can be applied";
+        let why = "has keys that contradict each other, so no schema can be applied";
         match error {
             FlatError::UnnestableKey { key } | FlatError::ShapeConflict { key } => {
                 self.of_key(key, "", why)

@@ -1,4 +1,4 @@
-//! What checks find, what they let through, and that they never say a value.
+//! Tests of checks: findings, accepted changes, and reports without values.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,10 @@ use crate::snapshot::{Layout, Style};
 use crate::source::Source;
 use crate::source::memory::MemorySource;
 
-/// Stands in every fixture where a secret could, and in no report.
+/// The default enforcement of a server.
+const REFUSE: Enforcement = Enforcement::Refuse(TimeoutAction::Reject);
+
+/// A secret in the fixtures, which no report may contain.
 const CANARY: &str = "s3cr3t";
 
 fn layout(search_paths: &[&str]) -> Arc<Layout> {
@@ -17,11 +20,12 @@ fn layout(search_paths: &[&str]) -> Arc<Layout> {
         style: Style::Git,
         search_paths: search_paths.iter().map(|path| (*path).to_owned()).collect(),
         patterns: Vec::new(),
+        toml: true,
         json: true,
     })
 }
 
-/// A fixture's files: `//- path` begins one; one without any text is deleted.
+/// The files of a fixture. `//- path` begins a file. A file without text is deleted.
 fn files(fixture: &str) -> Vec<(String, Option<String>)> {
     let parts = fixture.split("//- ").filter(|part| !part.trim().is_empty());
     parts
@@ -35,46 +39,56 @@ fn files(fixture: &str) -> Vec<(String, Option<String>)> {
 fn commit(source: &MemorySource, fixture: &str) -> Snapshot {
     let files = files(fixture);
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_deref())).collect();
-    source.commit("main", &files);
+    commit_files(source, &files)
+}
+
+fn commit_files(source: &MemorySource, files: &[(&str, Option<&str>)]) -> Snapshot {
+    source.commit("main", files);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(source.load(&Label::Default, None)).unwrap()
 }
 
-/// What is said of a change, with the canary looked for in all that a report holds.
+/// Checks a change and asserts that the report does not contain the canary.
 #[track_caller]
-fn report(layout: Arc<Layout>, old: &str, change: &str, in_use: &[InUse], terms: &Terms) -> Report {
+fn report(
+    layout: Arc<Layout>,
+    old: &str,
+    change: &str,
+    in_use: &[EnvironmentInUse],
+    terms: &CheckPolicy,
+) -> CheckReport {
     let source = MemorySource::new(layout);
     let before = (!old.is_empty()).then(|| commit(&source, old));
     let after = commit(&source, change);
     let report = check(&after, before.as_ref(), in_use, terms).unwrap();
-    let all = format!("{report:?}{:?}", words(&report, Manner::Warn));
+    let all = format!("{report:?}{:?}", report_lines(&report, Enforcement::Warn));
     assert!(!all.contains(CANARY), "{all}");
     report
 }
 
 #[track_caller]
 fn check_change(old: &str, change: &str, expected: &[&str]) {
-    let report = report(layout(&[]), old, change, &[], &Terms::new(Strictness::Lenient));
-    let lines = words(&report, Manner::Tell);
+    let report = report(layout(&[]), old, change, &[], &CheckPolicy::new(Strictness::Lenient));
+    let lines = report_lines(&report, Enforcement::Tell);
     assert_eq!(lines, expected, "{lines:#?}");
 }
 
 #[track_caller]
 fn check_strict(old: &str, change: &str, expected: &[&str]) {
-    let report = report(layout(&[]), old, change, &[], &Terms::new(Strictness::Strict));
-    let lines = findings(&report);
+    let report = report(layout(&[]), old, change, &[], &CheckPolicy::new(Strictness::Strict));
+    let lines = finding_lines(&report);
     assert_eq!(lines, expected, "{lines:#?}");
 }
 
-/// What the rules say of a whole revision.
+/// Compares the findings for a whole revision.
 #[track_caller]
 fn check_alone(files: &str, expected: &[&str]) {
-    let report = report(layout(&[]), "", files, &[], &Terms::new(Strictness::Lenient));
-    let lines = findings(&report);
+    let report = report(layout(&[]), "", files, &[], &CheckPolicy::new(Strictness::Lenient));
+    let lines = finding_lines(&report);
     assert_eq!(lines, expected, "{lines:#?}");
 }
 
-/// What a schema says of one file of the application.
+/// Compares the findings of a schema for one file of the application.
 #[track_caller]
 fn check_schema(schema: &str, file: &str, expected: &[&str]) {
     check_alone(&format!("//- app.schema.json\n{schema}\n//- app.{file}"), expected);
@@ -92,7 +106,7 @@ port: 3
 ";
 
 #[test]
-fn a_good_change_is_told_by_environment_and_key() {
+fn a_good_change_is_reported_by_environment_and_key() {
     check_change(
         SHOP,
         "//- orders-prod.yml\nport: s3cr3t\nnew: s3cr3t\n",
@@ -129,7 +143,7 @@ fn a_comment_and_a_file_that_is_no_configuration_change_nothing() {
 }
 
 #[test]
-fn a_file_that_does_not_parse_is_told_once_with_its_place() {
+fn a_file_that_does_not_parse_is_reported_once_with_its_place() {
     check_change(
         SHOP,
         "//- orders.yml\nport: [s3cr3t\n",
@@ -138,7 +152,7 @@ fn a_file_that_does_not_parse_is_told_once_with_its_place() {
 }
 
 #[test]
-fn what_was_wrong_before_is_not_held_against_a_change() {
+fn problems_of_the_old_revision_are_not_reported() {
     let broken = "//- orders.yml\nport: [s3cr3t\n//- other.yml\na: 1\n";
     check_change(
         broken,
@@ -149,7 +163,7 @@ fn what_was_wrong_before_is_not_held_against_a_change() {
             "checked 1 file, 1 environment: no problem",
         ],
     );
-    // Further down in the same file it is still the same.
+    // A known problem that moved within its file stays known.
     check_change(
         broken,
         "//- orders.yml\n# A line more.\nport: [s3cr3t\n",
@@ -158,9 +172,10 @@ fn what_was_wrong_before_is_not_held_against_a_change() {
 }
 
 #[test]
-fn a_shared_file_concerns_everyone_and_a_shared_profile_those_who_have_it() {
-    let report =
-        |change| report(layout(&[]), SHOP, change, &[], &Terms::new(Strictness::Lenient)).changes;
+fn a_shared_file_affects_all_environments_and_a_shared_profile_those_with_it() {
+    let report = |change| {
+        report(layout(&[]), SHOP, change, &[], &CheckPolicy::new(Strictness::Lenient)).changes
+    };
     let names = |change| {
         let changes = report(change);
         let names = changes
@@ -179,20 +194,20 @@ fn a_shared_file_concerns_everyone_and_a_shared_profile_those_who_have_it() {
 }
 
 #[test]
-fn search_paths_say_whose_a_file_is() {
+fn search_paths_decide_which_application_a_file_affects() {
     let files = "//- team/orders/application.yml\na: 1\n//- team/orders/orders-prod.yml\nb: 1\n\
                  //- team/billing/billing.yml\na: 1\n//- docs/example.yml\na: 1\n";
     let check = |change| {
-        let terms = Terms::new(Strictness::Lenient);
+        let terms = CheckPolicy::new(Strictness::Lenient);
         let report = report(layout(&["*/{application}"]), files, change, &[], &terms);
-        words(&report, Manner::Refuse).join("; ")
+        report_lines(&report, REFUSE).join("; ")
     };
     assert_eq!(
         check("//- team/orders/application.yml\na: 2\n"),
         "changes 2 environments:;   orders/default  changed a;   orders/prod     changed a; \
          checked 1 file, 2 environments: no problem"
     );
-    // Nobody looks into docs, and nobody imports what is there.
+    // No search path leads to docs, and no file imports from it.
     assert_eq!(
         check("//- docs/example.yml\na: [s3cr3t\n"),
         "changes no environment; checked 0 files, 0 environments: no problem"
@@ -200,7 +215,7 @@ fn search_paths_say_whose_a_file_is() {
 }
 
 #[test]
-fn a_file_that_is_imported_from_elsewhere_counts() {
+fn an_imported_file_outside_the_search_paths_is_checked() {
     let files = "//- orders.yml\nspring.config.import: docs/more.yml\n//- docs/more.yml\na: 1\n";
     check_change(
         files,
@@ -210,9 +225,45 @@ fn a_file_that_is_imported_from_elsewhere_counts() {
 }
 
 #[test]
-fn what_is_in_use_comes_first_with_its_watchers_and_in_the_time_there_is() {
+fn importers_of_a_changed_file_are_checked() {
+    let files = "//- orders.yml\nSPRING.CONFIG.IMPORT: optional:parts/first.yml\n\
+                 //- parts/first.yml\nspring: {config: {import: '../deep/second.yml'}}\n\
+                 //- deep/second.yml\nport: 1\n\
+                 //- billing.yml\nspring.config.import: 'optional:vault:'\n\
+                 //- orders.schema.json\n{\"properties\": {\"port\": {\"maximum\": 1}}}\n";
+    check_change(
+        files,
+        "//- deep/second.yml\nport: 2\n",
+        &[
+            "deep/second.yml:1:7: port: must be at most 1 (orders.schema.json/properties/port/maximum)",
+            "checked 0 files, 1 environment: 1 problem",
+        ],
+    );
+    check_change(
+        files,
+        "//- other/third.yml\nport: 2\n",
+        &["changes no environment", "checked 0 files, 0 environments: no problem"],
+    );
+}
+
+#[test]
+fn the_files_of_a_profile_affect_environments_that_add_it() {
+    let files = "//- application.yml\nspring.profiles.group.prod: metrics\n\
+                 //- orders-prod.yml\na: 1\n//- orders.yml\na: 1\n//- application-metrics.yml\nb: 1\n";
+    let terms = CheckPolicy::new(Strictness::Lenient);
+    let report = report(layout(&[]), files, "//- application-metrics.yml\nb: 2\n", &[], &terms);
+    let names: Vec<String> = report
+        .changes
+        .iter()
+        .map(|change| format!("{}/{}", change.query.application, change.query.profiles))
+        .collect();
+    assert_eq!(names, ["application/metrics", "application/prod", "orders/metrics", "orders/prod"]);
+}
+
+#[test]
+fn environments_in_use_come_first_with_their_watchers() {
     let in_use = [("billing", "default", 12), ("orders", "qa,prod", 1), ("nobody", "default", 0)]
-        .map(|(application, profiles, watcher_count)| InUse {
+        .map(|(application, profiles, watcher_count)| EnvironmentInUse {
             query: Query {
                 application: application.into(),
                 profiles: profiles.into(),
@@ -221,38 +272,99 @@ fn what_is_in_use_comes_first_with_its_watchers_and_in_the_time_there_is() {
             watcher_count,
         });
     let change = "//- application.yml\nlog: debug\n";
-    let mut terms = Terms::new(Strictness::Lenient);
-    terms.environment_count_max = 3;
-    let limited = report(layout(&[]), SHOP, change, &in_use, &terms);
+    let mut terms = CheckPolicy::new(Strictness::Lenient);
+    terms.until = Some(Instant::now() + Duration::from_secs(60));
+    let all = report(layout(&[]), SHOP, change, &in_use, &terms);
     assert_eq!(
-        words(&limited, Manner::Refuse),
+        report_lines(&all, REFUSE)[..4],
         [
-            "changes 3 environments:",
-            "  billing/default  12 watchers  changed log",
-            "  orders/qa,prod   1 watcher    changed log",
-            "  nobody/default                changed log",
-            "checked 1 file, 3 environments: no problem",
+            "changes 8 environments:",
+            "  billing/default      12 watchers  changed log",
+            "  orders/qa,prod       1 watcher    changed log",
+            "  nobody/default                    changed log",
         ]
     );
-    terms.environment_count_max = 20_000;
-    terms.until = Some(Instant::now() + Duration::from_secs(60));
-    assert_eq!(report(layout(&[]), SHOP, change, &in_use, &terms).environment_count, 8);
+    assert!(!REFUSE.rejects(&all));
+}
+
+#[test]
+fn a_check_that_runs_out_of_time_rejects_the_change_and_names_what_it_left_out() {
+    let change = "//- application.yml\nlog: debug\n//- orders.yml\nport: 9\n";
+    let mut terms = CheckPolicy::new(Strictness::Lenient);
     terms.until = Some(Instant::now());
-    let late = report(layout(&[]), SHOP, change, &in_use, &terms);
-    assert_eq!((late.environment_count, late.known_count), (0, 3));
+    let late = report(layout(&[]), SHOP, change, &[], &terms);
+    let checked = "checked 0 of 2 files, 0 of 6 environments: no problem";
+    let left_out = "time ran out (push.check_seconds_max) before 2 files and 6 environments could be checked: \
+                    application.yml, orders.yml, application/default, …";
+    assert_eq!(report_lines(&late, Enforcement::Tell), [checked, left_out]);
+    let said = report_lines(&late, REFUSE);
+    assert_eq!(said[..2], [checked, left_out]);
+    assert!(said[2].starts_with("push rejected, no branch was updated. Push again"), "{said:?}");
+    assert!(REFUSE.rejects(&late));
+    let accept = Enforcement::Refuse(TimeoutAction::Accept);
+    let said = report_lines(&late, accept);
+    assert!(said[2].starts_with("accepted although it was not checked completely"), "{said:?}");
+    assert!(!accept.rejects(&late) && !Enforcement::Warn.rejects(&late));
+    // A problem found before the deadline rejects the change under every setting.
+    let broken = CheckReport {
+        problems: vec![Problem {
+            origin: Origin { file: "orders.yml".into(), position: None },
+            key: None,
+            message: "is wrong".to_owned(),
+        }],
+        ..late
+    };
+    assert!(accept.rejects(&broken));
+    assert!(report_lines(&broken, accept).last().unwrap().contains("Fix the problems above"));
+}
+
+#[test]
+fn all_of_many_service_directories_are_checked() {
+    const COUNT: usize = 2_000;
+    let source = MemorySource::new(layout(&["services/{application}"]));
+    let mut files = "//- application.yml\nlimit: 1\n".to_owned();
+    for number in 0..COUNT {
+        files += &format!("//- services/s{number}/s{number}.yml\nport: {number}\n");
+    }
+    let last = COUNT - 1;
+    files += &format!("//- services/s{last}/s{last}.schema.json\n");
+    files += "{\"properties\": {\"limit\": {\"maximum\": 1}}}\n";
+    let old = commit(&source, &files);
+    let new = commit(&source, "//- application.yml\nlimit: 2\n");
+    let report = check(&new, Some(&old), &[], &CheckPolicy::new(Strictness::Lenient)).unwrap();
+    let schema = format!("services/s{last}/s{last}.schema.json");
     assert_eq!(
-        words(&late, Manner::Refuse),
-        ["checked 0 of 1 file, 0 of 3 environments: no problem"]
+        report_lines(&report, Enforcement::Tell),
+        [
+            format!(
+                "application.yml:1:8: limit: must be at most 1 ({schema}/properties/limit/maximum)"
+            ),
+            "checked 1 file, 2,001 environments: 1 problem".to_owned(),
+        ]
     );
 }
 
 #[test]
-fn placeholders_without_anything_to_stand_for_warn_and_in_strict_refuse() {
+fn a_violation_more_than_before_is_found_however_many_there_are() {
+    let lines: String = (0..50).map(|number| format!("k{number:02}: text\n")).collect();
+    let files = format!(
+        "//- app.schema.json\n{{\"additionalProperties\": {{\"type\": \"integer\"}}}}\n//- app.yml\n{lines}"
+    );
+    check_strict(
+        &files,
+        &format!("//- app.yml\n{lines}last: text\n"),
+        &[
+            "app.yml:51:7: last: must be of type integer (app.schema.json/additionalProperties/type)",
+        ],
+    );
+}
+
+#[test]
+fn unresolved_placeholders_are_warnings_and_in_strict_mode_problems() {
     let files = "//- orders.yml\nhost: ${db.host}\nport: ${PORT:80}\ndb.host: x\n";
     let change = "//- orders.yml\nhost: ${db.host}\nport: ${PORT:80}\ndb.host: x\n\n\
                   url: s3cr3t-${S3CR3T_HOST}\n";
-    let said =
-        "orders.yml:5:6: url: holds a ${…} that nothing here resolves and that has no default";
+    let said = "orders.yml:5:6: url: contains a ${…} without a value in this environment and without a default";
     check_change(
         files,
         change,
@@ -264,14 +376,16 @@ fn placeholders_without_anything_to_stand_for_warn_and_in_strict_refuse() {
         ],
     );
     check_strict(files, change, &[said]);
-    // What was there is no news, wherever it stands now.
+    // A known placeholder that moved is not reported.
     let more = "//- orders.yml\n# A comment.\n\nurl: s3cr3t-${S3CR3T_HOST}\n";
     check_strict("//- orders.yml\nurl: s3cr3t-${S3CR3T_HOST}\n", more, &[]);
-    // A property that another one stood for is taken away.
+    // The removed property was the value of a placeholder.
     check_strict(
         files,
         "//- orders.yml\nhost: ${db.host}\n",
-        &["orders.yml:1:7: host: holds a ${…} that nothing here resolves and that has no default"],
+        &[
+            "orders.yml:1:7: host: contains a ${…} without a value in this environment and without a default",
+        ],
     );
 }
 
@@ -319,7 +433,7 @@ fn a_violation_names_key_place_and_keyword_and_never_the_value() {
 }
 
 #[test]
-fn what_is_missing_is_told_at_the_schema() {
+fn a_missing_key_is_reported_at_the_schema() {
     check_schema(
         SCHEMA,
         "yml\na: s3cr3t\n",
@@ -335,7 +449,7 @@ fn what_is_missing_is_told_at_the_schema() {
 }
 
 #[test]
-fn text_counts_as_the_type_that_spring_would_read_it_as() {
+fn text_has_the_type_to_which_spring_would_convert_it() {
     check_schema(
         SCHEMA,
         "properties\nserver.port=8080\nserver.mode=3\nserver.tls=yes\nserver.hosts=ab, cd\nserver.name=x\n",
@@ -354,7 +468,7 @@ fn text_counts_as_the_type_that_spring_would_read_it_as() {
             "app.properties:2:14: server.hosts[1]: must have at least 2 characters (app.schema.json/properties/server/properties/hosts/items/minLength)",
         ],
     );
-    // A number in YAML is text to whom wants text.
+    // A number in YAML is converted to text if the schema expects text.
     check_schema(r#"{"properties": {"version": {"type": "string"}}}"#, "yml\nversion: 1.10\n", &[]);
     let either = r#"{"properties": {"a": {"anyOf": [{"type": "integer", "maximum": 5}, {"type": "boolean"}]}}}"#;
     check_schema(either, "properties\na=4\n", &[]);
@@ -363,17 +477,17 @@ fn text_counts_as_the_type_that_spring_would_read_it_as() {
         either,
         "properties\na=s3cr3t\n",
         &[
-            "app.properties:1:3: a: must be as one of the alternatives of the schema (app.schema.json/properties/a/anyOf)",
+            "app.properties:1:3: a: must match one of the alternatives in the schema (app.schema.json/properties/a/anyOf)",
         ],
     );
 }
 
 #[test]
-fn a_value_that_is_not_known_yet_keeps_every_schema() {
+fn an_unknown_value_satisfies_every_schema() {
     let unknown = "yml\nserver:\n  port: ${PORT}\n  name: ${NAME}\n  mode: '{cipher}s3cr3t'\n";
     let warning = |place, key| {
         format!(
-            "warning: app.yml:{place}: {key}: holds a ${{…}} that nothing here resolves and that has no default"
+            "warning: app.yml:{place}: {key}: contains a ${{…}} without a value in this environment and without a default"
         )
     };
     check_schema(
@@ -381,7 +495,7 @@ fn a_value_that_is_not_known_yet_keeps_every_schema() {
         unknown,
         &[&warning("2:9", "server.port"), &warning("3:9", "server.name")],
     );
-    // A default is a value.
+    // The default of a placeholder is a value.
     check_schema(
         SCHEMA,
         "yml\nserver:\n  port: ${PORT:80}\n",
@@ -394,20 +508,20 @@ fn a_value_that_is_not_known_yet_keeps_every_schema() {
         &files,
         "//- app.yml\nserver.port: ${PORT}\n",
         &[
-            "app.yml:1:14: server.port: holds a ${…} that nothing here resolves and that has no default",
+            "app.yml:1:14: server.port: contains a ${…} without a value in this environment and without a default",
             "app.yml:1:14: server.port: must be of type integer (app.schema.json/properties/server/properties/port/type)",
         ],
     );
 }
 
 #[test]
-fn a_schema_that_is_none_is_told_with_its_place() {
+fn an_invalid_schema_is_reported_with_its_place() {
     let app = "yml\na: 1\n";
     check_schema(
         "{\n  \"type\": \"s3cret\"\n}",
         app,
         &[
-            "app.schema.json:2:11: not a valid schema: must be as one of the alternatives of the schema",
+            "app.schema.json:2:11: not a valid schema: must match one of the alternatives in the schema",
         ],
     );
     check_schema("{\n  \"type\": \n}", app, &["app.schema.json:3:1: not valid json"]);
@@ -415,18 +529,18 @@ fn a_schema_that_is_none_is_told_with_its_place() {
         "{\"properties\": {\n  \"a\": {\"$ref\": \"https://example.org/a.json\"}}}",
         app,
         &[
-            "app.schema.json:2:17: not a valid schema: a $ref has to stay in its file, as #/… does; nothing is fetched",
+            "app.schema.json:2:17: not a valid schema: a $ref has to begin with #/ because no other file is read",
         ],
     );
     check_schema(
         "{\"title\": \"x\", \"properties\": {\n\"a\": {\"$ref\": \"#/$defs/none\"}}}",
         app,
-        &["app.schema.json:2:15: not a valid schema: a reference leads nowhere"],
+        &["app.schema.json:2:15: not a valid schema: a reference has no target"],
     );
     check_schema(
         "{\"title\": \"x\",\n\"$schema\": \"https://example.org/own\"}",
         app,
-        &["app.schema.json:2:12: not a valid schema: a reference leads nowhere"],
+        &["app.schema.json:2:12: not a valid schema: a reference has no target"],
     );
     check_schema(
         "{\"pattern\": \"(?=a)\"}",
@@ -436,7 +550,7 @@ fn a_schema_that_is_none_is_told_with_its_place() {
 }
 
 #[test]
-fn a_schema_that_never_ends_or_explodes_is_refused_at_once() {
+fn a_schema_without_an_end_is_rejected_at_once() {
     let app = "yml\na: {a: {a: {a: {a: {a: 1}}}}}\n";
     let too_long =
         |place| format!("app.schema.json:{place}: takes too long to apply to app/default");
@@ -481,7 +595,7 @@ fn a_schema_alone_can_refuse_and_application_holds_for_all() {
             "checked 0 files, 3 environments: 1 problem",
         ],
     );
-    // Not the fault of the next one.
+    // The next change is not rejected for it.
     check_change(
         "//- orders.yml\nport: s3cr3t\n//- orders.schema.json\n{\"properties\": {\"port\": {\"type\": \"integer\"}}}\n",
         "//- orders.yml\n# More.\nport: s3cr3t\nhost: x\n",
@@ -494,7 +608,7 @@ fn a_schema_alone_can_refuse_and_application_holds_for_all() {
 }
 
 #[test]
-fn what_all_share_need_not_be_whole_by_itself() {
+fn shared_files_need_not_satisfy_the_rules_alone() {
     let files = "//- application.schema.json\n{\"required\": [\"name\"]}\n\
                  //- application.yml\nmail: help@${name}\n//- orders.yml\nname: s3cr3t\n";
     check_alone(files, &[]);
@@ -526,7 +640,34 @@ fn a_schema_is_never_configuration() {
 }
 
 #[test]
-fn words_are_bounded_and_cannot_steer_a_terminal() {
+fn a_file_for_a_profile_in_the_directory_of_an_application_makes_both_known() {
+    let source = MemorySource::new(layout(&["{application}"]));
+    let files =
+        "//- cart/cart-prod.yml\na: 1\n//- my-app-dev.yml\na: 1\n//- cart-admin.yml\na: 1\n";
+    let catalog = catalog::catalog(&commit(&source, files)).unwrap();
+    let applications: Vec<&str> = catalog.applications.iter().map(String::as_str).collect();
+    assert_eq!(applications, ["cart", "cart-admin", "my-app-dev"]);
+    assert_eq!(catalog.profiles.iter().map(String::as_str).collect::<Vec<_>>(), ["prod"]);
+}
+
+#[test]
+fn ignored_toml_files_are_warnings_if_they_could_be_configuration() {
+    let layout = |toml| Arc::new(Layout { toml, ..(*layout(&[])).clone() });
+    let warned = |toml, old: &str, change: &str| {
+        let policy = CheckPolicy::new(Strictness::Lenient);
+        let warnings = report(layout(toml), old, change, &[], &policy).warnings;
+        warnings.iter().map(|warning| warning.origin.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let change =
+        "//- application.toml\na = 1\n//- orders-prod.toml\na = 1\n//- pyproject.toml\na = 1\n";
+    assert_eq!(warned(true, SHOP, change), "");
+    assert_eq!(warned(false, SHOP, change), "application.toml orders-prod.toml");
+    assert_eq!(warned(false, "", "//- orders.toml\na = 1\n"), "orders.toml");
+    assert_eq!(warned(false, SHOP, "//- docs/orders.toml\na = 1\n"), "");
+}
+
+#[test]
+fn report_lines_are_bounded_and_escaped() {
     let keys: String = (0..30).map(|key| format!("key{key:02}: 1\n")).collect();
     check_change(
         "//- orders.yml\na: 1\n",
@@ -538,14 +679,11 @@ fn words_are_bounded_and_cannot_steer_a_terminal() {
         ],
     );
     let files: String = (0..30).map(|file| format!("//- a{file:02}.yml\na: [s3cr3t\n")).collect();
-    let report = report(layout(&[]), SHOP, &files, &[], &Terms::new(Strictness::Lenient));
+    let report = report(layout(&[]), SHOP, &files, &[], &CheckPolicy::new(Strictness::Lenient));
     assert_eq!(report.problems.len(), 30);
-    let lines = words(&report, Manner::Warn);
+    let lines = report_lines(&report, Enforcement::Warn);
     assert_eq!(lines[20], "and 10 more problems");
-    assert_eq!(
-        lines.last().unwrap(),
-        "would have been refused: accepted because push.checks = warn"
-    );
+    assert_eq!(lines.last().unwrap(), "accepted in spite of that, because push.checks = warn");
 }
 
 proptest::proptest! {
@@ -555,9 +693,9 @@ proptest::proptest! {
         ..Default::default()
     })]
 
-    /// Whatever is written, and wherever it is wrong: `report` looks for the canary in all that is said.
+    /// `report` asserts that the canary is absent.
     #[test]
-    fn a_report_never_says_a_value(
+    fn a_report_never_contains_a_value(
         values in proptest::collection::vec("[0-9a-z:{}$\\[\\]\"',#&*!|>%@ -]{0,12}", 5),
         quote in "[\"']?",
         strict in proptest::bool::ANY,
@@ -567,11 +705,112 @@ proptest::proptest! {
         let files = format!(
             "//- app.schema.json\n{SCHEMA}\n//- app.yml\nserver:\n  port: {}\n  name: {}\n  hosts: [{}]\n\
              //- app-prod.properties\nserver.mode={}\nserver.other={}\nserver.hosts[x]=s3cr3t\n",
-            // In a list a colon would make it a key, and keys are said.
+            // In a list, a colon would make the text a key, and reports contain keys.
             value(0), value(1), value(2).replace(':', ";"), value(3), value(4),
         );
         let strictness = if strict { Strictness::Strict } else { Strictness::Lenient };
         let old = if is_first { "" } else { "//- app.yml\nserver.port: 8080\n" };
-        let _ = report(layout(&[]), old, &files, &[], &Terms::new(strictness));
+        let _ = report(layout(&[]), old, &files, &[], &CheckPolicy::new(strictness));
     }
 }
+
+/// Files of other kinds that public repositories contain.
+const BESIDE: &str = "\
+//- pom.xml
+<project><properties><a>1</a></properties></project>
+//- logback.xml
+<configuration/>
+//- logback-prod.xml
+<configuration/>
+//- hazelcast.xml
+<?xml version=\"1.0\"?><!-- c --><hazelcast xmlns=\"urn:h\"/>
+//- empty.xml
+
+//- template.toml
+name = {{ name }}
+//- template.json
+{\"a\": {{ a }} }
+";
+
+#[test]
+fn files_of_another_kind_are_no_problem() {
+    check_alone(&format!("{SHOP}{BESIDE}"), &[]);
+    let nothing = "checked 7 files, 0 environments: no problem";
+    check_change(SHOP, BESIDE, &["changes no environment", nothing]);
+    // They make no application of files that begin with their names either.
+    let more = "//- logback-spring.yml\na: 1\n";
+    let change = [
+        "changes 1 environment:",
+        "  logback-spring/default  added a",
+        "checked 1 file, 1 environment: no problem",
+    ];
+    check_change(&format!("{SHOP}{BESIDE}"), more, &change);
+}
+
+#[test]
+fn a_file_of_another_kind_that_an_environment_loads_is_a_problem() {
+    let reason = "root element is not <properties>: the file is not configuration";
+    check_alone(&format!("{SHOP}//- orders.xml\n<beans/>\n"), &[&format!("orders.xml: {reason}")]);
+    let problem = format!("orders-prod.xml: {reason}");
+    let outcome = "checked 1 file, 1 environment: 1 problem";
+    check_change(SHOP, "//- orders-prod.xml\n<beans/>\n", &[&problem, outcome]);
+    let all = report(
+        layout(&[]),
+        SHOP,
+        "//- application.xml\n<application/>\n",
+        &[],
+        &CheckPolicy::new(Strictness::Lenient),
+    );
+    assert_eq!(finding_lines(&all), [format!("application.xml: {reason}")]);
+    // A file that stops being configuration is a problem too.
+    let was = format!("{SHOP}//- cart.xml\n<properties><entry key=\"a\">1</entry></properties>\n");
+    let problem = format!("cart.xml: {reason}");
+    let outcome = "checked 1 file, 1 environment: 1 problem";
+    check_change(&was, "//- cart.xml\n<cart/>\n", &[&problem, outcome]);
+}
+
+#[test]
+fn a_toml_file_is_checked_only_if_the_source_reads_toml() {
+    let broken = "//- orders.toml\na = [\n";
+    check_alone(&format!("{SHOP}{broken}"), &["orders.toml:1:6: not valid toml"]);
+    let plain = Layout { toml: false, ..(*layout(&[])).clone() };
+    let terms = CheckPolicy::new(Strictness::Lenient);
+    let report = report(Arc::new(plain), "", &format!("{SHOP}{broken}"), &[], &terms);
+    assert_eq!(finding_lines(&report), [format!("warning: orders.toml: {IGNORED_TOML}")]);
+}
+
+#[test]
+fn an_import_of_a_missing_file_is_a_warning() {
+    let said = "orders.yml:2:23: spring.config.import: the location names no file of the repository, so the import is \
+                ignored: correct it, or mark it `optional:`";
+    check_change(
+        "//- orders.yml\na: 1\n",
+        "//- orders.yml\na: 1\nspring.config.import: gone.yml\n",
+        &[
+            &format!("warning: {said}"),
+            "changes 1 environment:",
+            "  orders/default  added spring.config.import",
+            "checked 1 file, 1 environment: no problem, 1 warning",
+        ],
+    );
+}
+
+/// A change of a file in an imported folder affects the importers of the folder.
+#[test]
+fn an_environment_in_use_is_checked_through_an_imported_folder() {
+    let in_use = [EnvironmentInUse {
+        query: Query {
+            application: "orders".into(),
+            profiles: "default".into(),
+            label: Label::Default,
+        },
+        watcher_count: 1,
+    }];
+    let files = "//- orders.yml\nspring.config.import: parts/*/\n//- parts/a/orders.yml\na: 1\n";
+    let terms = CheckPolicy::new(Strictness::Lenient);
+    let report = report(layout(&[]), files, "//- parts/b/application.yml\nb: [\n", &in_use, &terms);
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert_eq!(&*report.problems[0].origin.file, "parts/b/application.yml");
+}
+
+mod scratch;

@@ -1,4 +1,4 @@
-//! `headwater check`: what the server would say to this revision, for a repository's own CI and for its hooks.
+//! `headwater check`: the checks of a push, for the CI and the hooks of a repository.
 
 mod pre_receive;
 
@@ -7,54 +7,57 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{Output, output};
-use crate::check::{self, EnvironmentChange, Manner, Report, Strictness, Terms};
+use super::{OutputForm, output, progress, sources};
+use crate::check::{self, CheckPolicy, CheckReport, Enforcement, EnvironmentChange, Strictness};
 use crate::model::{Label, Problem};
 use crate::server;
 use crate::settings::{Flags, Settings};
 use crate::source::{Source, SourceError};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// A git repository or a directory [default: what headwater.toml says, or ./config-repo]
+pub(super) struct CheckArguments {
+    /// Source to check, as in `serve` [default: the sources of headwater.toml, or ./config-repo]
     #[arg(env = "HEADWATER_SOURCE", hide_env_values = true, value_delimiter = ',')]
     source: Vec<String>,
     /// Branch, tag, full commit id or folder
     #[arg(long, short)]
     label: Option<String>,
-    /// Report only what is wrong beyond this label, and what changes since
+    /// Report only problems that this label does not have, and the changes since
     #[arg(long)]
     base: Option<String>,
-    /// Take a placeholder that nothing resolves for a problem, not for a warning
+    /// Treat a placeholder without a value as a problem. Without this flag, it is a warning
     #[arg(long)]
     strict: bool,
-    /// Directory in which files are looked for, with {application}, {profile} and {label}; may be given several times
+    /// Directory to search for files, with {application}, {profile} and {label}. Repeatable
     #[arg(long = "search-path", value_name = "PATH")]
     search_paths: Vec<String>,
-    /// Settings file [default: headwater.toml, where there is one]
+    /// Read .toml files as configuration, as for a hosted repository
+    #[arg(long)]
+    toml: bool,
+    /// Settings file [default: headwater.toml, if it exists]
     #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG")]
     config: Option<PathBuf>,
-    /// Judge what git receives: as the pre-receive hook of any bare repository
+    /// Check the commits that git receives. For the pre-receive hook of a bare repository
     #[arg(long, conflicts_with_all = ["label", "base", "output"])]
     pre_receive: bool,
     #[command(flatten)]
-    received: pre_receive::Received,
-    /// How to print it
+    received: pre_receive::HookEnvironment,
+    /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: OutputForm,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: CheckArguments) -> anyhow::Result<ExitCode> {
     let settings = settings(&arguments)?;
     let terms = terms(&arguments, &settings);
     if arguments.pre_receive {
         return pre_receive::run(&arguments.received, &settings, terms);
     }
-    let runtime = output::runtime()?;
-    let source = output::open(&settings, &runtime)?;
+    let runtime = sources::runtime()?;
+    let source = sources::open(&settings, &runtime)?;
     let load = |label: Option<&str>| {
         let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
-        runtime.block_on(source.load(&label, None))
+        runtime.block_on(sources::load(&*source, &label))
     };
     let new = match load(arguments.label.as_deref()) {
         Ok(snapshot) => snapshot,
@@ -62,20 +65,24 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let old = arguments.base.as_deref().map(|base| load(Some(base))).transpose()?;
     let mut report = check::check(&new, old.as_ref(), &[], &terms)?;
+    // Clears the progress before the report is printed.
+    drop(terms);
     report.problems.extend(source.problems().into_iter().map(|it| it.problem));
     match arguments.output {
-        Output::Json => output::print(&format!("{}\n", as_json(&report)))?,
-        Output::Table => {
-            for line in check::findings(&report) {
+        OutputForm::Json => output::print(&format!("{}\n", as_json(&report)))?,
+        OutputForm::Table => {
+            for line in check::finding_lines(&report) {
                 output::print(&format!("{line}\n"))?;
             }
-            check::outcome(&report, Manner::Tell).iter().for_each(|line| eprintln!("{line}"));
+            check::outcome_lines(&report, Enforcement::Tell)
+                .iter()
+                .for_each(|line| eprintln!("{line}"));
         }
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Nothing can be checked. What is wrong in the source itself may be why.
+/// Reports a source that cannot be loaded. Problems of the source itself may be the reason.
 fn fails(source: &dyn Source, error: SourceError) -> anyhow::Result<ExitCode> {
     let problems = source.problems();
     for problem in &problems {
@@ -84,15 +91,16 @@ fn fails(source: &dyn Source, error: SourceError) -> anyhow::Result<ExitCode> {
     match error {
         SourceError::Unavailable { .. } if problems.is_empty() => Err(error.into()),
         error => {
-            eprintln!("headwater: {error}");
+            output::complain(error);
             Ok(ExitCode::from(1))
         }
     }
 }
 
-fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
-    let Arguments { source, config, search_paths, .. } = arguments;
-    let flags = Flags { source: source.clone(), config: config.clone(), ..Flags::default() };
+fn settings(arguments: &CheckArguments) -> anyhow::Result<Settings> {
+    let CheckArguments { source, config, search_paths, .. } = arguments;
+    let toml = arguments.toml.then_some(true);
+    let flags = Flags { source: source.clone(), config: config.clone(), toml, ..Flags::default() };
     let mut settings = Settings::load(flags)?;
     if !search_paths.is_empty() {
         for source in &mut settings.sources {
@@ -102,16 +110,21 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     Ok(settings)
 }
 
-/// Nobody waits for this but who asked, so it takes the time it takes.
-fn terms(arguments: &Arguments, settings: &Settings) -> Terms {
-    let strictness = match arguments.strict || settings.push.strict {
-        true => Strictness::Strict,
-        false => Strictness::Lenient,
+/// The terms of a check on the command line, which has no time limit.
+fn terms(arguments: &CheckArguments, settings: &Settings) -> CheckPolicy {
+    let strictness = if arguments.strict || settings.push.strict {
+        Strictness::Strict
+    } else {
+        Strictness::Lenient
     };
-    Terms { overrides: server::additions(settings).overrides, ..Terms::new(strictness) }
+    CheckPolicy {
+        overrides: server::answer_settings(settings).overrides,
+        progress: progress::of_check(),
+        ..CheckPolicy::new(strictness)
+    }
 }
 
-fn as_json(report: &Report) -> Value {
+fn as_json(report: &CheckReport) -> Value {
     json!({
         "files": report.file_count,
         "environments": report.environment_count,

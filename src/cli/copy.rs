@@ -1,5 +1,5 @@
-//! `headwater copy`: the files of one label from one source to another one, and the proof that nobody is configured
-//! otherwise by them.
+//! `headwater copy`: copies the files of one label from one source to another, and verifies that every known environment
+//! stays the same.
 
 mod compare;
 mod target;
@@ -12,101 +12,99 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use self::compare::{Comparison, Verifier};
-use self::target::{Ready, Target};
-use super::{Output, difference, output};
+use self::compare::{CopyComparison, Verifier};
+use self::target::{CopyContent, CopyTarget, Draft, PreparedTarget};
+use super::{OutputForm, difference, output, sources};
 use crate::model::{Label, Problem};
-use crate::server;
+use crate::opening;
 use crate::settings::{Flags, Settings, SourceSettings};
 use crate::snapshot::{Member, Snapshot, Style};
 use crate::source::files::{self, Content, Files, FilesError};
-use crate::source::{self, OpenOptions, Source, SourceError, Standing, directory};
+use crate::source::{self, OpenOptions, Overwrite, Source, SourceError, directory};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// Where to copy from: a git repository, a directory, a git URL, hosted:<name>, or etcd://host:2379/prefix
+pub(super) struct CopyArguments {
+    /// Source: a git repository, a directory, a git URL, hosted:NAME, or etcd://HOST:PORT/PREFIX
     from: String,
-    /// Where to copy to: a git repository (made bare where there is none and the name ends in .git), a directory, or
-    /// etcd://host:2379/prefix
+    /// Target: a git repository, a directory, or etcd://HOST:PORT/PREFIX. A missing repository whose name ends in .git is
+    /// made, as a bare one
     to: String,
-    /// What to copy: branch, tag, full commit id or folder [default: what a request without a label gets]
+    /// Branch, tag, full commit id or folder to copy [default: the default label]
     #[arg(long, short)]
     label: Option<String>,
-    /// The branch or label to copy to [default: what it is called where it comes from]
+    /// Branch or label of the target [default: the name in the source]
     #[arg(long)]
     to_label: Option<String>,
-    /// Replace a directory that has files already
+    /// Replace a directory that contains files
     #[arg(long)]
     replace: bool,
-    /// Settings file, for what opens the sources: its entries with the same addresses [default: headwater.toml, where
-    /// there is one]
+    /// Settings file. Its sources with the same addresses provide credentials and options [default: headwater.toml, if it
+    /// exists]
     #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG")]
     config: Option<PathBuf>,
-    /// How to print it
+    /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: OutputForm,
 }
 
-/// Why nothing was copied, where that is an answer and no failure.
+/// The reason for a negative answer. Nothing was copied, and exit code 1 follows.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
-    /// It is said in one sentence.
+enum CopyError {
+    /// A sentence for the user.
     #[error("{0}")]
-    Because(String),
+    Refused(String),
     /// These files cannot be copied.
     #[error("nothing was copied")]
     Files(Vec<Problem>),
 }
 
-impl Refused {
-    /// In these words.
-    fn because(reason: impl ToString) -> anyhow::Error {
-        Self::Because(reason.to_string()).into()
+impl CopyError {
+    fn refused(reason: impl ToString) -> anyhow::Error {
+        Self::Refused(reason.to_string()).into()
     }
 }
 
-/// What is copied.
-struct Original {
+/// The content of the source.
+struct CopySource {
     name: String,
     snapshot: Snapshot,
-    /// What the label is called.
+    /// The name of the label.
     label: String,
     files: Files,
-    /// What it is read from, and the place of its mirror: it goes on being read.
-    _held: (Arc<dyn Source>, Option<TempDir>),
+    /// The source and the directory of its mirror, which are read until the end.
+    _sources: (Arc<dyn Source>, Option<TempDir>),
 }
 
-/// What became of it.
-struct Report {
-    from: Side,
-    to: Side,
+/// The result of a copy.
+struct CopyReport {
+    from: CopySide,
+    to: CopySide,
     link_count: usize,
     file_count: usize,
-    /// Whether anything was written.
-    outcome: Outcome,
-    comparison: Comparison,
+    outcome: CopyOutcome,
+    comparison: CopyComparison,
 }
 
-struct Side {
+struct CopySide {
     name: String,
     label: Option<String>,
     revision: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// It was written.
+enum CopyOutcome {
+    /// The files were written.
     Copied,
-    /// It was there already.
+    /// The target had the files already.
     Same,
-    /// Somebody would be configured otherwise, so nothing was written.
+    /// An environment would change, so nothing was written.
     Kept,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: CopyArguments) -> anyhow::Result<ExitCode> {
     let flags = Flags { config: arguments.config.clone(), ..Flags::default() };
     let settings = Settings::load(flags)?;
-    let runtime = output::runtime()?;
+    let runtime = sources::runtime()?;
     match runtime.block_on(copy(&arguments, &settings)) {
         Ok(report) => {
             print(&report, arguments.output)?;
@@ -114,71 +112,63 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
         }
         Err(error) => {
-            say_no(&error.downcast::<Refused>()?, arguments.output)?;
+            print_refusal(&error.downcast::<CopyError>()?, arguments.output)?;
             Ok(ExitCode::from(1))
         }
     }
 }
 
-fn say_no(refused: &Refused, form: Output) -> anyhow::Result<()> {
-    let problems = match refused {
-        Refused::Because(_) => &[][..],
-        Refused::Files(problems) => problems,
+fn print_refusal(refusal: &CopyError, form: OutputForm) -> anyhow::Result<()> {
+    let problems = match refusal {
+        CopyError::Refused(_) => &[][..],
+        CopyError::Files(problems) => problems,
     };
     match form {
-        Output::Json => {
-            let problem = |it: &Problem| json!({"file": &*it.origin.file, "reason": it.message});
-            let problems: Vec<Value> = problems.iter().map(problem).collect();
-            let said =
-                json!({"outcome": "refused", "reason": refused.to_string(), "problems": problems});
-            output::print(&format!("{said}\n"))
+        OutputForm::Json => {
+            let problems: Vec<Value> = problems
+                .iter()
+                .map(|it| json!({"file": &*it.origin.file, "reason": it.message}))
+                .collect();
+            let document =
+                json!({"outcome": "refused", "reason": refusal.to_string(), "problems": problems});
+            output::print(&format!("{document}\n"))
         }
-        Output::Table => {
+        OutputForm::Table => {
             for problem in problems {
                 output::print(&format!("{}\n", output::one_line(&problem.to_string())))?;
             }
-            eprintln!("headwater: {}", output::one_line(&refused.to_string()));
+            eprintln!("headwater: {}", output::one_line(&refusal.to_string()));
             Ok(())
         }
     }
 }
 
-/// What the settings say of a source at this address; without an entry, just the address.
-fn named(uri: &str, settings: &Settings) -> SourceSettings {
-    let base = |uri: &str| uri.trim_end_matches('/').to_owned();
-    let found = settings.sources.iter().find(|source| base(&source.uri) == base(uri));
-    found.cloned().unwrap_or_else(|| SourceSettings { uri: uri.to_owned(), ..Default::default() })
-}
-
-async fn copy(arguments: &Arguments, settings: &Settings) -> anyhow::Result<Report> {
-    let from = named(&arguments.from, settings);
-    let to = named(&arguments.to, settings);
-    let target = Target::find(&to, settings).await?;
+async fn copy(arguments: &CopyArguments, settings: &Settings) -> anyhow::Result<CopyReport> {
+    let from = sources::described(&arguments.from, settings);
+    let to = sources::described(&arguments.to, settings);
+    let target = CopyTarget::find(&to, settings).await?;
     let original = original(&from, arguments.label.as_deref(), settings).await?;
     target.accepts(&original)?;
-    let wanted = target::Wanted {
+    let wanted = CopyContent {
         files: &original.files,
         subject: format!("Copy {} at {}", original.label, original.snapshot.revision),
         label: target.label(arguments, &original)?,
-        options: OpenOptions { name: to.name.clone(), ..server::options(&from) },
-        standing: match arguments.replace {
-            true => Standing::Replace,
-            false => Standing::Keep,
-        },
+        options: OpenOptions { name: to.name.clone(), ..opening::options(&from) },
+        overwrite: if arguments.replace { Overwrite::Always } else { Overwrite::Never },
     };
     write(&original, &target, wanted).await
 }
 
 async fn write(
-    original: &Original,
-    target: &Target,
-    wanted: target::Wanted<'_>,
-) -> anyhow::Result<Report> {
+    original: &CopySource,
+    target: &CopyTarget,
+    wanted: CopyContent<'_>,
+) -> anyhow::Result<CopyReport> {
     let (before, count) = (&original.snapshot, original.files.len());
     let link_count =
         original.files.values().filter(|content| matches!(content, Content::Link(_))).count();
-    let report = |outcome, to: Side, comparison| Report {
-        from: Side {
+    let report = |outcome, to: CopySide, comparison| CopyReport {
+        from: CopySide {
             name: original.name.clone(),
             label: Some(original.label.clone()),
             revision: Some(before.revision.to_string()),
@@ -192,51 +182,67 @@ async fn write(
     let ready = target.prepare(&wanted).await?;
     let (name, label) = (target.name(), target.shown_label(&wanted));
     let side =
-        |revision: Option<String>| Side { name: name.clone(), label: label.clone(), revision };
+        |revision: Option<String>| CopySide { name: name.clone(), label: label.clone(), revision };
     let (snapshot, outcome) = match &ready {
-        Ready::Same(there) => (there, Outcome::Same),
-        Ready::Draft { snapshot, .. } => (snapshot, Outcome::Kept),
+        PreparedTarget::Same(there) => (there, CopyOutcome::Same),
+        PreparedTarget::Draft { snapshot, .. } => (snapshot, CopyOutcome::Kept),
     };
     let mut verifier = Verifier::of(before);
     let comparison = verifier.compare(snapshot)?;
-    let Ready::Draft { draft, .. } = ready else {
+    let PreparedTarget::Draft { draft, .. } = ready else {
         let revision = Some(snapshot.revision.to_string());
         return Ok(report(outcome, side(revision), comparison));
     };
     if comparison.difference_count > 0 {
         return Ok(report(outcome, side(None), comparison));
     }
-    let published = target.publish(*draft, &wanted).await?;
-    // Not what was meant to be there, but what is there.
-    let there = target.read(&wanted).await.context("it was copied, and cannot be read again")?;
-    let Some(there) = there.filter(|there| published.is_none_or(|it| it == there.revision)) else {
-        bail!("it was copied, and moved by somebody else before it could be verified");
-    };
-    let comparison = verifier.compare(&there)?;
-    let revision = Some(there.revision.to_string());
-    Ok(report(Outcome::Copied, side(revision), comparison))
+    let (revision, comparison) = publish(target, *draft, &wanted, &mut verifier).await?;
+    Ok(report(CopyOutcome::Copied, side(Some(revision)), comparison))
 }
 
-/// Reads what is copied.
+/// Publishes a draft, and compares the files that the target has then. Returns their revision.
+async fn publish(
+    target: &CopyTarget,
+    draft: Draft,
+    wanted: &CopyContent<'_>,
+    verifier: &mut Verifier<'_>,
+) -> anyhow::Result<(String, CopyComparison)> {
+    let published = target.publish(draft, wanted).await?;
+    let there = target
+        .read(wanted)
+        .await
+        .context("the files were copied, but cannot be read back for verification")?;
+    let Some(there) = there.filter(|there| published.is_none_or(|it| it == there.revision)) else {
+        bail!(
+            "the files were copied, but another program moved the label before it could be verified. Run \
+             `headwater copy` again"
+        );
+    };
+    Ok((there.revision.to_string(), verifier.compare(&there)?))
+}
+
+/// Reads the content of the source.
 async fn original(
     from: &SourceSettings,
     label: Option<&str>,
     settings: &Settings,
-) -> anyhow::Result<Original> {
-    let place = match server::is_mirrored(from) {
-        true => Some(tempfile::tempdir().context("there is no place for a mirror")?),
-        false => None,
+) -> anyhow::Result<CopySource> {
+    let place = if opening::is_mirrored(from) {
+        Some(tempfile::tempdir().context("cannot make a temporary directory for the mirror")?)
+    } else {
+        None
     };
     let source = match &place {
-        Some(place) => server::open_mirrored(from, settings, place.path())?,
-        None => server::open_one(from, settings).await?,
+        Some(place) => opening::open_mirrored(from, settings, place.path())?,
+        None => opening::open_one(from, settings).await?,
     };
     let label = label.map_or(Label::Default, |name| Label::Named(name.into()));
-    let snapshot = load(&*source, &label).await.map_err(|error| match error {
-        SourceError::UnknownLabel(_) => Refused::because(error),
+    let snapshot = sources::load(&*source, &label).await.map_err(|error| match error {
+        SourceError::UnknownLabel(_) => CopyError::refused(error),
         error => error.into(),
     })?;
-    let one_only = || Refused::because("one label is copied at a time");
+    let one_only =
+        || CopyError::refused("the label stands for several revisions. Copy one label at a time");
     let [Member { tree, label: Some(label), overlays, layout, .. }] = &snapshot.members[..] else {
         return Err(one_only());
     };
@@ -246,39 +252,24 @@ async fn original(
     if layout.style == Style::Native {
         let left_out = directory::left_out(&source::path_of(&from.uri)?)?;
         if !left_out.is_empty() {
-            return Err(Refused::Files(left_out).into());
+            return Err(CopyError::Files(left_out).into());
         }
     }
     let (tree, label) = (tree.clone(), label.to_string());
     let files = tokio::task::spawn_blocking(move || files::of(&tree)).await?;
     let files = files.map_err(|error| match error {
-        FilesError::Unfit(problems) => Refused::Files(problems).into(),
+        FilesError::Unfit(problems) => CopyError::Files(problems).into(),
         error => anyhow::Error::from(error),
     })?;
     let name = source.name().to_owned();
-    Ok(Original { name, snapshot, label, files, _held: (source, place) })
+    Ok(CopySource { name, snapshot, label, files, _sources: (source, place) })
 }
 
-/// The label; of a remote, once there is a copy of it.
-async fn load(source: &dyn Source, label: &Label) -> Result<Snapshot, SourceError> {
-    loop {
-        let found = source.load(label, None).await;
-        let remotes = source.remotes();
-        let is_coming = !remotes.is_empty()
-            && remotes.iter().all(|it| it.failure.is_none() && it.fetched_before.is_none());
-        match found {
-            // It has waited for some seconds, and a fetch does not take for ever.
-            Err(SourceError::Unavailable { .. }) if is_coming => {}
-            found => return found,
-        }
-    }
-}
-
-fn print(report: &Report, form: Output) -> anyhow::Result<()> {
+fn print(report: &CopyReport, form: OutputForm) -> anyhow::Result<()> {
     match form {
-        Output::Json => output::print(&format!("{}\n", as_json(report))),
-        Output::Table => {
-            let row = |what: &str, side: &Side| {
+        OutputForm::Json => output::print(&format!("{}\n", as_json(report))),
+        OutputForm::Table => {
+            let row = |what: &str, side: &CopySide| {
                 let shown =
                     |text: &Option<String>| output::one_line(text.as_deref().unwrap_or("-"));
                 vec![
@@ -298,40 +289,41 @@ fn print(report: &Report, form: Output) -> anyhow::Result<()> {
     }
 }
 
-fn summary(report: &Report) -> String {
+fn summary(report: &CopyReport) -> String {
     let files = difference::plural(report.file_count, "file");
     let links = match report.link_count {
         0 => String::new(),
         count => format!(" and {}", difference::plural(count, "link")),
     };
-    let Comparison { environment_count, difference_count, broken_count, .. } = report.comparison;
+    let CopyComparison { environment_count, difference_count, broken_count, .. } =
+        report.comparison;
     let environments = difference::plural(environment_count, "environment");
     let broken = match broken_count {
         0 => String::new(),
-        count => format!(", of which {count} cannot be used, there as here"),
+        count => format!(", of which {count} are broken in both"),
     };
     let verified = match difference_count {
         0 => format!("{environments} verified{broken}"),
-        count => format!("{count} of {environments} would be configured otherwise"),
+        count => format!("{count} of {environments} would change"),
     };
     match report.outcome {
-        Outcome::Copied => format!("copied {files}{links}, {verified}"),
-        Outcome::Same => format!("{files}{links} already there, {verified}"),
-        Outcome::Kept => format!("nothing was copied: {verified}"),
+        CopyOutcome::Copied => format!("copied {files}{links}, {verified}"),
+        CopyOutcome::Same => format!("{files}{links} already there, {verified}"),
+        CopyOutcome::Kept => format!("nothing was copied: {verified}"),
     }
 }
 
-fn as_json(report: &Report) -> Value {
-    let side =
-        |side: &Side| json!({"source": side.name, "label": side.label, "revision": side.revision});
-    let Comparison { environment_count, difference_count, broken_count, .. } = report.comparison;
+fn as_json(report: &CopyReport) -> Value {
+    let side = |side: &CopySide| json!({"source": side.name, "label": side.label, "revision": side.revision});
+    let CopyComparison { environment_count, difference_count, broken_count, .. } =
+        report.comparison;
     json!({
         "from": side(&report.from),
         "to": side(&report.to),
         "outcome": match report.outcome {
-            Outcome::Copied => "copied",
-            Outcome::Same => "same",
-            Outcome::Kept => "refused",
+            CopyOutcome::Copied => "copied",
+            CopyOutcome::Same => "same",
+            CopyOutcome::Kept => "refused",
         },
         "files": report.file_count,
         "links": report.link_count,

@@ -1,4 +1,4 @@
-//! `headwater diff`: what differs between two revisions for those who are configured by them.
+//! `headwater diff`: the keys that differ between two revisions, for every known environment.
 
 use std::collections::{BTreeSet, HashSet};
 use std::process::ExitCode;
@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::{Output, difference, output};
+use super::{OutputForm, difference, output, progress, sources};
 use crate::catalog::catalog;
 use crate::change::effective;
-use crate::check::{self, EnvironmentChange, InUse, Report, Strictness, Terms};
+use crate::check::{
+    self, CheckPolicy, CheckReport, EnvironmentChange, EnvironmentInUse, Strictness,
+};
 use crate::model::{Environment, Label, Problem, Query};
 use crate::resolve;
 use crate::snapshot::Snapshot;
@@ -21,47 +23,47 @@ const LISTED_COUNT_MAX: usize = 1_000;
 const PROBLEM_COUNT_MAX: usize = 100;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// Branch, tag, full commit id or folder
+pub(super) struct DiffArguments {
+    /// Old branch, tag, full commit id or folder
     old: String,
-    /// What to compare it with
+    /// New branch, tag, full commit id or folder
     new: String,
-    /// Where configuration comes from [default: what headwater.toml says, or ./config-repo]
+    /// Source to read, as in `serve` [default: the sources of headwater.toml, or ./config-repo]
     #[arg(long, env = "HEADWATER_SOURCE", hide_env_values = true, value_delimiter = ',')]
     source: Vec<String>,
-    /// Only this service's environments
+    /// Compare only the environments of this service
     #[arg(long)]
     application: Option<String>,
-    /// Only environments of these profiles, as a service asks for them
+    /// Compare only environments with these profiles, separated by commas as a service requests them
     #[arg(long)]
     profiles: Option<String>,
-    /// Show values too, which may be secrets
+    /// Print values too, which may be secrets
     #[arg(long)]
     values: bool,
-    /// How to print it
+    /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: OutputForm,
 }
 
-/// Two revisions, and what differs between them.
-struct Comparison {
+/// Two revisions and their differences.
+struct RevisionComparison {
     old: Snapshot,
     new: Snapshot,
-    /// What a change from the old one to the new one means.
-    report: Report,
-    /// What is wrong with the old one, and not with the new one.
+    /// The check of the new revision against the old one.
+    report: CheckReport,
+    /// The problems of the old revision that the new one does not have.
     repaired: Vec<Problem>,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let runtime = output::runtime()?;
-    let source = output::open(&output::settings(&arguments.source)?, &runtime)?;
+pub(super) fn run(arguments: DiffArguments) -> anyhow::Result<ExitCode> {
+    let runtime = sources::runtime()?;
+    let source = sources::open(&sources::settings(&arguments.source)?, &runtime)?;
     let old = runtime.block_on(load(&*source, &arguments.old))?;
     let new = runtime.block_on(load(&*source, &arguments.new))?;
-    let comparison = Comparison::of(old, new, &arguments)?;
+    let comparison = RevisionComparison::of(old, new, &arguments)?;
     match arguments.output {
-        Output::Json => output::print(&format!("{}\n", comparison.as_json(&arguments)?))?,
-        Output::Table => {
+        OutputForm::Json => output::print(&format!("{}\n", comparison.as_json(&arguments)?))?,
+        OutputForm::Table => {
             output::print(&comparison.as_text(&arguments)?)?;
             eprintln!("{}", comparison.summary());
         }
@@ -69,21 +71,25 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(if comparison.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Labels are names here as everywhere, and never expressions.
+/// Loads a label. A label is a name and never a revision expression.
 async fn load(source: &dyn Source, label: &str) -> anyhow::Result<Snapshot> {
-    match source.load(&Label::Named(label.into()), None).await {
+    match sources::load(source, &Label::Named(label.into())).await {
         Ok(snapshot) => Ok(snapshot),
         Err(error @ SourceError::UnknownLabel(_)) => bail!(
-            "{error}: it takes the name of a branch, a tag or a folder, or a full commit id as `git rev-parse` gives it"
+            "{error}: name a branch, a tag or a folder, or a full commit id as `git rev-parse` prints it"
         ),
         Err(error) => Err(error.into()),
     }
 }
 
-impl Comparison {
-    fn of(old: Snapshot, new: Snapshot, arguments: &Arguments) -> anyhow::Result<Self> {
-        // Nothing but what is effective: schemas and placeholders are for `check`.
-        let terms = Terms { rules: Vec::new(), ..Terms::new(Strictness::Lenient) };
+impl RevisionComparison {
+    fn of(old: Snapshot, new: Snapshot, arguments: &DiffArguments) -> anyhow::Result<Self> {
+        // Effective values only. Schemas and placeholders are for `check`.
+        let terms = CheckPolicy {
+            rules: Vec::new(),
+            progress: progress::of_check(),
+            ..CheckPolicy::new(Strictness::Lenient)
+        };
         let also = also(&old, &new, arguments)?;
         let mut report = check::check(&new, Some(&old), &also, &terms)?;
         report.changes.retain(|change| arguments.want(&change.query));
@@ -119,15 +125,13 @@ impl Comparison {
         Ok([environment(&self.old, query)?, environment(&self.new, query)?])
     }
 
-    fn as_text(&self, arguments: &Arguments) -> anyhow::Result<String> {
+    fn as_text(&self, arguments: &DiffArguments) -> anyhow::Result<String> {
         let mut text = String::new();
         for EnvironmentChange { query, change, .. } in self.listed() {
             text +=
                 &format!("{}: {}\n", output::one_line(&name(query)), difference::summary(change));
-            let environments = match arguments.values {
-                true => Some(self.environments(query)?),
-                false => None,
-            };
+            let environments =
+                if arguments.values { Some(self.environments(query)?) } else { None };
             let values = environments.as_ref().map(|[old, new]| (old, new));
             text += &difference::lines(change, values, "  ");
         }
@@ -140,16 +144,17 @@ impl Comparison {
     }
 
     fn summary(&self) -> String {
-        let Report { environment_count, known_count, changes, .. } = &self.report;
-        let of_known = match environment_count < known_count {
-            true => format!(" of {known_count}"),
-            false => String::new(),
+        let CheckReport { environment_count, known_count, changes, .. } = &self.report;
+        let of_known = if environment_count < known_count {
+            format!(" of {known_count}")
+        } else {
+            String::new()
         };
         let compared = difference::plural(*environment_count, "environment");
         format!("compared {compared}{of_known} that may differ: {} do", changes.len())
     }
 
-    fn as_json(&self, arguments: &Arguments) -> anyhow::Result<Value> {
+    fn as_json(&self, arguments: &DiffArguments) -> anyhow::Result<Value> {
         let mut environments = Vec::new();
         for EnvironmentChange { query, change, .. } in self.listed() {
             let mut shown = json!({
@@ -187,12 +192,12 @@ impl Comparison {
     }
 }
 
-impl Arguments {
+impl DiffArguments {
     fn is_filtered(&self) -> bool {
         self.application.is_some() || self.profiles.is_some()
     }
 
-    /// The one environment that was asked for, whether anybody speaks of it or not.
+    /// The environment of both filters, which need not be a known one.
     fn named(&self) -> Option<Query> {
         let (application, profiles) = self.application.as_deref().zip(self.profiles.as_deref())?;
         let (application, profiles) = (application.into(), profiles.into());
@@ -207,9 +212,13 @@ impl Arguments {
     }
 }
 
-/// Environments that a look at the new revision alone would not find: those that only the old one speaks of, and all that
-/// were asked for by name.
-fn also(old: &Snapshot, new: &Snapshot, arguments: &Arguments) -> anyhow::Result<Vec<InUse>> {
+/// The environments that a check of the new revision would not find: the known ones of the old revision only, and the
+/// filtered ones.
+fn also(
+    old: &Snapshot,
+    new: &Snapshot,
+    arguments: &DiffArguments,
+) -> anyhow::Result<Vec<EnvironmentInUse>> {
     let known = catalog(new)?.queries(&Label::Default);
     let mut queries = catalog(old)?.queries(&Label::Default);
     if arguments.is_filtered() {
@@ -220,10 +229,10 @@ fn also(old: &Snapshot, new: &Snapshot, arguments: &Arguments) -> anyhow::Result
         let known: HashSet<Query> = known.into_iter().collect();
         queries.retain(|query| !known.contains(query));
     }
-    Ok(queries.into_iter().map(|query| InUse { query, watcher_count: 0 }).collect())
+    Ok(queries.into_iter().map(|query| EnvironmentInUse { query, watcher_count: 0 }).collect())
 }
 
-/// What a query gives at a revision, as far as it can be resolved.
+/// Resolves a query at a revision, without the sources that are broken.
 fn environment(snapshot: &Snapshot, query: &Query) -> anyhow::Result<Environment> {
     let mut sources = Vec::new();
     for index in resolve::choose(snapshot, query).unwrap_or_default() {
@@ -234,7 +243,7 @@ fn environment(snapshot: &Snapshot, query: &Query) -> anyhow::Result<Environment
     Ok(Environment { application, profiles, label, sources })
 }
 
-/// What is wrong with these environments.
+/// The problems of some environments.
 fn met(snapshot: &Snapshot, queries: impl Iterator<Item = Query>) -> anyhow::Result<Vec<Problem>> {
     let mut problems = Vec::new();
     for query in queries {
@@ -250,7 +259,7 @@ fn name(query: &Query) -> String {
     format!("{}/{}", query.application, query.profiles)
 }
 
-/// A line for each; the same problem is often met by many environments.
+/// Prints a line for each problem. Many environments often share one problem.
 fn problems(problems: &[Problem], what: &str) -> String {
     let lines: BTreeSet<String> =
         problems.iter().map(|problem| output::one_line(&problem.to_string())).collect();

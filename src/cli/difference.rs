@@ -1,4 +1,4 @@
-//! What differs between two environments, as people and as programs read it: names of keys, and values if asked for.
+//! Prints the differences of two environments: names of keys, and values on request.
 
 use std::fmt::Write;
 
@@ -8,10 +8,10 @@ use super::output;
 use crate::change::{Change, effective};
 use crate::model::Environment;
 
-/// The most keys of one environment that people are shown.
+/// The most keys of one environment that are printed.
 const KEY_COUNT_MAX: usize = 200;
 
-/// The three lists, sorted, as members of a JSON object.
+/// Adds the three lists to a JSON object, sorted.
 pub(super) fn add_keys(object: &mut Value, change: &Change) {
     let Change { added, removed, changed } = change;
     for (name, keys) in [("added", added), ("removed", removed), ("changed", changed)] {
@@ -28,14 +28,15 @@ pub(super) fn summary(change: &Change) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{} {what}", plural(count, "key")))
         .collect();
-    match counts.is_empty() {
-        true => "no key has another value, but their sources differ".to_owned(),
-        false => counts.join(", "),
+    if counts.is_empty() {
+        "no value differs, but the property sources do".to_owned()
+    } else {
+        counts.join(", ")
     }
 }
 
-/// A line for each key in order of its name: `+` added, `-` removed, `~` changed. With both environments also what it was
-/// and what it is, placeholders as they are written.
+/// Prints a line for each key, sorted by name: `+` added, `-` removed, `~` changed. With both environments, a line has the
+/// old and the new value too, with unresolved placeholders.
 pub(super) fn lines(
     change: &Change,
     values: Option<(&Environment, &Environment)>,

@@ -1,49 +1,55 @@
-//! `headwater explain`: which file and line sets a key, and what it overrides.
+//! `headwater explain`: the file and line that set a key, and the values that they override.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Output, output};
-use crate::model::{Environment, Origin, Property, PropertySource};
+use super::colour::{Colours, DIM};
+use super::origins::origin;
+use super::{OutputForm, environment, output};
+use crate::model::{Environment, Property, PropertySource};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// The key; one that ends in a dot or a bracket stands for all that begin with it
+pub(super) struct ExplainArguments {
+    /// Key, such as server.port. A key that ends in a dot or a bracket stands for all keys with that prefix
     key: String,
     #[command(flatten)]
-    asked: output::Asked,
-    /// Where configuration comes from [default: what headwater.toml says, or ./config-repo]
+    environment: environment::EnvironmentArguments,
+    /// Source to read, as in `serve` [default: the sources of headwater.toml, or ./config-repo]
     #[arg(long, env = "HEADWATER_SOURCE", hide_env_values = true, value_delimiter = ',')]
     source: Vec<String>,
-    /// How to print it
+    /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: OutputForm,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let query = arguments.asked.query();
-    let environment = match output::resolve(&arguments.source, &query)? {
+pub(super) fn run(arguments: ExplainArguments) -> anyhow::Result<ExitCode> {
+    let query = arguments.environment.query();
+    let environment = match environment::resolve(&arguments.source, &query)? {
         Ok((environment, _)) => environment,
         Err(reason) => {
-            eprintln!("headwater: {reason}");
+            output::complain(reason);
             return Ok(ExitCode::from(1));
         }
     };
     let settings = settings_of(&environment, &arguments.key);
     match arguments.output {
-        Output::Json => output::print(&format!("{}\n", as_json(&settings)))?,
-        Output::Table => output::print(&as_table(&settings))?,
+        OutputForm::Json => output::print(&format!("{}\n", as_json(&settings)))?,
+        OutputForm::Table => output::print(&as_table(&settings))?,
     }
     if settings.is_empty() {
-        eprintln!("headwater: nothing sets {}", arguments.key);
+        output::complain(format_args!(
+            "no file sets {} for {}",
+            arguments.key,
+            environment::name(&query)
+        ));
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every place that sets a key, the winner first; grouped by key in the order in which they are found.
+/// All places that set a key, grouped by key, with the effective one first.
 fn settings_of<'a>(
     environment: &'a Environment,
     key: &str,
@@ -64,13 +70,6 @@ fn settings_of<'a>(
     found
 }
 
-fn origin(property: &Property, source: &PropertySource) -> String {
-    match &source.file {
-        Some(file) => Origin { file: file.clone(), position: Some(property.position) }.to_string(),
-        None => source.name.to_string(),
-    }
-}
-
 fn as_json(settings: &[(&Property, &PropertySource, bool)]) -> serde_json::Value {
     settings
         .iter()
@@ -78,7 +77,7 @@ fn as_json(settings: &[(&Property, &PropertySource, bool)]) -> serde_json::Value
             json!({
                 "key": &*property.key,
                 "value": property.value.text(),
-                "origin": origin(property, source),
+                "origin": origin(source, property),
                 "source": &*source.name,
                 "effective": wins,
             })
@@ -92,10 +91,10 @@ fn as_table(settings: &[(&Property, &PropertySource, bool)]) -> String {
         .map(|(property, source, wins)| {
             vec![
                 if *wins { property.key.to_string() } else { "  overrides".to_owned() },
-                origin(property, source),
-                output::one_line(property.value.text()),
+                origin(source, property),
+                property.value.text().to_owned(),
             ]
         })
         .collect();
-    output::table(&rows)
+    output::painted_table(&rows, Colours::of_stdout(), |_, column| (column == 1).then_some(DIM))
 }

@@ -1,8 +1,8 @@
 //! `headwater run`: starts a program with its configuration as environment variables or files, and signals or restarts it
 //! when that changes.
 //!
-//! The program knows nothing of Headwater. `supervisor` decides what to do when and `process` does it; `prepare` makes what
-//! the program gets, `follow` tells of changes.
+//! The program needs no knowledge of Headwater. `prepare` makes the variables and files, `follow` reports changes,
+//! `supervisor` decides, and `process` acts.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use anyhow::Context;
 use headwater_client::{Client, Configuration};
 use rustix::process::Signal;
 
-use super::output;
+use super::{environment, sources};
 
 mod child;
 mod command;
@@ -31,17 +31,17 @@ mod texts;
 mod values;
 mod variables;
 
-use file::{Access, Owner};
-use prepare::{Environment, Prepared, Recipe, Target};
-use process::Plan;
+use file::{FileAccess, Owner};
+use prepare::{FileTarget, PreparedInputs, ProgramEnvironment, Recipe};
+use process::RunPlan;
 use signals::Signals;
 use supervisor::Reaction;
-use variables::{Naming, Rules};
+use variables::{Naming, VariableRules};
 
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("reaction"))]
-pub(super) struct Arguments {
-    /// The service
+pub(super) struct RunArguments {
+    /// Name of the service
     #[arg(env = "HEADWATER_APPLICATION")]
     application: String,
     /// Its profiles, separated by commas
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     /// Branch, tag, full commit id or folder
     #[arg(long, short, env = "HEADWATER_LABEL")]
     label: Option<String>,
-    /// The servers to ask, in the order in which they are tried
+    /// URLs of the servers, separated by commas, in the order in which they are tried
     #[arg(
         long,
         env = "HEADWATER_URL",
@@ -59,39 +59,39 @@ pub(super) struct Arguments {
         value_delimiter = ','
     )]
     url: Vec<String>,
-    /// File with the token that the server wants
+    /// File with the token that the server requires
     #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Name under which servers show this program and what became of its configuration; without one, host and process id
+    /// Name under which servers list this instance [default: host and process id]
     #[arg(long, value_name = "NAME", env = "HEADWATER_INSTANCE")]
     instance: Option<String>,
-    /// How long to wait for a first answer
+    /// Time limit for the first answer
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse::seconds)]
     deadline: Duration,
-    /// Directory for a copy of the newest configuration, to start from while no server answers
+    /// Directory for a copy of the newest configuration, which is used while no server is reachable
     #[arg(long, value_name = "DIR", env = "HEADWATER_LAST_KNOWN_GOOD")]
     last_known_good: Option<PathBuf>,
-    /// Accept an answer without any property source
+    /// Accept an answer without a property source
     #[arg(long)]
     allow_empty: bool,
 
-    /// Give the program its configuration as environment variables; so it is without --file
+    /// Pass the configuration as environment variables. This is the default without --file
     #[arg(long)]
     env: bool,
-    /// How keys become names of variables
+    /// Conversion of keys into names of variables
     #[arg(long, value_enum, value_name = "NAMING", default_value = "both")]
     env_naming: Naming,
-    /// What stands before every name
+    /// Prefix of every name
     #[arg(long, value_name = "PREFIX", value_parser = parse::prefix)]
     env_prefix: Option<String>,
-    /// Protected variables that may be set all the same, such as PATH
+    /// Protected variables that the configuration may set, such as PATH
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     env_allow: Vec<String>,
 
-    /// Render a file: a template, server:NAME, or yaml, properties, json or env for everything
+    /// Render a file from a template, from server:NAME, or from all keys as yaml, properties, json or env
     #[arg(long, value_name = "TEMPLATE:PATH", value_parser = parse::target)]
-    file: Vec<Target>,
-    /// How often texts of the server are asked for again where it does not tell that something has moved
+    file: Vec<FileTarget>,
+    /// Time between two requests for a text of the server, while the server sends no events
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = parse::pause)]
     refresh: Duration,
     /// Mode of rendered files
@@ -100,19 +100,19 @@ pub(super) struct Arguments {
     /// Owner of rendered files, by number
     #[arg(long, value_name = "UID[:GID]", value_parser = parse::owner)]
     owner: Option<Owner>,
-    /// Command that has to accept a new file before it is used; its path is added
+    /// Command that must accept a new file before it is used. The path is added as its last argument
     #[arg(long, value_name = "COMMAND", requires = "file")]
     check: Option<String>,
-    /// Signal for the program when a file has changed
+    /// Send the program this signal when a file has changed
     #[arg(long, group = "reaction", requires = "file", value_parser = parse::signal)]
     signal: Option<Signal>,
-    /// Command that makes the program read its files again
+    /// Run this command when a file has changed, to make the program read its files again
     #[arg(long, value_name = "COMMAND", group = "reaction", requires = "file")]
     reload: Option<String>,
-    /// Start the program again when a file has changed; so it is with --env, unless another way is named
+    /// Restart the program when a file has changed. This is the default with --env
     #[arg(long, group = "reaction")]
     restart: bool,
-    /// How long the program may take to end before it is killed
+    /// Time limit for the program to end before it is killed
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = parse::seconds)]
     grace: Duration,
 
@@ -121,39 +121,42 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: RunArguments) -> anyhow::Result<ExitCode> {
     let plan = plan(arguments)?;
-    let runtime = output::runtime()?;
+    let runtime = sources::runtime()?;
     let ended = runtime.block_on(start(plan));
-    // Not waited for: a file system that hangs would keep the process for ever.
+    // The runtime is not waited for, because a file system that hangs would keep the process for ever.
     runtime.shutdown_background();
     ended
 }
 
-async fn start(plan: Plan) -> anyhow::Result<ExitCode> {
+async fn start(plan: RunPlan) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let (configuration, prepared) = tokio::select! {
         first = first(&plan.recipe) => first?,
         code = signals.end() => return Ok(code),
     };
     tracing::info!(revision = configuration.revision(), "starting");
-    let followed = follow::follow(&plan.recipe.client, configuration);
-    process::supervise(plan, prepared, followed, signals).await
+    let subscription = follow::follow(&plan.recipe.client, configuration);
+    process::supervise(plan, prepared, subscription, signals).await
 }
 
-/// What the program starts with.
-async fn first(recipe: &Recipe) -> anyhow::Result<(Configuration, Prepared)> {
+/// Waits for the first configuration and prepares it.
+async fn first(recipe: &Recipe) -> anyhow::Result<(Configuration, PreparedInputs)> {
     let configuration = recipe.client.connect().await?;
     if let Some(since) = configuration.stale_since() {
         let stale_seconds = since.elapsed().unwrap_or_default().as_secs();
-        tracing::warn!(stale_seconds, "no server answers: starting with a stale configuration");
+        tracing::warn!(
+            stale_seconds,
+            "no server is reachable: starting with a stale configuration"
+        );
     }
     let prepared = recipe.prepare(&configuration).await?;
     Ok((configuration, prepared))
 }
 
-/// Flags, lowered once.
-fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
+/// Converts the flags into a plan.
+fn plan(arguments: RunArguments) -> anyhow::Result<RunPlan> {
     let client = client(&arguments)?;
     let has_variables = arguments.env || arguments.file.is_empty();
     let reaction = match (arguments.signal, &arguments.reload, arguments.restart) {
@@ -163,7 +166,7 @@ fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
         _ if has_variables => Reaction::Restart,
         _ => Reaction::Nothing,
     };
-    let rules = Rules {
+    let rules = VariableRules {
         naming: arguments.env_naming,
         prefix: arguments.env_prefix.unwrap_or_default(),
         allowed: arguments.env_allow.into_iter().collect::<BTreeSet<_>>(),
@@ -171,25 +174,26 @@ fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
     let recipe = Recipe {
         client,
         rules,
-        environment: match has_variables {
-            true => Environment::Variables,
-            false => Environment::Untouched,
+        environment: if has_variables {
+            ProgramEnvironment::Variables
+        } else {
+            ProgramEnvironment::Untouched
         },
         targets: arguments.file,
-        access: Access { mode: arguments.mode.0, owner: arguments.owner },
+        access: FileAccess { mode: arguments.mode.0, owner: arguments.owner },
         check: arguments.check,
     };
-    let Arguments { command, reload, grace, refresh, .. } = arguments;
-    Ok(Plan { recipe, command, reaction, reload, grace, refresh })
+    let RunArguments { command, reload, grace, refresh, .. } = arguments;
+    Ok(RunPlan { recipe, command, reaction, reload, grace, refresh })
 }
 
-fn client(arguments: &Arguments) -> anyhow::Result<Client> {
-    let asked = output::Asked {
+fn client(arguments: &RunArguments) -> anyhow::Result<Client> {
+    let wanted = environment::EnvironmentArguments {
         application: arguments.application.clone(),
         profiles: arguments.profiles.clone(),
         label: arguments.label.clone(),
     };
-    let mut builder = output::client(&asked, &arguments.url, arguments.token_file.as_deref())
+    let mut builder = environment::client(&wanted, &arguments.url, arguments.token_file.as_deref())
         .deadline(arguments.deadline)
         .allow_empty(arguments.allow_empty);
     if let Some(name) = &arguments.instance {

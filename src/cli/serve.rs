@@ -1,97 +1,107 @@
-//! `headwater serve`: the server, until it is told to stop.
+//! `headwater serve`: runs the server until a signal stops it.
 
+mod welcome;
+
+use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use super::output;
+use self::welcome::Welcome;
+use super::{output, signals, sources};
 use crate::access::Caller;
 use crate::model::{Label, Query};
 use crate::server;
-use crate::settings::{DEFAULT_FILE, Flags, Settings};
+use crate::settings::{self, Flags, Settings};
 use crate::store::{AnswerError, Store};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ServeArguments {
     #[command(flatten)]
     flags: Flags,
-    /// Print a settings file with every key, its default and what it means, and exit
+    /// Print a settings file with every setting, its default and its meaning, and exit
     #[arg(long)]
     print_settings: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     if arguments.print_settings {
-        output::print(DEFAULT_FILE)?;
+        output::print(&settings::default_file())?;
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::load(arguments.flags)?;
-    let background = output::runtime()?;
+    let background = sources::runtime()?;
+    let reloads = signals::Reloads::listen(background.handle())?;
     let http = server::build(&settings, background.handle().clone())?;
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
-    if !address.ip().is_loopback() && settings.token_file.is_none() {
+    let has_policy = settings.access.policy_file.is_some();
+    if !address.ip().is_loopback() && settings.token_file.is_none() && !has_policy {
         tracing::warn!(
             %address,
-            "anyone who reaches this address can read all configuration: set token_file, or listen on loopback"
+            "any client that reaches this address can read all configuration: set token_file, or listen on loopback"
         );
     }
-    if !address.ip().is_loopback() && http.hosts.is_some() && http.push_token.is_none() {
+    let needs_push_token = http.push_token.is_none() && !has_policy;
+    if !address.ip().is_loopback() && http.hosts.is_some() && needs_push_token {
         tracing::warn!(
             %address,
-            "pushes from other machines are refused: set HEADWATER_PUSH_TOKEN or push.token_file"
+            "pushes from other machines are rejected: set HEADWATER_PUSH_TOKEN or push.token_file"
         );
     }
     let is_proven = settings.monitor.secret.is_some() || settings.monitor.secret_file.is_some();
     if settings.token_file.is_some() && !is_proven {
         tracing::warn!(
-            "reading needs a token, and /monitor needs nothing: whoever reaches it can make the server look for changes; \
-             set secret_file in [monitor]"
+            "reading needs a token, and /monitor does not: any client that reaches it can make the server look for changes. \
+             Set secret_file in [monitor]"
         );
     }
-    let store = std::sync::Arc::clone(&http.store);
-    background.spawn(async move { load_default_label(&store).await });
-    let served =
-        server::block_on(async { server::run(&settings, http, listener, told_to_stop()?).await });
-    // Not waited for: a read from a file system that hangs would keep the process for ever.
+    let store = Arc::clone(&http.store);
+    let (reload, requests) = watch::channel(());
+    background.spawn(reloads.forward(reload));
+    let served = server::block_on(async {
+        let started = server::start(&settings, http, listener)?;
+        if std::io::stderr().is_terminal() {
+            let welcome = Welcome::new(&settings, &started);
+            background.spawn(async move { welcome.show(&store).await });
+        } else {
+            started.log();
+            background.spawn(async move { load_default_label(&store).await });
+        }
+        started.serve(&settings, requests, signals::stop()?).await
+    });
+    // The runtime is not waited for, because a file system that hangs would keep the process for ever.
     background.shutdown_background();
     served?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads what most requests will ask for, so that the first of them need not wait.
-async fn load_default_label(store: &std::sync::Arc<Store>) {
-    let query = Query {
-        application: "application".into(),
-        profiles: "default".into(),
-        label: Label::Default,
-    };
-    match store.answer(&Caller::Operator, &query).await {
-        Ok(reader) => {
-            let reading = reader.current();
-            tracing::info!(source = store.source_name(), revision = %reading.tip, "ready");
+/// The environment that is loaded first, since most requests need its label.
+fn first_query() -> Query {
+    Query { application: "application".into(), profiles: "default".into(), label: Label::Default }
+}
+
+/// Loads the default label, so that the first request for it need not wait.
+async fn load_default_label(store: &Arc<Store>) {
+    match store.answer(&Caller::Operator, &first_query()).await {
+        Ok(handle) => {
+            let current = handle.current();
+            tracing::info!(source = store.source_name(), revision = %current.tip, "ready");
         }
-        Err(error @ AnswerError::UnknownLabel(_)) => {
-            tracing::warn!(source = store.source_name(), %error, "there is nothing to serve yet");
-        }
-        Err(error) => {
-            tracing::error!(source = store.source_name(), %error, "the default label cannot be served");
-        }
+        Err(error) => log_failure(store, &error),
     }
 }
 
-/// Ends at the first TERM or INT.
-pub(super) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+fn log_failure(store: &Store, error: &AnswerError) {
+    let source = store.source_name();
+    match error {
+        AnswerError::UnknownLabel(_) => {
+            tracing::warn!(source, %error, "there is nothing to serve yet");
         }
-        tracing::info!("stopping");
-    })
+        error => tracing::error!(source, %error, "the default label cannot be served"),
+    }
 }

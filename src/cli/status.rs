@@ -1,4 +1,4 @@
-//! `headwater status`: which replicas there are, how far each is, and what is wrong.
+//! `headwater status`: the replicas of a server, their lag and their problems.
 
 mod fleet;
 
@@ -7,17 +7,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use headwater_wire::{ProblemList, ReplicaList};
 use serde_json::{Value, json};
 
-use super::{Output, output};
-use fleet::{Fleet, Problems};
+use super::{OutputForm, environment, output, sources};
 
-/// How long servers are asked before giving up.
+/// The time after which servers without an answer are a failure.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// The server to ask; of several, separated by commas, the first that answers
+pub(super) struct StatusArguments {
+    /// URL of the server. Of several, separated by commas, the first that answers
     #[arg(
         long,
         env = "HEADWATER_URL",
@@ -26,40 +26,44 @@ pub(super) struct Arguments {
         value_delimiter = ','
     )]
     url: Vec<String>,
-    /// File with the token that the server wants
+    /// File with the token that the server requires
     #[arg(long, env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// How to print it
+    /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: OutputForm,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
     // No environment is asked for, so that any name will do.
-    let asked = output::Asked {
+    let unused = environment::EnvironmentArguments {
         application: "application".to_owned(),
         profiles: "default".to_owned(),
         label: None,
     };
-    let client = output::client(&asked, &arguments.url, arguments.token_file.as_deref())
+    let client = environment::client(&unused, &arguments.url, arguments.token_file.as_deref())
         .deadline(DEADLINE)
         .build()?;
-    let texts = output::runtime()?.block_on(client.resources(&["replicas", "problems"]))?;
-    let [replicas, problems] = &*texts else { anyhow::bail!("an answer is missing") };
-    let fleet: Fleet = read(replicas)?;
-    let held_back: Problems = read(problems)?;
-    let findings = fleet.findings(&held_back);
+    let texts = sources::runtime()?.block_on(client.resources(&["replicas", "problems"]))?;
+    let [replicas, problems] = &*texts else {
+        anyhow::bail!("the server returned too few answers")
+    };
+    let fleet: ReplicaList = read(replicas)?;
+    let present: ProblemList = read(problems)?;
+    let findings = fleet::findings(&fleet, &present);
     output::print(&match arguments.output {
-        Output::Table => fleet.table() + &lines(&findings),
-        Output::Json => {
+        OutputForm::Table => {
+            fleet::table(&fleet) + &lines(&findings) + &lines(&fleet::notices(&present))
+        }
+        OutputForm::Json => {
             let (replicas, problems): (Value, Value) = (read(replicas)?, read(problems)?);
-            let told = json!({
+            let document = json!({
                 "findings": findings,
                 "share": replicas["share"],
                 "replicas": replicas["replicas"],
                 "problems": problems["problems"],
             });
-            format!("{told}\n")
+            format!("{document}\n")
         }
     })?;
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -67,10 +71,10 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// Reads an answer. What the parser says may quote it, so it is not passed on.
 fn read<T: serde::de::DeserializeOwned>(text: &str) -> anyhow::Result<T> {
-    serde_json::from_str(text).ok().context("what answers there is no Headwater of this kind")
+    serde_json::from_str(text).ok().context("the answer is not from a Headwater of this version")
 }
 
-/// What is wrong, after an empty line.
+/// Lines after an empty one.
 fn lines(findings: &[String]) -> String {
     let lines = findings.iter().map(|finding| format!("{finding}\n"));
     let gap = if findings.is_empty() { "" } else { "\n" };

@@ -1,4 +1,4 @@
-//! `headwater watch`: tells every change of an environment, and runs a command on each.
+//! `headwater watch`: prints every change of an environment, and runs a command after each.
 
 mod command;
 mod show;
@@ -7,24 +7,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater_client::{Configuration, Error, Health, State, Update, Watch};
+use headwater_client::{Configuration, Error, Health, HealthState, Update, Watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Output, output, serve};
+use super::{OutputForm, environment, output, signals, sources};
 use crate::change::change;
-use command::{Occasion, Runner};
-use show::{Event, Told};
+use command::{RunReason, Runner};
+use show::{OutputReader, WatchEvent};
 
-/// How long a connection may be away before anything is said: streams end and are resumed all the time.
+/// The time without a connection before it is reported. Streams end and are resumed all the time.
 const QUIET: Duration = Duration::from_secs(3);
-/// The longest time limit; longer ones are mistakes, and would overflow clocks.
+/// The longest time limit. Longer ones are mistakes, and would overflow clocks.
 const TIMEOUT_SECONDS_MAX: u64 = 366 * 24 * 3600;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct WatchArguments {
     #[command(flatten)]
-    asked: output::Asked,
-    /// The server to ask; several, separated by commas, stand in for each other
+    environment: environment::EnvironmentArguments,
+    /// URL of the server. Several, separated by commas, replace each other when one is unreachable
     #[arg(
         long,
         env = "HEADWATER_URL",
@@ -33,46 +33,47 @@ pub(super) struct Arguments {
         value_delimiter = ','
     )]
     url: Vec<String>,
-    /// File with the token that the server wants; read again for every connection
+    /// File with the token that the server requires. It is read again for every connection
     #[arg(long, env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Accept an answer without any property source
+    /// Accept an answer without a property source
     #[arg(long)]
     allow_empty: bool,
-    /// Show values too, which may be secrets: old and new ones, or in JSON the whole environment
+    /// Print values too, which may be secrets: old and new ones, or the whole environment in JSON
     #[arg(long)]
     values: bool,
-    /// Run this with `sh -c` on every change, one run at a time; its output goes to stderr
+    /// Run this with `sh -c` after every change, one run at a time. Its output goes to standard error
     ///
-    /// It finds HEADWATER_APPLICATION, HEADWATER_PROFILES, HEADWATER_LABEL, HEADWATER_REVISION, HEADWATER_DIGEST and
-    /// HEADWATER_CHANGED_KEYS (one on each line, at most 64 KiB; HEADWATER_CHANGED_KEY_COUNT says how many there are)
-    /// among its variables. Changes during a run lead to one more.
+    /// The command gets the variables HEADWATER_APPLICATION, HEADWATER_PROFILES, HEADWATER_LABEL, HEADWATER_REVISION,
+    /// HEADWATER_DIGEST, HEADWATER_CHANGED_KEYS (one key on each line, at most 64 KiB) and HEADWATER_CHANGED_KEY_COUNT.
+    /// Changes during a run cause one more run.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
-    /// Take what is there at the start for a change: run the command for it, and count it
+    /// Treat the first environment as a change: run the command for it, and count it
     #[arg(long)]
     initial: bool,
-    /// End after so many changes; with exit code 1 if the last run of the command failed
+    /// Stop after this number of changes, with exit code 1 if the last run of the command failed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after the first change, as --count 1
+    /// Stop after the first change, as with --count 1
     #[arg(long, conflicts_with = "count")]
     once: bool,
-    /// End after so many seconds; with exit code 1 if there were fewer changes than asked for
+    /// Stop after this number of seconds, with exit code 1 if there were fewer changes than requested
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=TIMEOUT_SECONDS_MAX))]
     timeout: Option<u64>,
-    /// How to print it; JSON is one line for each event
+    /// Form of the output. JSON is one line for each event
     #[arg(long, value_enum, default_value = "table")]
-    output: Output,
+    output: OutputForm,
 }
 
-pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    output::runtime()?.block_on(async {
-        let asked = &arguments.asked;
-        let client = output::client(asked, &arguments.url, arguments.token_file.as_deref())
-            .allow_empty(arguments.allow_empty)
-            .build()?;
-        let mut session = Session::new(&arguments, client.watch());
+pub(super) fn run(arguments: WatchArguments) -> anyhow::Result<ExitCode> {
+    sources::runtime()?.block_on(async {
+        let environment = &arguments.environment;
+        let client =
+            environment::client(environment, &arguments.url, arguments.token_file.as_deref())
+                .allow_empty(arguments.allow_empty)
+                .build()?;
+        let mut session = WatchSession::new(&arguments, client.watch());
         let end = session.follow().await;
         if let Some(runner) = &mut session.runner {
             runner.stop().await;
@@ -81,34 +82,34 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Why a session is over.
-enum End {
-    /// There were as many changes as asked for.
+/// The reason for the end of a session.
+enum WatchEnd {
+    /// The requested number of changes was printed.
     Counted,
-    /// The time is up.
+    /// The time limit has passed.
     TimeUp,
-    /// Somebody said so, or nobody reads on.
-    Told,
-    /// The first answer was a no.
+    /// A signal stopped the command, or the reader has gone.
+    Stopped,
+    /// The servers rejected the first request.
     Refused(Error),
 }
 
-struct Session<'a> {
-    arguments: &'a Arguments,
+struct WatchSession<'a> {
+    arguments: &'a WatchArguments,
     watch: Watch,
     health: Health,
-    /// What was shown last.
+    /// The configuration that was printed last.
     seen: Option<Configuration>,
     runner: Option<Runner>,
-    /// How many changes are still wanted, if that is bounded.
+    /// The number of changes that are still to come, if it is bounded.
     left: Option<u64>,
-    /// When to say that there is no connection, unless there is one again.
+    /// The time at which a missing connection is reported, unless it is back by then.
     complain_at: Option<Instant>,
     has_complained: bool,
 }
 
-impl<'a> Session<'a> {
-    fn new(arguments: &'a Arguments, watch: Watch) -> Self {
+impl<'a> WatchSession<'a> {
+    fn new(arguments: &'a WatchArguments, watch: Watch) -> Self {
         Self {
             health: watch.health(),
             watch,
@@ -121,57 +122,61 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn follow(&mut self) -> anyhow::Result<End> {
-        let mut told_to_stop = std::pin::pin!(serve::told_to_stop()?);
+    async fn follow(&mut self) -> anyhow::Result<WatchEnd> {
+        let mut stop = std::pin::pin!(signals::stop()?);
         let time_up = self.arguments.timeout.map(|it| Instant::now() + Duration::from_secs(it));
         loop {
             let is_counted = self.left == Some(0);
             if is_counted && self.runner.as_ref().is_none_or(Runner::is_idle) {
-                return Ok(End::Counted);
+                return Ok(WatchEnd::Counted);
             }
             tokio::select! {
                 update = self.watch.next(), if !is_counted => match update {
-                    Some(Ok(update)) => if self.take(update)? == Told::NobodyReads {
-                        return Ok(End::Told);
+                    Some(Ok(update)) => if self.take(update)? == OutputReader::NobodyReads {
+                        return Ok(WatchEnd::Stopped);
                     },
-                    Some(Err(error)) => return Ok(End::Refused(error)),
-                    None => anyhow::bail!("the watch ended"),
+                    Some(Err(error)) => return Ok(WatchEnd::Refused(error)),
+                    None => anyhow::bail!("the connection to the servers ended unexpectedly"),
                 },
                 ran = ended(self.runner.as_mut()) => ran?,
                 true = self.health.changed() => self.look_at_health(),
                 () = at(self.complain_at) => self.complain(),
-                () = &mut told_to_stop => return Ok(End::Told),
-                () = at(time_up) => return Ok(End::TimeUp),
+                () = &mut stop => return Ok(WatchEnd::Stopped),
+                () = at(time_up) => return Ok(WatchEnd::TimeUp),
             }
         }
     }
 
-    fn take(&mut self, update: Update) -> anyhow::Result<Told> {
+    fn take(&mut self, update: Update) -> anyhow::Result<OutputReader> {
         let Update::Configuration(configuration) = update else {
-            return show::print(self.arguments, &Event::gone(self.seen.as_ref()));
+            return show::print(self.arguments, &WatchEvent::gone(self.seen.as_ref()));
         };
         let event = match &self.seen {
-            None => Event::current(&configuration),
+            None => WatchEvent::current(&configuration),
             Some(seen) => {
                 let (old, new) = (seen.environment(), configuration.environment());
-                let change = change(&output::from_wire(old), &output::from_wire(new));
-                Event::change(seen, &configuration, change)
+                let change = change(&environment::from_wire(old), &environment::from_wire(new));
+                WatchEvent::change(seen, &configuration, change)
             }
         };
-        let told = show::print(self.arguments, &event)?;
+        let reader = show::print(self.arguments, &event)?;
         let is_first = self.seen.is_none();
-        if told == Told::Read && (!is_first || self.arguments.initial) {
+        if reader == OutputReader::Read && (!is_first || self.arguments.initial) {
             self.left = self.left.map(|left| left - 1);
             if let Some(runner) = &mut self.runner {
-                runner.add(Occasion::new(&self.arguments.asked, &configuration, event.keys()))?;
+                runner.add(RunReason::new(
+                    &self.arguments.environment,
+                    &configuration,
+                    event.keys(),
+                ))?;
             }
         }
         self.seen = Some(configuration);
-        Ok(told)
+        Ok(reader)
     }
 
     fn look_at_health(&mut self) {
-        if self.health.state() == State::Live {
+        if self.health.state() == HealthState::Live {
             self.complain_at = None;
             if std::mem::take(&mut self.has_complained) {
                 eprintln!("headwater: connected");
@@ -185,30 +190,30 @@ impl<'a> Session<'a> {
         self.complain_at = None;
         self.has_complained = true;
         let problem = self.health.problem().unwrap_or_else(|| "no answer yet".to_owned());
-        eprintln!("headwater: not connected, and trying again: {problem}");
+        output::complain(format_args!("not connected, trying again: {problem}"));
     }
 
-    fn exit_code(&self, end: End) -> anyhow::Result<ExitCode> {
+    fn exit_code(&self, end: WatchEnd) -> anyhow::Result<ExitCode> {
         let has_failed = self.runner.as_ref().is_some_and(|runner| runner.has_failed);
         match end {
-            End::Counted if has_failed => Ok(ExitCode::from(1)),
-            End::Counted | End::Told => Ok(ExitCode::SUCCESS),
-            End::TimeUp if self.seen.is_none() => match self.health.problem() {
+            WatchEnd::Counted if has_failed => Ok(ExitCode::from(1)),
+            WatchEnd::Counted | WatchEnd::Stopped => Ok(ExitCode::SUCCESS),
+            WatchEnd::TimeUp if self.seen.is_none() => match self.health.problem() {
                 Some(problem) => anyhow::bail!("no configuration in time: {problem}"),
                 None => anyhow::bail!("no configuration in time"),
             },
-            End::TimeUp if self.left.is_some() => Ok(ExitCode::from(1)),
-            End::TimeUp => Ok(ExitCode::SUCCESS),
-            End::Refused(error @ (Error::NotFound { .. } | Error::Empty { .. })) => {
-                eprintln!("headwater: {error}");
+            WatchEnd::TimeUp if self.left.is_some() => Ok(ExitCode::from(1)),
+            WatchEnd::TimeUp => Ok(ExitCode::SUCCESS),
+            WatchEnd::Refused(error @ (Error::NotFound { .. } | Error::Empty { .. })) => {
+                output::complain(error);
                 Ok(ExitCode::from(1))
             }
-            End::Refused(error) => Err(error.into()),
+            WatchEnd::Refused(error) => Err(error.into()),
         }
     }
 }
 
-/// Until the command has ended; for ever where none runs.
+/// Waits for the end of the command, or for ever if none runs.
 async fn ended(runner: Option<&mut Runner>) -> anyhow::Result<()> {
     match runner {
         Some(runner) => runner.ended().await,

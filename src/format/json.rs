@@ -1,7 +1,7 @@
-//! JSON, flattened as YAML is: duplicate keys refused, numbers exact.
+//! JSON, flattened like YAML. Duplicate keys are errors, and numbers keep their digits.
 //!
-//! serde_json tells no places, but it can hand out the slice a value was written in: the place is where that slice
-//! lies in the file. Each level of nesting is read once more than the one above it, which the bound on depth keeps cheap.
+//! serde_json reports no positions. It can return the raw slice of a value, and the position is the offset of that slice in
+//! the file. Each level of nesting is parsed once more than the level above it. The bound on depth limits that cost.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,35 +10,36 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::ParseError;
-use super::flat::Flat;
-use super::java;
-use super::place::Places;
+use super::flat_builder::FlatBuilder;
+use super::java_number;
+use super::position_index::PositionIndex;
 use crate::model::{Document, Position, Scalar};
 
-/// The deepest value, where the whole file has depth 0.
+/// The deepest value. The root has depth 0.
 const DEPTH_MAX: usize = 128;
 
-/// Reads the one document of a file; `null`, an empty text and an empty array are none.
+/// Parses a file into one document, or into none for `null`, an empty string or an empty array.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = str::from_utf8(bytes).map_err(|error| {
         let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        ParseError::at(Places::new(&valid).of(valid.len()), "byte is not part of utf-8 text")
+        ParseError::at(PositionIndex::new(&valid).of(valid.len()), "byte is not part of utf-8 text")
     })?;
-    let mut flattener = Flattener { text, places: Places::new(text), flat: Flat::default() };
+    let mut flattener =
+        JsonFlattener { text, places: PositionIndex::new(text), flat: FlatBuilder::default() };
     let root: &RawValue =
         serde_json::from_str(text).map_err(|error| flattener.lowered(&error, text))?;
     flattener.document(root.get())?;
     Ok(flattener.flat.finish())
 }
 
-struct Flattener<'a> {
+struct JsonFlattener<'a> {
     text: &'a str,
-    places: Places<'a>,
-    flat: Flat,
+    places: PositionIndex<'a>,
+    flat: FlatBuilder,
 }
 
-impl<'a> Flattener<'a> {
+impl<'a> JsonFlattener<'a> {
     fn document(&mut self, root: &'a str) -> Result<(), ParseError> {
         match root.as_bytes() {
             b"null" | b"\"\"" => return Ok(()),
@@ -86,7 +87,7 @@ impl<'a> Flattener<'a> {
     }
 
     fn map(&mut self, raw: &'a str, depth: usize) -> Result<(), ParseError> {
-        let Entries(entries) = self.read(raw)?;
+        let ObjectEntries(entries) = self.read(raw)?;
         self.check_duplicates(&entries)?;
         entries.iter().try_for_each(|(key, value)| {
             let mark = self.flat.enter_key(key);
@@ -96,7 +97,7 @@ impl<'a> Flattener<'a> {
         })
     }
 
-    /// The places of the values tell the two apart: those of keys are not known.
+    /// Rejects duplicate keys. The error names the positions of the values, because those of keys are unknown.
     fn check_duplicates(&self, entries: &[(String, &'a RawValue)]) -> Result<(), ParseError> {
         let mut seen = HashMap::with_capacity(entries.len());
         for (key, value) in entries {
@@ -116,12 +117,12 @@ impl<'a> Flattener<'a> {
         self.places.of(self.offset(raw))
     }
 
-    /// Where a slice of the text begins in it.
+    /// The offset of a slice in the text.
     fn offset(&self, raw: &str) -> usize {
         raw.as_ptr().addr().saturating_sub(self.text.as_ptr().addr())
     }
 
-    /// Keeps the place of an error and drops its text, which quotes the file.
+    /// Keeps the position of an error and drops its text, which quotes the file.
     fn lowered(&self, error: &serde_json::Error, raw: &str) -> ParseError {
         let lines_before = raw.split_inclusive('\n').take(error.line().saturating_sub(1));
         let offset = self.offset(raw) + lines_before.map(str::len).sum::<usize>();
@@ -134,14 +135,14 @@ impl<'a> Flattener<'a> {
 }
 
 /// The entries of an object in file order, duplicates included.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
+struct ObjectEntries<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Entries<'de> {
+impl<'de> Deserialize<'de> for ObjectEntries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Entries<'de>;
+            type Value = ObjectEntries<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -152,7 +153,7 @@ impl<'de> Deserialize<'de> for Entries<'de> {
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Entries(entries))
+                Ok(ObjectEntries(entries))
             }
         }
 
@@ -160,7 +161,7 @@ impl<'de> Deserialize<'de> for Entries<'de> {
     }
 }
 
-/// Integers stay as they are written, the others become what Java prints for them.
+/// Keeps integers as they are written and formats other numbers as Java does.
 fn number(raw: &str) -> Scalar {
     if raw == "-0" {
         return Scalar::Integer("0".into());
@@ -168,7 +169,7 @@ fn number(raw: &str) -> Scalar {
     if raw.bytes().all(|byte| matches!(byte, b'-' | b'0'..=b'9')) {
         return Scalar::Integer(raw.into());
     }
-    Scalar::Float(java::double(raw.parse().unwrap_or(f64::NAN)))
+    Scalar::Float(java_number::double(raw.parse().unwrap_or(f64::NAN)))
 }
 
 #[cfg(test)]
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_empty_collections() {
+    fn null_and_empty_collections() {
         check("{\"a\": null, \"b\": [], \"c\": {}}", &[("a", "", 1, 7), ("b", "", 1, 18)]);
         assert_eq!(parse(b"null").unwrap().len(), 0);
         assert_eq!(parse(b"[ ]").unwrap().len(), 0);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_refused_at_their_place() {
+    fn errors_have_their_place() {
         check_refused(
             "{\"a\": 1,\n \"a\": 2}",
             Some((2, 7)),

@@ -1,18 +1,23 @@
-//! `.properties` as Spring Boot reads them: Latin-1, escapes, several documents, lists (specification, 10).
+//! `.properties` files as Spring Boot reads them: Latin-1, escapes, several documents, lists.
 //!
-//! The layers: `reader` turns bytes to logical characters, here they become keys, values and documents.
+//! See docs/protocol.md#10-properties-xml-toml-and-json.
+//!
+//! `reader` turns bytes into logical characters. This module turns these into keys, values and documents.
 
 mod reader;
 
-use self::reader::{End, Reader};
+use self::reader::{CharacterReader, ValueEnd};
 use super::ParseError;
-use super::flat::Flat;
+use super::flat_builder::FlatBuilder;
 use crate::model::{Document, Position, Scalar};
 
-/// Reads all documents of a file.
+/// Parses all documents of a file.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
-    let mut loader =
-        Loader { reader: Reader::new(bytes), flat: Flat::with_repeated_keys(), line_before: None };
+    let mut loader = PropertiesParser {
+        reader: CharacterReader::new(bytes),
+        flat: FlatBuilder::with_repeated_keys(),
+        line_before: None,
+    };
     while loader.reader.advance()? {
         match loader.reader.comment_sign() {
             Some(sign) => loader.comment(sign)?,
@@ -25,15 +30,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     Ok(loader.flat.finish())
 }
 
-struct Loader<'a> {
-    reader: Reader<'a>,
-    flat: Flat,
-    /// The sign of the comment on the line before, if that was one.
+struct PropertiesParser<'a> {
+    reader: CharacterReader<'a>,
+    flat: FlatBuilder,
+    /// The comment sign of the previous line, if that line was a comment.
     line_before: Option<u16>,
 }
 
-impl Loader<'_> {
-    /// A comment, or the line that separates two documents. A comment right behind such a line takes it back.
+impl PropertiesParser<'_> {
+    /// Reads a comment or a document separator. A comment directly behind a separator cancels it.
     fn comment(&mut self, sign: u16) -> Result<(), ParseError> {
         if self.is_separator(sign)? {
             if !self.flat.is_empty() {
@@ -71,11 +76,11 @@ impl Loader<'_> {
         self.line_before = None;
         let key = self.key()?;
         match key.strip_suffix("[]") {
-            None => self.value(&key, End::Line),
+            None => self.value(&key, ValueEnd::Line),
             Some(list) => {
                 let mut index = 0;
                 loop {
-                    self.value(&format!("{list}[{index}]"), End::LineOrComma)?;
+                    self.value(&format!("{list}[{index}]"), ValueEnd::LineOrComma)?;
                     index += 1;
                     if !self.reader.at_end_of_line() {
                         self.reader.advance()?;
@@ -88,7 +93,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Up to the separator, without the blanks around it.
+    /// Reads the key up to its separator, without surrounding blanks.
     fn key(&mut self) -> Result<String, ParseError> {
         let position = self.reader.position();
         let mut units = Vec::new();
@@ -110,7 +115,7 @@ impl Loader<'_> {
         Ok(key.trim_matches(|c| c <= ' ').to_owned())
     }
 
-    fn value(&mut self, key: &str, end: End) -> Result<(), ParseError> {
+    fn value(&mut self, key: &str, end: ValueEnd) -> Result<(), ParseError> {
         while self.reader.at_blank() {
             self.reader.advance()?;
         }
@@ -131,7 +136,7 @@ impl Loader<'_> {
     }
 }
 
-/// Escapes may spell both halves of a character; a single half is no text.
+/// Decodes UTF-16. Two escapes can form a surrogate pair, and half a pair is an error.
 fn text(units: &[u16], position: Position) -> Result<String, ParseError> {
     String::from_utf16(units)
         .map_err(|_| ParseError::at(position, "escape is half a surrogate pair"))

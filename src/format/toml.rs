@@ -1,17 +1,17 @@
-//! TOML, an addition of Headwater: flattened as YAML is, dates and times as text.
+//! TOML, which the original does not read. It is flattened like YAML. Dates and times become text.
 
 use toml_edit::{Document as Parsed, Item, Table, TableLike, Value};
 
 use super::ParseError;
-use super::flat::Flat;
-use super::java;
-use super::place::Places;
+use super::flat_builder::FlatBuilder;
+use super::java_number;
+use super::position_index::PositionIndex;
 use crate::model::{Document, Position, Scalar};
 
-/// The largest TOML file, in bytes: the parser's tree takes several hundred times the room of a dense file.
+/// The largest TOML file, in bytes. The parser's tree needs several hundred times the size of a dense file.
 pub(super) const TOML_BYTES_MAX: usize = 256 * 1024;
 
-/// Reads the one document of a file; a file without any key is none.
+/// Parses a file into one document, or into none if it has no key.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     if bytes.len() > TOML_BYTES_MAX {
         return Err(ParseError::whole(format!("toml file is larger than {TOML_BYTES_MAX} bytes")));
@@ -19,15 +19,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = str::from_utf8(bytes).map_err(|error| {
         let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        ParseError::at(Places::new(&valid).of(valid.len()), "byte is not part of utf-8 text")
+        ParseError::at(PositionIndex::new(&valid).of(valid.len()), "byte is not part of utf-8 text")
     })?;
-    let places = Places::new(text);
+    let places = PositionIndex::new(text);
     let parsed: Parsed<&str> = Parsed::parse(text).map_err(|error| ParseError {
-        // The parser's own message quotes the file.
+        // The parser's message quotes the file.
         position: error.span().map(|span| places.of(span.start)),
         message: "not valid toml".to_owned(),
+        is_foreign: false,
     })?;
-    let mut flattener = Flattener { places, flat: Flat::default() };
+    let mut flattener = TomlFlattener { places, flat: FlatBuilder::default() };
     flattener.table(parsed.as_table())?;
     if !parsed.as_table().is_empty() {
         flattener.flat.end_document()?;
@@ -35,12 +36,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
     Ok(flattener.flat.finish())
 }
 
-struct Flattener<'a> {
-    places: Places<'a>,
-    flat: Flat,
+struct TomlFlattener<'a> {
+    places: PositionIndex<'a>,
+    flat: FlatBuilder,
 }
 
-impl Flattener<'_> {
+impl TomlFlattener<'_> {
     fn table(&mut self, table: &dyn TableLike) -> Result<(), ParseError> {
         table.iter().try_for_each(|(key, item)| {
             let mark = self.flat.enter_key(key);
@@ -67,7 +68,7 @@ impl Flattener<'_> {
         let scalar = match value {
             Value::String(text) => Scalar::String(text.value().as_str().into()),
             Value::Integer(number) => Scalar::Integer(number.value().to_string().into()),
-            Value::Float(number) => Scalar::Float(java::double(*number.value())),
+            Value::Float(number) => Scalar::Float(java_number::double(*number.value())),
             Value::Boolean(value) => Scalar::Bool(*value.value()),
             Value::Datetime(moment) => Scalar::String(moment.value().to_string().into()),
             Value::Array(items) if items.is_empty() => Scalar::String("".into()),
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_refused_at_their_place() {
+    fn errors_have_their_place() {
         check_refused("a = 1\na = 2", Some((2, 1)), "not valid toml");
         check_refused("a = 1\nb = secret", Some((2, 5)), "not valid toml");
         check_refused("a = 9223372036854775808", Some((1, 5)), "not valid toml");

@@ -1,28 +1,42 @@
-//! `.xml` as `java.util.Properties` writes it: `<properties><entry key="…">…</entry></properties>` (specification, 10).
+//! `.xml` files in the format of `java.util.Properties`: `<properties><entry key="…">…</entry></properties>`.
+//!
+//! See docs/protocol.md#10-properties-xml-toml-and-json.
+
+mod prolog;
 
 use roxmltree::{Document as Xml, Node, ParsingOptions};
 
-use super::flat::Flat;
+use super::flat_builder::FlatBuilder;
 use super::{KEYS_MAX, ParseError};
 use crate::model::{Document, Position, Scalar};
 
-/// The most nodes that a file may have: an entry is an element and its text, and there is white space between them.
+/// The most nodes of a file. An entry is an element with a text, and white space follows it.
 const NODES_MAX: u32 = 4 * KEYS_MAX as u32;
 
-/// Parses a file; one without entries gives no document.
+/// Returns true if the root element is not `properties`: the file is XML of another kind, or no XML.
+pub(super) fn is_foreign(bytes: &[u8]) -> bool {
+    // A file in a broken encoding is classified by its root element too.
+    let text = prolog::decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes));
+    prolog::root(&text) != Some("properties")
+}
+
+/// The error for a file of another kind.
+pub(super) fn foreign() -> ParseError {
+    ParseError::foreign("root element is not <properties>: the file is not configuration")
+}
+
+/// Parses a file into one document, or into none if it has no entries.
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| ParseError::whole("not valid UTF-8"))?;
+    let text = prolog::decode(bytes)
+        .ok_or_else(|| ParseError::whole("not valid text in the declared encoding or in UTF-8"))?;
     let options = ParsingOptions { allow_dtd: true, nodes_limit: NODES_MAX, ..Default::default() };
-    let xml = Xml::parse_with_options(text, options).map_err(|error| {
+    let xml = Xml::parse_with_options(&text, options).map_err(|error| {
         let at = error.pos();
         let position = Position { line: at.row, column: at.col };
         ParseError::at(position, "not well-formed XML, or larger than its limits")
     })?;
     let root = xml.root_element();
-    if !root.has_tag_name("properties") {
-        return Err(refusal(&xml, root, "the outermost element is not <properties>"));
-    }
-    let mut flat = Flat::with_repeated_keys();
+    let mut flat = FlatBuilder::with_repeated_keys();
     for element in root.children().filter(Node::is_element) {
         match (element.tag_name().name(), element.attribute("key")) {
             ("entry", Some(key)) => {
@@ -64,6 +78,11 @@ fn refusal(xml: &Xml<'_>, node: Node<'_, '_>, message: &'static str) -> ParseErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
+
+    fn parse(bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
+        crate::format::parse(Format::Xml, bytes)
+    }
 
     #[track_caller]
     fn check(text: &str, expected: &[(&str, &str)]) {
@@ -88,10 +107,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_properties_file_is_refused() {
-        for text in ["", "<a/>", "<properties><entry>x</entry></properties>", "<properties>"] {
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
+    fn other_files_are_rejected() {
+        for text in ["<properties><entry>x</entry></properties>", "<properties>"] {
+            assert!(!parse(text.as_bytes()).unwrap_err().is_foreign, "{text}");
         }
+        for text in
+            ["", "text", "<a/>", "<a>", "<p:properties xmlns:p='u'/>", "{{ a }}<properties/>"]
+        {
+            assert!(parse(text.as_bytes()).unwrap_err().is_foreign, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_declared_encoding_is_used() {
+        let latin1 = b"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><properties><entry key=\"a\">\xfc</entry></properties>";
+        assert_eq!(parse(latin1).unwrap()[0].properties[0].value.text(), "\u{fc}");
+        let broken = parse(b"<properties><entry key=\"a\">\xfc</entry></properties>").unwrap_err();
+        assert!(!broken.is_foreign, "{broken}");
+    }
+
+    #[test]
+    fn a_large_file_of_another_kind_is_not_parsed() {
+        let large = format!("<project>{}</project>", "<a/>".repeat(2_000_000));
+        assert!(parse(large.as_bytes()).unwrap_err().is_foreign);
     }
 
     #[test]

@@ -1,73 +1,66 @@
-//! `GET /{application}/{profiles}[/{label}]`: the Environment as JSON (specification, 2.2 and 3).
+//! `GET /{application}/{profiles}[/{label}]`: the Environment as JSON.
+//!
+//! See docs/protocol.md#22-representations-of-an-environment and docs/protocol.md#3-the-environment.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::error::Fault;
-use super::{HELD_AT_HEADER, Http, REVISION_HEADER, negotiate, watch};
+use super::error::HttpError;
+use super::identity::{Lease, LeaseSubject};
+use super::{Http, answers, body, negotiate, watch};
 use crate::access::Caller;
 use crate::model::Query;
-use crate::store::{Content, Reading, Served};
+use crate::store::AnswerAt;
 
 pub(super) async fn get(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
-) -> Result<HttpResponse, Fault> {
+) -> Result<HttpResponse, HttpError> {
     let representation =
-        negotiate::representation(request.headers()).ok_or(Fault::NotAcceptable)?;
-    let reader = watch::reader(request, http, caller, query).await?;
-    served(&reader.current())?;
+        negotiate::representation(request.headers()).ok_or(HttpError::NotAcceptable)?;
+    let handle = watch::handle(request, http, caller, query).await?;
+    answers::served(&handle.current())?;
     let _present = http.instances.enter(request.headers(), query);
-    let knows = |reading: &Reading| {
-        let served = reading.answer.served();
+    let knows = |current: &AnswerAt| {
+        let served = current.answer.served();
         served.is_some_and(|served| {
             negotiate::has_already(request.headers(), served.etag(representation))
         })
     };
-    // HEAD never waits, and who has nothing yet need not.
+    // HEAD never waits. A client without a copy gets the present environment at once.
     let wait = watch::wait(request.headers()).filter(|_| {
         request.method() == Method::GET && request.headers().contains_key("If-None-Match")
     });
-    let reading = match wait {
-        Some(wait) => watch::poll(request, http, &reader, wait, knows).await?,
-        None => reader.current(),
+    let current = match wait {
+        Some(wait) => {
+            let subject = LeaseSubject::Environment(query.clone());
+            let mut lease = Lease::of(request, http, caller, subject);
+            let current = watch::poll(request, http, &handle, wait, knows).await?;
+            if !lease.as_mut().is_none_or(Lease::is_held) {
+                return Err(HttpError::Rejected);
+            }
+            current
+        }
+        None => handle.current(),
     };
-    let served = served(&reading)?;
+    let served = answers::served(&current)?;
     let etag = served.etag(representation);
-    let is_known = knows(&reading);
+    let is_known = knows(&current);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header(("ETag", etag)).insert_header(("Vary", "Accept"));
     if let Some(wait) = wait {
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
     }
-    add_revision(&mut response, &reading);
+    answers::add_revisions(&mut response, &current);
     if let Some(revision) = request.headers().get(watch::MIN_REVISION) {
-        // Whatever keeps answers cannot say so of a revision that came later.
+        // A cache that ignores the request header cannot return this one for a later revision.
         response.insert_header((watch::MIN_REVISION, revision.clone()));
     }
     if is_known {
         return Ok(response.finish());
     }
     response.content_type(representation.content_type());
-    Ok(response.body(served.json(representation, &reading.revision)))
-}
-
-/// What there is to serve, or the fault that says why not.
-pub(super) fn served(reading: &Reading) -> Result<&Served, Fault> {
-    match &reading.answer.content {
-        Content::Environment(served) => Ok(served),
-        Content::Broken(problem) => Err(Fault::Broken(problem.clone())),
-        Content::UnknownLabel => Err(Fault::UnknownLabel),
-        Content::Empty => Err(Fault::Empty),
-    }
-}
-
-/// Says which revision is served and, if it is not the newest, which one is.
-pub(super) fn add_revision(response: &mut actix_web::HttpResponseBuilder, reading: &Reading) {
-    response.insert_header((REVISION_HEADER, reading.revision.as_str()));
-    if reading.answer.held().next().is_some() {
-        response.insert_header((HELD_AT_HEADER, reading.tip.as_str()));
-    }
+    Ok(response.body(body::of_environment(served.body(representation, &current.revision))))
 }

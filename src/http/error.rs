@@ -1,63 +1,75 @@
-//! Every refusal in one place: which status, and which body (specification, 2.4).
+//! The errors of requests: one place maps each to its status and body (docs/protocol.md#24-errors).
+
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use headwater_wire::{ErrorDocument, ProblemDocument, headers};
 
-use super::git::Refused;
-use super::route::{Refusal, Route};
+use super::git_error::GitHttpError;
+use super::route::{Route, RouteError};
 use crate::model::{Problem, Revision};
 use crate::placeholder::PlaceholderError;
 use crate::render::flat::FlatError;
 use crate::store::AnswerError;
 
-/// How much of a request's path an error repeats, in bytes.
+/// The longest part of a request's path that an error repeats, in bytes.
 const PATH_SHOWN_BYTES_MAX: usize = 1_000;
+/// The body for a request without an accepted credential. It does not depend on the request.
+const REJECTED: &str = r#"{"status":401,"error":"Unauthorized","message":"the credentials of this request are missing or wrong"}"#;
 
-/// A request that gets no content.
+/// The reason why a request gets an error response.
 #[derive(Debug)]
-pub(super) enum Fault {
-    /// The path asks for nothing.
-    Refused(Refusal),
-    /// No token, or a wrong one.
+pub(super) enum HttpError {
+    /// The path names no resource, or a header or parameter is invalid.
+    Route(RouteError),
+    /// The token is missing or wrong.
     Unauthorized,
-    /// The method is not one of the route's.
+    /// Under a policy, the headers are not exactly one valid credential.
+    Rejected,
+    /// The route does not have the method.
     MethodNotAllowed,
-    /// Neither representation is acceptable.
+    /// `Accept` allows none of the representations.
     NotAcceptable,
-    /// There is no answer.
+    /// `Accept-Charset` names no supported charset. The value is the first name.
+    UnknownCharset(String),
+    /// The store has no answer.
     Answer(AnswerError),
-    /// The label is unknown for this application.
+    /// No source has the label.
     UnknownLabel,
-    /// There is no property source, and that is an error here.
+    /// The environment has no property source, and the setting `accept_empty` is false.
     Empty,
-    /// The content cannot be used.
+    /// A file of the environment cannot be used.
     Broken(Problem),
-    /// The flat form cannot be made.
+    /// The environment has no such flat form.
     Flat(FlatError),
-    /// The placeholders of a text file cannot be resolved.
+    /// A placeholder of a text file cannot be resolved.
     FileText(PlaceholderError),
-    /// There is no such file.
+    /// The file does not exist.
     NoFile,
-    /// The server has as many watchers as it may have.
-    TooManyWatchers,
-    /// The client has as many watchers as it may have.
-    TooManyOfClient,
-    /// The client has seen a revision that this server does not know yet; it is at this one.
+    /// The server has as many watchers as `watch.watchers_max` allows.
+    TooManyWatchers(usize),
+    /// The client has as many watchers as `watch.watchers_per_client_max` allows.
+    TooManyWatchersOfClient(usize),
+    /// The client has seen a revision that this server has not received yet. The value is the server's newest revision.
     Behind(Revision),
-    /// A request for git cannot be taken.
-    Git(Refused),
-    /// The body is larger than any that is looked at.
-    BodyTooLarge,
-    /// The body did not arrive in time.
-    BodyTooSlow,
-    /// The body is of no type that is read here.
+    /// A request for a repository failed.
+    Git(GitHttpError),
+    /// The body of a webhook is larger than this number of bytes.
+    BodyTooLarge(usize),
+    /// The body of a webhook did not arrive within this time.
+    BodyTooSlow(Duration),
+    /// The media type of a webhook's body is not supported.
     UnsupportedMediaType,
-    /// There were too many requests of this kind of late.
+    /// Too many webhooks arrived in the last seconds.
     TooManyRequests,
+    /// A client on another machine wants to use the keys, and the server has no push token.
+    RemoteEncryption,
+    /// The client closed its side of the connection before the answer was complete.
+    ClientGone,
 }
 
-impl From<AnswerError> for Fault {
+impl From<AnswerError> for HttpError {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::Forbidden => Self::Unauthorized,
@@ -67,66 +79,111 @@ impl From<AnswerError> for Fault {
     }
 }
 
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<RouteError> for HttpError {
+    fn from(error: RouteError) -> Self {
+        Self::Route(error)
     }
 }
 
-impl From<FlatError> for Fault {
+impl From<FlatError> for HttpError {
     fn from(error: FlatError) -> Self {
         Self::Flat(error)
     }
 }
 
-impl Fault {
-    /// The status.
+impl HttpError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Refused(Refusal::Invalid) => StatusCode::BAD_REQUEST,
-            Self::Refused(Refusal::NoHandler) | Self::UnknownLabel | Self::Empty | Self::NoFile => {
+            Self::Route(RouteError::Invalid) => StatusCode::BAD_REQUEST,
+            Self::Route(RouteError::NotFound) | Self::UnknownLabel | Self::Empty | Self::NoFile => {
                 StatusCode::NOT_FOUND
             }
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::Rejected => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NotAcceptable | Self::UnknownCharset(_) => StatusCode::NOT_ACCEPTABLE,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::RemoteEncryption => StatusCode::FORBIDDEN,
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
-            | Self::TooManyWatchers
+            | Self::TooManyWatchers(_)
+            | Self::ClientGone
             | Self::Behind(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
-            Self::TooManyOfClient => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyWatchersOfClient(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Broken(_) | Self::FileText(_) | Self::Flat(FlatError::ShapeConflict { .. }) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::Flat(_) => StatusCode::BAD_REQUEST,
-            Self::Git(refused) => refused.status(),
+            Self::Git(error) => error.status(),
         }
     }
 
-    /// What may be said beyond the status: never a value, never a path of the machine.
+    /// Returns the text that goes into the body. It contains no value of a property and no path on the machine.
     fn message(&self) -> Option<String> {
         match self {
             Self::Broken(problem) => Some(problem.to_string()),
             Self::Flat(error) => Some(error.to_string()),
             Self::FileText(error) => Some(error.to_string()),
             Self::Answer(error) => Some(error.to_string()),
-            Self::TooManyWatchers => Some("too many watchers".to_owned()),
-            Self::TooManyOfClient => Some("too many watchers of this client".to_owned()),
-            Self::Behind(_) => Some("this server does not know that revision yet".to_owned()),
-            Self::Git(refused) => Some(refused.message().to_owned()),
-            Self::Empty => Some("no property source".to_owned()),
-            Self::Refused(Refusal::Invalid) => Some("Invalid Request".to_owned()),
+            Self::TooManyWatchers(count_max) => Some(format!(
+                "the server already has {count_max} watchers, which is its limit; use another \
+                 replica or retry later"
+            )),
+            Self::TooManyWatchersOfClient(count_max) => Some(format!(
+                "this client already has {count_max} watchers, which is its limit; close one, then \
+                 retry"
+            )),
+            Self::Unauthorized => {
+                Some("the credentials of this request are missing or wrong".to_owned())
+            }
+            Self::ClientGone => Some(
+                "the answer was abandoned because the client closed its side of the connection"
+                    .to_owned(),
+            ),
+            Self::Behind(newest) => Some(format!(
+                "this server has not received the requested revision yet, its newest is {newest}; \
+                 retry, or use another replica"
+            )),
+            Self::BodyTooLarge(bytes_max) => {
+                Some(format!("the body is larger than {bytes_max} bytes"))
+            }
+            Self::BodyTooSlow(time_max) => Some(format!(
+                "the body did not arrive within {} s, or other webhooks needed its place; retry",
+                time_max.as_secs()
+            )),
+            Self::UnsupportedMediaType => Some(
+                "Content-Type: expected application/json or application/x-www-form-urlencoded"
+                    .to_owned(),
+            ),
+            Self::TooManyRequests => {
+                Some("too many webhooks arrived in the last seconds; retry later".to_owned())
+            }
+            Self::RemoteEncryption => Some(
+                "encryption from another machine needs a push token: set HEADWATER_PUSH_TOKEN or \
+                 push.token_file on the server"
+                    .to_owned(),
+            ),
+            Self::Git(error) => Some(error.message().to_owned()),
+            Self::UnknownCharset(name) => {
+                Some(format!("Accept-Charset: charset {name:?} is not supported; request utf-8"))
+            }
+            Self::Empty => {
+                Some("no property source matches this application and profile".to_owned())
+            }
+            Self::Route(RouteError::Invalid) => Some("Invalid Request".to_owned()),
             _ => None,
         }
     }
 
-    /// The answer, in Spring's shape or, for our own resources, as a problem document.
+    /// Makes the response: a problem document for the server's own resources, plain text for git, and otherwise the
+    /// error JSON of Spring.
     pub(super) fn response(&self, request: &HttpRequest, route: Option<&Route>) -> HttpResponse {
+        if matches!(self, Self::Rejected) {
+            return rejected();
+        }
         let status = self.status();
         let mut response = HttpResponse::build(status);
         match self {
@@ -141,19 +198,19 @@ impl Fault {
                 response.insert_header(("Accept", types));
             }
             Self::Answer(_)
-            | Self::TooManyWatchers
-            | Self::TooManyOfClient
+            | Self::TooManyWatchers(_)
+            | Self::TooManyWatchersOfClient(_)
             | Self::TooManyRequests
-            | Self::Git(Refused::Busy | Refused::Unwritable) => {
+            | Self::Git(GitHttpError::Busy | GitHttpError::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
             }
-            // No other 503 says a revision: by it clients know that another server may have more.
+            // No other 503 has this header. It tells a client that another replica may be further.
             Self::Behind(tip) => {
                 response.insert_header(("Retry-After", "1"));
-                response.insert_header((super::REVISION_HEADER, tip.as_str()));
+                response.insert_header((headers::REVISION, tip.as_str()));
             }
-            // What of it is still to come is not read any more.
-            Self::BodyTooLarge | Self::BodyTooSlow => {
+            // The server does not read the rest of the body.
+            Self::BodyTooLarge(_) | Self::BodyTooSlow(_) => {
                 response.force_close();
             }
             _ => {}
@@ -162,12 +219,12 @@ impl Fault {
             Some(Route::File(..) | Route::NoFile) if status == StatusCode::NOT_FOUND => {
                 response.finish()
             }
-            // Git shows plain text to whoever runs it.
+            // Git shows plain text to its user.
             Some(Route::Git(..)) => {
                 let message = self.message().unwrap_or_else(|| status.to_string());
                 response.content_type("text/plain; charset=utf-8").body(message + "\n")
             }
-            Some(Route::Own(_)) => self.problem_document(&mut response),
+            Some(Route::Server(_)) => self.problem_document(&mut response),
             _ => self.spring_document(&mut response, request),
         }
     }
@@ -178,47 +235,50 @@ impl Fault {
         request: &HttpRequest,
     ) -> HttpResponse {
         let status = self.status();
-        let mut body = json!({
-            "timestamp": timestamp(),
-            "status": status.as_u16(),
-            "error": status.canonical_reason().unwrap_or_default(),
-        });
-        if let Some(message) = self.message() {
-            body["message"] = message.into();
-        }
-        body["path"] = cut(request.path()).into();
-        response.content_type("application/json").body(body.to_string())
+        response.content_type("application/json").json(ErrorDocument {
+            timestamp: timestamp(),
+            status: status.as_u16(),
+            error: status.canonical_reason().unwrap_or_default().to_owned(),
+            message: self.message(),
+            path: cut(request.path()).to_owned(),
+        })
     }
 
     fn problem_document(&self, response: &mut actix_web::HttpResponseBuilder) -> HttpResponse {
         let status = self.status();
-        let mut body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-        });
-        if let Some(message) = self.message() {
-            body["detail"] = message.into();
-        }
-        if let Self::Broken(problem) = self {
-            body["file"] = (*problem.origin.file).into();
-            if let Some(position) = problem.origin.position {
-                body["line"] = position.line.into();
-                body["column"] = position.column.into();
-            }
-        }
-        response.content_type("application/problem+json").body(body.to_string())
+        let origin = match self {
+            Self::Broken(problem) => Some(&problem.origin),
+            _ => None,
+        };
+        let position = origin.and_then(|origin| origin.position);
+        response.content_type("application/problem+json").json(ProblemDocument {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: self.message(),
+            file: origin.map(|origin| origin.file.to_string()),
+            line: position.map(|position| position.line),
+            column: position.map(|position| position.column),
+        })
     }
 }
 
-/// As much of a path as an answer repeats.
+/// Answers a request without an accepted credential, in the same way for every path and every reason.
+fn rejected() -> HttpResponse {
+    HttpResponse::Unauthorized()
+        .insert_header(("WWW-Authenticate", "Basic realm=\"Realm\""))
+        .content_type("application/json")
+        .body(REJECTED)
+}
+
+/// Cuts a path to the length that an error repeats.
 fn cut(path: &str) -> &str {
     let end =
         (0..=PATH_SHOWN_BYTES_MAX.min(path.len())).rev().find(|at| path.is_char_boundary(*at));
     &path[..end.unwrap_or(0)]
 }
 
-/// Now, as Spring writes it: `2026-01-02T03:04:05.678+00:00`.
+/// The current time in Spring's format: `2026-01-02T03:04:05.678+00:00`.
 fn timestamp() -> String {
     let now = jiff::Timestamp::now();
     now.strftime("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()

@@ -1,14 +1,18 @@
-//! `GET /{application}/{profile}/{label}/{path}`: files as text with placeholders, or as they are (specification, 6).
+//! `GET /{application}/{profile}/{label}/{path}`: a file as text with placeholders, or as bytes
+//! (docs/protocol.md#6-files).
+
+use std::time::{Duration, SystemTime};
 
 use actix_web::{HttpRequest, HttpResponse};
-use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 
-use super::error::Fault;
-use super::{Http, REVISION_HEADER, negotiate, resolves_placeholders, watch};
-use crate::access::Caller;
+use super::error::HttpError;
+use super::renderings::{Job, SharedText, TextKey};
+use super::{Http, answers, body, negotiate, resolves_placeholders, watch};
+use crate::access::{Caller, Operation, Resource};
 use crate::model::Query;
-use crate::placeholder;
-use crate::store::{AnswerError, ServedFile, Template};
+use crate::placeholder::{self, PlaceholderError};
+use crate::store::{Content, ServedFile, Template};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -18,123 +22,132 @@ pub(super) async fn get(
     caller: &Caller,
     query: &Query,
     path: &str,
-) -> Result<HttpResponse, Fault> {
-    let headers = request.headers();
-    if watch::wants_revision(headers) {
-        watch::reader(request, http, caller, query).await?;
+) -> Result<HttpResponse, HttpError> {
+    if watch::wants_revision(request.headers()) {
+        if !http.store.may(caller, Operation::ReadFile, Resource::Environment(query)) {
+            return Err(watch::absent_at_revision(request.headers()));
+        }
+        watch::handle(request, http, caller, query).await?;
     }
-    let (file, etag, content_type, body) = if negotiate::wants_binary(headers)? {
-        let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
-        let bytes = file.bytes.clone();
-        let etag = format!("\"{}\"", file.id);
-        (file, etag, BINARY, bytes)
-    } else {
-        let (file, text) = text(request, http, caller, query, path).await?;
-        let content_type = match negotiate::wants(headers, "application/json") {
-            true => "application/json",
-            false => "text/plain;charset=UTF-8",
-        };
-        let hash = digest(&SHA256, text.as_bytes());
-        let etag: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        (file, format!("\"{etag}\""), content_type, text.into())
-    };
-    let ServedFile { made_seconds, revision, .. } = file;
-    let modified = made_seconds
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .map(|seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
-    let mut response = match is_known(request, &etag, modified) {
-        true => HttpResponse::NotModified(),
-        false => HttpResponse::Ok(),
-    };
+    let FileRepresentation { file, etag, content_type, text } =
+        representation(request, http, caller, query, path).await?;
+    let modified = modified(&file);
+    let is_known = is_known(request, &etag, modified);
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header(("ETag", etag.as_str()))
         .insert_header(("Vary", "Accept, Accept-Charset"))
-        .insert_header(("X-Content-Type-Options", "nosniff"))
-        .insert_header((REVISION_HEADER, revision.as_str()));
+        .insert_header(("X-Content-Type-Options", "nosniff"));
+    answers::add_revision(&mut response, &file.revision, file.epochs.as_ref());
     if let Some(modified) = modified {
         response.insert_header(actix_web::http::header::LastModified(modified.into()));
     }
-    if is_known(request, &etag, modified) {
+    if is_known {
         return Ok(response.finish());
     }
-    Ok(response.content_type(content_type).body(body))
+    let text = match text {
+        Some(text) => text,
+        None => bytes(request, http, file).await?,
+    };
+    let connection = watch::connection(request);
+    Ok(response.content_type(content_type).body(body::of_text(text, &connection)))
 }
 
-/// `If-None-Match` counts before `If-Modified-Since`.
-fn is_known(request: &HttpRequest, etag: &str, modified: Option<std::time::SystemTime>) -> bool {
+/// A file in the representation that a request accepts.
+struct FileRepresentation {
+    file: ServedFile,
+    etag: String,
+    content_type: &'static str,
+    /// The text with its placeholders resolved. `None` for a file as bytes, which are read only if the client lacks them.
+    text: Option<SharedText>,
+}
+
+/// Finds a file, and reads it if its entity tag depends on its text.
+async fn representation(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+    path: &str,
+) -> Result<FileRepresentation, HttpError> {
+    if negotiate::wants_binary(request.headers())? {
+        let file = http.store.find_file(caller, query, path).await?.ok_or(HttpError::NoFile)?;
+        let etag = format!("\"{}\"", file.id);
+        return Ok(FileRepresentation { file, etag, content_type: BINARY, text: None });
+    }
+    let (file, text) = text(request, http, caller, query, path).await?;
+    let etag = text.get().map(|text| text.etag.clone()).unwrap_or_default();
+    let content_type = if negotiate::wants(request.headers(), "application/json") {
+        "application/json"
+    } else {
+        "text/plain;charset=UTF-8"
+    };
+    Ok(FileRepresentation { file, etag, content_type, text: Some(text) })
+}
+
+/// Returns the time of the revision that contains a file, if it is known.
+fn modified(file: &ServedFile) -> Option<SystemTime> {
+    let seconds = u64::try_from(file.made_seconds?).ok()?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// Reads a file as bytes.
+async fn bytes(
+    request: &HttpRequest,
+    http: &Http,
+    file: ServedFile,
+) -> Result<SharedText, HttpError> {
+    let (connection, key, size) = (watch::connection(request), TextKey::Bytes(file.id), file.size);
+    let read = move |_: &Job| Ok(file.read()?.into());
+    http.renderings.share(key, size, connection.closed(), read).await
+}
+
+/// Returns true if the client's copy is current. `If-None-Match` takes precedence over `If-Modified-Since`.
+fn is_known(request: &HttpRequest, etag: &str, modified: Option<SystemTime>) -> bool {
     use actix_web::http::header::{Header, IfModifiedSince};
     if request.headers().contains_key("If-None-Match") {
         return negotiate::has_already(request.headers(), etag);
     }
     match (IfModifiedSince::parse(request), modified) {
-        (Ok(IfModifiedSince(since)), Some(modified)) => {
-            modified <= std::time::SystemTime::from(since)
-        }
+        (Ok(IfModifiedSince(since)), Some(modified)) => modified <= SystemTime::from(since),
         _ => false,
     }
 }
 
-/// How the bytes of a text file are read.
-#[derive(Debug, Clone, Copy)]
-enum Charset {
-    /// ISO-8859-1 proper; what browsers call by that name is another one.
-    Latin1,
-    Other(&'static encoding_rs::Encoding),
-}
-
-impl Charset {
-    /// The first charset of `Accept-Charset` that is known, else UTF-8.
-    fn of(request: &HttpRequest) -> Self {
-        let header = request.headers().get("Accept-Charset").and_then(|value| value.to_str().ok());
-        header
-            .into_iter()
-            .flat_map(|list| list.split(','))
-            .filter_map(|item| item.split(';').next())
-            .find_map(|name| Self::named(name.trim()))
-            .unwrap_or(Self::Other(encoding_rs::UTF_8))
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        let latin1 = ["iso-8859-1", "iso8859-1", "latin1", "us-ascii"];
-        if latin1.iter().any(|known| name.eq_ignore_ascii_case(known)) {
-            return Some(Self::Latin1);
-        }
-        encoding_rs::Encoding::for_label(name.as_bytes()).map(Self::Other)
-    }
-
-    fn decode(self, bytes: &[u8]) -> String {
-        match self {
-            Self::Latin1 => bytes.iter().copied().map(char::from).collect(),
-            Self::Other(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned(),
-        }
-    }
-}
-
-/// The file as text, with its placeholders resolved unless the request says otherwise.
+/// Reads a file as text, and resolves its placeholders unless the request turns that off.
 async fn text(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
     path: &str,
-) -> Result<(ServedFile, String), Fault> {
-    let charset = Charset::of(request);
-    if !resolves_placeholders(request)? {
-        let file = http.store.file(caller, query, path).await?.ok_or(Fault::NoFile)?;
-        let text = charset.decode(&file.bytes);
-        return Ok((file, text));
-    }
-    let template = http.store.template(caller, query, path).await?.ok_or(Fault::NoFile)?;
-    let Template { file, environment } = template;
-    let environment = environment.map_err(Fault::Broken)?;
-    let bytes = file.bytes.clone();
-    let resolved = actix_web::web::block(move || {
-        let text = charset.decode(&bytes);
-        match environment {
-            Some(environment) => placeholder::resolve_text(&environment, &text),
-            None => Ok(text),
+) -> Result<(ServedFile, SharedText), HttpError> {
+    let charset = negotiate::charset(request.headers())?;
+    let (file, answer) = if resolves_placeholders(request)? {
+        let template = http.store.find_template(caller, query, path).await?;
+        let Template { file, answer } = template.ok_or(HttpError::NoFile)?;
+        if let Content::Broken(problem) = &answer.content {
+            return Err(HttpError::Broken(problem.clone()));
         }
-    });
-    let text = resolved.await.map_err(|_| AnswerError::Overloaded)?.map_err(Fault::FileText)?;
+        (file, Some(answer))
+    } else {
+        (http.store.find_file(caller, query, path).await?.ok_or(HttpError::NoFile)?, None)
+    };
+    let digest = answer.as_ref().and_then(|answer| Some(answer.served()?.digest));
+    let key = TextKey::Text(file.id, format!("{charset:?}"), digest);
+    let (connection, read) = (watch::connection(request), file.clone());
+    let render = move |job: &Job| {
+        let text = charset.decode_owned(read.read()?);
+        let Some(served) = answer.as_ref().and_then(|answer| answer.served()) else {
+            return Ok(text.into());
+        };
+        let resolved =
+            placeholder::resolve_text(&served.environment, &text, &|bytes| job.reserve(bytes));
+        resolved.map(Bytes::from).map_err(|error| match error {
+            PlaceholderError::Stopped => job.error(),
+            error => HttpError::FileText(error),
+        })
+    };
+    let text = http.renderings.share(key, file.size, connection.closed(), render).await?;
     Ok((file, text))
 }

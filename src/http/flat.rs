@@ -1,48 +1,73 @@
-//! `GET [/{label}]/{application}-{profiles}.{yml,yaml,properties,json}` (specification, sections 2.3 and 4).
+//! `GET [/{label}]/{application}-{profiles}.{yml,yaml,properties,json}`.
+//!
+//! See docs/protocol.md#23-representations-of-a-flat-form and docs/protocol.md#4-flat-forms.
+
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 
-use super::error::Fault;
-use super::route::Form;
-use super::{Http, environment, negotiate, resolves_placeholders, watch};
+use super::error::HttpError;
+use super::renderings::{Job, TextKey};
+use super::route::FlatFormat;
+use super::{Http, answers, body, negotiate, resolves_placeholders, watch};
 use crate::access::Caller;
 use crate::model::Query;
-use crate::render::flat::{self, Placeholders};
+use crate::placeholder::PlaceholderError;
+use crate::render::flat::{self, FlatError, PlaceholderMode};
+use crate::store::Answer;
 
 pub(super) async fn get(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
-    form: Form,
-) -> Result<HttpResponse, Fault> {
-    let reading = watch::reader(request, http, caller, query).await?.current();
-    let served = environment::served(&reading)?;
-    let (placeholders, resolved) = match resolves_placeholders(request)? {
-        true => (Placeholders::Resolve, "resolved"),
-        false => (Placeholders::Keep, "raw"),
+    format: FlatFormat,
+) -> Result<HttpResponse, HttpError> {
+    let current = watch::handle(request, http, caller, query).await?.current();
+    let served = answers::served(&current)?;
+    let (placeholders, resolved) = if resolves_placeholders(request)? {
+        (PlaceholderMode::Resolve, "resolved")
+    } else {
+        (PlaceholderMode::Keep, "raw")
     };
-    let (name, content_type) = match form {
-        Form::Properties => ("properties", "text/plain"),
-        Form::Yaml => ("yml", "text/plain"),
-        Form::Json => ("json", "application/json"),
+    let (name, content_type) = match format {
+        FlatFormat::Properties => ("properties", "text/plain"),
+        FlatFormat::Yaml => ("yml", "text/plain"),
+        FlatFormat::Json => ("json", "application/json"),
     };
     let etag = format!("W/\"{}.{name}.{resolved}\"", served.digest);
     if negotiate::has_already(request.headers(), &etag) {
         let mut response = HttpResponse::NotModified();
-        environment::add_revision(&mut response, &reading);
+        answers::add_revisions(&mut response, &current);
         return Ok(response.insert_header(("ETag", etag)).finish());
     }
-    let environment = served.environment.clone();
-    let text = actix_web::web::block(move || match form {
-        Form::Properties => flat::properties(&environment, placeholders),
-        Form::Yaml => flat::yaml(&environment, placeholders),
-        Form::Json => flat::json(&environment, placeholders),
-    })
-    .await
-    .map_err(|_| crate::store::AnswerError::Overloaded)??;
+    let (key, size) = (TextKey::Flat(served.digest, format, placeholders), served.text_bytes());
+    let answer = Arc::clone(&current.answer);
+    let render = move |job: &Job| render(&answer, format, placeholders, job);
+    let connection = watch::connection(request);
+    let text = http.renderings.share(key, size, connection.closed(), render).await?;
     let mut response = HttpResponse::Ok();
-    environment::add_revision(&mut response, &reading);
+    answers::add_revisions(&mut response, &current);
     response.insert_header(("ETag", etag)).content_type(content_type);
-    Ok(response.body(text))
+    Ok(response.body(body::of_text(text, &connection)))
+}
+
+fn render(
+    answer: &Answer,
+    format: FlatFormat,
+    placeholders: PlaceholderMode,
+    job: &Job,
+) -> Result<Bytes, HttpError> {
+    let Some(served) = answer.served() else { return Err(HttpError::Empty) };
+    let (environment, meter) = (&served.environment, |bytes| job.reserve(bytes));
+    let text = match format {
+        FlatFormat::Properties => flat::properties_metered(environment, placeholders, &meter),
+        FlatFormat::Yaml => flat::yaml_metered(environment, placeholders, &meter),
+        FlatFormat::Json => flat::json_metered(environment, placeholders, &meter),
+    };
+    text.map(Bytes::from).map_err(|error| match error {
+        FlatError::Placeholder(PlaceholderError::Stopped) => job.error(),
+        error => error.into(),
+    })
 }

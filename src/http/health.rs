@@ -1,101 +1,97 @@
-//! Life and readiness, for orchestrators, registries and Spring clients.
+//! Liveness, readiness and health, for orchestrators, registries and Spring clients.
 //!
-//! Readiness stays up while anything can be served: an outage of the git host must not drain every replica. Staleness and
-//! environments that are held back are details.
+//! The server is ready while it can serve any label, so that an outage of the git host does not take every replica out
+//! of service. Outdated labels and held-back environments are details of health.
 
 use actix_web::{HttpResponse, HttpResponseBuilder};
-use serde_json::{Value, json};
+use headwater_wire::{
+    ConfigServerComponent, ConfigServerDetails, Health, HealthComponents, LabelHealth,
+    RemoteHealth, SourceProblemHealth,
+};
 
 use super::Http;
 use crate::access::Caller;
 use crate::model::{Label, Query};
-use crate::store::RemoteStatus;
+use crate::store::{LabelStatus, RemoteStatus, SourceProblem};
 
 /// The media type of the actuator.
 const ACTUATOR: &str = "application/vnd.spring-boot.actuator.v3+json";
 
 pub(super) fn up() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "UP"}))
+    HttpResponse::Ok().json(bare("UP"))
 }
 
 pub(super) async fn ready(http: &Http) -> HttpResponse {
-    match can_serve(http).await {
-        true => HttpResponse::Ok().json(json!({"status": "UP"})),
-        false => HttpResponse::ServiceUnavailable().json(json!({"status": "DOWN"})),
+    if can_serve(http).await {
+        return up();
     }
+    HttpResponse::ServiceUnavailable().json(bare("DOWN"))
 }
 
 pub(super) async fn actuator_ready(http: &Http) -> HttpResponse {
-    match can_serve(http).await {
-        true => actuator(HttpResponse::Ok(), &json!({"status": "UP"})),
-        false => actuator(HttpResponse::ServiceUnavailable(), &json!({"status": "OUT_OF_SERVICE"})),
+    if can_serve(http).await {
+        return actuator(HttpResponse::Ok(), &bare("UP"));
     }
+    actuator(HttpResponse::ServiceUnavailable(), &bare("OUT_OF_SERVICE"))
 }
 
-/// As Spring's `configServer` component (specification, section 18), from memory.
-pub(super) async fn health(http: &Http, detailed: bool) -> HttpResponse {
+/// Answers with the component `configServer` (docs/protocol.md#17-health), from memory.
+pub(super) async fn health(http: &Http, is_detailed: bool) -> HttpResponse {
     let is_up = can_serve(http).await;
     let status = if is_up { "UP" } else { "DOWN" };
-    let mut body = json!({"status": status});
-    if detailed {
-        body["components"] = json!({
-            "configServer": {"status": status, "details": details(http)}
-        });
-    }
-    match is_up {
-        true => actuator(HttpResponse::Ok(), &body),
-        false => actuator(HttpResponse::ServiceUnavailable(), &body),
-    }
-}
-
-fn actuator(mut response: HttpResponseBuilder, body: &Value) -> HttpResponse {
-    response.content_type(ACTUATOR).body(body.to_string())
-}
-
-fn details(http: &Http) -> Value {
-    let repositories: Vec<Value> = http
-        .store
-        .labels()
-        .iter()
-        .map(|label| {
-            let mut repository = json!({
-                "label": label.label.name(),
-                "version": label.revision.as_str(),
-                "environments": label.answer_count,
-            });
-            if let Some((since, reason)) = &label.stale {
-                repository["staleSeconds"] = since.as_secs().into();
-                repository["error"] = reason.as_str().into();
-            }
-            repository
-        })
-        .collect();
-    let mut details = json!({
-        "source": http.store.source_name(),
-        "repositories": repositories,
-        "heldBack": http.store.problems().len(),
+    let mut body = bare(status);
+    body.components = is_detailed.then(|| HealthComponents {
+        config_server: ConfigServerComponent { status: status.to_owned(), details: details(http) },
     });
-    let remotes: Vec<Value> = http.store.remotes().iter().map(remote).collect();
-    if !remotes.is_empty() {
-        details["remotes"] = remotes.into();
-    }
-    details
+    let response = if is_up { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    actuator(response, &body)
 }
 
-fn remote(status: &RemoteStatus) -> Value {
-    let mut remote = json!({
-        "source": status.name,
-        "lastFetchSeconds": status.fetched_before.map(|age| age.as_secs()),
-    });
-    if let Some(failure) = &status.failure {
-        remote["error"] = failure.as_str().into();
-    }
-    remote
+fn bare(status: &str) -> Health {
+    Health { status: status.to_owned(), components: None }
 }
 
-/// Whether the default label is loaded, or can be, or anything else is.
+fn actuator(mut response: HttpResponseBuilder, body: &Health) -> HttpResponse {
+    response.content_type(ACTUATOR).json(body)
+}
+
+fn details(http: &Http) -> ConfigServerDetails {
+    let label = |status: LabelStatus| LabelHealth {
+        label: status.label.name().map(str::to_owned),
+        version: status.revision.to_string(),
+        environments: status.answer_count as u64,
+        stale_seconds: status.stale.as_ref().map(|(since, _)| since.as_secs()),
+        error: status.stale.map(|(_, reason)| reason),
+    };
+    ConfigServerDetails {
+        source: http.store.source_name().to_owned(),
+        repositories: http.store.label_statuses().into_iter().map(label).collect(),
+        held_back: http.store.problems().len() as u64,
+        faults: super::faults::current(http).iter().map(super::faults::detail).collect(),
+        remotes: http.store.remotes().iter().map(remote).collect(),
+        problems: http.store.source_problems().iter().map(of_source).collect(),
+    }
+}
+
+fn of_source(SourceProblem { source, problem, .. }: &SourceProblem) -> SourceProblemHealth {
+    SourceProblemHealth {
+        source: source.to_string(),
+        file: problem.origin.file.to_string(),
+        reason: problem.message.to_string(),
+    }
+}
+
+fn remote(status: &RemoteStatus) -> RemoteHealth {
+    RemoteHealth {
+        source: status.name.to_string(),
+        last_fetch_seconds: status.fetched_before.map(|age| age.as_secs()),
+        error: status.failure.clone(),
+    }
+}
+
+/// Returns true if any label is loaded, or if the default label can be loaded now.
 async fn can_serve(http: &Http) -> bool {
-    if !http.store.labels().is_empty() {
+    if !http.store.label_statuses().is_empty() {
         return true;
     }
     let query = Query {

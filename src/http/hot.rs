@@ -1,8 +1,10 @@
-//! The hot path: environments that are asked for over and over, answered before there is any routing.
+//! The hot path: repeated requests for the same environments, answered before routing.
 //!
-//! Each worker remembers which paths lead to which answer and keeps the last bytes and headers it sent for each. Whatever
-//! is not plainly a GET of a remembered path goes on to the application, which knows everything. What is remembered is a
-//! door to the store, never an answer on its own: every request asks the store whether the label has moved since.
+//! Each worker remembers the answer that a path leads to, with the bytes and headers that it sent last. Only a plain
+//! `GET` of a remembered path is answered here. All other requests continue to the application.
+//!
+//! Invariant: a remembered answer is never sent unchecked. Every request asks the store whether the label has moved
+//! since.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,24 +19,34 @@ use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::web;
 use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
+use headwater_wire::headers;
 
+use super::identity;
 use super::instances::INSTANCE;
 use super::route::{self, Route};
+use super::socket::ConnectionHandle;
 use super::watch::MIN_REVISION;
-use super::{Http, V1_TYPE, V2_TYPE, negotiate};
-use crate::access::{Action, Target};
-use crate::model::{Query, Revision};
+use super::{Http, PRIVATE, V1_TYPE, V2_TYPE, body, negotiate};
+use crate::access::{Caller, IdentityKey, Operation, Permission, Resource};
+use crate::model::{LabelPosition, Query};
 use crate::render::Representation;
-use crate::store::{Door, Moment};
+use crate::store::{Body, CachedAnswer, SequenceStamp};
 
-/// The most paths that one worker remembers; then it begins anew.
+/// The most paths that one worker remembers. When they are exceeded, the worker forgets all.
 const PATH_COUNT_MAX: usize = 4_096;
-/// How long an answer goes out before its door is used again, which tells the store that it is still asked for.
+/// The longest time that an answer is sent without reading it again. Reading marks it as used in the store.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The most principals that one path remembers as permitted. When they are exceeded, the path forgets all.
+const PERMITTED_COUNT_MAX: usize = 8;
+/// The header `Vary` of an answer.
+const VARY: &str = "Accept";
+/// The same under a policy.
+const PRIVATE_VARY: &str = "Accept, Authorization, X-Config-Token";
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const REVISION: HeaderName = HeaderName::from_static("headwater-revision");
+const REVISION: HeaderName = HeaderName::from_static(headers::REVISION);
+const EPOCH: HeaderName = HeaderName::from_static(headers::EPOCH);
 
-/// The application with the hot path before it.
+/// An application behind the hot path.
 pub struct Hot<A> {
     app: A,
     http: web::Data<Http>,
@@ -72,7 +84,7 @@ where
     }
 }
 
-/// One worker's hot path.
+/// The hot path of one worker.
 pub struct HotService<S> {
     app: S,
     http: web::Data<Http>,
@@ -84,19 +96,23 @@ struct Paths(HashMap<Box<str>, Remembered>);
 
 struct Remembered {
     query: Query,
-    door: Door,
+    cached: CachedAnswer,
     ready: [Option<ReadyAnswer>; 2],
+    /// The principals that the policy permits to read the environment.
+    permitted: Vec<IdentityKey>,
 }
 
 /// The bytes and headers of one representation at one revision.
 struct ReadyAnswer {
-    moment: Option<Moment>,
+    stamp: Option<SequenceStamp>,
     read_at: Instant,
     sequence: u64,
-    revision: Revision,
+    position: LabelPosition,
     etag: HeaderValue,
     revision_header: HeaderValue,
-    bytes: Bytes,
+    /// Only of a label that was rewound.
+    epoch_header: Option<HeaderValue>,
+    body: Body,
 }
 
 impl<S> Service<Request> for HotService<S>
@@ -118,16 +134,17 @@ where
             return Either::Left(ready(Ok(response)));
         }
         let asked = self.worth_remembering(&request);
-        let caller = self.http.caller(request.headers());
+        // A request with a bad credential gets no answer that could be remembered.
+        let caller = self.caller(&request).unwrap_or(Caller::Anonymous);
         let answered = self.app.call(request);
         let (http, paths) = (self.http.clone(), Rc::clone(&self.paths));
         Either::Right(Box::pin(async move {
             let response = answered.await?;
             if let Some((path, query)) = asked
                 && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED)
-                && let Some(door) = http.store.door(&caller, &query)
+                && let Some(cached) = http.store.cached_answer(&caller, &query)
             {
-                paths.borrow_mut().remember(path, query, door);
+                paths.borrow_mut().remember(path, query, cached);
             }
             Ok(response.into())
         }))
@@ -135,7 +152,8 @@ where
 }
 
 impl<S> HotService<S> {
-    /// The whole hot path: a look-up, the question to the store, four headers.
+    /// Answers from memory: a look-up, the check of the store, and four headers. Returns `None` for a request that
+    /// needs more.
     fn answer(&self, request: &Request) -> Option<Response<BoxBody>> {
         let uri = request.uri();
         if request.method() != Method::GET
@@ -147,25 +165,53 @@ impl<S> HotService<S> {
         let mut paths = self.paths.borrow_mut();
         let remembered = paths.0.get_mut(uri.path())?;
         let representation = plain_representation(request.headers())?;
-        let caller = self.http.caller(request.headers());
-        let target = Target::Environment(&remembered.query);
-        let may = self.http.store.may(&caller, Action::ReadEnvironment, target);
-        if !may || !remembered.door.is_for(&caller, &remembered.query) {
+        let caller = self.caller(request)?;
+        let may = remembered.may_be_read(&self.http, &caller);
+        if !may || !remembered.cached.is_for(&caller, &remembered.query) {
             return None;
         }
-        let ready = remembered.ready(representation)?;
+        let mut has_moved = false;
+        if !remembered.is_present(representation) {
+            has_moved = remembered.has_moved(representation);
+            remembered.read(representation)?;
+        }
+        let ready = remembered.ready[representation as usize].as_ref()?;
+        let response = self.respond(request, representation, ready);
+        if has_moved {
+            paths.drop_outdated();
+        }
+        response
+    }
+
+    /// Identifies the caller. Returns `None` for a bad credential, which the application rejects.
+    fn caller(&self, request: &Request) -> Option<Caller> {
+        let Some(guard) = &self.http.guard else {
+            return Some(self.http.caller(request.headers()));
+        };
+        let connection = request.conn_data::<ConnectionHandle>();
+        let identity = identity::identify(guard, connection, request.headers());
+        identity.ok().map(Caller::Identified)
+    }
+
+    fn respond(
+        &self,
+        request: &Request,
+        representation: Representation,
+        ready: &ReadyAnswer,
+    ) -> Option<Response<BoxBody>> {
         if request.headers().contains_key(header::IF_NONE_MATCH)
             && negotiate::has_already(request.headers(), ready.etag.to_str().ok()?)
         {
             self.http.metrics.hot_unchanged.inc();
             let mut response = Response::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
-            ready.add_headers(response.headers_mut());
+            ready.add_headers(response.headers_mut(), self.http.guard.is_some());
             return Some(response);
         }
         self.http.metrics.hot_full.inc();
-        let mut response = Response::with_body(StatusCode::OK, BoxBody::new(ready.bytes.clone()));
+        let mut response =
+            Response::with_body(StatusCode::OK, body::of_environment(ready.body.clone()));
         let headers = response.headers_mut();
-        ready.add_headers(headers);
+        ready.add_headers(headers, self.http.guard.is_some());
         let content_type = HeaderValue::from_static(representation.content_type());
         headers.insert(header::CONTENT_TYPE, content_type);
         Some(response)
@@ -183,8 +229,8 @@ impl<S> HotService<S> {
     }
 }
 
-/// Whether a request says nothing that asks for more than the present bytes: it may have to wait for its answer, tell who it is
-/// from, or have a body of unknown length. One pass is cheaper than a look-up for each name.
+/// Returns true if no header asks for more than the present bytes. Such headers make a request wait, name an instance,
+/// or announce a body of unknown length. One pass is cheaper than a look-up of each name.
 fn asks_for_bytes(headers: &HeaderMap) -> bool {
     headers.keys().all(|name| {
         *name != PREFER
@@ -194,7 +240,7 @@ fn asks_for_bytes(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The representation of the `Accept` headers that nearly every client sends.
+/// Returns the representation for the values of `Accept` that nearly all clients send, and `None` for other values.
 fn plain_representation(headers: &HeaderMap) -> Option<Representation> {
     let mut values = headers.get_all(header::ACCEPT);
     match (values.next().map(HeaderValue::as_bytes), values.next()) {
@@ -208,63 +254,124 @@ fn plain_representation(headers: &HeaderMap) -> Option<Representation> {
 }
 
 impl Paths {
-    fn remember(&mut self, path: Box<str>, query: Query, door: Door) {
+    fn remember(&mut self, path: Box<str>, query: Query, cached: CachedAnswer) {
         if self.0.len() >= PATH_COUNT_MAX {
             self.0.clear();
         }
-        self.0.insert(path, Remembered { query, door, ready: [None, None] });
+        let remembered = Remembered { query, cached, ready: [None, None], permitted: Vec::new() };
+        self.0.insert(path, remembered);
+    }
+
+    /// Drops outdated bytes. Otherwise the worker would hold them until each of its paths is requested again. Called
+    /// once for each move that a request meets.
+    fn drop_outdated(&mut self) {
+        for Remembered { cached, ready, .. } in self.0.values_mut() {
+            ready.iter_mut().for_each(|ready| drop(ready.take_if(|ready| ready.has_moved(cached))));
+        }
     }
 }
 
 impl Remembered {
-    /// The present bytes and headers. What is held back or broken has more to say than fits here.
-    fn ready(&mut self, representation: Representation) -> Option<&ReadyAnswer> {
-        let ready = match representation {
-            Representation::V1 => &mut self.ready[0],
-            Representation::V2 => &mut self.ready[1],
+    /// Returns true if the caller may read the environment. Under a policy, a repeated caller costs comparisons of
+    /// numbers. A caller that the policy would deny is not remembered, so that each of its requests is recorded.
+    fn may_be_read(&mut self, http: &Http, caller: &Caller) -> bool {
+        let target = Resource::Environment(&self.query);
+        let Caller::Identified(identity) = caller else {
+            return http.store.may(caller, Operation::ReadEnvironment, target);
         };
-        if !ready.as_ref().is_some_and(|ready| ready.is_present(&self.door)) {
-            *ready = Some(ReadyAnswer::read(&self.door, representation, ready.take())?);
+        let key = identity.key();
+        if self.permitted.contains(&key) {
+            return true;
         }
-        ready.as_ref()
+        if identity.permission(Operation::ReadEnvironment, target) != Permission::Allowed {
+            return false;
+        }
+        if self.permitted.len() >= PERMITTED_COUNT_MAX {
+            self.permitted.clear();
+        }
+        self.permitted.push(key);
+        true
+    }
+
+    /// Returns true if the label has moved since this representation was read.
+    fn has_moved(&self, representation: Representation) -> bool {
+        let ready = &self.ready[representation as usize];
+        ready.as_ref().is_some_and(|ready| ready.has_moved(&self.cached))
+    }
+
+    /// Returns true if this representation was read and is current.
+    fn is_present(&self, representation: Representation) -> bool {
+        let ready = &self.ready[representation as usize];
+        ready.as_ref().is_some_and(|ready| ready.is_present(&self.cached))
+    }
+
+    /// Reads the present bytes and headers. Returns `None` for an answer that is held back or broken, which needs
+    /// further headers.
+    fn read(&mut self, representation: Representation) -> Option<()> {
+        let ready = &mut self.ready[representation as usize];
+        *ready = Some(ReadyAnswer::read(&self.cached, representation, ready.take())?);
+        Some(())
     }
 }
 
+/// Gives a body a reference count of its own, because a count that all workers change is slow for each of them.
+fn own(Body { head, rest }: Body) -> Body {
+    let own = |bytes: Bytes| if bytes.is_empty() { bytes } else { Bytes::from_owner(bytes) };
+    Body { head: own(head), rest: own(rest) }
+}
+
 impl ReadyAnswer {
-    /// Goes through the door; `before` is used again if it is what is there still.
-    fn read(door: &Door, representation: Representation, before: Option<Self>) -> Option<Self> {
-        let (moment, read_at) = (door.moment(), Instant::now());
-        let reading = door.current()?;
-        let sequence = reading.answer.sequence();
+    /// Reads the cached answer. Uses `before` again if the answer is unchanged.
+    fn read(
+        cached: &CachedAnswer,
+        representation: Representation,
+        before: Option<Self>,
+    ) -> Option<Self> {
+        let (stamp, read_at) = (cached.stamp(), Instant::now());
+        let current = cached.current()?;
+        let (sequence, position) = (current.answer.sequence(), current.position());
         if let Some(before) = before
-            && (before.sequence, &before.revision) == (sequence, &reading.revision)
+            && (before.sequence, &before.position) == (sequence, &position)
         {
-            return Some(Self { moment, read_at, ..before });
+            return Some(Self { stamp, read_at, ..before });
         }
-        if reading.answer.held().next().is_some() {
+        if current.answer.held_revisions().next().is_some() {
             return None;
         }
-        let served = reading.answer.served()?;
+        let served = current.answer.served()?;
         Some(Self {
-            moment,
+            stamp,
             read_at,
             sequence,
             etag: HeaderValue::from_str(served.etag(representation)).ok()?,
-            revision_header: HeaderValue::from_str(reading.revision.as_str()).ok()?,
-            // Counted for this worker alone: a count that all workers change is slow for each of them.
-            bytes: Bytes::from_owner(served.json(representation, &reading.revision)),
-            revision: reading.revision,
+            revision_header: HeaderValue::from_str(current.revision.as_str()).ok()?,
+            epoch_header: match &position.epochs {
+                Some(epochs) => Some(HeaderValue::from_str(&epochs.to_string()).ok()?),
+                None => None,
+            },
+            body: own(served.body(representation, &position.revision)),
+            position,
         })
     }
 
-    fn is_present(&self, door: &Door) -> bool {
-        self.moment.is_some_and(|moment| door.unmoved_since(moment))
-            && self.read_at.elapsed() < READ_AGAIN_AFTER
+    fn is_present(&self, cached: &CachedAnswer) -> bool {
+        !self.has_moved(cached) && self.read_at.elapsed() < READ_AGAIN_AFTER
     }
 
-    fn add_headers(&self, headers: &mut HeaderMap) {
+    fn has_moved(&self, cached: &CachedAnswer) -> bool {
+        !self.stamp.is_some_and(|stamp| cached.is_current(stamp))
+    }
+
+    fn add_headers(&self, headers: &mut HeaderMap, is_private: bool) {
         headers.insert(header::ETAG, self.etag.clone());
-        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::VARY, HeaderValue::from_static(VARY));
+        if is_private {
+            headers.insert(header::VARY, HeaderValue::from_static(PRIVATE_VARY));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
+        }
         headers.insert(REVISION, self.revision_header.clone());
+        if let Some(epoch) = &self.epoch_header {
+            headers.insert(EPOCH, epoch.clone());
+        }
     }
 }

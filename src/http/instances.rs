@@ -1,116 +1,113 @@
-//! Who runs with what: the instances of services that say so, and what they made of the configuration they were given.
+//! The instances of services, and the environment that each of them acknowledged.
 //!
-//! It is what clients say about themselves, kept in memory for a while and believed by nobody: nothing is decided by it.
-//! What is no name is passed over, since a service is not to go without its configuration for that.
+//! Clients report this about themselves in two headers. The server keeps it in memory for a while, shows it, and
+//! decides nothing by it. An invalid name is ignored, so that the service still gets its configuration.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use actix_http::header::{HeaderMap, HeaderName};
+use headwater_wire::{Outcome, headers};
 use jiff::{SignedDuration, Timestamp};
 
 use super::watch;
 use crate::model::{Digest, Query, Revision};
 use crate::sync::lock;
 
-/// The most instances that are kept; more are left out until others are forgotten.
+/// The most instances that are kept. Further ones are ignored until others expire.
 const COUNT_MAX: usize = 20_000;
-/// How long one is kept that is not heard of.
-const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_mins(15);
-/// How often it is looked whom to forget, while there is no room.
-const FORGET_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+/// The time after its last request at which an instance expires.
+const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15);
+/// The shortest time between two searches for expired instances while the table is full.
+const EXPIRY_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 /// The longest name of an instance, in bytes.
 const NAME_BYTES_MAX: usize = 128;
-/// The longest application, profiles and label of one that is kept, together and in bytes.
+/// The longest application, profiles and label of an instance, together and in bytes.
 const QUERY_BYTES_MAX: usize = 512;
-/// The longest revision that is kept, in bytes.
+/// The longest acknowledged revision, in bytes.
 const REVISION_BYTES_MAX: usize = 512;
 
 /// The header with the name of an instance.
-pub(super) const INSTANCE: HeaderName = HeaderName::from_static("headwater-instance");
-/// The header that says what became of a configuration: `<revision>.<digest> ok`, or `rejected` in place of `ok`.
-const APPLIED: HeaderName = HeaderName::from_static("headwater-applied");
+pub(super) const INSTANCE: HeaderName = HeaderName::from_static(headers::INSTANCE);
+/// The header with an acknowledgement: `<revision>.<digest> ok`, or `rejected` in place of `ok`.
+const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
 
-/// The instances that were heard of.
+/// The known instances.
 #[derive(Default)]
-pub struct Instances(Mutex<Known>);
+pub struct Instances(Mutex<InstanceTable>);
 
 #[derive(Default)]
-struct Known {
-    instances: HashMap<Key, State>,
-    /// How many requests came from instances that there was no room for.
+struct InstanceTable {
+    instances: HashMap<InstanceKey, InstanceState>,
+    /// The number of requests whose instances were ignored because the table was full.
     left_out_count: u64,
-    forgot_at: Timestamp,
+    expired_at: Timestamp,
 }
 
-/// An instance may follow several environments.
+/// An instance and one of the environments that it follows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct InstanceKey {
     name: Box<str>,
     query: Query,
 }
 
 #[derive(Debug, Clone)]
-struct State {
-    applied: Option<Applied>,
-    /// Since when it says the same.
+struct InstanceState {
+    applied: Option<Acknowledgement>,
+    /// The time of the first request with this acknowledgement.
     since: Timestamp,
     last_seen: Timestamp,
-    /// How many of its requests are being answered, streams and long polls among them.
+    /// The number of its requests in progress, event streams and long polls included.
     request_count: usize,
 }
 
-/// What an instance says of a configuration.
+/// An instance's report on one version of its environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Applied {
+pub(super) struct Acknowledgement {
     pub(super) revision: Revision,
     pub(super) digest: Digest,
     pub(super) outcome: Outcome,
 }
 
-/// What became of a configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The instance runs with it.
-    Ok,
-    /// The instance does not take it, and runs with what it had.
-    Rejected,
-}
-
-/// One instance as it is shown.
+/// One instance as `/-/instances` shows it.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) name: Box<str>,
     pub(super) query: Query,
-    pub(super) applied: Option<Applied>,
+    pub(super) applied: Option<Acknowledgement>,
     pub(super) since: Timestamp,
     pub(super) last_seen: Timestamp,
     pub(super) is_connected: bool,
 }
 
-/// A request of an instance, which counts as connected for as long as this is held.
-pub(super) struct Present {
+/// A request in progress. Its instance counts as connected until the value is dropped.
+pub(super) struct InstanceRequest {
     instances: Arc<Instances>,
-    key: Key,
+    key: InstanceKey,
 }
 
 impl Instances {
-    /// Takes note of who asks for an environment and of what he says, if he says who he is.
-    pub(super) fn enter(self: &Arc<Self>, headers: &HeaderMap, query: &Query) -> Option<Present> {
+    /// Records the instance that requests an environment, and its acknowledgement. Returns `None` for a request without
+    /// a valid name, or if the table is full.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Option<InstanceRequest> {
         let name = headers.get(INSTANCE)?.to_str().ok().filter(|name| is_name(name))?;
-        let key = Key { name: name.into(), query: query.clone() };
-        let applied = headers.get(APPLIED).and_then(|value| applied(value.to_str().ok()?));
+        let key = InstanceKey { name: name.into(), query: query.clone() };
+        let applied = headers.get(APPLIED).and_then(|value| acknowledgement(value.to_str().ok()?));
         let fits = bytes(query) <= QUERY_BYTES_MAX;
         let is_kept = fits && lock(&self.0).enter(&key, applied, Timestamp::now());
-        is_kept.then(|| Present { instances: Arc::clone(self), key })
+        is_kept.then(|| InstanceRequest { instances: Arc::clone(self), key })
     }
 
-    /// All that are known, in order, and how many requests were left out.
+    /// Lists the known instances in order, and returns the number of ignored requests.
     pub(super) fn list(&self) -> (Vec<Instance>, u64) {
-        let mut known = lock(&self.0);
+        let mut table = lock(&self.0);
         let now = Timestamp::now();
-        known.forget(now);
-        let show = |(key, state): (&Key, &State)| Instance {
+        table.expire(now);
+        let show = |(key, state): (&InstanceKey, &InstanceState)| Instance {
             name: key.name.clone(),
             query: key.query.clone(),
             applied: state.applied.clone(),
@@ -118,32 +115,36 @@ impl Instances {
             last_seen: if state.request_count > 0 { now } else { state.last_seen },
             is_connected: state.request_count > 0,
         };
-        let mut instances: Vec<Instance> = known.instances.iter().map(show).collect();
-        let left_out_count = known.left_out_count;
-        drop(known);
-        let order = |of: &Instance| {
-            let Query { application, profiles, label } = of.query.clone();
-            (application, profiles, label.name().map(str::to_owned), of.name.clone())
-        };
-        instances.sort_by_cached_key(order);
+        let mut instances: Vec<Instance> = table.instances.iter().map(show).collect();
+        let left_out_count = table.left_out_count;
+        drop(table);
+        instances.sort_by_cached_key(|it| {
+            let Query { application, profiles, label } = it.query.clone();
+            (application, profiles, label.name().map(str::to_owned), it.name.clone())
+        });
         (instances, left_out_count)
     }
 }
 
-impl Known {
-    /// Whether there is room for it.
-    fn enter(&mut self, key: &Key, applied: Option<Applied>, now: Timestamp) -> bool {
+impl InstanceTable {
+    /// Records a request. Returns false if the table is full.
+    fn enter(
+        &mut self,
+        key: &InstanceKey,
+        applied: Option<Acknowledgement>,
+        now: Timestamp,
+    ) -> bool {
         if self.instances.len() >= COUNT_MAX
             && !self.instances.contains_key(key)
-            && now.duration_since(self.forgot_at) >= FORGET_PAUSE
+            && now.duration_since(self.expired_at) >= EXPIRY_INTERVAL
         {
-            self.forget(now);
+            self.expire(now);
         }
         if self.instances.len() >= COUNT_MAX && !self.instances.contains_key(key) {
             self.left_out_count += 1;
             return false;
         }
-        let state = self.instances.entry(key.clone()).or_insert_with(|| State {
+        let state = self.instances.entry(key.clone()).or_insert_with(|| InstanceState {
             applied: None,
             since: now,
             last_seen: now,
@@ -158,45 +159,41 @@ impl Known {
         true
     }
 
-    fn leave(&mut self, key: &Key, now: Timestamp) {
+    fn leave(&mut self, key: &InstanceKey, now: Timestamp) {
         if let Some(state) = self.instances.get_mut(key) {
             state.request_count -= 1;
             state.last_seen = now;
         }
     }
 
-    fn forget(&mut self, now: Timestamp) {
-        self.forgot_at = now;
+    fn expire(&mut self, now: Timestamp) {
+        self.expired_at = now;
         self.instances.retain(|_, state| {
-            state.request_count > 0 || now.duration_since(state.last_seen) < FORGOTTEN_AFTER
+            state.request_count > 0 || now.duration_since(state.last_seen) < EXPIRES_AFTER
         });
     }
 }
 
-impl Drop for Present {
+impl Drop for InstanceRequest {
     fn drop(&mut self) {
         lock(&self.instances.0).leave(&self.key, Timestamp::now());
     }
 }
 
-/// Whether a text can be the name of an instance: what host names, process ids and identifiers are made of.
+/// Returns true for a valid name: the characters of host names, process ids and identifiers.
 fn is_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
-fn applied(text: &str) -> Option<Applied> {
+fn acknowledgement(text: &str) -> Option<Acknowledgement> {
     let (id, outcome) = text.split_once(' ')?;
-    let (revision, digest) = id.rsplit_once('.')?;
-    let is_revision = revision.len() <= REVISION_BYTES_MAX && watch::is_revision(revision);
-    Some(Applied {
-        revision: is_revision.then(|| Revision::new(revision))?,
+    let (seen, digest) = id.rsplit_once('.')?;
+    let fits = seen.len() <= REVISION_BYTES_MAX;
+    Some(Acknowledgement {
+        revision: watch::position(seen).filter(|_| fits)?.revision,
         digest: Digest::parse(digest)?,
-        outcome: match outcome {
-            "ok" => Outcome::Ok,
-            "rejected" => Outcome::Rejected,
-            _ => return None,
-        },
+        outcome: Outcome::from_name(outcome)?,
     })
 }
 
@@ -211,6 +208,8 @@ mod tests {
     use super::*;
     use crate::model::Label;
 
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
     fn query(application: &str) -> Query {
         Query { application: application.into(), profiles: "prod".into(), label: Label::Default }
     }
@@ -222,12 +221,12 @@ mod tests {
         headers
     }
 
-    fn key(name: &str) -> Key {
-        Key { name: name.into(), query: query("product") }
+    fn key(name: &str) -> InstanceKey {
+        InstanceKey { name: name.into(), query: query("product") }
     }
 
     #[test]
-    fn what_is_no_name_and_what_is_no_acknowledgement_is_passed_over() {
+    fn invalid_names_and_acknowledgements_are_ignored() {
         let instances = Arc::<Instances>::default();
         for name in ["", "a b", "\u{e4}", "a\"b", "<a>", &"a".repeat(NAME_BYTES_MAX + 1)] {
             assert!(!is_name(name), "{name}");
@@ -235,61 +234,65 @@ mod tests {
         assert!(instances.enter(&HeaderMap::new(), &query("product")).is_none());
         assert!(instances.enter(&headers("a", "x"), &query(&"a".repeat(600))).is_none());
         let digest = "0".repeat(64);
-        let long = "a".repeat(REVISION_BYTES_MAX + 1);
+        let long = vec![COMMIT; 1 + REVISION_BYTES_MAX / COMMIT.len()].join(",");
         for text in [
             "",
             "ok",
-            &format!("ab.{digest}"),
-            &format!("ab.{digest} fine"),
-            &format!("ab.{digest}  ok"),
-            &format!("ab.{digest}0 ok"),
+            &format!("{COMMIT}.{digest}"),
+            &format!("{COMMIT}.{digest} fine"),
+            &format!("{COMMIT}.{digest}  ok"),
+            &format!("{COMMIT}.{digest}0 ok"),
             &format!("a b.{digest} ok"),
+            &format!("r.{digest} ok"),
             &format!("{long}.{digest} ok"),
         ] {
-            assert_eq!(applied(text), None, "{text}");
+            assert_eq!(acknowledgement(text), None, "{text}");
             drop(instances.enter(&headers("a", text), &query("product")));
         }
         let (listed, _) = instances.list();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].applied, None);
-        let outcome = |text: String| applied(&text).map(|applied| applied.outcome);
-        assert_eq!(outcome(format!("ab,cd.{digest} ok")), Some(Outcome::Ok));
-        assert_eq!(outcome(format!("7.{digest} rejected")), Some(Outcome::Rejected));
+        let outcome = |text: String| acknowledgement(&text).map(|it| it.outcome);
+        assert_eq!(outcome(format!("{COMMIT},{COMMIT}.{digest} ok")), Some(Outcome::Applied));
+        assert_eq!(outcome(format!("{digest}.{digest} rejected")), Some(Outcome::Rejected));
     }
 
     #[test]
-    fn there_is_room_for_so_many_and_who_is_not_heard_of_is_forgotten() {
-        let mut known = Known::default();
+    fn the_table_is_bounded_and_silent_instances_expire() {
+        let mut table = InstanceTable::default();
         let begin = Timestamp::now();
         for number in 0..COUNT_MAX {
-            assert!(known.enter(&key(&number.to_string()), None, begin));
+            assert!(table.enter(&key(&number.to_string()), None, begin));
         }
-        assert!(!known.enter(&key("more"), None, begin));
-        assert_eq!(known.left_out_count, 1);
-        // Whoever is known already is heard.
-        assert!(known.enter(&key("0"), None, begin));
+        assert!(!table.enter(&key("more"), None, begin));
+        assert_eq!(table.left_out_count, 1);
+        // A known instance is still recorded.
+        assert!(table.enter(&key("0"), None, begin));
         for name in ["0", "0", "1"] {
-            known.leave(&key(name), begin);
+            table.leave(&key(name), begin);
         }
-        let later = begin + FORGOTTEN_AFTER;
-        assert!(known.enter(&key("more"), None, later));
-        // The others are connected still.
-        assert_eq!(known.instances.len(), COUNT_MAX - 1);
+        let later = begin + EXPIRES_AFTER;
+        assert!(table.enter(&key("more"), None, later));
+        // All other instances are still connected.
+        assert_eq!(table.instances.len(), COUNT_MAX - 1);
     }
 
     #[test]
-    fn it_is_said_since_when_an_instance_says_the_same() {
-        let mut known = Known::default();
+    fn the_time_of_an_acknowledgement_is_that_of_its_first_request() {
+        let mut table = InstanceTable::default();
         let begin = Timestamp::now();
         let later = begin + SignedDuration::from_secs(1);
-        let of = |revision: &str| applied(&format!("{revision}.{} ok", "0".repeat(64)));
-        assert!(known.enter(&key("a"), of("r1"), begin));
-        assert!(known.enter(&key("a"), of("r1"), later));
-        // To say nothing is not to take it back.
-        assert!(known.enter(&key("a"), None, later));
-        let since = |known: &Known| known.instances[&key("a")].since;
-        assert_eq!(since(&known), begin);
-        assert!(known.enter(&key("a"), of("r2"), later));
-        assert_eq!(since(&known), later);
+        let acknowledged = |digit: &str| {
+            let revision = digit.repeat(COMMIT.len());
+            acknowledgement(&format!("{revision}.{} ok", "0".repeat(64)))
+        };
+        assert!(table.enter(&key("a"), acknowledged("1"), begin));
+        assert!(table.enter(&key("a"), acknowledged("1"), later));
+        // A request without an acknowledgement does not revoke it.
+        assert!(table.enter(&key("a"), None, later));
+        let since = |table: &InstanceTable| table.instances[&key("a")].since;
+        assert_eq!(since(&table), begin);
+        assert!(table.enter(&key("a"), acknowledged("2"), later));
+        assert_eq!(since(&table), later);
     }
 }

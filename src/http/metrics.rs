@@ -1,4 +1,4 @@
-//! What is counted, for Prometheus. Labels come from fixed sets only.
+//! The metrics for Prometheus. The values of their labels come from fixed sets, so their number is bounded.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
-use super::Http;
 use super::route::Route;
-use crate::replicas::Figures;
+use super::{Http, faults};
+use crate::access::Guard;
+use crate::replicas::FleetFigures;
 use crate::store::Store;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -23,39 +24,59 @@ struct RequestLabels {
     status: u16,
 }
 
-/// A remote, as the settings name it: there are as many as they have.
+/// A remote by its name in the settings, which bound the number of remotes.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RemoteLabels {
     source: String,
 }
 
-/// The registry of a server and what is counted on the request path.
+/// The treatment of a request that the rules of the policy do not allow.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DenialLabels {
+    outcome: &'static str,
+}
+
+/// A kind of fault. The code defines all kinds.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FaultLabels {
+    kind: &'static str,
+}
+
+/// The registry of a server, and the counters that requests update.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    /// Cached environments answered in full; the busiest counters have no look-up before them.
+    /// Environments that the hot path answered with 200. The busiest counters need no look-up.
     pub(super) hot_full: Counter,
-    /// Cached environments answered with 304.
+    /// Environments that the hot path answered with 304.
     pub(super) hot_unchanged: Counter,
     watchers: Gauge,
     wakeups: Counter,
     fetch_ages: Family<RemoteLabels, Gauge>,
     fetch_failures: Family<RemoteLabels, Gauge>,
-    replicas: ReplicaFigures,
-    store: StoreFigures,
+    faults: Family<FaultLabels, Gauge>,
+    access: AccessMetrics,
+    fleet: FleetMetrics,
+    store: StoreMetrics,
 }
 
-#[derive(Default)]
-struct ReplicaFigures {
+struct AccessMetrics {
+    denied: Counter,
+    would_deny: Counter,
+    rejected: Counter,
+}
+
+struct FleetMetrics {
     live: Gauge,
     lag_seconds: Gauge,
-    away_seconds: Gauge,
+    outage_seconds: Gauge,
 }
 
-#[derive(Default)]
-struct StoreFigures {
+struct StoreMetrics {
     labels: Gauge,
     environments: Gauge,
+    answers_bytes: Gauge,
+    texts_bytes: Gauge,
     held_back: Gauge,
     stale_seconds: Gauge,
     publishes: Counter,
@@ -65,73 +86,146 @@ struct StoreFigures {
     parsed: Counter,
 }
 
+/// Registers a new metric and returns it.
+fn register<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: Metric + Clone + Default,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("headwater");
-        let requests = Family::<RequestLabels, Counter>::default();
-        registry.register("http_requests", "Requests answered", requests.clone());
+        let registered = &mut registry;
+        let requests: Family<RequestLabels, Counter> = register(
+            registered,
+            "http_requests",
+            "Requests that the server answered, by route and status",
+        );
         let hot = |status| {
             requests.get_or_create(&RequestLabels { route: "environment", status }).clone()
         };
-        let watchers = Gauge::default();
-        registry.register("watchers", "Streams and long polls that are open", watchers.clone());
-        let wakeups = Counter::default();
-        registry.register(
-            "watch_wakeups",
-            "Changes that woke the watchers of an environment on a worker",
-            wakeups.clone(),
-        );
-        let (fetch_ages, fetch_failures) = <(Family<RemoteLabels, Gauge>, Family<_, _>)>::default();
-        registry.register(
-            "source_last_fetch_age_seconds",
-            "Time since the last good fetch of a mirrored remote",
-            fetch_ages.clone(),
-        );
-        registry.register(
-            "source_fetch_failing",
-            "Whether the last fetch of a mirrored remote failed",
-            fetch_failures.clone(),
-        );
-        let (replicas, store) = (ReplicaFigures::default(), StoreFigures::default());
-        for (name, help, gauge) in [
-            ("labels", "Labels that are served", &store.labels),
-            ("environments", "Environments that are kept ready", &store.environments),
-            ("held_back", "Environments whose newest revision cannot be served", &store.held_back),
-            ("stale_seconds", "Longest time a source has not been heard of", &store.stale_seconds),
-            ("replicas", "Replicas that are live, this one among them", &replicas.live),
-            (
-                "replica_lag_seconds",
-                "Longest time that another replica has had a newer revision",
-                &replicas.lag_seconds,
-            ),
-            (
-                "share_away_seconds",
-                "Time that the etcd of the replicas has been away",
-                &replicas.away_seconds,
-            ),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
-        for (name, help, counter) in [
-            ("publishes", "Moves of labels", &store.publishes),
-            ("refreshed", "Environments made anew by a move", &store.refreshed),
-            ("resolved", "Environments made because somebody asked", &store.resolved),
-            ("source_failures", "Failed attempts to follow a source", &store.failures),
-            ("parsed_files", "Files parsed", &store.parsed),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
         Self {
-            registry,
             hot_full: hot(200),
             hot_unchanged: hot(304),
+            watchers: register(registered, "watchers", "Open event streams and long polls"),
+            wakeups: register(
+                registered,
+                "watch_wakeups",
+                "Wakeups of the watchers of one environment on one worker thread, by changes",
+            ),
+            fetch_ages: register(
+                registered,
+                "source_last_fetch_age_seconds",
+                "Seconds since the last successful fetch of a mirrored remote",
+            ),
+            fetch_failures: register(
+                registered,
+                "source_fetch_failing",
+                "1 if the last fetch of a mirrored remote failed, otherwise 0",
+            ),
+            faults: register(registered, "faults", "Present faults of the server, by kind"),
+            access: AccessMetrics::new(registered),
+            fleet: FleetMetrics::new(registered),
+            store: StoreMetrics::new(registered),
             requests,
-            watchers,
-            wakeups,
-            fetch_ages,
-            fetch_failures,
-            replicas,
-            store,
+            registry,
+        }
+    }
+}
+
+impl AccessMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let denials: Family<DenialLabels, Counter> = register(
+            registry,
+            "access_denials",
+            "Requests that no rule of the policy allows, by their outcome",
+        );
+        let of = |outcome| denials.get_or_create(&DenialLabels { outcome }).clone();
+        Self {
+            denied: of("denied"),
+            would_deny: of("would_deny"),
+            rejected: register(
+                registry,
+                "access_rejected_credentials",
+                "Requests without one credential that the policy accepts",
+            ),
+        }
+    }
+
+    fn update(&self, guard: &Guard) {
+        for (metric, count) in [
+            (&self.denied, guard.denied_count()),
+            (&self.would_deny, guard.would_deny_count()),
+            (&self.rejected, guard.rejected_count()),
+        ] {
+            metric.inner().store(count, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FleetMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            live: register(registry, "replicas", "Live replicas of the fleet, this one included"),
+            lag_seconds: register(
+                registry,
+                "replica_lag_seconds",
+                "Longest time in seconds that another replica has had a newer revision of a label",
+            ),
+            outage_seconds: register(
+                registry,
+                "share_away_seconds",
+                "Seconds for which the etcd of the fleet has been unreachable",
+            ),
+        }
+    }
+
+    fn set(&self, figures: FleetFigures) {
+        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.live.set(i64::try_from(figures.live_count).unwrap_or(i64::MAX));
+        self.lag_seconds.set(seconds(figures.lag));
+        self.outage_seconds.set(seconds(figures.outage));
+    }
+}
+
+impl StoreMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            labels: register(registry, "labels", "Labels that the server has loaded"),
+            environments: register(
+                registry,
+                "environments",
+                "Environments whose answers are in memory",
+            ),
+            answers_bytes: register(
+                registry,
+                "answers_bytes",
+                "Bytes of memory that answers occupy",
+            ),
+            texts_bytes: register(
+                registry,
+                "texts_bytes",
+                "Bytes of memory that files and flat forms occupy while they are rendered or sent",
+            ),
+            held_back: register(
+                registry,
+                "held_back",
+                "Environments that are held back at an older revision",
+            ),
+            stale_seconds: register(
+                registry,
+                "stale_seconds",
+                "Longest time in seconds for which the source of a label has been unreadable",
+            ),
+            publishes: register(registry, "publishes", "Published moves of labels"),
+            refreshed: register(registry, "refreshed", "Environments resolved again by moves"),
+            resolved: register(registry, "resolved", "Environments resolved for requests"),
+            failures: register(registry, "source_failures", "Failed loads or watches of a source"),
+            parsed: register(registry, "parsed_files", "Files that the server parsed"),
         }
     }
 }
@@ -145,22 +239,32 @@ impl Metrics {
             Some(Route::Crypto(_)) => "crypto",
             Some(Route::Git(..)) => "git",
             Some(Route::Monitor) => "monitor",
-            Some(Route::Own(_)) => "own",
+            Some(Route::Server(_)) => "own",
             None => "none",
         };
         let labels = RequestLabels { route, status: status.as_u16() };
         self.requests.get_or_create(&labels).inc();
     }
 
-    /// A stream that begins: nobody comes back to count it.
+    /// Counts a stream at its beginning. Its connection leaves HTTP, so no response is counted later.
     pub(super) fn count_stream(&self, route: &'static str) {
         self.requests.get_or_create(&RequestLabels { route, status: 200 }).inc();
     }
 
     pub(super) fn response(&self, http: &Http) -> HttpResponse {
         let watchers = &http.watchers;
-        self.read(&http.store);
-        self.replicas.read(http.replicas.figures());
+        self.update(&http.store);
+        let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.store.answers_bytes.set(bytes(http.store.answer_bytes()));
+        self.store.texts_bytes.set(bytes(http.renderings.bytes()));
+        if let Some(guard) = &http.guard {
+            self.access.update(guard);
+        }
+        self.fleet.set(http.replicas.figures());
+        for (kind, count) in faults::counts(&faults::current(http)) {
+            let labels = FaultLabels { kind: kind.name() };
+            self.faults.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.watchers.set(i64::try_from(watchers.count()).unwrap_or(i64::MAX));
         self.wakeups.inner().store(watchers.wakeup_count(), Ordering::Relaxed);
         let mut text = String::new();
@@ -172,8 +276,9 @@ impl Metrics {
         }
     }
 
-    fn read(&self, store: &Store) {
-        let labels = store.labels();
+    /// Copies the figures of the store into its metrics.
+    fn update(&self, store: &Store) {
+        let labels = store.label_statuses();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.store.labels.set(count(labels.len()));
         self.store.environments.set(count(labels.iter().map(|label| label.answer_count).sum()));
@@ -182,13 +287,13 @@ impl Metrics {
         let longest = stale.map(|(since, _)| since.as_secs()).max().unwrap_or(0);
         self.store.stale_seconds.set(i64::try_from(longest).unwrap_or(i64::MAX));
         let counters = &store.counters;
-        for (told, counted) in [
+        for (metric, count) in [
             (&self.store.publishes, &counters.publish_count),
             (&self.store.refreshed, &counters.refreshed_count),
             (&self.store.resolved, &counters.resolved_count),
             (&self.store.failures, &counters.failure_count),
         ] {
-            told.inner().store(counted.load(Ordering::Relaxed), Ordering::Relaxed);
+            metric.inner().store(count.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         self.store.parsed.inner().store(store.parsed_count(), Ordering::Relaxed);
         for remote in store.remotes() {
@@ -199,14 +304,5 @@ impl Metrics {
             }
             self.fetch_failures.get_or_create(&labels).set(remote.failure.is_some().into());
         }
-    }
-}
-
-impl ReplicaFigures {
-    fn read(&self, figures: Figures) {
-        let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        self.live.set(i64::try_from(figures.live_count).unwrap_or(i64::MAX));
-        self.lag_seconds.set(seconds(figures.lag));
-        self.away_seconds.set(seconds(figures.away));
     }
 }

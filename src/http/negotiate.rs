@@ -1,12 +1,14 @@
-//! What a request's headers ask for: which representation, and whether the caller has it already. Every list is read once,
-//! from front to back; how long one may be is for the server below to say.
+//! Content negotiation: the representation that a request accepts, and the entity tags that its client has. Each list
+//! is read once from front to back. The HTTP server limits its length.
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
 
-use super::error::Fault;
+use super::error::HttpError;
+use crate::charset::Charset;
 use crate::render::Representation;
 
-/// Which of the two JSON forms is wanted, or `None` if neither will do (specification, 2.2).
+/// Returns the accepted representation of an environment, or `None` if the client accepts neither
+/// (docs/protocol.md#22-representations-of-an-environment).
 pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
     let accepted = accepted(headers);
     if accepted.is_empty() {
@@ -27,7 +29,7 @@ pub(super) fn representation(headers: &HeaderMap) -> Option<Representation> {
 /// The media type of server-sent events.
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether events are wanted at least as much as anything else.
+/// Returns true if no other media type is preferred to events.
 pub(super) fn wants_events(headers: &HeaderMap) -> bool {
     let accepted = accepted(headers);
     let quality =
@@ -45,8 +47,9 @@ fn representation_of(media_type: &str) -> Option<Representation> {
     }
 }
 
-/// A media range without its parameters, and its quality in thousandths.
-fn media_range(item: &str) -> (String, u32) {
+/// Splits an item into its media range or charset, in lower case and without parameters, and its quality in
+/// thousandths.
+fn item_with_quality(item: &str) -> (String, u32) {
     let mut parts = item.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
     let quality = parts
@@ -58,20 +61,20 @@ fn media_range(item: &str) -> (String, u32) {
     (media_type, quality)
 }
 
-/// Whether the first media type that is wanted is this one.
+/// Returns true if this media type is the first in `Accept`.
 pub(super) fn wants(headers: &HeaderMap, media_type: &str) -> bool {
     accepted(headers).first().is_some_and(|(first, _)| first == media_type)
 }
 
-/// Whether a file is wanted as it is: no other type is wanted more than bytes, or than any of `application`
-/// (specification, 6.3).
+/// Returns true if a file is requested as bytes: no other type is preferred to `application/octet-stream` or
+/// `application/*` (docs/protocol.md#63-bytes).
 ///
 /// # Errors
-/// When `Accept` holds something that is no media type.
-pub(super) fn wants_binary(headers: &HeaderMap) -> Result<bool, Fault> {
+/// [`HttpError::NotAcceptable`] if `Accept` contains an item that is not a media type.
+pub(super) fn wants_binary(headers: &HeaderMap) -> Result<bool, HttpError> {
     let accepted = accepted(headers);
     if accepted.iter().any(|(media_type, _)| !media_type.contains('/')) {
-        return Err(Fault::NotAcceptable);
+        return Err(HttpError::NotAcceptable);
     }
     let names_binary = |name: &str| ["application/octet-stream", "application/*"].contains(&name);
     let (binary, other): (Vec<_>, Vec<_>) =
@@ -80,14 +83,47 @@ pub(super) fn wants_binary(headers: &HeaderMap) -> Result<bool, Fault> {
     Ok(highest(&binary).is_some_and(|quality| quality > 0 && Some(quality) >= highest(&other)))
 }
 
-/// The media types that are wanted, each with its quality in thousandths.
+/// The media types of `Accept`, each with its quality in thousandths.
 fn accepted(headers: &HeaderMap) -> Vec<(String, u32)> {
-    let values = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
-    let items = values.flat_map(|value| value.split(','));
-    items.filter(|item| !item.trim().is_empty()).map(media_range).collect()
+    items(headers, header::ACCEPT).collect()
 }
 
-/// Whether `If-None-Match` names this entity tag, compared weakly, or is `*`.
+/// The items of a list header, each with its quality in thousandths.
+fn items(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = (String, u32)> {
+    let values = headers.get_all(name).filter_map(|value| value.to_str().ok());
+    let items = values.flat_map(|value| value.split(','));
+    items.filter(|item| !item.trim().is_empty()).map(item_with_quality)
+}
+
+/// The longest part of an unknown charset's name that an error repeats, in characters.
+const CHARSET_SHOWN_LENGTH_MAX: usize = 40;
+
+/// Returns the charset by which a file is decoded: the supported charset of the highest quality, and UTF-8 before
+/// others of the same quality, because old clients of Spring list every charset of Java. Without the header, and for
+/// `*`, it is UTF-8.
+///
+/// # Errors
+/// [`HttpError::UnknownCharset`] if the header names no supported charset.
+pub(super) fn charset(headers: &HeaderMap) -> Result<Charset, HttpError> {
+    let named: Vec<(String, u32)> = items(headers, header::ACCEPT_CHARSET).collect();
+    let Some((first, _)) = named.first() else { return Ok(Charset::UTF_8) };
+    let known = |name: &str| match name {
+        "*" => Some(Charset::UTF_8),
+        name => Charset::named(name),
+    };
+    let mut best: Option<(u32, Charset)> = None;
+    for (name, quality) in named.iter().filter(|(_, quality)| *quality > 0) {
+        let Some(charset) = known(name) else { continue };
+        if best.is_none_or(|(highest, _)| (*quality, charset.is_utf_8()) > (highest, false)) {
+            best = Some((*quality, charset));
+        }
+    }
+    best.map(|(_, charset)| charset).ok_or_else(|| {
+        HttpError::UnknownCharset(first.chars().take(CHARSET_SHOWN_LENGTH_MAX).collect())
+    })
+}
+
+/// Returns true if `If-None-Match` contains this entity tag, by weak comparison, or is `*`.
 pub(super) fn has_already(headers: &HeaderMap, etag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).any(|value| matches_etag(value, etag))
 }
@@ -103,7 +139,7 @@ fn matches_etag(value: &HeaderValue, etag: &str) -> bool {
     list.split(',').any(|tag| tag.trim() == "*" || opaque(tag) == wanted)
 }
 
-/// An entity tag without its mark of weakness.
+/// Removes the mark of a weak entity tag.
 fn opaque(tag: &str) -> &str {
     let tag = tag.trim();
     tag.strip_prefix("W/").unwrap_or(tag)
@@ -135,6 +171,31 @@ mod tests {
         check("text/plain", None);
         check("application/vnd.spring-cloud.config-server.v1+json", None);
         assert_eq!(representation(&HeaderMap::new()), Some(Representation::V1));
+    }
+
+    #[track_caller]
+    fn check_charset(list: &str, expected: Result<&str, &str>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_CHARSET, HeaderValue::from_str(list).unwrap());
+        let read = charset(&headers).map(|charset| charset.decode(b"\xc3\xa4"));
+        let read = read.map_err(|error| match error {
+            HttpError::UnknownCharset(name) => name,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(read.as_deref().map_err(String::as_str), expected, "{list}");
+    }
+
+    #[test]
+    fn the_best_known_charset_is_used() {
+        check_charset("utf-8", Ok("\u{e4}"));
+        check_charset("iso-8859-1", Ok("\u{c3}\u{a4}"));
+        check_charset("big5, iso-8859-1, utf-8, utf-16", Ok("\u{e4}"));
+        check_charset("nope, iso-8859-1;q=0.5, utf-8;q=0.2", Ok("\u{c3}\u{a4}"));
+        check_charset("*", Ok("\u{e4}"));
+        check_charset("", Ok("\u{e4}"));
+        check_charset("nope", Err("nope"));
+        check_charset("ibm1047, nope", Err("ibm1047"));
+        check_charset("utf-8;q=0", Err("utf-8"));
     }
 
     #[test]

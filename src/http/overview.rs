@@ -1,26 +1,31 @@
-//! Our own read resources: the index, the contract, the known environments, the problems, the instances.
+//! The server's own read resources: the index, the OpenAPI description, the known environments, the problems and the
+//! instances.
 
-use std::time::SystemTime;
+use std::collections::HashSet;
 
 use actix_web::{HttpRequest, HttpResponse};
+use headwater_wire::{EnvironmentList, InstanceList, InstanceStatus, ProblemList, ProblemReport};
 use serde_json::{Value, json};
 
-use super::error::Fault;
-use super::instances::{Instance, Outcome};
-use super::route::{self, OWN};
+use super::error::HttpError;
+use super::identity::ListFilter;
+use super::instances::Instance;
+use super::route::{self, SERVER_ROUTES};
 use super::{Http, parameter};
-use crate::model::{Label, Problem};
+use crate::catalog::Catalog;
+use crate::faults::FaultKind;
+use crate::model::{Label, Problem, Query};
 use crate::push::Hosts;
-use crate::store::{HeldBack, RemoteStatus, SourceProblem};
+use crate::store::{EnvironmentNotice, EnvironmentProblem, RemoteStatus, Severity, SourceProblem};
 
-/// The contract; compared with the route table in a test.
+/// The OpenAPI description of a server without a prefix. A test compares it with the routes and the answers of a
+/// server.
 const OPEN_API: &str = include_str!("openapi.json");
 
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
-    let own = OWN.iter().map(|(path, own)| match route::beside_prefix(*own) {
-        true => (*path).to_owned(),
-        false => format!("{prefix}{path}"),
+    let links = SERVER_ROUTES.iter().map(|(path, route)| {
+        if route::ignores_prefix(*route) { (*path).to_owned() } else { format!("{prefix}{path}") }
     });
     let names = http.hosts.iter().flat_map(Hosts::names);
     let repositories = names.map(|name| format!("{prefix}/-/git/{name}.git"));
@@ -28,121 +33,184 @@ pub(super) fn index(http: &Http) -> HttpResponse {
         "name": "headwater",
         "version": env!("CARGO_PKG_VERSION"),
         "environment": format!("{prefix}/{{application}}/{{profiles}}[/{{label}}]"),
-        "links": own.collect::<Vec<_>>(),
+        "links": links.collect::<Vec<_>>(),
         "repositories": repositories.collect::<Vec<_>>(),
     }))
 }
 
-pub(super) fn open_api() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(OPEN_API)
+/// Returns the OpenAPI description with the prefix of this server in its paths.
+pub(super) fn open_api(prefix: &str) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    if prefix.is_empty() {
+        return response.body(OPEN_API);
+    }
+    let mut contract: Value = serde_json::from_str(OPEN_API).expect("the contract is JSON");
+    let paths = contract["paths"].as_object_mut().map(std::mem::take).unwrap_or_default();
+    let named = paths.into_iter().map(|(path, operations)| {
+        let path = if ignores_prefix(&path) { path } else { below(prefix, &path) };
+        (path, operations)
+    });
+    contract["paths"] = Value::Object(named.collect());
+    response.body(contract.to_string())
+}
+
+/// Returns true if the prefix does not apply to a path of the OpenAPI description.
+fn ignores_prefix(path: &str) -> bool {
+    let route = SERVER_ROUTES.iter().find(|(known, _)| *known == path);
+    path == route::MONITOR || route.is_some_and(|(_, route)| route::ignores_prefix(*route))
+}
+
+fn below(prefix: &str, path: &str) -> String {
+    if path == "/" { prefix.to_owned() } else { format!("{prefix}{path}") }
 }
 
 pub(super) async fn environments(
     request: &HttpRequest,
     http: &Http,
-) -> Result<HttpResponse, Fault> {
+    filter: ListFilter<'_>,
+) -> Result<HttpResponse, HttpError> {
     let label = match parameter(request, "label") {
         Some(text) => route::label(text)?,
         None => Label::Default,
     };
-    let (catalog, revision) = http.store.catalog(&label).await?;
-    Ok(HttpResponse::Ok().json(json!({
-        "label": label.name(),
-        "revision": revision.as_str(),
-        "applications": catalog.applications,
-        "profiles": catalog.profiles,
-    })))
-}
-
-pub(super) fn problems(http: &Http) -> HttpResponse {
-    let (held_back, of_sources) = (http.store.problems(), http.store.source_problems());
-    let remotes = http.store.remotes();
-    let problems = held_back.iter().map(problem).chain(of_sources.iter().map(of_source));
-    let problems: Vec<Value> = problems.chain(remotes.iter().filter_map(away)).collect();
-    HttpResponse::Ok().json(json!({ "problems": problems }))
-}
-
-pub(super) fn instances(http: &Http) -> HttpResponse {
-    let (instances, left_out_count) = http.instances.list();
-    let instances: Vec<Value> = instances.iter().map(instance).collect();
-    HttpResponse::Ok().json(json!({ "instances": instances, "left_out": left_out_count }))
-}
-
-fn instance(instance: &Instance) -> Value {
-    let applied = instance.applied.as_ref();
-    json!({
-        "instance": &*instance.name,
-        "application": &*instance.query.application,
-        "profiles": &*instance.query.profiles,
-        "label": instance.query.label.name(),
-        "revision": applied.map(|applied| applied.revision.as_str()),
-        "digest": applied.map(|applied| applied.digest.to_string()),
-        "outcome": applied.map(|applied| match applied.outcome {
-            Outcome::Ok => "ok",
-            Outcome::Rejected => "rejected",
-        }),
-        "since": instance.since.to_string(),
-        "last_seen": instance.last_seen.to_string(),
-        "connected": instance.is_connected,
-    })
-}
-
-/// What is wrong in a source concerns no environment by itself.
-fn of_source(SourceProblem { source, problem }: &SourceProblem) -> Value {
-    let Problem { origin, key, message } = problem;
-    json!({
-        "application": null,
-        "profiles": null,
-        "label": null,
-        "source": source,
-        "tip": null,
-        "served": null,
-        "since": null,
-        "file": &*origin.file,
-        "line": origin.position.map(|position| position.line),
-        "column": origin.position.map(|position| position.column),
-        "key": key.as_deref(),
-        "reason": message,
-    })
-}
-
-/// A source that cannot be read, since it was heard of last.
-fn away(status: &RemoteStatus) -> Option<Value> {
-    let reason = status.failure.as_ref()?;
-    let heard = status.fetched_before.and_then(|before| SystemTime::now().checked_sub(before));
-    let since = heard.and_then(|heard| jiff::Timestamp::try_from(heard).ok());
-    Some(json!({
-        "application": null,
-        "profiles": null,
-        "label": null,
-        "source": status.name,
-        "tip": null,
-        "served": null,
-        "since": since.map(|since| since.to_string()),
-        "file": null,
-        "line": null,
-        "column": null,
-        "key": null,
-        "reason": reason,
+    let (mut catalog, revision) = http.store.read_catalog(&label).await?;
+    if !filter.is_complete() {
+        keep_visible(&mut catalog, &label, filter);
+        if catalog.applications.is_empty() && label != Label::Default {
+            // The caller may read nothing at this label, so that it must not learn whether the label exists.
+            return Err(HttpError::UnknownLabel);
+        }
+    }
+    Ok(HttpResponse::Ok().json(EnvironmentList {
+        label: label.name().map(str::to_owned),
+        revision: revision.to_string(),
+        applications: catalog.applications,
+        profiles: catalog.profiles,
     }))
 }
 
-fn problem(problem: &HeldBack) -> Value {
-    let origin = &problem.problem.origin;
-    let since = problem.held.as_ref().and_then(|held| held.since_seconds);
-    let since = since.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    json!({
-        "application": &*problem.query.application,
-        "profiles": &*problem.query.profiles,
-        "label": problem.query.label.name(),
-        "source": &*problem.source,
-        "tip": problem.tip.as_str(),
-        "served": problem.held.as_ref().map(|held| held.revision.as_str()),
-        "since": since.map(|since| since.to_string()),
-        "file": &*origin.file,
-        "line": origin.position.map(|position| position.line),
-        "column": origin.position.map(|position| position.column),
-        "key": problem.problem.key.as_deref(),
-        "reason": problem.problem.message,
+/// Removes the applications that the caller may read with no profile, and the profiles that it may read with none of
+/// the others.
+fn keep_visible(catalog: &mut Catalog, label: &Label, filter: ListFilter<'_>) {
+    let queries = catalog.queries(label);
+    let visible: Vec<&Query> = queries.iter().filter(|query| filter.shows(query)).collect();
+    let applications: HashSet<&str> = visible.iter().map(|query| &*query.application).collect();
+    let profiles: HashSet<&str> = visible
+        .iter()
+        .filter(|query| catalog.applications.contains(&*query.application))
+        .map(|query| &*query.profiles)
+        .collect();
+    catalog.profiles.retain(|profile| profiles.contains(profile.as_str()));
+    catalog.applications.retain(|application| applications.contains(application.as_str()));
+}
+
+pub(super) fn problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
+    if !filter.is_complete() {
+        return visible_problems(http, filter);
+    }
+    let (held_back, of_sources) = (http.store.problems(), http.store.source_problems());
+    let remotes = http.store.remotes();
+    let notices = http.store.notices();
+    let problems = held_back.iter().map(problem).chain(notices.iter().map(notice));
+    let problems = problems.chain(of_sources.iter().map(of_source));
+    let faults = super::faults::current(http);
+    let of_server = faults.iter().filter_map(super::faults::problem);
+    let problems = problems.chain(remotes.iter().filter_map(unreachable)).chain(of_server);
+    HttpResponse::Ok().json(ProblemList { problems: problems.collect() })
+}
+
+/// Lists the problems of environments that the caller may read. Problems of sources and of the server concern others.
+fn visible_problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
+    let (held_back, notices) = (http.store.problems(), http.store.notices());
+    let held_back = held_back.iter().filter(|it| filter.shows(&it.query)).map(problem);
+    let notices = notices.iter().filter(|it| filter.shows(&it.query)).map(notice);
+    HttpResponse::Ok().json(ProblemList { problems: held_back.chain(notices).collect() })
+}
+
+pub(super) fn instances(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
+    let (instances, left_out_count) = http.instances.list();
+    let left_out = if filter.is_complete() { left_out_count } else { 0 };
+    let instances = instances.iter().filter(|it| filter.shows(&it.query)).map(instance).collect();
+    HttpResponse::Ok().json(InstanceList { instances, left_out })
+}
+
+fn instance(instance: &Instance) -> InstanceStatus {
+    let applied = instance.applied.as_ref();
+    InstanceStatus {
+        instance: instance.name.to_string(),
+        application: instance.query.application.to_string(),
+        profiles: instance.query.profiles.to_string(),
+        label: instance.query.label.name().map(str::to_owned),
+        revision: applied.map(|applied| applied.revision.to_string()),
+        digest: applied.map(|applied| applied.digest.to_string()),
+        outcome: applied.map(|applied| applied.outcome),
+        since: instance.since.to_string(),
+        last_seen: instance.last_seen.to_string(),
+        connected: instance.is_connected,
+    }
+}
+
+/// Shows a problem of a source. It belongs to no single environment.
+fn of_source(SourceProblem { source, severity, problem }: &SourceProblem) -> ProblemReport {
+    let kind = match severity {
+        Severity::Problem => FaultKind::SourceProblem.name(),
+        Severity::Warning => ProblemReport::NOTICE,
+    };
+    at_place(kind, source, problem)
+}
+
+/// Shows a remote that is unreachable since its last successful fetch. Returns `None` for a reachable remote.
+fn unreachable(status: &RemoteStatus) -> Option<ProblemReport> {
+    Some(ProblemReport {
+        kind: FaultKind::RemoteUnreachable.name().to_owned(),
+        source: status.name.to_string(),
+        since: status.fetched_before.and_then(super::faults::time_ago),
+        reason: status.failure.clone()?,
+        ..ProblemReport::default()
     })
+}
+
+fn problem(problem: &EnvironmentProblem) -> ProblemReport {
+    let held = problem.held.as_ref();
+    let since = held.and_then(|held| held.since_seconds);
+    let since = since.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    ProblemReport {
+        tip: Some(problem.tip.to_string()),
+        served: held.map(|held| held.revision.to_string()),
+        since: since.map(|since| since.to_string()),
+        ..of_query("held-back", &problem.query, &problem.source, &problem.problem)
+    }
+}
+
+/// Shows a problem in spite of which the newest revision is served.
+fn notice(notice: &EnvironmentNotice) -> ProblemReport {
+    ProblemReport {
+        tip: Some(notice.revision.to_string()),
+        served: Some(notice.revision.to_string()),
+        ..of_query(ProblemReport::NOTICE, &notice.query, &notice.source, &notice.problem)
+    }
+}
+
+fn of_query(kind: &str, query: &Query, source: &str, problem: &Problem) -> ProblemReport {
+    ProblemReport {
+        application: Some(query.application.to_string()),
+        profiles: Some(query.profiles.to_string()),
+        label: query.label.name().map(str::to_owned),
+        ..at_place(kind, source, problem)
+    }
+}
+
+/// Shows the place and the text of a problem.
+fn at_place(kind: &str, source: &str, Problem { origin, key, message }: &Problem) -> ProblemReport {
+    ProblemReport {
+        kind: kind.to_owned(),
+        source: source.to_owned(),
+        file: Some(origin.file.to_string()),
+        line: origin.position.map(|position| position.line),
+        column: origin.position.map(|position| position.column),
+        key: key.as_deref().map(str::to_owned),
+        reason: message.to_string(),
+        ..ProblemReport::default()
+    }
 }

@@ -1,66 +1,68 @@
-//! `/-/replicas`: who else serves the same, and how far each is.
+//! `GET /-/replicas`: the replicas of the fleet, and how far each is behind.
 
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use serde_json::{Value, json};
+use headwater_wire as wire;
 
 use super::Http;
-use crate::replicas::{Listed, Share, SourceReport, State};
+use crate::replicas::{EtcdStatus, Liveness, ReplicaStatus, SourceReport};
 
-/// Answered whatever is away: how old it is stands in it.
+/// Answers from memory, also during an outage of etcd. The answer contains its own age.
 pub(super) fn list(http: &Http) -> HttpResponse {
-    let listing = http.replicas.list();
-    let replicas: Vec<Value> = listing.replicas.iter().map(replica).collect();
-    HttpResponse::Ok().json(json!({
-        "share": listing.share.as_ref().map(share),
-        "replicas": replicas,
-        "left_out": listing.left_out_count,
-    }))
-}
-
-fn share(share: &Share) -> Value {
-    let away = share.away.as_ref();
-    json!({
-        "heard_seconds": share.heard.map(|heard| heard.as_secs()),
-        "away_seconds": away.map(|(since, _)| since.as_secs()),
-        "failure": away.map(|(_, failure)| failure),
+    let list = http.replicas.list();
+    HttpResponse::Ok().json(wire::ReplicaList {
+        share: list.etcd.as_ref().map(etcd),
+        replicas: list.replicas.iter().map(replica).collect(),
+        left_out: list.left_out_count,
     })
 }
 
-fn replica(listed: &Listed) -> Value {
-    let report = &listed.report;
-    let lags = listed.lags.iter().map(Some).chain(std::iter::repeat(None));
-    let labels = report.labels.iter().zip(lags).map(|(at, lag)| {
-        json!({
-            "label": at.label,
-            "revision": at.revision,
-            "lag_seconds": lag.map(Duration::as_secs),
-        })
+fn etcd(status: &EtcdStatus) -> wire::ShareStatus {
+    let outage = status.outage.as_ref();
+    wire::ShareStatus {
+        heard_seconds: status.last_contact.map(|age| age.as_secs()),
+        away_seconds: outage.map(|(length, _)| length.as_secs()),
+        failure: outage.map(|(_, reason)| reason.clone()),
+    }
+}
+
+fn replica(status: &ReplicaStatus) -> wire::ReplicaStatus {
+    let report = &status.report;
+    let lags = status.lags.iter().map(Some).chain(std::iter::repeat(None));
+    let labels = report.labels.iter().zip(lags).map(|(label, lag)| wire::LabelStatus {
+        label: label.label.clone(),
+        revision: label.revision.clone(),
+        lag_seconds: lag.map(Duration::as_secs),
     });
-    json!({
-        "name": report.name,
-        "id": listed.id,
-        "this": listed.is_this,
-        "state": match listed.state {
-            State::Live => "live",
-            State::Gone => "gone",
-            State::Unknown => "unknown",
+    wire::ReplicaStatus {
+        name: report.name.clone(),
+        id: status.id.clone(),
+        this: status.is_this,
+        state: match status.liveness {
+            Liveness::Live => wire::ReplicaState::Live,
+            Liveness::Gone => wire::ReplicaState::Gone,
+            Liveness::Unknown => wire::ReplicaState::Unknown,
         },
-        "address": report.address,
-        "version": report.version,
-        "age_seconds": report.age_seconds,
-        "heard_seconds": listed.heard.map(|heard| heard.as_secs()),
-        "lag_seconds": listed.lags.iter().max().map(Duration::as_secs),
-        "labels": labels.collect::<Vec<Value>>(),
-        "labels_left_out": report.left_out,
-        "held_back": report.held_back,
-        "sources": report.sources.iter().map(source).collect::<Vec<Value>>(),
-    })
+        address: report.address.clone(),
+        version: report.version.clone(),
+        age_seconds: report.age_seconds,
+        heard_seconds: status.last_contact.map(|age| age.as_secs()),
+        lag_seconds: status.lags.iter().max().map(Duration::as_secs),
+        labels: labels.collect(),
+        labels_left_out: report.left_out as u64,
+        held_back: report.held_back as u64,
+        faults: report.faults.clone(),
+        sources: report.sources.iter().map(source).collect(),
+    }
 }
 
-/// How long ago a source was heard of is told where it matters: every telling would be another write to etcd.
-fn source(source: &SourceReport) -> Value {
-    let heard = source.heard_seconds.filter(|_| source.failure.is_some());
-    json!({ "source": source.source, "failure": source.failure, "heard_seconds": heard })
+/// Shows the age of a source only while it fails. The age of a healthy source is not current, because a report is not
+/// written to etcd for a new age alone.
+fn source(source: &SourceReport) -> wire::SourceStatus {
+    wire::SourceStatus {
+        source: source.source.clone(),
+        failure: source.failure.clone(),
+        heard_seconds: source.heard_seconds.filter(|_| source.failure.is_some()),
+    }
 }

@@ -1,45 +1,48 @@
-//! From a request's path to what it asks for: the shapes of Spring's paths and of our own, as one pure function.
+//! Routing: a pure function from the path of a request to a [`Route`]. Spring's paths overlap and are greedy, so their
+//! order matters (docs/protocol.md#1-paths).
 //!
-//! Nothing is looked up by what stands here; a name becomes a tree entry or a reference, never a path of the machine.
-//! The checks are for a clean 400 (specification, section 1).
+//! Names are validated here so that an invalid one gets a clean 400. Security does not depend on it: a name is looked
+//! up as a tree entry or as a reference, and never becomes a path on the machine.
 
 use std::sync::Arc;
 
-use crate::access::Action;
+use crate::access::Operation;
 use crate::model::{Label, Query, items};
+use crate::percent;
+use crate::terminal::is_directional;
 
 /// The longest path of a request, in bytes.
 pub const PATH_BYTES_MAX: usize = 8 * 1024;
 /// The most names or profiles in one request.
 pub const ITEM_COUNT_MAX: usize = 64;
 
-/// What a search path reads as a wildcard: nobody's name, or a request could choose directories by a pattern.
+/// The wildcards of search paths. A name must not contain them, or a request could choose directories by a pattern.
 const WILDCARDS: [char; 2] = ['*', '?'];
 
-/// What a request is for.
+/// The resource that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// R1 and R2: an environment.
+    /// An environment, with or without a label.
     Environment(Query),
-    /// R3 and R4: an environment in a flat form.
-    Flat(Query, Form),
-    /// R5 and R6: a file.
+    /// An environment in a flat form, with or without a label.
+    Flat(Query, FlatFormat),
+    /// A file by its path, with or without a label.
     File(Query, String),
-    /// R5 with an empty path: there is no such file.
+    /// A file with an empty path, which never exists.
     NoFile,
-    /// R7: there is no key yet.
-    Crypto(Crypto),
-    /// A repository that is hosted here, by its name without `.git`.
-    Git(String, Git),
-    /// R8: somebody says that something was pushed.
+    /// A resource for encryption.
+    Crypto(CryptoRoute),
+    /// A hosted repository, by its name without `.git`.
+    Git(String, GitRequest),
+    /// The webhook for pushes.
     Monitor,
-    /// One of our own resources, or of the actuator's.
-    Own(Own),
+    /// A resource of Headwater itself or of Spring's actuator.
+    Server(ServerRoute),
 }
 
-/// What git asks of a repository; the paths are git's.
+/// The three requests of git's smart HTTP protocol. Git defines the paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Git {
+pub enum GitRequest {
     /// `GET …/info/refs?service=…`
     Refs,
     /// `POST …/git-upload-pack`
@@ -48,9 +51,9 @@ pub enum Git {
     ReceivePack,
 }
 
-/// The flat forms.
+/// The format of a flat form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum FlatFormat {
     /// `.properties`
     Properties,
     /// `.yml` and `.yaml`
@@ -59,20 +62,22 @@ pub enum Form {
     Json,
 }
 
-/// The requests that need a key.
+/// The resources for encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crypto {
+pub enum CryptoRoute {
     /// `GET /encrypt/status`
     Status,
     /// `GET /key…`
     Key,
-    /// `POST /encrypt…` and `/decrypt…`
-    Post,
+    /// `POST /encrypt…`
+    Encrypt,
+    /// `POST /decrypt…`
+    Decrypt,
 }
 
-/// Our own resources, and the actuator's.
+/// The resources of Headwater itself and of Spring's actuator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Own {
+pub enum ServerRoute {
     /// `/`
     Index,
     /// `/livez`, `/actuator/health/liveness`
@@ -99,138 +104,145 @@ pub enum Own {
     Events,
 }
 
-/// Our own resources with their paths: those below the prefix, then those beside it.
-pub const OWN: [(&str, Own); 13] = [
-    ("/", Own::Index),
-    ("/openapi.json", Own::OpenApi),
-    ("/-/environments", Own::Environments),
-    ("/-/problems", Own::Problems),
-    ("/-/instances", Own::Instances),
-    ("/-/replicas", Own::Replicas),
-    ("/-/events", Own::Events),
-    ("/livez", Own::Live),
-    ("/readyz", Own::Ready),
-    ("/metrics", Own::Metrics),
-    ("/actuator/health", Own::Health),
-    ("/actuator/health/liveness", Own::Live),
-    ("/actuator/health/readiness", Own::ActuatorReady),
+/// All server routes with their paths. The paths below the prefix come first.
+pub const SERVER_ROUTES: [(&str, ServerRoute); 13] = [
+    ("/", ServerRoute::Index),
+    ("/openapi.json", ServerRoute::OpenApi),
+    ("/-/environments", ServerRoute::Environments),
+    ("/-/problems", ServerRoute::Problems),
+    ("/-/instances", ServerRoute::Instances),
+    ("/-/replicas", ServerRoute::Replicas),
+    ("/-/events", ServerRoute::Events),
+    ("/livez", ServerRoute::Live),
+    ("/readyz", ServerRoute::Ready),
+    ("/metrics", ServerRoute::Metrics),
+    ("/actuator/health", ServerRoute::Health),
+    ("/actuator/health/liveness", ServerRoute::Live),
+    ("/actuator/health/readiness", ServerRoute::ActuatorReady),
 ];
 
-/// What git asks for, with the name of a repository in it.
-pub const GIT: [(&str, Git); 3] = [
-    ("/-/git/{repository}.git/info/refs", Git::Refs),
-    ("/-/git/{repository}.git/git-upload-pack", Git::UploadPack),
-    ("/-/git/{repository}.git/git-receive-pack", Git::ReceivePack),
+/// All requests of git with their paths.
+pub const GIT_ROUTES: [(&str, GitRequest); 3] = [
+    ("/-/git/{repository}.git/info/refs", GitRequest::Refs),
+    ("/-/git/{repository}.git/git-upload-pack", GitRequest::UploadPack),
+    ("/-/git/{repository}.git/git-receive-pack", GitRequest::ReceivePack),
 ];
 
-/// Where git hosts say that something was pushed; no prefix stands before it.
-const MONITOR: &str = "/monitor";
+/// The path of the webhook. The prefix does not apply to it.
+pub(super) const MONITOR: &str = "/monitor";
 
-/// First segments that name no application.
+/// First segments that are never the name of an application.
 const RESERVED: [&str; 6] = ["-", "actuator", "encrypt", "decrypt", "key", "monitor"];
 
 impl Route {
-    /// What a caller needs to be allowed.
-    pub fn action(&self) -> Action {
+    /// Returns the action for which the caller needs permission.
+    pub fn action(&self) -> Operation {
         match self {
-            Self::Environment(_) | Self::Flat(..) | Self::File(..) | Self::NoFile => {
-                Action::ReadEnvironment
-            }
-            Self::Crypto(_) => Action::ReadOverview,
-            Self::Git(_, Git::ReceivePack) => Action::Push,
-            Self::Git(_, Git::Refs | Git::UploadPack) => Action::ReadRepository,
-            Self::Monitor => Action::Notify,
-            Self::Own(
-                Own::Environments
-                | Own::Problems
-                | Own::Instances
-                | Own::Replicas
-                | Own::Events
-                | Own::Metrics,
-            ) => Action::ReadOverview,
-            Self::Own(_) => Action::ReadHealth,
+            Self::Environment(_) | Self::Flat(..) => Operation::ReadEnvironment,
+            Self::File(..) | Self::NoFile => Operation::ReadFile,
+            Self::Crypto(_) => Operation::Seal,
+            Self::Git(_, GitRequest::ReceivePack) => Operation::Push,
+            Self::Git(_, GitRequest::Refs | GitRequest::UploadPack) => Operation::ReadRepository,
+            Self::Monitor => Operation::Notify,
+            Self::Server(
+                ServerRoute::Environments
+                | ServerRoute::Problems
+                | ServerRoute::Instances
+                | ServerRoute::Events,
+            ) => Operation::ReadLists,
+            Self::Server(ServerRoute::Replicas) => Operation::ReadOverview,
+            Self::Server(ServerRoute::Metrics) => Operation::ReadMetrics,
+            Self::Server(ServerRoute::Index | ServerRoute::OpenApi) => Operation::ReadIndex,
+            Self::Server(
+                ServerRoute::Live
+                | ServerRoute::Ready
+                | ServerRoute::ActuatorReady
+                | ServerRoute::Health,
+            ) => Operation::ReadHealth,
         }
     }
 
-    /// The methods that it has, as `Allow` lists them.
+    /// Returns true for a route of `POST`. All other routes are of `GET` and `HEAD`.
     pub fn allows_post(&self) -> bool {
         matches!(
             self,
-            Self::Crypto(Crypto::Post)
-                | Self::Git(_, Git::UploadPack | Git::ReceivePack)
+            Self::Crypto(CryptoRoute::Encrypt | CryptoRoute::Decrypt)
+                | Self::Git(_, GitRequest::UploadPack | GitRequest::ReceivePack)
                 | Self::Monitor
         )
     }
 }
 
-/// Why a path asks for nothing.
+/// A path that names no resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// 400: it is not a path that can be asked for.
+pub enum RouteError {
+    /// The path, a name in it or a parameter is not valid: 400.
     Invalid,
-    /// 404: there is nothing of this shape.
-    NoHandler,
+    /// No route has this shape: 404.
+    NotFound,
 }
 
-/// Reads a raw path (as it was sent, without the query) below a prefix.
+/// Parses the raw path of a request, without its query string, below a prefix.
 ///
 /// # Errors
-/// [`Refusal`] says which status it deserves.
-pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route, Refusal> {
+/// [`RouteError`] for a path that names no resource.
+pub fn route(path: &str, prefix: &str, use_default_label: bool) -> Result<Route, RouteError> {
     if path.len() > PATH_BYTES_MAX || !path.starts_with('/') {
-        return Err(Refusal::Invalid);
+        return Err(RouteError::Invalid);
     }
     let segments = decode(path)?;
     let trailing_slash = path.ends_with('/') && !segments.is_empty();
     let plain = format!("/{}", segments.join("/"));
-    let own = |path: &str| OWN.iter().find(|(known, _)| *known == path).map(|(_, own)| *own);
-    if let Some(found) = own(&plain).filter(|own| beside_prefix(*own) && !trailing_slash) {
-        return Ok(Route::Own(found));
+    let server_route = |path: &str| {
+        SERVER_ROUTES.iter().find(|(known, _)| *known == path).map(|(_, route)| *route)
+    };
+    if let Some(found) = server_route(&plain).filter(|it| ignores_prefix(*it) && !trailing_slash) {
+        return Ok(Route::Server(found));
     }
     if plain == MONITOR && !trailing_slash {
         return Ok(Route::Monitor);
     }
     let prefix: Vec<&str> = prefix.split('/').filter(|segment| !segment.is_empty()).collect();
     let Some(segments) = strip(&segments, &prefix) else {
-        return Err(Refusal::NoHandler);
+        return Err(RouteError::NotFound);
     };
     let below = format!("/{}", segments.join("/"));
     let is_index = segments.is_empty();
     if let Some(found) =
-        own(&below).filter(|own| !beside_prefix(*own) && (is_index || !trailing_slash))
+        server_route(&below).filter(|it| !ignores_prefix(*it) && (is_index || !trailing_slash))
     {
-        return Ok(Route::Own(found));
+        return Ok(Route::Server(found));
     }
     match segments.first() {
-        None => Err(Refusal::NoHandler),
+        None => Err(RouteError::NotFound),
         Some(first) if RESERVED.contains(&first.as_str()) => reserved(segments),
         Some(_) => spring(segments, trailing_slash, use_default_label),
     }
 }
 
-/// A label out of a query string; an empty one is the default.
+/// Parses a label from a query string. An empty text is the default label.
 ///
 /// # Errors
-/// When it is no name.
-pub fn label(text: &str) -> Result<Label, Refusal> {
-    let decoded = percent_decode(text).ok_or(Refusal::Invalid)?;
+/// [`RouteError`] for a text that is not a valid name.
+pub fn label(text: &str) -> Result<Label, RouteError> {
+    let decoded = percent::decode(text).ok_or(RouteError::Invalid)?;
     match decoded.as_str() {
         "" => Ok(Label::Default),
         name => Ok(Label::Named(label_name(name)?)),
     }
 }
 
-/// Whether one of our own resources stands where it does whatever the prefix is.
-pub(super) fn beside_prefix(own: Own) -> bool {
+/// Returns true if the path of a route does not begin with the prefix: health and metrics.
+pub(super) fn ignores_prefix(route: ServerRoute) -> bool {
     !matches!(
-        own,
-        Own::Index
-            | Own::OpenApi
-            | Own::Environments
-            | Own::Problems
-            | Own::Instances
-            | Own::Replicas
-            | Own::Events
+        route,
+        ServerRoute::Index
+            | ServerRoute::OpenApi
+            | ServerRoute::Environments
+            | ServerRoute::Problems
+            | ServerRoute::Instances
+            | ServerRoute::Replicas
+            | ServerRoute::Events
     )
 }
 
@@ -239,44 +251,49 @@ fn strip<'a>(segments: &'a [String], prefix: &[&str]) -> Option<&'a [String]> {
     segments.iter().zip(prefix).all(|(segment, prefix)| segment == prefix).then_some(below)
 }
 
-fn reserved(segments: &[String]) -> Result<Route, Refusal> {
+fn reserved(segments: &[String]) -> Result<Route, RouteError> {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     match parts[..] {
-        ["encrypt", "status"] => Ok(Route::Crypto(Crypto::Status)),
-        ["encrypt" | "decrypt"] => Ok(Route::Crypto(Crypto::Post)),
-        ["encrypt" | "decrypt", name, profiles] => {
+        ["encrypt", "status"] => Ok(Route::Crypto(CryptoRoute::Status)),
+        ["encrypt"] => Ok(Route::Crypto(CryptoRoute::Encrypt)),
+        ["decrypt"] => Ok(Route::Crypto(CryptoRoute::Decrypt)),
+        ["encrypt", name, profiles] => {
             query(name, profiles, None)?;
-            Ok(Route::Crypto(Crypto::Post))
+            Ok(Route::Crypto(CryptoRoute::Encrypt))
         }
-        ["-", "git", repository, "info", "refs"] => git(repository, Git::Refs),
-        ["-", "git", repository, "git-upload-pack"] => git(repository, Git::UploadPack),
-        ["-", "git", repository, "git-receive-pack"] => git(repository, Git::ReceivePack),
-        ["key"] => Ok(Route::Crypto(Crypto::Key)),
+        ["decrypt", name, profiles] => {
+            query(name, profiles, None)?;
+            Ok(Route::Crypto(CryptoRoute::Decrypt))
+        }
+        ["-", "git", repository, "info", "refs"] => git(repository, GitRequest::Refs),
+        ["-", "git", repository, "git-upload-pack"] => git(repository, GitRequest::UploadPack),
+        ["-", "git", repository, "git-receive-pack"] => git(repository, GitRequest::ReceivePack),
+        ["key"] => Ok(Route::Crypto(CryptoRoute::Key)),
         ["key", name, profiles] => {
             query(name, profiles, None)?;
-            Ok(Route::Crypto(Crypto::Key))
+            Ok(Route::Crypto(CryptoRoute::Key))
         }
-        _ => Err(Refusal::NoHandler),
+        _ => Err(RouteError::NotFound),
     }
 }
 
-/// The name is looked up among those that are hosted; nothing else is ever made of it.
-fn git(repository: &str, asked: Git) -> Result<Route, Refusal> {
-    let name = repository.strip_suffix(".git").ok_or(Refusal::NoHandler)?;
-    Ok(Route::Git(name.to_owned(), asked))
+/// The name is only ever looked up among the hosted repositories, so it is not validated.
+fn git(repository: &str, request: GitRequest) -> Result<Route, RouteError> {
+    let name = repository.strip_suffix(".git").ok_or(RouteError::NotFound)?;
+    Ok(Route::Git(name.to_owned(), request))
 }
 
 fn spring(
     segments: &[String],
     trailing_slash: bool,
     use_default_label: bool,
-) -> Result<Route, Refusal> {
+) -> Result<Route, RouteError> {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     match parts[..] {
         [_, _, _] if trailing_slash => Ok(Route::NoFile),
-        [_] | [_, _] if trailing_slash => Err(Refusal::NoHandler),
+        [_] | [_, _] if trailing_slash => Err(RouteError::NotFound),
         [flat] => flat_form(flat, None),
-        [label, flat] if names_a_format(flat) => flat_form(flat, Some(label)),
+        [label, flat] if contains_flat_extension(flat) => flat_form(flat, Some(label)),
         [name, profiles] => Ok(Route::Environment(query(name, profiles, None)?)),
         [name, profiles, path] if use_default_label => {
             Ok(Route::File(query(name, profiles, None)?, file_path(path)?))
@@ -287,63 +304,43 @@ fn spring(
             let path = file_path(&parts[3..].join("/"))?;
             Ok(if trailing_slash { Route::NoFile } else { Route::File(query, path) })
         }
-        [] => Err(Refusal::NoHandler),
+        [] => Err(RouteError::NotFound),
     }
 }
 
-/// The decoded segments; empty ones collapse. `%2F` stands in one segment, so that only a label can hold it.
-fn decode(path: &str) -> Result<Vec<String>, Refusal> {
+/// Decodes the segments of a path and drops empty ones. `%2F` does not split a segment, so a label can contain it.
+fn decode(path: &str) -> Result<Vec<String>, RouteError> {
     if path.contains([';', '\\']) || path.chars().any(char::is_control) {
-        return Err(Refusal::Invalid);
+        return Err(RouteError::Invalid);
     }
     path.split('/')
         .filter(|segment| !segment.is_empty())
-        .map(|segment| percent_decode(segment).filter(|text| !text.contains(['\\', '\0'])))
+        .map(|segment| percent::decode(segment).filter(|text| !text.contains(['\\', '\0'])))
         .collect::<Option<_>>()
-        .ok_or(Refusal::Invalid)
+        .ok_or(RouteError::Invalid)
 }
 
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let (high, low) = (hex(*after.first()?)?, hex(*after.get(1)?)?);
-            bytes.push(high << 4 | low);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok()
+/// Parses `{name}-{profiles}.{extension}`. The last `-` splits name and profiles.
+fn flat_form(segment: &str, label: Option<&str>) -> Result<Route, RouteError> {
+    let (stem, format) = split_format(segment).ok_or(RouteError::NotFound)?;
+    let (name, profiles) = stem.rsplit_once('-').ok_or(RouteError::NotFound)?;
+    Ok(Route::Flat(query(name, profiles, label)?, format))
 }
 
-fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
-}
-
-/// `{name}-{profiles}.{extension}`, cut at the last dash (R3 and R4).
-fn flat_form(segment: &str, label: Option<&str>) -> Result<Route, Refusal> {
-    let (stem, form) = split_form(segment).ok_or(Refusal::NoHandler)?;
-    let (name, profiles) = stem.rsplit_once('-').ok_or(Refusal::NoHandler)?;
-    Ok(Route::Flat(query(name, profiles, label)?, form))
-}
-
-fn split_form(segment: &str) -> Option<(&str, Form)> {
+fn split_format(segment: &str) -> Option<(&str, FlatFormat)> {
     let (stem, extension) = segment.rsplit_once('.')?;
-    let form = match extension {
-        "properties" => Form::Properties,
-        "yml" | "yaml" => Form::Yaml,
-        "json" => Form::Json,
+    let format = match extension {
+        "properties" => FlatFormat::Properties,
+        "yml" | "yaml" => FlatFormat::Yaml,
+        "json" => FlatFormat::Json,
         _ => return None,
     };
-    Some((stem, form))
+    Some((stem, format))
 }
 
-/// Whether a segment has the extension of a flat form in it, between word boundaries: then it is no list of profiles
-/// (R1), though it may still be no flat form.
-fn names_a_format(segment: &str) -> bool {
+/// Returns true if a segment contains the extension of a flat form before a word boundary. Such a segment is not a list
+/// of profiles, even if it does not parse as a flat form either.
+fn contains_flat_extension(segment: &str) -> bool {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     [".yml", ".yaml", ".properties", ".json"].iter().any(|extension| {
         segment.match_indices(extension).any(|(at, _)| {
@@ -353,17 +350,17 @@ fn names_a_format(segment: &str) -> bool {
     })
 }
 
-fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refusal> {
+fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, RouteError> {
     if name.contains('/') || profiles.contains('/') {
-        return Err(Refusal::Invalid);
+        return Err(RouteError::Invalid);
     }
     let name = checked(name)?;
     if name.contains(WILDCARDS) {
-        return Err(Refusal::NoHandler);
+        return Err(RouteError::NotFound);
     }
     check_profiles(profiles)?;
     if items(&name).count() > ITEM_COUNT_MAX || items(profiles).count() > ITEM_COUNT_MAX {
-        return Err(Refusal::Invalid);
+        return Err(RouteError::Invalid);
     }
     let label = match label {
         None => Label::Default,
@@ -372,48 +369,40 @@ fn query(name: &str, profiles: &str, label: Option<&str>) -> Result<Query, Refus
     Ok(Query { application: name.into(), profiles: Arc::from(profiles), label })
 }
 
-fn label_name(text: &str) -> Result<Arc<str>, Refusal> {
+fn label_name(text: &str) -> Result<Arc<str>, RouteError> {
     let name = checked(text)?;
-    match name.contains(WILDCARDS) {
-        true => Err(Refusal::NoHandler),
-        false => Ok(name.into()),
-    }
+    if name.contains(WILDCARDS) { Err(RouteError::NotFound) } else { Ok(name.into()) }
 }
 
-fn file_path(path: &str) -> Result<String, Refusal> {
+fn file_path(path: &str) -> Result<String, RouteError> {
     checked(path)
 }
 
-/// A name, label or file path after validation, with `(_)` read as `/` (specification, 1.1).
-fn checked(text: &str) -> Result<String, Refusal> {
+/// Validates a name, label or file path and replaces `(_)` by `/` (docs/protocol.md#11-names).
+fn checked(text: &str) -> Result<String, RouteError> {
     check(text)?;
     if text.contains('%') {
-        let once = percent_decode(text).ok_or(Refusal::Invalid)?;
+        let once = percent::decode(text).ok_or(RouteError::Invalid)?;
         check(&once)?;
         check(once.replace('\\', "/").replace("//", "/").trim_start_matches(|c: char| c <= ' '))?;
     }
     let replaced = text.replace("(_)", "/");
-    match replaced.starts_with('/') || replaced.chars().any(is_unprintable) {
-        true => Err(Refusal::Invalid),
-        false => Ok(replaced),
+    if replaced.starts_with('/') || replaced.chars().any(|c| c.is_control() || is_directional(c)) {
+        return Err(RouteError::Invalid);
     }
+    Ok(replaced)
 }
 
-fn check(text: &str) -> Result<(), Refusal> {
-    match text.contains("..") || text.contains('#') || text.starts_with("(_)") {
-        true => Err(Refusal::Invalid),
-        false => Ok(()),
+fn check(text: &str) -> Result<(), RouteError> {
+    if text.contains("..") || text.contains('#') || text.starts_with("(_)") {
+        return Err(RouteError::Invalid);
     }
+    Ok(())
 }
 
-/// Control characters and those that change the direction of text.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-}
-
-/// Each item of letters, digits and `-_.+@`, beginning and ending with a letter or digit; an empty list passes.
-fn check_profiles(profiles: &str) -> Result<(), Refusal> {
+/// Validates a list of profiles. Each consists of letters, digits and `-_.+@`, and begins and ends with a letter or
+/// digit. An empty list is valid.
+fn check_profiles(profiles: &str) -> Result<(), RouteError> {
     if profiles.is_empty() {
         return Ok(());
     }
@@ -423,10 +412,7 @@ fn check_profiles(profiles: &str) -> Result<(), Refusal> {
             && item.ends_with(char::is_alphanumeric)
             && item.chars().all(|c| c.is_alphanumeric() || "-_.+@".contains(c))
     };
-    match profiles.split(',').all(valid) {
-        true => Ok(()),
-        false => Err(Refusal::Invalid),
-    }
+    if profiles.split(',').all(valid) { Ok(()) } else { Err(RouteError::Invalid) }
 }
 
 #[cfg(test)]
@@ -445,15 +431,15 @@ mod tests {
         };
         let actual = match route(path, "", use_default_label) {
             Ok(Route::Environment(query)) => format!("env {}", show(&query)),
-            Ok(Route::Flat(query, form)) => format!("{form:?} {}", show(&query)),
+            Ok(Route::Flat(query, format)) => format!("{format:?} {}", show(&query)),
             Ok(Route::File(query, path)) => format!("file {} {path}", show(&query)),
             Ok(Route::NoFile) => "no file".to_owned(),
             Ok(Route::Crypto(crypto)) => format!("{crypto:?}"),
-            Ok(Route::Git(repository, asked)) => format!("git {repository} {asked:?}"),
+            Ok(Route::Git(repository, request)) => format!("git {repository} {request:?}"),
             Ok(Route::Monitor) => "monitor".to_owned(),
-            Ok(Route::Own(own)) => format!("{own:?}"),
-            Err(Refusal::Invalid) => "400".to_owned(),
-            Err(Refusal::NoHandler) => "404".to_owned(),
+            Ok(Route::Server(route)) => format!("{route:?}"),
+            Err(RouteError::Invalid) => "400".to_owned(),
+            Err(RouteError::NotFound) => "404".to_owned(),
         };
         assert_eq!(actual, expected, "{path}");
     }
@@ -491,9 +477,9 @@ mod tests {
     }
 
     #[test]
-    fn git_asks_under_the_name_of_a_repository() {
-        for (path, asked) in GIT {
-            check(&path.replace("{repository}", "shop"), &format!("git shop {asked:?}"));
+    fn requests_of_git_name_a_repository() {
+        for (path, request) in GIT_ROUTES {
+            check(&path.replace("{repository}", "shop"), &format!("git shop {request:?}"));
         }
         check("/-/git/a%2Fb.git/info/refs", "git a/b Refs");
         for path in
@@ -504,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_name_is_refused() {
+    fn invalid_names_are_rejected() {
         for path in [
             "/foo/dev/main/../../../../etc/passwd",
             "/foo/dev/main/..%2f..%2fx",
@@ -514,6 +500,8 @@ mod tests {
             "/foo/dev/main/....//x",
             "/foo/dev/main/..%5c..%5cx",
             "/foo/dev/main/a%00b",
+            "/foo/dev/main/a%E2%80%AEb",
+            "/foo/dev/a%D8%9Cb",
             "/foo/dev/..(_)..",
             "/foo/dev/..%28_%29..(_)/x",
             "/..(_)..(_)etc/passwd/main",
@@ -544,15 +532,21 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_stands_before_all_but_health() {
+    fn the_prefix_applies_to_all_paths_except_health_and_monitor() {
         assert!(matches!(route("/cfg/foo/dev", "/cfg", false), Ok(Route::Environment(_))));
-        assert_eq!(route("/foo/dev", "/cfg", false), Err(Refusal::NoHandler));
-        assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Own(Own::Index)));
-        assert_eq!(route("/cfg/", "/cfg", false), Ok(Route::Own(Own::Index)));
+        assert_eq!(route("/foo/dev", "/cfg", false), Err(RouteError::NotFound));
+        assert_eq!(route("/cfg", "/cfg", false), Ok(Route::Server(ServerRoute::Index)));
+        assert_eq!(route("/cfg/", "/cfg", false), Ok(Route::Server(ServerRoute::Index)));
         assert_eq!(route("/monitor", "/cfg", false), Ok(Route::Monitor));
-        assert_eq!(route("/cfg/monitor", "/cfg", false), Err(Refusal::NoHandler));
-        assert_eq!(route("/livez", "/cfg", false), Ok(Route::Own(Own::Live)));
-        assert_eq!(route("/cfg/-/problems", "/cfg", false), Ok(Route::Own(Own::Problems)));
-        assert_eq!(route("/actuator/health", "/cfg", false), Ok(Route::Own(Own::Health)));
+        assert_eq!(route("/cfg/monitor", "/cfg", false), Err(RouteError::NotFound));
+        assert_eq!(route("/livez", "/cfg", false), Ok(Route::Server(ServerRoute::Live)));
+        assert_eq!(
+            route("/cfg/-/problems", "/cfg", false),
+            Ok(Route::Server(ServerRoute::Problems))
+        );
+        assert_eq!(
+            route("/actuator/health", "/cfg", false),
+            Ok(Route::Server(ServerRoute::Health))
+        );
     }
 }

@@ -1,15 +1,15 @@
-//! A connection as HTTP sees it, and the way out of HTTP.
+//! The socket under an HTTP connection, which can be detached from HTTP.
 //!
-//! What reads requests keeps buffers and timers for each connection, and wants to be asked before every write. A stream of
-//! events needs none of that for the days that it lives: its connection leaves HTTP, which takes it for closed and forgets
-//! it, and from then on belongs to whoever took it.
+//! The HTTP server keeps buffers and timers for each connection and controls every write. An event stream needs none of
+//! this during the days that it lasts. Its socket is detached: HTTP takes the connection for closed and drops it, and a
+//! task of the stream owns the socket from then on.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,61 +18,80 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// How long a client that has its answer already may go on sending the request.
-const UNREAD_MAX: Duration = Duration::from_secs(5);
+use super::identity::ConnectionIdentity;
 
-/// Bytes to and from a client.
+/// The time that a client may go on sending a request after its response.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
+/// The most times that a handler yields to let HTTP begin its next turn. If the client has sent more than HTTP reads
+/// ahead, no turn begins.
+const YIELDS_MAX: u32 = 16;
+
+/// The transport of a connection.
 pub enum Io {
-    /// In the clear.
+    /// TCP without TLS.
     Plain(TcpStream),
-    /// Through TLS.
+    /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that HTTP is spoken on, until it leaves.
-pub struct Socket(Rc<Shared>);
+/// The socket of an HTTP connection, until it is detached.
+pub struct Socket(Rc<SocketState>);
 
-/// The way out for a connection.
+/// A handle of a request on its socket, by which the connection can be detached or closed.
 #[derive(Clone)]
-pub struct Exit(Rc<Shared>);
+pub struct ConnectionHandle(Rc<SocketState>);
+
+/// A handle that closes a connection without keeping it open.
+pub(super) struct Closer(Weak<SocketState>);
 
 #[derive(Default)]
-struct Shared {
+struct SocketState {
+    /// `None` once the socket is detached.
     io: RefCell<Option<Io>>,
-    /// Whether HTTP has something to write that the connection did not take.
-    blocked: Cell<bool>,
-    /// Who waits for that to be over.
-    leaving: Cell<Option<Waker>>,
-    /// What goes on once HTTP is gone.
-    after: Cell<Option<LocalBoxFuture<'static, ()>>>,
+    /// The number of reads by HTTP. HTTP reads at the beginning of each turn, then polls its handler, and writes at the
+    /// end.
+    read_count: Cell<u64>,
+    /// True while the connection has not taken bytes that HTTP wants to write.
+    write_blocked: Cell<bool>,
+    /// Woken when HTTP can write again.
+    write_waker: Cell<Option<Waker>>,
+    /// True once the client has closed its side or is gone.
+    client_closed: Cell<bool>,
+    /// Woken when the client closes its side.
+    close_waker: Cell<Option<Waker>>,
+    /// The credential of the last request and its identity, under a policy.
+    identity: RefCell<Option<Box<ConnectionIdentity>>>,
+    /// The task that owns a detached socket, until the server takes it.
+    detached: Cell<Option<LocalBoxFuture<'static, ()>>>,
 }
 
 impl Socket {
-    /// A connection for HTTP.
+    /// Wraps a transport for HTTP.
     pub fn new(io: Io) -> Self {
-        Self(Rc::new(Shared { io: RefCell::new(Some(io)), ..Shared::default() }))
+        Self(Rc::new(SocketState { io: RefCell::new(Some(io)), ..SocketState::default() }))
     }
 
-    /// Its way out.
-    pub fn exit(&self) -> Exit {
-        Exit(Rc::clone(&self.0))
+    /// Returns the handle for the requests of this connection.
+    pub fn handle(&self) -> ConnectionHandle {
+        ConnectionHandle(Rc::clone(&self.0))
     }
 }
 
-impl Exit {
-    /// Takes the connection out of HTTP, once all earlier answers are on their way, and says what goes on with it. HTTP
-    /// drops the caller in the end: nobody is left who could be answered.
-    pub(super) async fn leave<F>(&self, then: impl FnOnce(Io) -> F) -> Infallible
+impl ConnectionHandle {
+    /// Detaches the socket from HTTP once all earlier responses are written, and hands it to the future of `then`.
+    ///
+    /// Cancellation: this never returns. HTTP sees a closed connection and drops the calling handler.
+    pub(super) async fn detach<F>(&self, then: impl FnOnce(Io) -> F) -> Infallible
     where
         F: Future<Output = ()> + 'static,
     {
         self.all_written().await;
         let io = self.0.io.borrow_mut().take();
-        self.0.after.set(io.map(|io| Box::pin(then(io)) as LocalBoxFuture<'static, ()>));
-        let mut told = false;
+        self.0.detached.set(io.map(|io| Box::pin(then(io)) as LocalBoxFuture<'static, ()>));
+        let mut is_woken = false;
         poll_fn(|cx| {
-            // HTTP has to look at its connection once more to see that it is over.
-            if !std::mem::replace(&mut told, true) {
+            // HTTP must poll its connection once more to see that it is closed.
+            if !std::mem::replace(&mut is_woken, true) {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
@@ -80,42 +99,72 @@ impl Exit {
         .await
     }
 
-    /// Closes the connection in a while, unless it is closed before. HTTP would go on for ever to read a body of unknown
-    /// length that nobody wants.
-    pub(super) fn close_in_a_while(&self) {
-        // Not held for that long: what is closed has to go.
-        let shared = Rc::downgrade(&self.0);
+    /// Closes the connection after [`UNREAD_MAX`], unless it is closed before. Otherwise HTTP would read an unused body
+    /// of unknown length without end.
+    pub(super) fn close_later(&self) {
+        let closer = self.closer();
         actix_web::rt::spawn(async move {
             tokio::time::sleep(UNREAD_MAX).await;
-            if let Some(shared) = shared.upgrade()
-                && let Some(io) = &*shared.io.borrow()
-            {
-                io.close();
-            }
+            closer.close();
         });
     }
 
-    /// What goes on with a connection that has left.
-    pub fn after(&self) -> Option<LocalBoxFuture<'static, ()>> {
-        self.0.after.take()
+    /// Waits until the client closes its side of the connection or is gone. Only one request of a connection can wait
+    /// at a time.
+    pub(super) async fn closed(&self) {
+        poll_fn(|cx| {
+            self.0.close_waker.set(Some(cx.waker().clone()));
+            if self.0.client_closed.get() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
-    /// HTTP writes after it has asked its handler: so the handler steps back once, and then waits for as long as the
-    /// connection takes nothing.
+    /// Returns a handle that closes the connection from another task.
+    pub(super) fn closer(&self) -> Closer {
+        Closer(Rc::downgrade(&self.0))
+    }
+
+    /// The memory of this connection for the identity of its requests.
+    pub(super) fn identity(&self) -> &RefCell<Option<Box<ConnectionIdentity>>> {
+        &self.0.identity
+    }
+
+    /// Takes the task of a detached socket.
+    pub fn take_detached(&self) -> Option<LocalBoxFuture<'static, ()>> {
+        self.0.detached.take()
+    }
+
+    /// Waits until HTTP has written all earlier responses. HTTP may poll its handler several times before it writes at
+    /// the end of its turn, so an interim response (100) may still be unwritten. The handler yields until the next turn
+    /// begins, and then waits while the connection takes no bytes.
     async fn all_written(&self) {
-        let mut stepped_back = false;
+        let read_count = self.0.read_count.get();
+        let mut yields = 0;
         poll_fn(|cx| {
-            if !std::mem::replace(&mut stepped_back, true) {
+            if self.0.read_count.get() == read_count && yields < YIELDS_MAX {
+                yields += 1;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.0.blocked.get() {
-                self.0.leaving.set(Some(cx.waker().clone()));
+            if self.0.write_blocked.get() {
+                self.0.write_waker.set(Some(cx.waker().clone()));
                 return Poll::Pending;
             }
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+impl Closer {
+    /// Shuts down both directions. HTTP sees an error and drops the connection and its response. Does nothing if the
+    /// connection is already closed.
+    pub(super) fn close(&self) {
+        if let Some(state) = self.0.upgrade()
+            && let Some(io) = &*state.io.borrow()
+        {
+            io.close();
+        }
     }
 }
 
@@ -125,10 +174,20 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut *self.0.io.borrow_mut() {
+        self.0.read_count.set(self.0.read_count.get().wrapping_add(1));
+        let before = buffer.filled().len();
+        let read = match &mut *self.0.io.borrow_mut() {
             Some(io) => Pin::new(io).poll_read(cx, buffer),
             None => Poll::Ready(Ok(())),
+        };
+        let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
+        if matches!(&read, Poll::Ready(outcome) if outcome.is_err() || is_end) {
+            self.0.client_closed.set(true);
+            if let Some(waker) = self.0.close_waker.take() {
+                waker.wake();
+            }
         }
+        read
     }
 }
 
@@ -142,11 +201,11 @@ impl AsyncWrite for Socket {
             Some(io) => Pin::new(io).poll_write(cx, bytes),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         };
-        self.0.blocked.set(written.is_pending());
+        self.0.write_blocked.set(written.is_pending());
         if written.is_ready()
-            && let Some(leaving) = self.0.leaving.take()
+            && let Some(waker) = self.0.write_waker.take()
         {
-            leaving.wake();
+            waker.wake();
         }
         written
     }
@@ -167,13 +226,13 @@ impl AsyncWrite for Socket {
 }
 
 impl Io {
-    /// Ends both directions; whoever reads or writes is told.
+    /// Shuts down both directions. Pending reads and writes end.
     fn close(&self) {
         let stream = match self {
             Self::Plain(io) => io,
             Self::Tls(io) => io.get_ref().0,
         };
-        // One that is closed already cannot be, and need not be.
+        // An error means that the connection is already closed.
         let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
     }
 }

@@ -1,61 +1,72 @@
-//! The one optional read token: Bearer, or the password of Basic, which is what Spring clients send.
+//! The optional tokens for reading and pushing. A client sends one as `Bearer`, or as the password of `Basic`, as
+//! Spring clients do.
 
 use std::sync::Arc;
 
 use actix_http::header::{self, HeaderMap};
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 
-/// The longest `Authorization` header that is looked at, in bytes.
+/// The longest `Authorization` header that is read, in bytes.
 const HEADER_BYTES_MAX: usize = 4 * 1024;
 
-/// The longest name that is taken from a header, in bytes.
+/// The longest user name that is accepted, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The digest of a token; the token itself is not kept.
-pub struct Token([u8; 32]);
+/// The digest of a token, which the operator can replace while the server runs. The token itself is not kept.
+pub struct Token(ArcSwap<[u8; 32]>);
 
 impl Token {
-    /// From the token's text; blanks around it do not count.
+    /// Creates a token from its text, without surrounding white space.
     pub fn new(text: &str) -> Self {
-        Self(sha256(text.trim().as_bytes()))
+        Self(ArcSwap::from_pointee(sha256(text.trim().as_bytes())))
     }
 
-    /// Whether this is its text.
+    /// Replaces the token. From now on the server accepts only the new text.
+    pub fn replace(&self, text: &str) {
+        self.0.store(Arc::new(sha256(text.trim().as_bytes())));
+    }
+
+    /// Returns true if this is the text of the token. Takes constant time.
     pub(super) fn is(&self, text: &str) -> bool {
-        sha256(text.as_bytes()).ct_eq(&self.0).into()
+        self.is_digest(&sha256(text.as_bytes()))
     }
 
-    /// Whether the headers carry it, exactly once.
+    /// Returns true if the headers contain the token in exactly one `Authorization` header.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
         self.matching(headers).is_some()
     }
 
-    /// The name that was given with it, if the headers carry it and there is a name. A name that nobody vouches for, or
-    /// that is the token itself in the wrong place, is none.
+    /// Returns the user name that was sent with the token. A name without the right token is not authenticated and is
+    /// ignored. A name that is the token itself, sent in the wrong place, is ignored too.
     pub(super) fn name_in(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let name = self.matching(headers)?.name;
         let is_plain = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
         let is_name = !name.is_empty()
             && name.len() <= NAME_BYTES_MAX
             && name.chars().all(is_plain)
-            && !bool::from(sha256(name.as_bytes()).ct_eq(&self.0));
+            && !self.is(&name);
         is_name.then(|| name.into())
     }
 
-    fn matching(&self, headers: &HeaderMap) -> Option<Presented> {
+    fn matching(&self, headers: &HeaderMap) -> Option<BasicOrBearer> {
         let mut values = headers.get_all(header::AUTHORIZATION);
         let (Some(value), None) = (values.next(), values.next()) else {
             return None;
         };
-        let presented = value.to_str().ok().and_then(presented)?;
-        bool::from(sha256(&presented.secret).ct_eq(&self.0)).then_some(presented)
+        let sent = value.to_str().ok().and_then(parse)?;
+        self.is_digest(&sha256(&sent.secret)).then_some(sent)
+    }
+
+    fn is_digest(&self, digest: &[u8; 32]) -> bool {
+        digest.ct_eq(&**self.0.load()).into()
     }
 }
 
-/// What a header gives.
-struct Presented {
-    /// Empty where there is no place for one.
+/// The content of an `Authorization` header.
+struct BasicOrBearer {
+    /// The user name. Empty for `Bearer`.
     name: String,
     secret: Vec<u8>,
 }
@@ -66,14 +77,14 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-fn presented(header: &str) -> Option<Presented> {
+fn parse(header: &str) -> Option<BasicOrBearer> {
     if header.len() > HEADER_BYTES_MAX {
         return None;
     }
     let (scheme, credentials) = header.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
         let secret = credentials.as_bytes().to_vec();
-        return Some(Presented { name: String::new(), secret });
+        return Some(BasicOrBearer { name: String::new(), secret });
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -83,7 +94,7 @@ fn presented(header: &str) -> Option<Presented> {
             .ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     let name = String::from_utf8(decoded[..colon].to_vec()).unwrap_or_default();
-    Some(Presented { name, secret: decoded[colon + 1..].to_vec() })
+    Some(BasicOrBearer { name, secret: decoded[colon + 1..].to_vec() })
 }
 
 #[cfg(test)]
@@ -102,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_known_in_both_forms_and_only_once() {
+    fn the_token_is_accepted_in_both_schemes_and_only_once() {
         check(&["Bearer s3cret"], true);
         check(&["Basic dXNlcjpzM2NyZXQ="], true);
         check(&["bearer s3cret"], true);
@@ -127,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_taken_only_with_the_token_and_never_is_the_token() {
+    fn a_name_counts_only_with_the_token_and_is_never_the_token() {
         check_name("s3cret", "ada", "s3cret", Some("ada"));
         check_name("s3cret", "ada", "wrong", None);
         check_name("s3cret", "s3cret", "s3cret", None);

@@ -1,14 +1,15 @@
-//! Watching an environment: a long poll, or a stream of server-sent events.
+//! Watching an environment, by a long poll or by a stream of server-sent events.
 //!
-//! Both are level-triggered: a watcher is told the newest content and may miss what was there only between. It never sees an
-//! older one after a newer one, and nothing at all while its own environment stays as it is. A connection pulls; one that
-//! reads slowly gets fewer events, not a longer queue.
+//! Both are level-triggered. A watcher receives the newest content and may miss content that was served only between
+//! two events. It never receives older content after newer, and receives nothing while its own environment is
+//! unchanged. A client that reads slowly gets fewer events instead of a longer queue.
 
 mod admission;
 mod connection;
 mod environment;
-mod list;
-mod lists;
+mod feed;
+mod group;
+mod groups;
 mod moves;
 mod wire;
 
@@ -19,194 +20,239 @@ use std::time::Duration;
 use actix_http::header::{HeaderMap, HeaderName};
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
+use headwater_wire::headers;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::error::Fault;
-use super::route::Refusal;
-use super::socket::Exit;
-use super::{Http, environment as answers, negotiate};
+use super::error::HttpError;
+use super::identity::{Lease, LeaseSubject};
+use super::route::RouteError;
+use super::socket::ConnectionHandle;
+use super::{Http, answers, negotiate};
 use crate::access::Caller;
-use crate::model::{Digest, Query, Revision};
-use crate::store::{AnswerError, Gone, Reader, Reading};
-use list::End;
+use crate::model::{Digest, LabelPosition, Query, Revision, is_hex};
+use crate::store::{AnswerAt, AnswerError, AnswerHandle, LabelGoneError};
+use feed::StreamEnd;
 use wire::Framing;
 
-pub use admission::{Limits, Network, Watchers};
-pub use lists::Lists;
+pub use admission::{IpNetwork, WatchLimits, Watchers};
+pub use groups::WatcherGroups;
 
-/// The longest that a long poll waits.
+/// The longest time of a long poll.
 const WAIT_MAX: Duration = Duration::from_secs(45);
-/// The longest revision that may be asked for, in bytes.
+/// The longest revision in a request, in bytes.
 const REVISION_BYTES_MAX: usize = 4 * 1024;
-/// The header that says what a client has seen.
-pub(super) const MIN_REVISION: HeaderName = HeaderName::from_static("headwater-min-revision");
-/// Where a server is with a label that it does not have: as git writes what a reference without a commit points to.
+/// The lengths of an id in hexadecimal: SHA-1 (git, and digests of directories cut to it) and SHA-256 (git, etcd).
+const ID_LENGTHS: [usize; 2] = [40, 64];
+/// The header with the newest revision that a client has seen.
+pub(super) const MIN_REVISION: HeaderName = HeaderName::from_static(headers::MIN_REVISION);
+/// The revision that stands for a label without one, as git writes the target of a missing reference.
 const NO_REVISION: &str = "0000000000000000000000000000000000000000";
-/// How long a client that has seen a newer revision than this server is held.
+/// The longest time that a request waits until this server receives the requested revision.
 const BEHIND_MAX: Duration = Duration::from_secs(5);
 
-/// How long `Prefer: wait=<seconds>` asks to wait, as far as that is granted.
+/// Returns the time of `Prefer: wait=<seconds>`, limited to [`WAIT_MAX`].
 pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
     let preferences = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
     let seconds = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
         let (name, seconds) = preference.split_once('=')?;
         let digits = seconds.split(';').next()?.trim().trim_matches('"');
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        // A number too large to be one is a wish for the longest.
+        // A number too large to parse means the longest time.
         (name.trim().eq_ignore_ascii_case("wait") && is_number)
             .then(|| digits.parse().unwrap_or(u64::MAX))
     })?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
-/// Waits until what is there is not what the client knows, the time is up or the server closes; then there is a reading to
-/// answer with.
+/// Waits until the content differs from the client's, the time is up or the server stops. Returns the present answer.
 pub(super) async fn poll(
     request: &HttpRequest,
     http: &Http,
-    reader: &Reader,
+    handle: &AnswerHandle,
     limit: Duration,
-    is_known: impl Fn(&Reading) -> bool,
-) -> Result<Reading, Fault> {
-    let _watching = (http.watchers.enter(request.headers(), peer(request))?, reader.watched());
-    let list = lists(request).environment(reader);
+    is_known: impl Fn(&AnswerAt) -> bool,
+) -> Result<AnswerAt, HttpError> {
+    let _permits = (http.watchers.admit(request.headers(), peer(request))?, handle.count_watcher());
+    let group = groups(request).environment(handle);
     let until = Instant::now() + limit;
     loop {
-        let mut changed = std::pin::pin!(list.changed().notified());
-        // Listened to before it is looked: what changes between is not missed.
+        let mut changed = std::pin::pin!(group.changed().notified());
+        // Enabled before the content is read, so that no change between the two is missed.
         changed.as_mut().enable();
-        let reading = reader.current();
-        match list.end() {
-            Some(End::Gone) => return Err(Fault::UnknownLabel),
-            Some(End::Closing) => return Ok(reading),
-            None if !is_known(&reading) => return Ok(reading),
+        let current = handle.current();
+        match group.end() {
+            Some(StreamEnd::LabelDeleted) => return Err(HttpError::UnknownLabel),
+            Some(StreamEnd::ServerStopping) => return Ok(current),
+            None if !is_known(&current) => return Ok(current),
             None => {}
         }
         tokio::select! {
             () = changed => {}
-            () = sleep_until(until) => return Ok(reader.current()),
+            () = sleep_until(until) => return Ok(handle.current()),
         }
     }
 }
 
-/// The stream: the present environment at once, unless the client has it, then every other one. Gives an answer only where
-/// there is no stream.
+/// Serves an event stream: the present environment at once, unless the client has it, and then each change. Returns
+/// only errors, because the connection of a stream is detached.
 pub(super) async fn stream(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
-) -> Result<HttpResponse, Fault> {
-    let watching = http.watchers.enter(request.headers(), peer(request))?;
-    let mut reader = reader(request, http, caller, query).await?;
+) -> Result<HttpResponse, HttpError> {
+    let permit = http.watchers.admit(request.headers(), peer(request))?;
+    let mut handle = handle(request, http, caller, query).await?;
     let last = last_event(request.headers());
-    if let Some((revision, _)) = &last {
-        known(&mut reader, revision).await?;
+    if let Some((seen, _)) = &last {
+        wait_for_position(http, &mut handle, seen).await?;
     }
-    answers::served(&reader.current())?;
-    let list = lists(request).environment(&reader);
-    list.subject().look();
-    let told = last.and_then(|(_, digest)| digest);
+    answers::served(&handle.current())?;
+    let group = groups(request).environment(&handle);
+    group.subject().refresh();
+    let cursor = last.and_then(|(_, digest)| digest);
     let framing = Framing::of(request.version());
-    let present = http.instances.enter(request.headers(), query);
-    let watching = (watching, reader.watched(), present);
-    drop(reader);
+    let instance = http.instances.enter(request.headers(), query);
+    let permits = (permit, handle.count_watcher(), instance);
+    drop(handle);
+    let lease = Lease::of(request, http, caller, LeaseSubject::Environment(query.clone()));
     http.metrics.count_stream("environment");
-    match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
+    let stream = |io| group.stream(io, framing, cursor, lease, permits);
+    match connection(request).detach(stream).await {}
 }
 
-/// The moves of all labels, from the newest on or from where the client was.
-pub(super) async fn moves(request: &HttpRequest, http: &Http) -> Result<HttpResponse, Fault> {
+/// Serves the event stream of all moves, from the newest on or after the last one that the client has received.
+pub(super) async fn moves(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+) -> Result<HttpResponse, HttpError> {
     if request.method() == Method::HEAD {
         return Ok(HttpResponse::Ok().content_type(negotiate::EVENT_STREAM).finish());
     }
-    let watching = http.watchers.enter(request.headers(), peer(request))?;
-    let told = request.headers().get("last-event-id").map_or_else(
-        || http.store.moves.newest(),
-        // Whatever else a client says that it has seen, it has not seen it here.
+    let permit = http.watchers.admit(request.headers(), peer(request))?;
+    let cursor = request.headers().get("last-event-id").map_or_else(
+        || http.store.events.newest(),
+        // An id that is not a number comes from another server or is invalid. It means before the first move.
         |id| id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or_default(),
     );
-    let list = lists(request).moves();
+    let group = groups(request).moves();
     let framing = Framing::of(request.version());
+    let lease = Lease::of(request, http, caller, LeaseSubject::Moves);
     http.metrics.count_stream("own");
-    match exit(request).leave(|io| list.stream(io, framing, told, watching)).await {}
+    let stream = |io| group.stream(io, framing, cursor, lease, permit);
+    match connection(request).detach(stream).await {}
 }
 
-/// A reader of an answer that is not older than the revision that the request names, if it names one: for that this waits.
-pub(super) async fn reader(
+/// Returns a handle to the answer. If the request names a revision, waits until the answer is not older than it.
+pub(super) async fn handle(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
-) -> Result<Reader, Fault> {
-    let Some(revision) = min_revision(request.headers())? else {
+) -> Result<AnswerHandle, HttpError> {
+    let Some(seen) = min_revision(request.headers())? else {
         return Ok(http.store.answer(caller, query).await?);
     };
-    let mut reader = match http.store.answer(caller, query).await {
-        // Whoever has seen a revision of a label that is unknown here has seen something newer.
-        Err(AnswerError::UnknownLabel(_)) => return Err(Fault::Behind(Revision::new(NO_REVISION))),
-        reader => reader?,
+    let mut handle = match http.store.answer(caller, query).await {
+        // The client has seen a revision of the label, so another server has it and this one is behind.
+        Err(AnswerError::UnknownLabel(_)) => {
+            return Err(HttpError::Behind(Revision::new(NO_REVISION)));
+        }
+        handle => handle?,
     };
     if request.method() != Method::HEAD {
-        known(&mut reader, revision).await?;
-    } else if !reader.knows(revision).await {
-        return Err(behind(&reader));
+        wait_for_position(http, &mut handle, &seen).await?;
+    } else if !handle.has_reached(&seen).await {
+        return Err(behind(&handle));
     }
-    Ok(reader)
+    Ok(handle)
 }
 
-/// Whether a request wants nothing older than a revision.
+/// Returns true if a request names a revision that the answer must not be older than.
 pub(super) fn wants_revision(headers: &HeaderMap) -> bool {
     headers.contains_key(MIN_REVISION)
 }
 
-fn min_revision(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+/// Returns the error for an absent label in a request that names a revision.
+pub(super) fn absent_at_revision(headers: &HeaderMap) -> HttpError {
+    match min_revision(headers) {
+        Ok(_) => HttpError::Behind(Revision::new(NO_REVISION)),
+        Err(error) => error,
+    }
+}
+
+fn min_revision(headers: &HeaderMap) -> Result<Option<LabelPosition>, HttpError> {
     let mut values = headers.get_all(MIN_REVISION);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => {
-            let revision = value.to_str().ok().filter(|text| is_revision(text));
-            revision.map(Some).ok_or(Fault::Refused(Refusal::Invalid))
+            let seen = value.to_str().ok().and_then(position);
+            seen.map(Some).ok_or(HttpError::Route(RouteError::Invalid))
         }
-        _ => Err(Fault::Refused(Refusal::Invalid)),
+        _ => Err(HttpError::Route(RouteError::Invalid)),
     }
 }
 
-/// Ids, joined by commas where there are several sources.
-pub(super) fn is_revision(text: &str) -> bool {
-    let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+/// The position in a text that can be one of some source: a revision, and the epochs of a label that was rewound.
+pub(super) fn position(text: &str) -> Option<LabelPosition> {
+    let position = (text.len() <= REVISION_BYTES_MAX).then(|| LabelPosition::parse(text))??;
+    is_revision(position.revision.as_str()).then_some(position)
+}
+
+/// Returns true for a text that can be a revision of any source: ids, joined by commas for several sources or labels.
+/// The kind of the own source does not matter, because a client may have seen the revision before the operator replaced
+/// the source.
+fn is_revision(text: &str) -> bool {
     text.len() <= REVISION_BYTES_MAX && text.split(',').all(is_id)
 }
 
-/// Waits until this server has had a revision.
-async fn known(reader: &mut Reader, revision: &str) -> Result<(), Fault> {
-    let known = timeout(BEHIND_MAX, reader.known(revision)).await;
-    known.map_err(|_| behind(reader))?.map_err(|Gone| Fault::UnknownLabel)
+/// Returns true for a git commit id, for the digest of a directory and for the id of a state of etcd.
+fn is_id(text: &str) -> bool {
+    ID_LENGTHS.iter().any(|length| is_hex(text, *length))
 }
 
-fn behind(reader: &Reader) -> Fault {
-    Fault::Behind(reader.current().tip)
+/// Waits until this server has had a position. A source that copies a remote repository fetches meanwhile.
+async fn wait_for_position(
+    http: &Http,
+    handle: &mut AnswerHandle,
+    seen: &LabelPosition,
+) -> Result<(), HttpError> {
+    if handle.has_reached(seen).await {
+        return Ok(());
+    }
+    http.store.hint_refresh();
+    let reached = timeout(BEHIND_MAX, handle.wait_for_position(seen)).await;
+    reached.map_err(|_| behind(handle))?.map_err(|LabelGoneError| HttpError::UnknownLabel)
 }
 
-/// The revision and the digest of `Last-Event-ID`.
-fn last_event(headers: &HeaderMap) -> Option<(String, Option<Digest>)> {
+fn behind(handle: &AnswerHandle) -> HttpError {
+    HttpError::Behind(handle.current().tip)
+}
+
+/// The position and the digest of `Last-Event-ID`. Text after the revision that gives no epochs is part of the revision:
+/// no server knows that one.
+fn last_event(headers: &HeaderMap) -> Option<(LabelPosition, Option<Digest>)> {
     let id = headers.get("last-event-id")?.to_str().ok()?;
-    let (revision, digest) = id.rsplit_once('.')?;
-    Some((revision.to_owned(), Digest::parse(digest)))
+    let (seen, digest) = id.rsplit_once('.')?;
+    let position =
+        LabelPosition::parse(seen).unwrap_or_else(|| LabelPosition::from(&Revision::new(seen)));
+    Some((position, Digest::parse(digest)))
 }
 
 fn peer(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|address| address.ip())
 }
 
-fn lists(request: &HttpRequest) -> Rc<Lists> {
-    let lists = request.app_data::<Rc<Lists>>();
-    Rc::clone(lists.expect("every worker's application has its lists"))
+fn groups(request: &HttpRequest) -> Rc<WatcherGroups> {
+    let groups = request.app_data::<Rc<WatcherGroups>>();
+    Rc::clone(groups.expect("the application of every worker has its groups"))
 }
 
-fn exit(request: &HttpRequest) -> Exit {
-    let exit = request.conn_data::<Exit>();
-    exit.expect("every connection has its way out").clone()
+/// Returns the handle of a request's connection.
+pub(super) fn connection(request: &HttpRequest) -> ConnectionHandle {
+    let connection = request.conn_data::<ConnectionHandle>();
+    connection.expect("every connection has a handle").clone()
 }
 
 #[cfg(test)]
@@ -224,17 +270,37 @@ mod tests {
 
     #[test]
     fn a_revision_is_a_list_of_ids() {
-        for revision in ["0123456789abcdef0123456789abcdef01234567", "4f3a", "ab,cd", "7"] {
+        let (commit, digest) = ("0123456789abcdef0123456789abcdef01234567", "a".repeat(64));
+        for revision in [commit, &digest, &format!("{commit},{digest}"), NO_REVISION] {
             assert!(is_revision(revision), "{revision}");
         }
-        let long = "a".repeat(REVISION_BYTES_MAX + 1);
-        for text in ["", ",", "ab,", "a b", "main~1", "refs/heads/main", "\u{e4}", &long] {
+        let long = vec![commit; REVISION_BYTES_MAX / commit.len()].join(",");
+        for text in [
+            "",
+            ",",
+            "r",
+            "7",
+            "4f3a",
+            "a b",
+            "main~1",
+            "refs/heads/main",
+            "\u{e4}",
+            &long,
+            &commit.to_uppercase(),
+            &commit[1..],
+            &format!("{commit},"),
+            &format!(",{commit}"),
+            &format!("{commit} "),
+            &format!("{commit}0"),
+            &"g".repeat(40),
+            &format!("{commit},,{commit}"),
+        ] {
             assert!(!is_revision(text), "{text}");
         }
     }
 
     #[test]
-    fn a_wait_is_granted_up_to_the_longest() {
+    fn a_wait_is_limited() {
         check("wait=10", Some(10));
         check("respond-async, wait=10", Some(10));
         check("Wait = 10; x=y", Some(10));

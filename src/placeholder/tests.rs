@@ -1,10 +1,10 @@
-//! The golden cases of the specification (A6, A8), and the bounds.
+//! Recorded cases of the original (docs/protocol.md#5-placeholders), and the bounds.
 
 use super::*;
 use crate::model::{Document, Label, Position, Property, PropertySource, Scalar, Value};
 
 /// An environment from source to source, highest first, each `//- name` and then lines of `key = text` or
-/// `key := true, number`; `⏎` is a line break.
+/// `key := true, number`. `⏎` is a line break.
 pub(crate) fn environment(fixture: &str) -> Environment {
     let sources = fixture.split("//-").skip(1).map(|section| {
         let (name, lines) = section.split_once('\n').unwrap_or((section, ""));
@@ -70,13 +70,17 @@ const GOLDEN: &str = "//- foo.yml
 
 fn value(text: &str) -> Result<String, PlaceholderError> {
     let environment = environment(GOLDEN);
-    let lookup = Lookup::new(&environment);
+    let lookup = EnvironmentValues::new(&environment);
     let mut resolver = Resolver::new(&lookup, 0);
     resolver.value(text).map(Cow::into_owned)
 }
 
+fn resolved(environment: &Environment, text: &str) -> Result<String, PlaceholderError> {
+    resolve_text(environment, text, &|_| true)
+}
+
 fn text(text: &str) -> Result<String, PlaceholderError> {
-    resolve_text(&environment(GOLDEN), text)
+    resolved(&environment(GOLDEN), text)
 }
 
 #[track_caller]
@@ -119,10 +123,7 @@ fn golden_placeholders() {
 fn golden_file() {
     let environment = environment("//- foo-dev.yml\n  foo.a = devdoc\n  x = dev");
     let file = "hello ${foo.a} ${x} ${nope:def} ${nope} \\${esc}";
-    assert_eq!(
-        resolve_text(&environment, file).as_deref(),
-        Ok("hello devdoc dev def ${nope} ${esc}")
-    );
+    assert_eq!(resolved(&environment, file).as_deref(), Ok("hello devdoc dev def ${nope} ${esc}"));
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn a_value_without_a_whole_placeholder_is_left_alone() {
 }
 
 #[test]
-fn what_never_ends_is_refused() {
+fn circular_references_are_refused() {
     let circular = |key: &str| PlaceholderError::Circular { key: key.into() };
     check_refused("${self}", &circular("self"));
     check_refused("x ${ping}", &circular("ping"));
@@ -194,7 +195,7 @@ fn many_placeholders_in_a_row() {
     assert_eq!(text(&"${foo}".repeat(1_000_000)), Ok("bar".repeat(1_000_000)));
 }
 
-/// `a0` refers twice to `a1` and so on; `last` is what all of them end in.
+/// `a0` refers twice to `a1` and so on. `last` is the final value.
 fn doubling(levels: usize, last: &str) -> Environment {
     let line = |n: usize| format!("a{n} = ${{a{}}}${{a{}}}\n", n + 1, n + 1);
     let lines: String = (0..levels).map(line).collect();
@@ -203,14 +204,14 @@ fn doubling(levels: usize, last: &str) -> Environment {
 
 #[test]
 fn growth_has_an_edge() {
-    let large = |levels| resolve_text(&doubling(levels, " ten bytes."), "${a0}").map(|t| t.len());
+    let large = |levels| resolved(&doubling(levels, " ten bytes."), "${a0}").map(|t| t.len());
     assert_eq!(large(10), Ok(10 * 1024));
     assert_eq!(large(20), Err(PlaceholderError::TooLarge));
 }
 
 #[test]
 fn work_that_yields_nothing_is_bounded_too() {
-    let empty = |levels| resolve_text(&doubling(levels, ""), "${a0}");
+    let empty = |levels| resolved(&doubling(levels, ""), "${a0}");
     assert_eq!(empty(8), Ok(String::new()));
     assert_eq!(empty(30), Err(PlaceholderError::TooLarge));
 }
@@ -218,7 +219,7 @@ fn work_that_yields_nothing_is_bounded_too() {
 #[test]
 fn errors_do_not_carry_values() {
     let environment = environment("//- s\n  a = s3cret ${b}\n  b = s3cret ${a}");
-    let message = resolve_text(&environment, "${a}").map_err(|error| error.to_string());
+    let message = resolved(&environment, "${a}").map_err(|error| error.to_string());
     assert_eq!(message, Err("circular placeholder: a".into()));
 }
 
@@ -226,7 +227,7 @@ proptest::proptest! {
     #[test]
     fn any_text_ends(input in "[$\\\\{}: ab]{0,40}") {
         let environment = environment("//- s\n  a = ${b}\n  b = x${ab}\n  ab = y");
-        let resolved = resolve_text(&environment, &input);
+        let resolved = resolved(&environment, &input);
         proptest::prop_assert!(resolved.is_ok());
     }
 
@@ -234,4 +235,64 @@ proptest::proptest! {
     fn text_without_placeholders_is_untouched(input in "[^$]{0,40}") {
         proptest::prop_assert_eq!(text(&input), Ok(input));
     }
+}
+
+/// The closed braces, computed with a stack.
+fn closed_by_stack(text: &str) -> Vec<(usize, usize)> {
+    let (mut closed, mut open) = (Vec::new(), Vec::new());
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'{' => open.push(at),
+            b'}' => closed.extend(
+                open.pop()
+                    .filter(|brace| text[..*brace].ends_with('$'))
+                    .map(|brace| (brace - 1, at)),
+            ),
+            _ => {}
+        }
+    }
+    closed.sort_unstable();
+    closed
+}
+
+proptest::proptest! {
+    #[test]
+    fn placeholders_end_where_their_braces_are_closed(text in "[${}a:\\\\]{0,80}") {
+        let marked = BraceIndex::new(&text);
+        let ends = (0..text.len()).filter_map(|at| {
+            let end = text[at..].starts_with(OPENING).then(|| marked.closing(at)).flatten();
+            Some((at, end?))
+        });
+        proptest::prop_assert_eq!(ends.collect::<Vec<_>>(), closed_by_stack(&text));
+    }
+}
+
+#[test]
+fn hostile_braces_take_time_in_proportion() {
+    let environment = environment(GOLDEN);
+    let count = 400_000;
+    for text in [
+        "${".repeat(count),
+        "\\${".repeat(count) + &"}".repeat(count),
+        "{".repeat(count) + &"${foo}".repeat(count),
+        "${a:".repeat(20) + &"$:".repeat(count) + &"}".repeat(20),
+    ] {
+        let begun = std::time::Instant::now();
+        let _ = resolved(&environment, &text);
+        assert!(begun.elapsed().as_secs() < 10, "{}", &text[..10]);
+    }
+}
+
+#[test]
+fn a_meter_sees_every_piece_and_stops_the_work() {
+    let environment = environment(GOLDEN);
+    let (left, text) = (std::cell::Cell::new(10_usize), "${foo} and ".repeat(1_000));
+    let goes_on = |bytes: usize| {
+        let rest = left.get().checked_sub(bytes);
+        left.set(rest.unwrap_or(0));
+        rest.is_some()
+    };
+    assert_eq!(resolve_text(&environment, &text, &goes_on), Err(PlaceholderError::Stopped));
+    left.set(text.len());
+    assert!(resolve_text(&environment, &text, &goes_on).is_ok());
 }

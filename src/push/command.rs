@@ -1,4 +1,4 @@
-//! How git is run: a fixed line of arguments, an empty environment, and no configuration but ours.
+//! Git processes: fixed arguments, an empty environment, and no configuration but the server's.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,24 +10,43 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::{Permission, Service, Terms};
+use super::policy::{Permission, PushPolicy};
 use crate::data::DataDirectory;
 
-/// Where programs are looked for when the environment does not say.
+/// The search path for programs when the environment has none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// What one process of git may use of a processor, in seconds.
+/// The processor time that one git process may use, in seconds.
 const PROCESSOR_SECONDS_MAX: u64 = 300;
-/// The memory that one process of git may map, in bytes; packs are mapped.
+/// The memory that one git process may map, in bytes. Git maps packs into memory.
 const MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
-/// How long git may take to end by itself once nothing more comes.
-const BY_ITSELF_MAX: Duration = Duration::from_secs(10);
-/// How long git may take to clean up when it is told to end.
+/// The maximum time for git to exit by itself after its input has ended.
+const EXIT_MAX: Duration = Duration::from_secs(10);
+/// The maximum time for git to clean up after it is told to exit.
 const CLEAN_UP_MAX: Duration = Duration::from_secs(5);
-/// What a file may be larger than the largest pack, in bytes.
+/// The number of bytes by which a file may exceed the largest pack.
 const FILE_BYTES_SLACK: u64 = 64 * 1024 * 1024;
 
-/// How git is run for the repositories of this server.
-pub(super) struct Git {
+/// The git service that a client requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Clone and fetch.
+    UploadPack,
+    /// Push.
+    ReceivePack,
+}
+
+impl Service {
+    /// The service's name in the protocol, after `git-`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UploadPack => "upload-pack",
+            Self::ReceivePack => "receive-pack",
+        }
+    }
+}
+
+/// The program, environment and configuration of git for the repositories of this server.
+pub(super) struct GitProgram {
     hooks: PathBuf,
     program: PathBuf,
     search: OsString,
@@ -36,9 +55,9 @@ pub(super) struct Git {
     data: Arc<DataDirectory>,
 }
 
-impl Git {
-    /// With the directory of our hook.
-    pub(super) fn new(hooks: PathBuf, terms: &Terms, data: Arc<DataDirectory>) -> Self {
+impl GitProgram {
+    /// Creates the configuration. `hooks` is the directory with the server's hook.
+    pub(super) fn new(hooks: PathBuf, policy: &PushPolicy, data: Arc<DataDirectory>) -> Self {
         let denied = |permission| permission == Permission::Denied;
         let configuration = vec![
             "receive.fsckObjects=true".to_owned(),
@@ -46,22 +65,26 @@ impl Git {
             "receive.updateServerInfo=false".to_owned(),
             "receive.advertisePushOptions=false".to_owned(),
             "receive.denyDeleteCurrent=refuse".to_owned(),
-            format!("receive.denyDeletes={}", denied(terms.deleting)),
-            format!("receive.denyNonFastForwards={}", denied(terms.forcing)),
-            format!("receive.maxInputSize={}", terms.pack_bytes_max),
-            // Which ids are given out is decided here before git is asked; the second version of the protocol, in which it
-            // does not see to that, is not spoken.
+            // The record of rewinds belongs to the server. Mirrors fetch it, and no push moves it.
+            "receive.hideRefs=refs/headwater".to_owned(),
+            format!("receive.denyDeletes={}", denied(policy.deleting)),
+            format!("receive.denyNonFastForwards={}", denied(policy.forcing)),
+            format!("receive.maxInputSize={}", policy.pack_bytes_max),
+            // The server decides which ids are given out before it asks git. It does not offer version 2 of the
+            // protocol, in which git does not restrict the ids.
             "uploadpack.allowAnySHA1InWant=false".to_owned(),
             "uploadpack.allowTipSHA1InWant=false".to_owned(),
             "uploadpack.allowReachableSHA1InWant=true".to_owned(),
             "uploadpack.allowFilter=false".to_owned(),
             "core.protectHFS=true".to_owned(),
             "core.protectNTFS=true".to_owned(),
-            // A reference never names a file that is empty after a power cut. The objects are synced before it moves.
+            // Invariant: a reference never names a file that is empty after a power failure. The objects are synced
+            // before it moves.
             "core.fsync=reference".to_owned(),
             "core.fsyncMethod=fsync".to_owned(),
             "core.logAllRefUpdates=false".to_owned(),
-            // The quarantine borrows from the repository itself, whose references are known: one process less.
+            // The quarantine borrows objects from the repository itself, whose references are known. The setting saves
+            // one process.
             "core.alternateRefsCommand=true".to_owned(),
             "core.fsmonitor=false".to_owned(),
             "gc.auto=0".to_owned(),
@@ -72,22 +95,22 @@ impl Git {
             program: program(&search),
             search,
             configuration,
-            file_bytes_max: terms.pack_bytes_max.saturating_add(FILE_BYTES_SLACK),
+            file_bytes_max: policy.pack_bytes_max.saturating_add(FILE_BYTES_SLACK),
             data,
         }
     }
 
-    /// A service on a repository, the request on its standard input and the answer on its standard output.
+    /// Builds the command of a service, with the request on its standard input and the answer on its standard output.
     pub(super) fn serve(&self, service: Service, repository: &Path) -> Command {
         self.command(service, &["--stateless-rpc"], repository)
     }
 
-    /// What a service has to offer.
+    /// Builds the command that lists references and capabilities for a service.
     pub(super) fn advertise(&self, service: Service, repository: &Path) -> Command {
         self.command(service, &["--http-backend-info-refs"], repository)
     }
 
-    /// Puts loose objects and small packs together, and on the disk before anything is taken away.
+    /// Builds the command that packs loose objects and small packs. Git syncs the new pack before it removes anything.
     pub(super) fn repack(&self, repository: &Path) -> Command {
         let mut command = self.git(repository);
         command.args(["-c", "core.fsync=all", "-c", "pack.threads=1"]);
@@ -103,7 +126,7 @@ impl Git {
         command
     }
 
-    /// Git with our settings, and nothing that it is to do yet.
+    /// Builds a git command with the server's settings and no subcommand yet.
     pub(super) fn git(&self, repository: &Path) -> Command {
         let mut command = Command::new(&self.program);
         clean(command.as_std_mut(), &self.search, repository);
@@ -117,8 +140,10 @@ impl Git {
         command
     }
 
-    /// Starts what works on our own account. What it has to complain of is not heard: in place of it stands what tells the
-    /// next server that it is still at work, should this one be killed.
+    /// Starts a git process for the server's own work.
+    ///
+    /// Its standard error is not read. In its place git keeps a file open, which tells the next server that git is
+    /// still at work if this server is killed.
     pub(super) fn start_own(&self, mut command: Command) -> std::io::Result<Running> {
         command.stderr(self.data.at_work()?);
         let child = command.spawn()?;
@@ -126,13 +151,13 @@ impl Git {
         Ok(Running { child, group })
     }
 
-    /// Starts what works for a client, with bounds on what it and its children may use.
+    /// Starts a git process for a client, and limits the resources of the process and its children.
     pub(super) fn start(&self, command: Command) -> std::io::Result<Running> {
         let running = self.start_own(command)?;
         let id = running.group;
         let bound = |resource, most| {
             let limit = Rlimit { current: Some(most), maximum: Some(most) };
-            // Where it cannot be had, the limits on time and input stand still.
+            // A limit that cannot be set is left out. The limits on time and input apply regardless.
             let _ = prlimit(id, resource, limit);
         };
         if id.is_some() {
@@ -144,8 +169,10 @@ impl Git {
     }
 }
 
-/// Where git is. A program that is named by its path is started without a copy of this process, which takes the longer the
-/// more is in memory; one that is not found keeps its bare name, and the start says what is wrong.
+/// Finds the git program.
+///
+/// A program with a full path starts without a copy of this process, which takes longer the more memory is in use. A
+/// program that is not found keeps its bare name, and its start reports the error.
 fn program(search: &OsString) -> PathBuf {
     let found = std::env::split_paths(search).map(|directory| directory.join("git"));
     found
@@ -154,7 +181,8 @@ fn program(search: &OsString) -> PathBuf {
         .unwrap_or_else(|| "git".into())
 }
 
-/// Nothing of our own environment, nobody's configuration, and no doubt about whose repository it is.
+/// Gives a command an empty environment and no foreign configuration, and makes git trust the repository regardless of
+/// its owner.
 pub(super) fn clean(command: &mut std::process::Command, search: &OsString, repository: &Path) {
     let mut safe = OsString::from("safe.directory=");
     safe.push(repository);
@@ -172,31 +200,31 @@ pub(super) fn clean(command: &mut std::process::Command, search: &OsString, repo
         .arg(safe);
 }
 
-/// A process of git with its children; they end with this.
+/// A git process with its children, which are killed when this is dropped.
 pub(super) struct Running {
     pub(super) child: Child,
     group: Option<Pid>,
 }
 
 impl Running {
-    /// Asks all of them to end, so that they clean up, and sees to it that they have ended.
+    /// Asks the processes to exit, so that they clean up, and makes sure that they have exited.
     pub(super) async fn end(&mut self) {
-        // One whose input is over ends by itself, and cleans up, which it may not yet do when it is told to end.
-        if timeout(BY_ITSELF_MAX, self.child.wait()).await.is_ok() {
+        // A process whose input has ended exits by itself and cleans up. An early signal may keep it from cleaning up.
+        if timeout(EXIT_MAX, self.child.wait()).await.is_ok() {
             return;
         }
         self.signal(Signal::TERM);
         if timeout(CLEAN_UP_MAX, self.child.wait()).await.is_err() {
             self.signal(Signal::KILL);
-            // What cannot be waited for has been waited for.
+            // A failed wait leaves nothing else to wait for.
             let _ = self.child.wait().await;
         }
     }
 
     fn signal(&self, signal: Signal) {
-        // Until it was waited for, the id belongs to this child and to no other process.
+        // Invariant: until the child is waited for, the id belongs to it and to no other process.
         if let Some(group) = self.group.filter(|_| self.child.id().is_some()) {
-            // A group that has ended already cannot be told, and need not be.
+            // A group that has already exited cannot receive a signal and needs none.
             let _ = kill_process_group(group, signal);
         }
     }

@@ -1,5 +1,5 @@
-//! The hook that git runs before references move: this program under another name. It tells the server what was pushed,
-//! shows what the server says, and ends as the server decided. It decides nothing by itself.
+//! The hook that git runs before references move, which is this program under another name. It reports the push to the
+//! server, prints the server's lines and exits with the server's decision. It decides nothing by itself.
 
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
@@ -8,39 +8,43 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What git calls it.
+/// The hook's name in git.
 const NAME: &str = "pre-receive";
-/// The directory that git looks for it in, below the data directory.
+/// The directory in which git looks for the hook, below the data directory.
 const HOOKS: &str = "hooks";
-/// The variable with the key of this push.
+/// The environment variable with the key of this push.
 pub(super) const KEY: &str = "HEADWATER_PUSH_KEY";
-/// Where git says that it keeps what arrived.
+/// The environment variable in which git names the quarantine directory.
 const QUARANTINE: &str = "GIT_QUARANTINE_PATH";
 /// The directory of the socket, below the data directory.
 pub(super) const DIRECTORY: &str = "push";
-/// The socket, in that directory.
+/// The socket's name in that directory.
 pub(super) const SOCKET: &str = "socket";
-/// The same as it is seen from a repository: a path from the root may be too long for a socket.
+/// The socket's path from a repository. An absolute path may be too long for the address of a socket.
 const SOCKET_FROM_REPOSITORY: &str = "../../push/socket";
-/// The answer to a push that is taken; the lines for the person follow.
+/// The answer that accepts a push. Lines for the pusher follow it.
 pub(super) const ACCEPTED: u8 = b'0';
-/// The answer to one that is not.
-pub(super) const REFUSED: u8 = b'1';
+/// The answer that rejects a push. Lines for the pusher follow it.
+pub(super) const REJECTED: u8 = b'1';
 
-/// Whether this process was started by git to be the hook: by its name, for a push of this server.
+/// The line for the pusher when the server does not answer the hook.
+const NO_ANSWER: &str =
+    "push rejected, no branch was updated: the server does not answer its hook. Push again";
+
+/// Returns true if git started this process as the hook of a push to this server. The process's name and the key tell.
 pub fn is_called() -> bool {
     let name = std::env::args_os().next();
     name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == NAME))
         && std::env::var_os(KEY).is_some()
 }
 
-/// Is the hook.
+/// Runs the hook.
 pub fn run() -> ExitCode {
     match ask() {
         Ok(code) => code,
         Err(_) => {
-            // The pusher cannot be told more, and git can be told no better.
-            let _ = writeln!(std::io::stderr(), "the server does not answer: nothing was moved");
+            // A failed write cannot be reported. The exit code rejects the push in any case.
+            let _ = writeln!(std::io::stderr(), "{NO_ANSWER}");
             ExitCode::FAILURE
         }
     }
@@ -67,13 +71,14 @@ fn ask() -> std::io::Result<ExitCode> {
     })
 }
 
-/// Makes the directory that git looks for hooks in, with nothing but this one in it. Without a program it is this one.
+/// Creates the directory in which git looks for hooks, with this hook only. Without `program`, the hook is the running
+/// program.
 pub(super) fn install(data: &Path, program: Option<&Path>) -> std::io::Result<PathBuf> {
     let program = program.map_or_else(std::env::current_exe, |program| Ok(program.to_owned()))?;
     let hooks = data.join(HOOKS);
     let set_mode = |mode| fs::set_permissions(&hooks, PermissionsExt::from_mode(mode));
     if hooks.exists() {
-        // Of the server before, which closed it.
+        // The previous server left this directory read-only.
         set_mode(0o700)?;
         fs::remove_dir_all(&hooks)?;
     }

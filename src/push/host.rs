@@ -1,323 +1,186 @@
-//! One hosted repository: what it advertises, and the exchanges with git on it.
+//! One hosted repository as clients see it: its references, and its exchanges with git.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
-use tokio::sync::{
-    Notify, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore, mpsc, watch,
-};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::command::{Git, Running};
-use super::exchange::{self, Cut, Ends, Exchange, Input, Output};
+use super::admission::{Admission, Requester};
+use super::command::{Running, Service};
+use super::decision::PushContext;
+use super::error::PushError;
+use super::exchange::{
+    self, AnswerSender, EXCHANGE_MAX, Exchange, Input, READ_STALL_MAX, ServerEnds, StallBudget,
+};
 use super::packet;
+use super::policy::PushPolicy;
+use super::replication::Replication;
+use super::repository::HostedRepository;
 use super::session::{self, Sessions};
-use super::share::Share;
 use super::wants::Wants;
-use super::{EXCHANGE_MAX, PushError, Service, Terms, updates};
-use crate::model::Revision;
 use crate::source::SourceError;
-use crate::source::git::{GitSource, MovedReference};
-use crate::store::{Actor, Pushed, Store};
-use crate::sync::lock;
 
-/// The most that is advertised, in bytes.
-const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How long a client waits for those before it.
-const PERMIT_MAX: Duration = Duration::from_secs(5);
+/// The maximum time that a reference listing waits for pushes that other replicas acknowledged.
+const LISTING_CATCH_UP_MAX: Duration = Duration::from_secs(1);
+/// The maximum time that a push or a fetch waits for references that another replica listed. Without them it fails.
+const EXCHANGE_CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
-/// How long one who moves references waits for those who list them.
-const LISTING_MAX: Duration = Duration::from_secs(20);
-/// For how long whoever asks for references waits until those are here that were acknowledged elsewhere.
-const LISTED_MAX: Duration = Duration::from_secs(1);
-/// The same for a push or fetch that may begin with what another replica listed: without that it fails.
-const LISTED_ELSEWHERE_MAX: Duration = Duration::from_secs(5);
-
-/// A hosted repository.
+/// A hosted repository with everything that answers its clients.
 pub struct Host {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    pub(super) source: Arc<GitSource>,
-    /// Where it is shared, if it is.
-    pub(super) share: Option<Arc<Share>>,
-    pub(super) git: Arc<Git>,
-    pub(super) store: Arc<Store>,
-    pub(super) terms: Arc<Terms>,
+    pub(super) repository: Arc<HostedRepository>,
+    /// The replication through etcd, if replicas share the repository.
+    pub(super) replication: Option<Arc<Replication>>,
+    pub(super) policy: Arc<PushPolicy>,
     pub(super) sessions: Arc<Sessions>,
-    pub(super) runtime: Handle,
-    pub(super) pushes: Arc<Semaphore>,
-    pub(super) fetches: Arc<Semaphore>,
-    /// Held from the hook's question until what it is about was published.
-    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
-    /// How many pushes wait for it.
-    pub(super) waiting: watch::Sender<usize>,
-    /// Held for writing from when git may move references until they are durable and published; for reading while git
-    /// lists them.
-    pub(super) moving: Arc<RwLock<()>>,
-    /// References that moved and could not be made durable.
-    pub(super) unsynced: Mutex<Vec<String>>,
-    /// What is offered to those who push, until a reference moves: each push begins with asking for it.
-    pub(super) offered: Mutex<Option<Bytes>>,
-    /// Held for reading by each push while git receives it.
-    pub(super) receiving: RwLock<()>,
-    /// Told after each push.
-    pub(super) pushed: Arc<Notify>,
+    pub(super) admission: Arc<Admission>,
 }
 
 impl Host {
-    /// What a service has to offer on this repository: the first answer to a client. Nothing is listed that is not durable.
+    /// Returns the references of this repository for a service. This is the first answer to a client.
+    ///
+    /// Invariant: only durable references are listed.
     ///
     /// # Errors
-    /// When too many ask, or git does not answer.
-    pub async fn advertise(self: &Arc<Self>, service: Service) -> Result<Bytes, PushError> {
-        let _permit = self.permit(&self.fetches).await?;
-        let host = Arc::clone(self);
-        let advertising = self.runtime.spawn(async move {
-            host.share_catch_up(LISTED_MAX).await?;
-            let _still = host.moving.read().await;
-            host.check_durable()?;
-            let known = lock(&host.offered).clone();
-            if let Some(known) = known.filter(|_| service == Service::ReceivePack) {
-                return Ok(known);
-            }
-            let command = host.git.advertise(service, &host.path);
-            let mut git = host.git.start(command).map_err(|error| no_git(&error))?;
-            drop(git.child.stdin.take());
-            let listed = listed(&mut git).await?;
-            match git.child.wait().await {
-                Ok(status) if status.success() => {
-                    if service == Service::ReceivePack {
-                        *lock(&host.offered) = Some(listed.clone());
-                    }
-                    Ok(listed)
-                }
-                Ok(status) => Err(PushError::Git(format!("{} {status}", service.name()))),
-                Err(error) => Err(no_git(&error)),
-            }
-        });
-        match timeout(EXCHANGE_MAX, advertising).await {
-            Ok(Ok(advertised)) => advertised,
-            _ => Err(PushError::Git(format!("{} does not answer", service.name()))),
-        }
-    }
-
-    /// Sees to it that what was acknowledged or listed elsewhere is here: the requests of one push or fetch may reach
-    /// different replicas.
-    async fn catch_up(self: &Arc<Self>) -> Result<(), PushError> {
-        if self.share.is_none() {
-            return Ok(());
-        }
-        let host = Arc::clone(self);
-        let caught_up =
-            self.runtime.spawn(async move { host.share_catch_up(LISTED_ELSEWHERE_MAX).await });
-        caught_up.await.unwrap_or(Err(PushError::BrokenOff))
-    }
-
-    async fn share_catch_up(&self, wait_max: Duration) -> Result<(), PushError> {
-        let Some(share) = &self.share else { return Ok(()) };
-        match share.is_heard() {
-            true => {
-                share.catch_up(wait_max).await;
-                Ok(())
-            }
-            false => Err(PushError::Unheard),
-        }
+    /// When too many clients ask, or git does not answer.
+    pub async fn advertise(
+        &self,
+        service: Service,
+        requester: Requester,
+    ) -> Result<Bytes, PushError> {
+        let _permit = self.admission.listings(service).acquire(requester).await?;
+        self.catch_up(LISTING_CATCH_UP_MAX).await?;
+        self.repository.advertise(service).await
     }
 
     /// Answers a clone or a fetch.
     ///
     /// # Errors
-    /// When too many are at it.
-    pub async fn upload_pack(self: &Arc<Self>) -> Result<Exchange, PushError> {
-        let permit = self.permit(&self.fetches).await?;
-        self.catch_up().await?;
+    /// When too many clones and fetches are in progress.
+    pub async fn upload_pack(&self, requester: Requester) -> Result<Exchange, PushError> {
+        let permit = self.admission.fetches.acquire(requester).await?;
+        self.catch_up(EXCHANGE_CATCH_UP_MAX).await?;
         let (exchange, ends) = exchange::pair();
-        let host = Arc::clone(self);
-        self.runtime.spawn(async move {
+        let repository = Arc::clone(&self.repository);
+        self.repository.runtime.spawn(async move {
             let _permit = permit;
-            if timeout(EXCHANGE_MAX, host.upload(ends)).await.is_err() {
-                tracing::warn!(repository = host.name, "a fetch took too long");
-            }
+            upload(&repository, ends).await;
         });
         Ok(exchange)
     }
 
-    /// Answers a push, on behalf of whoever it is that holds the push token.
+    /// Answers a push. `who` names the holder of the push token, if it has a name.
     ///
     /// # Errors
-    /// When too many are at it.
+    /// When too many pushes are in progress.
     pub async fn receive_pack(
-        self: &Arc<Self>,
+        &self,
         who: Option<Arc<str>>,
+        requester: Requester,
     ) -> Result<Exchange, PushError> {
-        let permit = self.permit(&self.pushes).await?;
-        self.catch_up().await?;
+        let permit = self.admission.pushes.acquire(requester).await?;
+        self.catch_up(EXCHANGE_CATCH_UP_MAX).await?;
         let (exchange, ends) = exchange::pair();
-        let host = Arc::clone(self);
-        self.runtime.spawn(async move {
+        let (repository, sessions) = (Arc::clone(&self.repository), Arc::clone(&self.sessions));
+        let context = PushContext {
+            repository: Arc::clone(&repository),
+            replication: self.replication.clone(),
+            policy: Arc::clone(&self.policy),
+            who,
+        };
+        self.repository.runtime.spawn(async move {
             let _permit = permit;
-            let command = host.git.serve(Service::ReceivePack, &host.path);
-            session::run(&host, command, who, ends).await;
-            host.pushed.notify_one();
-            // The next one need not wait for it.
-            let _ = host.advertise(Service::ReceivePack).await;
+            session::run(&sessions, context, ends).await;
+            repository.pushed.notify_one();
+            // This fills the cache, so that the next push need not wait for a listing.
+            let _ = repository.advertise(Service::ReceivePack).await;
         });
         Ok(exchange)
     }
 
     /// The largest pack that a push may have.
     pub fn pack_bytes_max(&self) -> u64 {
-        self.terms.pack_bytes_max
+        self.policy.pack_bytes_max
     }
 
-    /// Git does not try again by itself, so that a short wait is better than a refusal.
-    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, PushError> {
-        match timeout(PERMIT_MAX, Arc::clone(of).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(PushError::Busy),
-        }
-    }
-
-    /// The client that goes away takes git with it.
-    async fn upload(&self, ends: Ends) {
-        let Ends { input, output } = ends;
-        if let Err(error) = self.send_pack(input, &output).await {
-            tracing::warn!(repository = self.name, %error, "a fetch was broken off");
-            // The client may be gone.
-            let _ = output.send(Err(Cut)).await;
-        }
-    }
-
-    async fn send_pack(
-        &self,
-        mut input: mpsc::Receiver<Input>,
-        output: &Output,
-    ) -> Result<(), PushError> {
-        // Whoever wants nothing is told nothing.
-        let Some(wants) = Wants::read(&mut input).await else { return Ok(()) };
-        let source = Arc::clone(&self.source);
-        let looked = tokio::task::spawn_blocking(move || {
-            let unfit = wants.unfit(&source)?.map(str::to_owned);
-            Ok((unfit, wants.bytes))
-        });
-        let looked = looked.await.map_err(|error| PushError::Git(error.to_string()))?;
-        let (unfit, first) =
-            looked.map_err(|error: SourceError| PushError::Git(error.to_string()))?;
-        if let Some(id) = unfit {
-            let refusal = packet::error(&format!("upload-pack: not our ref {id}"));
-            output.send(Ok(refusal)).await.map_err(|_| PushError::BrokenOff)?;
-            exchange::pass_over(input).await;
-            return Ok(());
-        }
-        let command = self.git.serve(Service::UploadPack, &self.path);
-        let mut git = self.git.start(command).map_err(|error| no_git(&error))?;
-        let stdin = git.child.stdin.take().expect("standard input is a pipe");
-        let feeding = exchange::feed(stdin, first, input);
-        tokio::select! {
-            () = output.closed() => Err(PushError::BrokenOff),
-            () = async { tokio::join!(feeding, forward(&mut git, output)); } => Ok(()),
-        }
-    }
-
-    /// Nobody lists references while this is held; nothing if those who do take too long.
-    pub(super) async fn unlisted(&self) -> Option<OwnedRwLockWriteGuard<()>> {
-        timeout(LISTING_MAX, Arc::clone(&self.moving).write_owned()).await.ok()
-    }
-
-    /// # Errors
-    /// When references moved that could not be made durable.
-    pub(super) fn check_durable(&self) -> Result<(), PushError> {
-        match lock(&self.unsynced).is_empty() {
-            true => Ok(()),
-            false => Err(PushError::Unwritable),
-        }
-    }
-
-    /// Makes durable what git has done and publishes what these references stand for now. Gives those that moved.
+    /// Waits for references that other replicas acknowledged or listed. The requests of one push or fetch may reach
+    /// different replicas.
     ///
     /// # Errors
-    /// When it cannot be made durable or be read: nothing of it is served, and it is tried again before the next push.
-    pub(super) async fn publish(
-        self: &Arc<Self>,
-        references: Vec<String>,
-        actor: &Actor,
-    ) -> Result<Vec<MovedReference>, PushError> {
-        *lock(&self.offered) = None;
-        let host = Arc::clone(self);
-        let names = references.clone();
-        let published = self.runtime.spawn_blocking(move || {
-            let unwritable = |error: &dyn std::fmt::Display| {
-                tracing::error!(repository = host.name, %error, "what was pushed cannot be made durable");
-                PushError::Unwritable
-            };
-            crate::source::git::sync(&host.path).map_err(|error| unwritable(&error))?;
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            host.source.publish(&names).map_err(|error| unwritable(&error))
-        });
-        match published.await.unwrap_or(Err(PushError::Unwritable)) {
-            Ok(moved) => {
-                if !moved.is_empty() {
-                    self.store.advance(actor, self.pushed(&moved)).await;
-                    self.source.announce();
-                }
-                Ok(moved)
-            }
-            Err(error) => {
-                let mut unsynced = lock(&self.unsynced);
-                unsynced.extend(references);
-                unsynced.sort();
-                unsynced.dedup();
-                Err(error)
-            }
+    /// When this replica has not loaded the repository yet.
+    async fn catch_up(&self, wait_max: Duration) -> Result<(), PushError> {
+        let Some(replication) = &self.replication else { return Ok(()) };
+        if !replication.is_loaded() {
+            return Err(PushError::NotLoaded);
         }
-    }
-
-    /// References that moved, as labels.
-    fn pushed(&self, moved: &[MovedReference]) -> Vec<Pushed> {
-        let head = self.source.head_branch().unwrap_or_default();
-        let pushed = moved.iter().map(|MovedReference { name, old, new }| Pushed {
-            labels: updates::labels(updates::short(name).unwrap_or(name), head),
-            from: old.as_deref().map(Revision::new),
-            to: new.as_deref().map(Revision::new),
-        });
-        pushed.collect()
+        let replication = Arc::clone(replication);
+        let waiting =
+            self.repository.runtime.spawn(async move { replication.catch_up(wait_max).await });
+        waiting.await.map_err(|_| PushError::Interrupted)
     }
 }
 
-/// One that waits for its turn, until this is dropped.
-pub(super) struct Waiting<'a>(&'a watch::Sender<usize>);
+/// Answers a clone or a fetch until it ends, takes too long or fails.
+///
+/// Cancellation: git ends when the client disconnects.
+async fn upload(repository: &Arc<HostedRepository>, ends: ServerEnds) {
+    let ServerEnds { input, output, abort } = ends;
+    match timeout(EXCHANGE_MAX, send_pack(repository, input, &output)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => {
+            tracing::warn!(repository = repository.name, %error, "a fetch failed");
+        }
+        Err(_) => tracing::warn!(repository = repository.name, "a fetch took too long"),
+    }
+    exchange::truncate(output, abort).await;
+}
 
-impl<'a> Waiting<'a> {
-    pub(super) fn on(host: &'a Host) -> Self {
-        host.waiting.send_modify(|count| *count += 1);
-        Self(&host.waiting)
+async fn send_pack(
+    repository: &Arc<HostedRepository>,
+    mut input: mpsc::Receiver<Input>,
+    output: &AnswerSender,
+) -> Result<(), PushError> {
+    // A request that is interrupted or malformed receives an empty answer.
+    let Some(wants) = Wants::read(&mut input).await else { return Ok(()) };
+    let source = Arc::clone(&repository.source);
+    let checking = tokio::task::spawn_blocking(move || {
+        let forbidden = wants.first_forbidden(&source)?.map(str::to_owned);
+        Ok((forbidden, wants.bytes))
+    });
+    let checked = checking.await.map_err(|error| PushError::Git(error.to_string()))?;
+    let (forbidden, first) =
+        checked.map_err(|error: SourceError| PushError::Git(error.to_string()))?;
+    if let Some(id) = forbidden {
+        let refusal = packet::error(&format!("upload-pack: not our ref {id}"));
+        output.send(Ok(refusal)).await.map_err(|_| PushError::Interrupted)?;
+        exchange::drain(input).await;
+        return Ok(());
+    }
+    let command = repository.git.serve(Service::UploadPack, &repository.path);
+    let mut git = repository.start_git(command).map_err(|error| PushError::git(&error))?;
+    let stdin = git.child.stdin.take().expect("standard input is a pipe");
+    let feeding = exchange::feed(stdin, first, input);
+    tokio::select! {
+        () = output.closed() => Err(PushError::Interrupted),
+        sent = async { tokio::join!(feeding, forward(&mut git, output)).1 } => sent,
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-async fn listed(git: &mut Running) -> Result<Bytes, PushError> {
+/// Forwards git's answer to a client that receives it fast enough.
+async fn forward(git: &mut Running, output: &AnswerSender) -> Result<(), PushError> {
     let stdout = git.child.stdout.as_mut().expect("standard output is a pipe");
-    exchange::read_all(stdout, LIST_BYTES_MAX).await.map_err(|error| no_git(&error))
-}
-
-/// Sends git's answer on as it comes.
-async fn forward(git: &mut Running, output: &Output) {
-    let stdout = git.child.stdout.as_mut().expect("standard output is a pipe");
+    let mut budget = StallBudget::new(READ_STALL_MAX);
     while let Ok(piece) = exchange::read(stdout).await {
-        if piece.is_empty() || output.send(Ok(piece)).await.is_err() {
-            return;
+        let byte_count = piece.len();
+        if byte_count == 0 {
+            break;
+        }
+        match budget.wait(output.send(Ok(piece))).await {
+            Some(Ok(())) => budget.refill(byte_count),
+            Some(Err(_)) => return Err(PushError::Interrupted),
+            None => return Err(PushError::TooSlow),
         }
     }
-}
-
-fn no_git(error: &std::io::Error) -> PushError {
-    PushError::Git(error.kind().to_string())
+    Ok(())
 }

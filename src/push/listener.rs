@@ -1,4 +1,4 @@
-//! Where hooks ask: a socket that only the server's own user can reach, and a key for each push.
+//! The socket on which hooks ask. Only the server's own user can reach it, and each push has a key.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
@@ -11,23 +11,25 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::hook::{ACCEPTED, DIRECTORY, REFUSED, SOCKET};
-use super::session::Sessions;
+use super::hook::{ACCEPTED, DIRECTORY, REJECTED, SOCKET};
+use super::rejection::rejected;
+use super::session::{HookAnswer, Sessions};
 use super::updates::Question;
-use super::verdict::{self, Verdict};
 
-/// The longest question, in bytes: thousands of references.
+/// The longest question, in bytes. It has room for thousands of references.
 const QUESTION_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How long a hook may take to ask, and to listen.
+/// The maximum time for a hook to send its question, and again to receive the answer.
 const HOOK_MAX: Duration = Duration::from_secs(10);
-/// How long to wait when no further descriptor can be had.
+/// The pause when the system has no further file descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The socket, for as long as this is held.
-pub(super) struct Listener(AbortHandle);
+/// The open socket. Dropping this stops the listener.
+pub(super) struct Listener {
+    _task: AbortOnDropHandle<()>,
+}
 
 impl Listener {
     pub(super) fn open(
@@ -41,7 +43,7 @@ impl Listener {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // The address of a socket has room for a hundred bytes, and the data directory may be anywhere.
+        // The address of a socket has room for about a hundred bytes, and the data directory may have a longer path.
         let here = File::open(&directory)?;
         let address = format!("/proc/self/fd/{}/{SOCKET}", here.as_raw_fd());
         let listener = std::os::unix::net::UnixListener::bind(address)?;
@@ -49,23 +51,17 @@ impl Listener {
         let _within = runtime.enter();
         let listener = UnixListener::from_std(listener)?;
         let listening = runtime.spawn(listen(listener, sessions));
-        Ok(Self(listening.abort_handle()))
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.abort();
+        Ok(Self { _task: AbortOnDropHandle::new(listening) })
     }
 }
 
 async fn listen(listener: UnixListener, sessions: Arc<Sessions>) {
     loop {
         match listener.accept().await {
-            // As many as there are pushes; a stranger without a key is gone after one question.
+            // There are as many tasks as pushes. A connection without a valid key ends after one question.
             Ok((hook, _)) => drop(tokio::spawn(answer(hook, Arc::clone(&sessions)))),
             Err(error) => {
-                tracing::error!(%error, "hooks cannot ask");
+                tracing::error!(%error, "a hook cannot connect, its push is rejected");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -76,22 +72,24 @@ async fn answer(mut hook: UnixStream, sessions: Arc<Sessions>) {
     let mut text = Vec::new();
     let mut asked = (&mut hook).take(QUESTION_BYTES_MAX + 1);
     let Ok(Ok(_)) = timeout(HOOK_MAX, asked.read_to_end(&mut text)).await else { return };
-    let verdict = match text.len() as u64 <= QUESTION_BYTES_MAX {
-        true => judge(&text, &sessions).await,
-        false => Some(Verdict::refused("too many references in one push")),
+    let answer = if text.len() as u64 <= QUESTION_BYTES_MAX {
+        decide(&text, &sessions).await
+    } else {
+        let line = rejected("it has too many branches and tags. Push them in parts");
+        Some(HookAnswer { is_accepted: false, lines: vec![line] })
     };
-    let Some(verdict) = verdict else { return };
-    let mut answer = vec![if verdict.is_accepted() { ACCEPTED } else { REFUSED }];
-    for line in &verdict.lines {
-        answer.extend_from_slice(line.as_bytes());
-        answer.push(b'\n');
+    let Some(HookAnswer { is_accepted, lines }) = answer else { return };
+    let mut bytes = vec![if is_accepted { ACCEPTED } else { REJECTED }];
+    for line in &lines {
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.push(b'\n');
     }
-    // A hook that has gone away has refused, and git moves nothing.
-    let _ = timeout(HOOK_MAX, hook.write_all(&answer)).await;
+    // A hook that has disconnected counts as a rejection, and git moves nothing.
+    let _ = timeout(HOOK_MAX, hook.write_all(&bytes)).await;
 }
 
-async fn judge(text: &[u8], sessions: &Sessions) -> Option<Verdict> {
+async fn decide(text: &[u8], sessions: &Sessions) -> Option<HookAnswer> {
     let (key, question) = Question::parse(text)?;
     let session = sessions.take(key)?;
-    Some(verdict::judge(&session, question).await)
+    Some(session.answer(question).await)
 }

@@ -1,55 +1,55 @@
-//! The frames of git's protocol: four hexadecimal digits of length, then as many bytes. What is in them is not looked at,
-//! but for the first byte, which says whom it is for.
+//! The frames of git's protocol. Four hexadecimal digits give the length of the frame, and the content follows. Only
+//! the first byte of the content is read, which names the recipient.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// The longest frame, with its length.
+/// The maximum length of a frame, including the digits.
 const FRAME_BYTES_MAX: usize = 65_520;
-/// Text for the person who pushes.
+/// The band of text for the pusher.
 const PROGRESS: u8 = 2;
-/// The report for the program that pushes.
+/// The band of the report for the pusher's git.
 const REPORT: u8 = 1;
-/// The last words, in place of a report.
+/// The band of a final error, in place of a report.
 const FAILURE: u8 = 3;
 
-/// A frame as it came.
+/// A frame, including its digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// Something to read while one waits.
+    /// Text for the pusher, such as progress.
     Progress(Bytes),
-    /// Anything else: the report, alone or in its side band, and what ends it.
+    /// Any other frame: the report, alone or in its side band, and the frame that ends it.
     Report(Bytes),
 }
 
-/// What came is not framed as git does.
+/// Bytes that are not framed as git frames them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed frame")]
-pub(super) struct Malformed;
+pub(super) struct MalformedFrameError;
 
-/// Bytes that become frames.
+/// A buffer that splits a stream of bytes into frames.
 #[derive(Default)]
 pub(super) struct Frames {
     buffer: BytesMut,
 }
 
 impl Frames {
-    /// More bytes.
+    /// Appends received bytes.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next frame, once it is whole.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+    /// Removes and returns the next frame, once it is complete.
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, MalformedFrameError> {
         let Some(digits) = self.buffer.get(..4) else { return Ok(None) };
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or(Malformed);
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or(MalformedFrameError);
         let length = digits.iter().try_fold(0, |sum, byte| Ok(sum * 16 + digit(byte)? as usize))?;
         let length = match length {
-            // Below four it is a mark and has no content.
+            // A length below four is a marker without content.
             0..4 => 4,
             length => length,
         };
         if length > FRAME_BYTES_MAX {
-            return Err(Malformed);
+            return Err(MalformedFrameError);
         }
         if self.buffer.len() < length {
             return Ok(None);
@@ -61,23 +61,24 @@ impl Frames {
         }))
     }
 
-    /// Whether nothing is left over.
+    /// Returns true if no bytes are left over.
     pub(super) fn is_empty(&self) -> bool {
         !self.buffer.has_remaining()
     }
 }
 
-/// Whether a report came in its side band, so that progress may stand beside it.
+/// Returns true if the report came in its side band, so that progress may be sent beside it.
 pub(super) fn has_bands(report: &[Bytes]) -> bool {
     report.first().and_then(|frame| frame.get(4)) == Some(&REPORT)
 }
 
-/// A line for the person who pushes.
+/// Frames a line for the pusher.
 pub(super) fn progress(line: &str) -> Bytes {
     banded(PROGRESS, line)
 }
 
-/// The last line for the person who pushes, when there is no report: git ends with it, and takes nothing for moved or refused.
+/// Frames the final line for the pusher in place of a report. Git stops there and shows no reference as moved or
+/// rejected.
 pub(super) fn failure(line: &str) -> Bytes {
     banded(FAILURE, line)
 }
@@ -90,7 +91,7 @@ fn banded(band: u8, line: &str) -> Bytes {
     frame.into()
 }
 
-/// A line in place of an answer: why there is none.
+/// Frames an error line in place of an answer.
 pub(super) fn error(line: &str) -> Bytes {
     format!("{:04x}ERR {line}", line.len() + 8).into()
 }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_whole_whatever_pieces_they_come_in() {
+    fn frames_are_complete_for_every_size_of_the_received_pieces() {
         let stream = b"0008\x02abc000aunpack0000";
         for piece in 1..stream.len() {
             let (mut frames, mut found) = (Frames::default(), Vec::new());
@@ -121,16 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_said() {
+    fn a_malformed_frame_is_an_error() {
         for bytes in [&b"zzzz"[..], b"fff1", b"\xff\xff\xff\xff", b"+012"] {
             let mut frames = Frames::default();
             frames.extend(bytes);
-            assert_eq!(frames.next(), Err(Malformed), "{bytes:?}");
+            assert_eq!(frames.next(), Err(MalformedFrameError), "{bytes:?}");
         }
     }
 
     #[test]
-    fn a_line_becomes_a_frame() {
+    fn a_line_is_framed() {
         assert_eq!(error("no"), Bytes::from_static(b"000aERR no"));
         assert_eq!(progress("hello"), Bytes::from_static(b"000b\x02hello\n"));
     }

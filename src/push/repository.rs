@@ -1,246 +1,271 @@
-//! A hosted repository on the disk: made when missing, swept of what a killed git left, and durable before it is read.
+//! A hosted repository: its references, their publication, and its durability.
+//!
+//! Invariant: the server lists and serves only references that are durable.
+//!
+//! This layer knows neither pushers nor etcd. Reviews, sessions and replication use it.
+//!
+//! Locking: a guard among the parameters (`PushTurn`, `RefsWriteGuard`) only proves that the caller holds the lock.
+//! `locks` has the order of the locks.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use super::command;
-use crate::source::git;
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
-/// The directory of hosted repositories, below the data directory.
-const DIRECTORY: &str = "hosted";
-/// The longest name of a repository, in bytes.
-const NAME_BYTES_MAX: usize = 64;
-/// The branch that `HEAD` leads to.
-const BRANCH: &str = "main";
+use super::command::{GitProgram, Running, Service};
+use super::error::PushError;
+use super::exchange::{self, EXCHANGE_MAX};
+use super::locks::{Locks, PushTurn, RefsWriteGuard};
+use super::updates;
+use crate::model::Revision;
+use crate::source::SourceError;
+use crate::source::git::{self, GitSource, MovedReference, PublishedReferences, RewindRecord};
+use crate::store::{Actor, PushedReference, Store};
+use crate::sync::lock;
 
-/// Why a hosted repository cannot be used. For the operator: it names paths.
-#[derive(Debug, thiserror::Error)]
-pub enum RepositoryError {
-    /// The name is none.
-    #[error(
-        "hosted:{0} is no name of a repository: letters, digits, dash, underscore and dot, beginning with a letter or digit"
-    )]
-    Name(String),
-    /// Two sources name the same one.
-    #[error("hosted:{0} is named by two sources")]
-    Twice(String),
-    /// Git cannot be run, or refused.
-    #[error("hosted repository {}: git {what} does not work: {reason}", path.display())]
-    Git {
-        /// The repository.
+/// The largest advertisement, in bytes.
+const ADVERTISEMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A hosted repository.
+pub(super) struct HostedRepository {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) source: Arc<GitSource>,
+    pub(super) git: Arc<GitProgram>,
+    pub(super) store: Arc<Store>,
+    pub(super) runtime: Handle,
+    pub(super) locks: Locks,
+    /// Notified after each push, to this replica or to another one. The task that packs loose objects waits for it.
+    pub(super) pushed: Arc<Notify>,
+    references: ReferenceState,
+}
+
+/// What the server knows of the references beside the published ones.
+#[derive(Default)]
+struct ReferenceState {
+    /// References that moved and could not be made durable.
+    dirty_refs: Mutex<BTreeSet<String>>,
+    /// The advertisement for pushes, kept until a reference moves. Each push begins with a request for it.
+    cached_advertisement: Mutex<Option<Bytes>>,
+}
+
+impl HostedRepository {
+    pub(super) fn new(
+        name: String,
         path: PathBuf,
-        /// What git was asked to do.
-        what: &'static str,
-        /// What it said.
-        reason: String,
-    },
-    /// The system does not let it be made or read.
-    #[error("hosted repository {}: {reason}", path.display())]
-    Unusable {
-        /// The repository.
-        path: PathBuf,
-        /// What the system said.
-        reason: std::io::Error,
-    },
-    /// It cannot be shared.
-    #[error("hosted repository {} cannot be shared: {reason}", path.display())]
-    Shared {
-        /// The repository.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
-    /// The files of its first commit cannot be used.
-    #[error("seed {}: {reason}", path.display())]
-    Seed {
-        /// As configured.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-}
-
-/// Whether this can be the name of a repository, and of its directory.
-pub fn is_name(name: &str) -> bool {
-    name.len() <= NAME_BYTES_MAX
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        && !name.contains("..")
-        && !name.ends_with(['.', '-'])
-        && !name.ends_with(".git")
-        && !name.ends_with(".lock")
-}
-
-/// Where a repository is, below a data directory.
-///
-/// # Errors
-/// When the name is none.
-pub fn path_of(data: &Path, name: &str) -> Result<PathBuf, RepositoryError> {
-    match is_name(name) {
-        true => Ok(data.join(DIRECTORY).join(format!("{name}.git"))),
-        false => Err(RepositoryError::Name(name.to_owned())),
-    }
-}
-
-/// Makes a repository ready to be served: there, swept, with a first commit if a seed is given and it has none, and
-/// durable. Nobody else may be using the data directory.
-///
-/// # Errors
-/// When it cannot be made or read.
-pub fn prepare(data: &Path, name: &str, seed: Option<&Path>) -> Result<PathBuf, RepositoryError> {
-    let path = path_of(data, name)?;
-    let unusable = |reason| RepositoryError::Unusable { path: path.clone(), reason };
-    if !path.is_dir() {
-        make(&path)?;
-    }
-    sweep(&path).map_err(unusable)?;
-    if let Some(seed) = seed {
-        let failed = |reason| RepositoryError::Seed { path: seed.to_owned(), reason };
-        git::seed(&path, seed).map_err(|error| failed(error.to_string()))?;
-    }
-    git::sync(&path).map_err(unusable)?;
-    Ok(path)
-}
-
-/// Made beside its place and moved there, so that it is never there in part.
-fn make(path: &Path) -> Result<(), RepositoryError> {
-    let unusable = |reason| RepositoryError::Unusable { path: path.to_owned(), reason };
-    let making = path.with_extension("making");
-    match fs::remove_dir_all(&making) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(unusable(error)),
-        _ => {}
-    }
-    let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).map_err(unusable)?;
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    let failed = |reason| RepositoryError::Git { path: path.to_owned(), what: "init", reason };
-    let mut help = Command::new("git");
-    command::clean(&mut help, &search, path);
-    let help = help.args(["init", "-h"]).stdin(Stdio::null()).output();
-    let help = help.map_err(|error| failed(error.to_string()))?;
-    let mut init = Command::new("git");
-    command::clean(&mut init, &search, path);
-    init.args(["init", "--quiet", "--bare", "--template=", "--object-format=sha1"]);
-    if String::from_utf8_lossy(&help.stdout).contains("--ref-format") {
-        init.arg("--ref-format=files");
-    }
-    init.arg(format!("--initial-branch={BRANCH}")).arg(&making).stdin(Stdio::null());
-    let made = init.output().map_err(|error| failed(error.to_string()))?;
-    if !made.status.success() {
-        return Err(failed(String::from_utf8_lossy(&made.stderr).trim().to_owned()));
-    }
-    git::sync(&making).map_err(unusable)?;
-    fs::rename(&making, path).map_err(unusable)
-}
-
-/// Takes away what a killed git left: its locks, which would stop the next push, and what nobody will ever use. Whoever
-/// holds the data directory knows that no git is at work in it.
-fn sweep(path: &Path) -> std::io::Result<()> {
-    for entry in entries(path)? {
-        if has_extension(&entry, "lock") {
-            fs::remove_file(&entry)?;
+        source: Arc<GitSource>,
+        git: Arc<GitProgram>,
+        store: Arc<Store>,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            name,
+            path,
+            source,
+            git,
+            store,
+            runtime,
+            locks: Locks::default(),
+            pushed: Arc::default(),
+            references: ReferenceState::default(),
         }
     }
-    sweep_locks(&path.join("refs"))?;
-    let objects = path.join("objects");
-    sweep_quarantine(path)?;
-    for entry in entries(&objects)? {
-        if entry.is_dir() {
-            for file in entries(&entry)? {
-                let is_keep = has_extension(&file, "keep");
-                if is_keep || has_extension(&file, "lock") || begins_with(&file, &["tmp_", ".tmp-"])
-                {
-                    fs::remove_file(&file)?;
+
+    /// Lists the references for a service, as git advertises them.
+    ///
+    /// # Errors
+    /// When moved references are not durable, or git does not answer.
+    pub(super) async fn advertise(self: &Arc<Self>, service: Service) -> Result<Bytes, PushError> {
+        let repository = Arc::clone(self);
+        let listing = self.runtime.spawn(async move { repository.list(service).await });
+        match timeout(EXCHANGE_MAX, listing).await {
+            Ok(Ok(advertisement)) => advertisement,
+            _ => Err(PushError::Git(format!("{} does not answer", service.name()))),
+        }
+    }
+
+    async fn list(self: &Arc<Self>, service: Service) -> Result<Bytes, PushError> {
+        let _listing = self.locks.refs_lock.read().await;
+        self.check_durable()?;
+        let is_push = service == Service::ReceivePack;
+        let cached = lock(&self.references.cached_advertisement).clone();
+        if let Some(cached) = cached.filter(|_| is_push) {
+            return Ok(cached);
+        }
+        let command = self.git.advertise(service, &self.path);
+        let mut git = self.start_git(command).map_err(|error| PushError::git(&error))?;
+        drop(git.child.stdin.take());
+        let listed = read_advertisement(&mut git).await?;
+        match git.child.wait().await {
+            Ok(status) if status.success() => {
+                if is_push {
+                    *lock(&self.references.cached_advertisement) = Some(listed.clone());
                 }
+                Ok(listed)
+            }
+            Ok(status) => Err(PushError::Git(format!("{} {status}", service.name()))),
+            Err(error) => Err(PushError::git(&error)),
+        }
+    }
+
+    /// Checks that all moved references are durable.
+    fn check_durable(&self) -> Result<(), PushError> {
+        if lock(&self.references.dirty_refs).is_empty() {
+            Ok(())
+        } else {
+            Err(PushError::Unwritable)
+        }
+    }
+
+    /// Waits until no client lists references, and prevents listings while the guard is held. Returns `None` if the
+    /// listings take too long.
+    pub(super) async fn lock_refs(&self, turn: &PushTurn) -> Option<RefsWriteGuard> {
+        self.locks.refs_lock.write(turn).await
+    }
+
+    /// Makes the objects that git has received durable.
+    ///
+    /// # Errors
+    /// When the disk does not accept them.
+    pub(super) async fn sync_objects(self: &Arc<Self>) -> Result<(), PushError> {
+        let path = self.path.clone();
+        match tokio::task::spawn_blocking(move || git::sync(&path)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::error!(
+                    repository = self.name,
+                    %error,
+                    "the objects of a push cannot be made durable"
+                );
+                self.record_not_durable(&error.to_string());
+                Err(PushError::Unwritable)
+            }
+            Err(_) => Err(PushError::Unwritable),
+        }
+    }
+
+    /// Writes the record of rewinds, and returns when it is durable.
+    ///
+    /// Locking: the caller holds the guard until the references of the push are published. No client lists references
+    /// in between, so that a mirror lists the new record together with the references that it belongs to. After a crash
+    /// in between, a mirror lists the new record with the old references, which is harmless.
+    ///
+    /// # Errors
+    /// When the repository cannot be written.
+    pub(super) async fn write_rewind_record(
+        self: &Arc<Self>,
+        _refs: &RefsWriteGuard,
+        record: RewindRecord,
+    ) -> Result<(), SourceError> {
+        let repository = Arc::clone(self);
+        let write = move || repository.source.write_rewind_record(&record);
+        tokio::task::spawn_blocking(write).await.unwrap_or_else(|_| {
+            Err(SourceError::Unavailable {
+                name: self.name.clone(),
+                message: "the write was interrupted".to_owned(),
+            })
+        })
+    }
+
+    /// Makes git's work durable and publishes the current ids of these references. Returns the references that moved.
+    ///
+    /// # Errors
+    /// When the result cannot be made durable or read. The server then serves none of it, and
+    /// [`HostedRepository::retry_publication`] repeats the operation before the next push.
+    pub(super) async fn publish(
+        self: &Arc<Self>,
+        turn: &PushTurn,
+        _refs: &RefsWriteGuard,
+        references: Vec<String>,
+        actor: &Actor,
+    ) -> Result<Vec<MovedReference>, PushError> {
+        self.publish_durable(turn, references, actor).await
+    }
+
+    /// Retries to make earlier moves durable, and publishes them. Until this succeeds, the server lists no references.
+    ///
+    /// # Errors
+    /// As for [`HostedRepository::publish`].
+    pub(super) async fn retry_publication(
+        self: &Arc<Self>,
+        turn: &PushTurn,
+    ) -> Result<(), PushError> {
+        let dirty: Vec<String> = lock(&self.references.dirty_refs).iter().cloned().collect();
+        if !dirty.is_empty() {
+            self.publish_durable(turn, dirty, &Actor::Push(None)).await?;
+            lock(&self.references.dirty_refs).clear();
+        }
+        Ok(())
+    }
+
+    /// Syncs, publishes and moves the labels.
+    ///
+    /// Locking: no client lists these references, because of the write side of the references lock or because they are
+    /// recorded as not durable.
+    async fn publish_durable(
+        self: &Arc<Self>,
+        _turn: &PushTurn,
+        references: Vec<String>,
+        actor: &Actor,
+    ) -> Result<Vec<MovedReference>, PushError> {
+        *lock(&self.references.cached_advertisement) = None;
+        let repository = Arc::clone(self);
+        let names = references.clone();
+        let published =
+            self.runtime.spawn_blocking(move || repository.sync_and_publish(&names)).await;
+        match published.unwrap_or(Err(PushError::Unwritable)) {
+            Ok(PublishedReferences { moved, has_new_record }) => {
+                if !moved.is_empty() || has_new_record {
+                    self.store.refresh_labels(actor, self.moved_labels(&moved)).await;
+                    self.source.announce();
+                }
+                Ok(moved)
+            }
+            Err(error) => {
+                lock(&self.references.dirty_refs).extend(references);
+                Err(error)
             }
         }
     }
-    Ok(())
-}
 
-/// Takes away what was received and never taken in: git leaves it where one of its processes still wrote while another one
-/// cleaned up. Nobody may be receiving into this repository.
-pub(super) fn sweep_quarantine(path: &Path) -> std::io::Result<()> {
-    for entry in entries(&path.join("objects"))? {
-        if begins_with(&entry, &["tmp_objdir-", "incoming-"]) {
-            fs::remove_dir_all(&entry)?;
-        }
-    }
-    Ok(())
-}
-
-fn sweep_locks(directory: &Path) -> std::io::Result<()> {
-    for entry in entries(directory)? {
-        if entry.is_dir() {
-            sweep_locks(&entry)?;
-        } else if has_extension(&entry, "lock") {
-            fs::remove_file(&entry)?;
-        }
-    }
-    Ok(())
-}
-
-/// What is in a directory; a symbolic link in a repository is nobody's.
-fn entries(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if !entry.file_type()?.is_symlink() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found == extension)
-}
-
-fn begins_with(path: &Path, beginnings: &[&str]) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    beginnings.iter().any(|beginning| name.starts_with(beginning))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_plain() {
-        for name in ["main", "shop-2", "a.b_c", "0"] {
-            assert!(is_name(name), "{name}");
-        }
-        let long = "a".repeat(65);
-        let refused =
-            ["", ".", "..", "-x", "a..b", "a/b", "a b", "x.git", "x.lock", "ä", "a.", "_", &long];
-        for name in refused {
-            assert!(!is_name(name), "{name}");
-        }
+    /// Blocking.
+    fn sync_and_publish(
+        self: &Arc<Self>,
+        names: &[String],
+    ) -> Result<PublishedReferences, PushError> {
+        let unwritable = |error: &dyn Display| {
+            tracing::error!(
+                repository = self.name,
+                %error,
+                "pushed references cannot be made durable, none of them is served"
+            );
+            self.record_not_durable(&error.to_string());
+            PushError::Unwritable
+        };
+        git::sync(&self.path).map_err(|error| unwritable(&error))?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.source.publish(&names).map_err(|error| unwritable(&error))
     }
 
-    #[test]
-    fn what_a_killed_git_left_is_swept() {
-        let place = tempfile::tempdir().unwrap();
-        let path = prepare(place.path(), "main", None).unwrap();
-        let left = [
-            "HEAD.lock",
-            "refs/heads/a/b.lock",
-            "packed-refs.lock",
-            "objects/tmp_objdir-incoming-x/pack/p",
-            "objects/pack/tmp_pack_x",
-            "objects/pack/pack-1.keep",
-        ];
-        for left in left.map(|left| path.join(left)) {
-            fs::create_dir_all(left.parent().unwrap()).unwrap();
-            fs::write(left, "").unwrap();
-        }
-        prepare(place.path(), "main", None).unwrap();
-        for left in left {
-            assert!(!path.join(left).exists(), "{left}");
-        }
-        assert!(!path.join("objects/tmp_objdir-incoming-x").exists());
+    /// Converts moved references to labels.
+    fn moved_labels(&self, moved: &[MovedReference]) -> Vec<PushedReference> {
+        let head = self.source.head_branch().unwrap_or_default();
+        let labels = moved.iter().map(|MovedReference { name, old, new }| PushedReference {
+            labels: updates::labels(updates::short(name).unwrap_or(name), &head),
+            from: old.as_deref().map(Revision::new),
+            to: new.as_deref().map(Revision::new),
+        });
+        labels.collect()
     }
+}
+
+async fn read_advertisement(git: &mut Running) -> Result<Bytes, PushError> {
+    let stdout = git.child.stdout.as_mut().expect("standard output is a pipe");
+    let listed = exchange::read_all(stdout, ADVERTISEMENT_BYTES_MAX).await;
+    listed.map_err(|error| PushError::git(&error))
 }

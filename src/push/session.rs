@@ -1,145 +1,174 @@
-//! One push, from its first byte to its answer. Git's report is held back until what it reports is durable and published.
+//! One push, from its first byte to its answer.
+//!
+//! Invariant: the pusher receives git's report only after the moves that it reports are durable and published.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::process::{ChildStdin, ChildStdout, Command};
-use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, mpsc};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::EXCHANGE_MAX;
-use super::command::Running;
-use super::exchange::{self, Cut, Ends, Fed, Output};
+use super::command::{Running, Service};
+use super::decision::{self, AcceptedPush, PushContext};
+use super::exchange::{
+    self, AnswerSender, EXCHANGE_MAX, READ_STALL_MAX, RequestEnd, ServerEnds, StallBudget,
+};
 use super::hook::KEY;
-use super::host::Host;
 use super::packet::{self, Frame, Frames};
-use super::repository;
-use super::share::Carried;
-use super::updates;
-use crate::snapshot::Snapshot;
+use super::prepare;
+use super::repository::HostedRepository;
+use super::updates::{self, Question};
 use crate::source::git::MovedReference;
 use crate::store::Actor;
 use crate::sync::lock;
 
-/// The longest report that is held back, in bytes.
+/// The longest report that the server holds until it is published, in bytes.
 const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long git may take to end after it has closed its output.
+/// The maximum time for git to exit after it has closed its output.
 const END_MAX: Duration = Duration::from_secs(5);
-/// How long somebody who pushes may take to read the next line.
-const LISTENING_MAX: Duration = Duration::from_secs(5);
-/// How long the rest of a request may take that git needs no more.
+/// The stall budget of a pusher that reads, over all progress lines. After that the server sends no further
+/// ones, because another push may be waiting.
+const PROGRESS_STALL_MAX: Duration = Duration::from_secs(5);
+/// The maximum time to read the rest of a request that git no longer needs.
 const REST_MAX: Duration = Duration::from_secs(5);
-/// How many references are named to the person who pushed.
+/// The number of moved references that are named to the pusher.
 const NAMED_COUNT_MAX: usize = 5;
-/// How much of a commit id is shown.
+/// The number of characters of a commit id that are shown.
 const ID_SHOWN: usize = 10;
-/// The last words for who pushes when nobody can say what became of it.
-const NO_ANSWER: &str = "this is published whole or not at all: fetch to see which";
-/// How many random bytes a key has.
+/// The message to a pusher whose push has an unknown outcome.
+const OUTCOME_UNKNOWN: &str = "the outcome of the push is unknown: it is published completely or not at all. \
+     Run git fetch to see which";
+/// The number of random bytes in a key.
 const KEY_BYTES: usize = 32;
 
-/// The pushes under way, by the keys that their hooks know.
+/// The pushes in progress, each by the key that only its hook receives.
 #[derive(Default)]
 pub(super) struct Sessions(Mutex<HashMap<String, Arc<Session>>>);
 
-/// A push under way.
+/// A push in progress.
 pub(super) struct Session {
-    pub(super) host: Arc<Host>,
-    pub(super) who: Option<Arc<str>>,
-    accepted: Mutex<Option<Accepted>>,
-    /// Nobody knows what became of it, so that no answer is the only one that is true.
-    is_unsure: AtomicBool,
+    context: PushContext,
+    outcome: Mutex<Option<Outcome>>,
 }
 
-/// What git was told that it may move. As long as this is held, nothing else moves and nothing is listed.
-pub(super) struct Accepted {
-    pub(super) references: Vec<String>,
-    /// What it is in etcd, if the repository is shared.
-    pub(super) carried: Option<Carried>,
-    /// What the checks have read, which the publisher need not read again.
-    pub(super) _snapshots: Vec<Snapshot>,
-    pub(super) _turn: OwnedMutexGuard<()>,
-    pub(super) _moving: OwnedRwLockWriteGuard<()>,
+/// The outcome of the decision about a push that git was not simply told to reject.
+enum Outcome {
+    Accepted(Box<AcceptedPush>),
+    /// The push is or may be in etcd, although git moved nothing here. The server then reports neither success nor
+    /// rejection.
+    Unknown,
+}
+
+/// The answer to the hook of a push.
+pub(super) struct HookAnswer {
+    pub(super) is_accepted: bool,
+    /// The lines for the pusher.
+    pub(super) lines: Vec<String>,
 }
 
 impl Sessions {
-    /// The push whose hook has this key, once.
+    /// Removes and returns the push with this key. A key is good for one question.
     pub(super) fn take(&self, key: &str) -> Option<Arc<Session>> {
         lock(&self.0).remove(key)
     }
 }
 
 impl Session {
-    pub(super) fn accept(&self, accepted: Accepted) {
-        *lock(&self.accepted) = Some(accepted);
-    }
-
-    /// The pusher is told neither that it was taken nor that it was refused.
-    pub(super) fn give_no_answer(&self) {
-        self.is_unsure.store(true, Ordering::Release);
+    /// Decides about the push, and keeps the outcome until git has ended.
+    pub(super) async fn answer(&self, question: Question) -> HookAnswer {
+        match decision::decide(&self.context, question).await {
+            Ok(mut accepted) => {
+                let lines = std::mem::take(&mut accepted.lines);
+                *lock(&self.outcome) = Some(Outcome::Accepted(Box::new(accepted)));
+                HookAnswer { is_accepted: true, lines }
+            }
+            Err(rejection) => {
+                if rejection.is_outcome_unknown {
+                    *lock(&self.outcome) = Some(Outcome::Unknown);
+                }
+                HookAnswer { is_accepted: false, lines: rejection.lines }
+            }
+        }
     }
 }
 
-/// Receives one push. A client that goes away after it has sent all of it does not undo it.
-pub(super) async fn run(host: &Arc<Host>, mut command: Command, who: Option<Arc<str>>, ends: Ends) {
-    let Ends { input, output } = ends;
-    let session = Arc::new(Session {
-        host: Arc::clone(host),
-        who,
-        accepted: Mutex::default(),
-        is_unsure: AtomicBool::new(false),
-    });
-    let key = match new_key() {
-        Some(key) => key,
-        None => return drop(output.send(Err(Cut)).await),
-    };
+/// Receives one push.
+///
+/// Cancellation: a client that disconnects after it has sent the whole push does not undo it.
+pub(super) async fn run(sessions: &Sessions, context: PushContext, ends: ServerEnds) {
+    let ServerEnds { input, output, abort } = ends;
+    let repository = Arc::clone(&context.repository);
+    let Some(key) = new_key() else { return exchange::truncate(output, abort).await };
+    let session = Arc::new(Session { context, outcome: Mutex::default() });
+    lock(&sessions.0).insert(key.clone(), Arc::clone(&session));
+    let mut command = repository.git.serve(Service::ReceivePack, &repository.path);
     command.env(KEY, &key);
-    lock(&host.sessions.0).insert(key.clone(), Arc::clone(&session));
-    let receiving = host.receiving.read().await;
-    let report = match host.git.start(command) {
+    let receiving = repository.locks.receiving.share().await;
+    let report = match repository.start_git(command) {
         Ok(git) => receive(git, input, &output).await,
         Err(error) => {
-            tracing::error!(repository = host.name, %error, "git does not start");
+            tracing::error!(repository = repository.name, %error, "git does not start");
             None
         }
     };
     drop(receiving);
     if report.is_none() {
-        sweep(host).await;
+        sweep(&repository).await;
     }
-    host.sessions.take(&key);
-    let accepted = lock(&session.accepted).take();
-    let answer = finish(&session, accepted, report).await;
-    for piece in
-        answer.map_or_else(|| vec![Err(Cut)], |frames| frames.into_iter().map(Ok).collect())
-    {
-        // The client may be gone; what was pushed is published all the same.
-        if output.send(piece).await.is_err() {
-            return;
-        }
+    let was_asked = sessions.take(&key).is_none();
+    if !was_asked {
+        let repository = Arc::clone(&repository);
+        repository.runtime.clone().spawn(async move { repository.probe_disk().await });
+    }
+    let outcome = lock(&session.outcome).take();
+    let sent = match finish(&session.context, outcome, report).await {
+        Some(answer) => send(answer, &output).await,
+        None => None,
+    };
+    if sent.is_none() {
+        // The client has to fetch to learn the outcome. An accepted push is published all the same.
+        exchange::truncate(output, abort).await;
     }
 }
 
-/// Takes away what a push that broke off has left, unless another one is being received: then a later one does, or the next
-/// start.
-async fn sweep(host: &Host) {
-    if let Ok(_alone) = host.receiving.try_write() {
-        let path = host.path.clone();
-        let swept = tokio::task::spawn_blocking(move || repository::sweep_quarantine(&path)).await;
+/// Sends the answer to a client that receives it fast enough. Returns `None` if the client is too slow.
+async fn send(answer: Vec<Bytes>, output: &AnswerSender) -> Option<()> {
+    let mut budget = StallBudget::new(READ_STALL_MAX);
+    for piece in answer {
+        let byte_count = piece.len();
+        if budget.wait(output.send(Ok(piece))).await?.is_err() {
+            // A client that has disconnected needs no truncation.
+            return Some(());
+        }
+        budget.refill(byte_count);
+    }
+    Some(())
+}
+
+/// Removes the quarantine of an interrupted push. While another push is being received this does nothing, and a later
+/// push or the next start removes it.
+async fn sweep(repository: &HostedRepository) {
+    if let Some(_alone) = repository.locks.receiving.try_exclude() {
+        let path = repository.path.clone();
+        let swept = tokio::task::spawn_blocking(move || prepare::sweep_quarantine(&path)).await;
         if let Ok(Err(error)) = swept {
-            tracing::warn!(repository = host.name, %error, "what a push left stays until the next start");
+            tracing::warn!(
+                repository = repository.name,
+                %error,
+                "files of an interrupted push cannot be removed, the next start tries again"
+            );
         }
     }
 }
 
-/// Runs git to its end: progress goes on at once, the report is given back. Nothing if git did not come to its end.
+/// Runs git to its end. Forwards progress at once and returns the report, or `None` if git does not come to its end.
 async fn receive(
     mut git: Running,
     input: mpsc::Receiver<exchange::Input>,
-    output: &Output,
+    output: &AnswerSender,
 ) -> Option<Vec<Bytes>> {
     let stdin = git.child.stdin.take().expect("standard input is a pipe");
     let stdout = git.child.stdout.take().expect("standard output is a pipe");
@@ -149,7 +178,7 @@ async fn receive(
         git.end().await;
         return None;
     }
-    // It has closed its output, and ends well even when the hook refuses.
+    // Git has closed its output. It exits with success even when the hook rejects the push.
     match timeout(END_MAX, git.child.wait()).await {
         Ok(Ok(status)) if status.success() => report,
         Ok(_) => None,
@@ -160,35 +189,36 @@ async fn receive(
     }
 }
 
-/// Both directions at once. Nothing if the request broke off, or what git says is not framed.
+/// Feeds the request and reads the answer concurrently. Returns `None` if the request is interrupted or git's answer is
+/// malformed.
 async fn converse(
     stdin: ChildStdin,
     stdout: ChildStdout,
     input: mpsc::Receiver<exchange::Input>,
-    output: &Output,
+    output: &AnswerSender,
 ) -> Option<Vec<Bytes>> {
     let answering = answer(stdout, output);
     let feeding = exchange::feed(stdin, Bytes::new(), input);
     tokio::pin!(answering, feeding);
     tokio::select! {
         fed = &mut feeding => match fed {
-            Fed::Whole => answering.await,
-            Fed::BrokenOff => None,
+            RequestEnd::Complete => answering.await,
+            RequestEnd::Interrupted => None,
         },
-        // Git has ended; the rest of the request is read all the same, or the client would not read the answer. But what
-        // has moved is to be published, and the next one waits for that.
+        // Git has ended. The rest of the request is still read, because the client would not read the answer otherwise.
+        // The time for it is bounded: the references that moved have to be published, and the next push waits for that.
         report = &mut answering => match timeout(REST_MAX, feeding).await {
-            Ok(Fed::Whole) => report,
-            Ok(Fed::BrokenOff) | Err(_) => None,
+            Ok(RequestEnd::Complete) => report,
+            Ok(RequestEnd::Interrupted) | Err(_) => None,
         },
     }
 }
 
-/// Sends progress on and gathers the report.
-async fn answer(mut stdout: ChildStdout, output: &Output) -> Option<Vec<Bytes>> {
+/// Forwards progress and collects the report.
+async fn answer(mut stdout: ChildStdout, output: &AnswerSender) -> Option<Vec<Bytes>> {
     let mut frames = Frames::default();
     let (mut report, mut report_bytes) = (Vec::new(), 0);
-    let mut is_heard = true;
+    let (mut is_read, mut budget) = (true, StallBudget::new(PROGRESS_STALL_MAX));
     loop {
         let piece = exchange::read(&mut stdout).await.ok()?;
         if piece.is_empty() {
@@ -197,10 +227,10 @@ async fn answer(mut stdout: ChildStdout, output: &Output) -> Option<Vec<Bytes>> 
         frames.extend(&piece);
         while let Some(frame) = frames.next().ok()? {
             match frame {
-                // One who does not read must not keep the next one from pushing.
-                Frame::Progress(frame) if is_heard => {
-                    let sent = timeout(LISTENING_MAX, output.send(Ok(frame))).await;
-                    is_heard = matches!(sent, Ok(Ok(())));
+                // A pusher that does not read must not delay the next push.
+                Frame::Progress(frame) if is_read => {
+                    let sent = budget.wait(output.send(Ok(frame))).await;
+                    is_read = matches!(sent, Some(Ok(())));
                 }
                 Frame::Progress(_) => {}
                 Frame::Report(frame) => {
@@ -215,27 +245,33 @@ async fn answer(mut stdout: ChildStdout, output: &Output) -> Option<Vec<Bytes>> 
     }
 }
 
-/// Publishes what git has moved and gives the answer. Nothing if there is none to be given: what moved is durable and
-/// published or will be, but the client has to find out.
+/// Publishes the references that git has moved and returns the answer.
+///
+/// Returns `None` if there is no answer to give. The moves are or will be durable and published, but the client has to
+/// fetch to learn the outcome.
 async fn finish(
-    session: &Session,
-    accepted: Option<Accepted>,
+    context: &PushContext,
+    outcome: Option<Outcome>,
     report: Option<Vec<Bytes>>,
 ) -> Option<Vec<Bytes>> {
-    let Some(accepted) = accepted else {
-        return match session.is_unsure.load(Ordering::Acquire) {
-            true => no_answer(&report?),
-            false => report,
-        };
+    let accepted = match outcome {
+        Some(Outcome::Accepted(accepted)) => accepted,
+        Some(Outcome::Unknown) => return unknown_outcome(&report?),
+        None => return report,
     };
-    let actor = Actor::Push(session.who.clone());
-    let moved = session.host.publish(accepted.references.clone(), &actor).await;
-    let is_made = accepted.carried.as_ref().is_none_or(|carried| carried.is_made(&session.host));
+    let repository = &context.repository;
+    let actor = Actor::Push(context.who.clone());
+    let AcceptedPush { references, committed, turn, refs, .. } = &*accepted;
+    let moved = repository.publish(turn, refs, references.clone(), &actor).await;
+    let is_complete = committed.as_ref().is_none_or(|committed| committed.record_end(repository));
     drop(accepted);
-    if !is_made {
-        // It is published all the same, as what others push is.
-        tracing::error!(repository = session.host.name, "git did not make a push that is in etcd");
-        return no_answer(&report?);
+    if !is_complete {
+        // The push is published all the same: the follower makes the rest, as for a push to another replica.
+        tracing::error!(
+            repository = repository.name,
+            "git did not move the references of a push that is in etcd"
+        );
+        return unknown_outcome(&report?);
     }
     let (moved, mut report) = (moved.ok()?, report?);
     if packet::has_bands(&report) {
@@ -245,23 +281,23 @@ async fn finish(
     Some(report)
 }
 
-/// In place of a report that would say something else than what nobody knows, or than what is so.
-fn no_answer(report: &[Bytes]) -> Option<Vec<Bytes>> {
-    packet::has_bands(report).then(|| vec![packet::failure(NO_ANSWER)])
+/// Replaces a report that would claim an unknown or a wrong outcome.
+fn unknown_outcome(report: &[Bytes]) -> Option<Vec<Bytes>> {
+    packet::has_bands(report).then(|| vec![packet::failure(OUTCOME_UNKNOWN)])
 }
 
 fn line(moved: &MovedReference) -> String {
     let name = updates::short(&moved.name).unwrap_or(&moved.name);
     match &moved.new {
         Some(id) => format!("published {name} at {}", &id[..ID_SHOWN]),
-        None => format!("{name} is gone"),
+        None => format!("deleted {name}"),
     }
 }
 
-/// What only the hook of one push knows.
+/// Creates the key that only the hook of one push knows.
 fn new_key() -> Option<String> {
     let mut bytes = [0; KEY_BYTES];
-    // From the system, which has what another generator would first spend tens of milliseconds to gather.
+    // The kernel's generator is ready, while another one would first spend tens of milliseconds to gather a seed.
     let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
     filled.ok().filter(|count| *count == KEY_BYTES)?;
     Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,37 +1,40 @@
-//! What a push asks for, as git tells the hook, and what can be said of it without looking at any content.
+//! The updates that a push requests, as git reports them to the hook, and the checks that need no content.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::Permission;
+use super::policy::Permission;
+use super::rejection::rejected;
 use crate::model::Label;
+use crate::source::git::MovedReference;
 
-/// The most references that one push moves.
+/// The maximum number of references that one push moves.
 const UPDATE_COUNT_MAX: usize = 1_000;
-/// The longest name of a branch or a tag, in bytes: no label is longer.
+/// The longest name of a branch or a tag, in bytes. No label is longer.
 const NAME_BYTES_MAX: usize = 512;
-/// How much of a name is repeated to whoever pushed.
+/// The number of characters of a name that are repeated to the pusher.
 const NAME_SHOWN_MAX: usize = 80;
 
-/// What the hook asks.
+/// The question of the hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Question {
-    /// Where git keeps the objects that arrived; `None` if none did.
+    /// The directory in which git keeps the received objects. `None` if the push brings none.
     pub(super) quarantine: Option<PathBuf>,
     pub(super) updates: Vec<Update>,
 }
 
-/// One reference that is to move.
+/// A reference that is to move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Update {
     /// `None` for a new reference.
     pub(super) old: Option<String>,
-    /// `None` for one that is to be deleted.
+    /// `None` for a reference that is to be deleted.
     pub(super) new: Option<String>,
     pub(super) reference: String,
 }
 
 impl Question {
-    /// The key and the question; nothing if it is none.
+    /// Parses the key and the question. Returns `None` for a malformed text.
     pub(super) fn parse(text: &[u8]) -> Option<(&str, Self)> {
         let text = std::str::from_utf8(text).ok()?;
         let mut lines = text.split_terminator('\n');
@@ -55,58 +58,101 @@ impl Update {
         })
     }
 
-    /// The short name, if it is a branch.
+    /// Converts the update to a move of a reference.
+    pub(super) fn to_move(&self) -> MovedReference {
+        let Self { old, new, reference } = self.clone();
+        MovedReference { name: reference, old, new }
+    }
+
+    /// Returns the short name of a branch, or `None` for any other reference.
     pub(super) fn branch(&self) -> Option<&str> {
         self.reference.strip_prefix("refs/heads/")
     }
 
-    /// The name as it is shown.
+    /// Returns the name for messages, shortened and escaped.
     pub(super) fn shown(&self) -> String {
         let name = short(&self.reference).unwrap_or(&self.reference);
         name.chars().take(NAME_SHOWN_MAX).flat_map(char::escape_default).collect()
     }
 }
 
-/// The name of a branch or a tag, without what says which of them it is.
+/// Returns the name of a branch or a tag without `refs/heads/` or `refs/tags/`.
 pub(super) fn short(reference: &str) -> Option<&str> {
     reference.strip_prefix("refs/heads/").or_else(|| reference.strip_prefix("refs/tags/"))
 }
 
-/// The labels under which a branch or a tag is asked for, its own name last.
+/// Returns the labels under which clients request a branch or a tag, its own name last.
 pub(super) fn labels(name: &str, head: &str) -> Vec<Label> {
     let default = (name == head).then_some(Label::Default);
     default.into_iter().chain([Label::Named(name.into())]).collect()
 }
 
-/// Why these updates cannot be made, whatever they bring. `published` says what a reference stands for now.
-pub(super) fn refusal(
+/// Returns all references after these updates.
+pub(super) fn moved(
+    mut references: BTreeMap<String, String>,
+    updates: &[Update],
+) -> BTreeMap<String, String> {
+    for Update { new, reference, .. } in updates {
+        match new {
+            Some(id) => references.insert(reference.clone(), id.clone()),
+            None => references.remove(reference),
+        };
+    }
+    references
+}
+
+/// Returns true if a branch or a tag has this name.
+pub(super) fn is_label(references: &BTreeMap<String, String>, name: &str) -> bool {
+    ["refs/heads/", "refs/tags/"]
+        .iter()
+        .any(|prefix| references.contains_key(&format!("{prefix}{name}")))
+}
+
+/// Returns the reason to reject these updates regardless of their content. `published` returns the current id of a
+/// reference.
+pub(super) fn rejection(
     updates: &[Update],
     deleting: Permission,
     published: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
     if updates.len() > UPDATE_COUNT_MAX {
-        return Some(format!("at most {UPDATE_COUNT_MAX} branches and tags in one push"));
+        return Some(rejected(&format!(
+            "it has {} branches and tags, and at most {UPDATE_COUNT_MAX} can be pushed together. \
+             Push them in parts",
+            updates.len()
+        )));
     }
     updates.iter().find_map(|update| {
         let name = update.shown();
         match short(&update.reference) {
-            None => return Some(format!("{name}: only branches and tags are kept here")),
+            None => {
+                let reason = "the server keeps only branches and tags. Push another reference";
+                return Some(rejected(&format!("{name}: {reason}")));
+            }
             Some(short) if !can_be_a_label(short) => {
-                return Some(format!("{name}: no label can have this name"));
+                let reason = "no label can have this name. Choose another one";
+                return Some(rejected(&format!("{name}: {reason}")));
             }
             Some(_) => {}
         }
         if published(&update.reference) != update.old {
-            return Some(format!("fetch first: {name} has moved since you fetched"));
+            return Some(fetch_first(&name));
         }
         if update.new.is_none() && deleting == Permission::Denied {
-            return Some(format!("{name}: nothing is deleted here (push.allow_delete)"));
+            let reason =
+                "the server deletes no branch or tag. The operator can set push.allow_delete";
+            return Some(rejected(&format!("{name}: {reason}")));
         }
         None
     })
 }
 
-/// Git takes more names than can be asked for.
+/// Returns the rejection of a push that was made on an older commit.
+pub(super) fn fetch_first(name: &str) -> String {
+    format!("push rejected, no branch was updated. fetch first: {name} has moved since you fetched")
+}
+
+/// Checks that a request can use the name as a label. Git accepts more names than requests can.
 fn can_be_a_label(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && !name.starts_with(['-', ' '])
@@ -133,22 +179,22 @@ mod tests {
     fn check(old: &str, new: &str, reference: &str, expected: Option<&str>) {
         let published = |name: &str| (name == "refs/heads/main").then(|| A.to_owned());
         let updates = updates(&[format!("{old} {new} {reference}")]);
-        let refusal = refusal(&updates, Permission::Denied, published);
+        let rejection = rejection(&updates, Permission::Denied, published);
         match expected {
-            None => assert_eq!(refusal, None, "{reference}"),
-            Some(part) => assert!(refusal.unwrap().contains(part), "{reference}"),
+            None => assert_eq!(rejection, None, "{reference}"),
+            Some(part) => assert!(rejection.unwrap().contains(part), "{reference}"),
         }
     }
 
     #[test]
-    fn only_branches_and_tags_move_and_only_from_where_they_are() {
+    fn only_branches_and_tags_move_and_only_from_their_published_commit() {
         check(A, B, "refs/heads/main", None);
         check(NONE, B, "refs/tags/v1", None);
         check(NONE, B, "refs/heads/feature/x", None);
         check(B, A, "refs/heads/main", Some("fetch first: main has moved"));
         check(NONE, B, "refs/heads/main", Some("fetch first"));
         check(A, B, "refs/heads/other", Some("fetch first"));
-        check(A, NONE, "refs/heads/main", Some("nothing is deleted"));
+        check(A, NONE, "refs/heads/main", Some("deletes no branch"));
         for name in ["refs/evil", "refs/notes/x", "HEAD", "refs/pull/1/head"] {
             check(NONE, B, name, Some("only branches and tags"));
         }
@@ -158,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_none() {
+    fn a_malformed_question_is_none() {
         let good = format!("key\n/q\n{A} {B} refs/heads/main\n");
         let (key, question) = Question::parse(good.as_bytes()).unwrap();
         assert_eq!((key, question.updates.len()), ("key", 1));

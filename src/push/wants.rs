@@ -1,5 +1,7 @@
-//! What a fetch asks for, by id. Branches and tags have to lead there: git asks that of commits only, and would give out a
-//! file that a force-push took away to whoever knows its id.
+//! The ids that a fetch requests.
+//!
+//! Invariant: branches and tags lead to every id that is given out. Git verifies this for commits only, and would give
+//! a client that knows its id a file that a force-push removed.
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
@@ -9,23 +11,24 @@ use super::packet::{Frame, Frames};
 use crate::source::SourceError;
 use crate::source::git::GitSource;
 
-/// The most that is asked for at a time, in bytes: tens of thousands of ids.
+/// The maximum size of the requested ids, in bytes. It has room for tens of thousands of ids.
 const WANTS_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The most ids of a request that no branch and no tag stands for just now: each is looked for in history.
-const OLDER_COUNT_MAX: usize = 256;
-/// How a line begins that asks for an id.
+/// The maximum number of ids in a request that no branch or tag stands for now. Each of them is searched for in
+/// history.
+const UNPUBLISHED_COUNT_MAX: usize = 256;
+/// The beginning of a line that requests an id.
 const WANT: &[u8] = b"want ";
-/// What ends these lines, and the length of what any line begins with.
+/// The frame that ends these lines. It is also as long as the digits at the beginning of any line.
 const FLUSH: &[u8] = b"0000";
 
-/// What is asked for, and all that came until it was known.
+/// The requested ids, and all bytes received until the ids were complete.
 pub(super) struct Wants {
     ids: Vec<String>,
     pub(super) bytes: Bytes,
 }
 
 impl Wants {
-    /// Reads them; nothing if the request breaks off, is too long or none of git's.
+    /// Reads the ids. Returns `None` if the request is interrupted, is too long or is not framed as git frames it.
     pub(super) async fn read(input: &mut mpsc::Receiver<Input>) -> Option<Self> {
         let (mut bytes, mut frames, mut ids) = (BytesMut::new(), Frames::default(), Vec::new());
         while bytes.len() <= WANTS_BYTES_MAX {
@@ -42,15 +45,15 @@ impl Wants {
         None
     }
 
-    /// The first that is not to be had. Blocking.
+    /// Returns the first id that must not be given out. Blocking.
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(super) fn unfit(&self, source: &GitSource) -> Result<Option<&str>, SourceError> {
+    pub(super) fn first_forbidden(&self, source: &GitSource) -> Result<Option<&str>, SourceError> {
         let tips = source.tips();
-        let older = self.ids.iter().filter(|id| !tips.contains(*id));
-        for (index, id) in older.enumerate() {
-            if index == OLDER_COUNT_MAX || !source.leads_to(id)? {
+        let unpublished = self.ids.iter().filter(|id| !tips.contains(*id));
+        for (index, id) in unpublished.enumerate() {
+            if index == UNPUBLISHED_COUNT_MAX || !source.leads_to(id)? {
                 return Ok(Some(id));
             }
         }
@@ -58,7 +61,7 @@ impl Wants {
     }
 }
 
-/// The id that a line asks for. What is no id at all, git refuses.
+/// Returns the id that a line requests. Git rejects a malformed id.
 fn wanted(line: &[u8]) -> Option<String> {
     let id = line.strip_prefix(WANT)?;
     let id = id.split(|byte| byte.is_ascii_whitespace() || *byte == 0).next()?;

@@ -1,54 +1,43 @@
-//! The flat forms: one environment merged to one list of properties, written as `.properties`, YAML or JSON.
+//! The flat forms: an environment merged into one list of properties and written as `.properties`, YAML or JSON
+//! (docs/protocol.md#4-flat-forms).
 //!
-//! A list replaces the list of a lower source as a whole; that is why keys with brackets are merged by what stands before
-//! their first bracket, and why they come last.
+//! A list replaces the whole list of a lower source. Keys with brackets are therefore merged by the text before the first
+//! bracket, and follow all other keys.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::json as json_writer;
-use super::nest::{Node, nest};
-use super::ordered::Ordered;
+use super::nest::{NestedNode, nest};
+use super::ordered_map::OrderedMap;
 use super::yaml as yaml_writer;
 use crate::model::{Environment, Scalar, Value};
-use crate::placeholder::{Lookup, PlaceholderError, Resolver};
+use crate::placeholder::{EnvironmentValues, Meter, PlaceholderError, Resolver};
 
-/// What becomes of `${...}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placeholders {
-    /// Replaced by what they stand for.
+pub use super::flat_error::FlatError;
+
+/// The treatment of placeholders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlaceholderMode {
+    /// Placeholders are replaced by their values.
     Resolve,
-    /// Left as they are.
+    /// Placeholders stay as they are written.
     Keep,
 }
 
-/// Why an environment has no flat form. Never carries a value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FlatError {
-    /// A placeholder is circular, or goes beyond the bounds.
-    #[error(transparent)]
-    Placeholder(#[from] PlaceholderError),
-    /// The key has an empty part, or a list index that is none.
-    #[error("key cannot be nested: {key}")]
-    UnnestableKey {
-        /// The flat key.
-        key: String,
-    },
-    /// The key wants a list where a map or a value stands, or the other way round.
-    #[error("key has another shape than one before it: {key}")]
-    ShapeConflict {
-        /// The flat key that came second.
-        key: String,
-    },
-    /// Too deep, too many gaps in lists, or too many bytes.
-    #[error("flat form is too large")]
-    TooLarge,
-}
-
-/// The `.properties` form: `key: value` lines, nothing escaped, no line break at the end.
+/// Renders the `.properties` form: `key: value` lines without escapes and without a final line break.
 pub fn properties(
     environment: &Environment,
-    placeholders: Placeholders,
+    placeholders: PlaceholderMode,
+) -> Result<String, FlatError> {
+    properties_metered(environment, placeholders, &|_| true)
+}
+
+/// As [`properties`], with a meter for resolved placeholders.
+pub fn properties_metered(
+    environment: &Environment,
+    placeholders: PlaceholderMode,
+    meter: &Meter<'_>,
 ) -> Result<String, FlatError> {
     let mut out = String::new();
     for (key, value) in merge(environment) {
@@ -56,52 +45,76 @@ pub fn properties(
         write!(out, "{separator}{key}: {}", value.text()).expect("a String takes every write");
     }
     match placeholders {
-        Placeholders::Keep => Ok(out),
-        Placeholders::Resolve => {
-            let lookup = Lookup::new(environment);
-            Ok(Resolver::new(&lookup, out.len()).text(&out)?)
+        PlaceholderMode::Keep => Ok(out),
+        PlaceholderMode::Resolve => {
+            let lookup = EnvironmentValues::new(environment);
+            Ok(Resolver::new(&lookup, out.len()).metered(meter).text(&out)?)
         }
     }
 }
 
-/// The YAML form. An environment that is nothing but a scalar or a list, read as `document`, is written as just that.
-pub fn yaml(environment: &Environment, placeholders: Placeholders) -> Result<String, FlatError> {
-    let tree = tree(environment, placeholders)?;
+/// Renders the YAML form. An environment whose only key is `document`, with a scalar or a list, is written as that value.
+pub fn yaml(environment: &Environment, placeholders: PlaceholderMode) -> Result<String, FlatError> {
+    yaml_metered(environment, placeholders, &|_| true)
+}
+
+/// As [`yaml`], with a meter for resolved placeholders.
+pub fn yaml_metered(
+    environment: &Environment,
+    placeholders: PlaceholderMode,
+    meter: &Meter<'_>,
+) -> Result<String, FlatError> {
+    let tree = tree(environment, placeholders, meter)?;
     yaml_writer::write(document(&tree).unwrap_or(&tree))
 }
 
-/// The JSON form: compact, in the order of the properties.
-pub fn json(environment: &Environment, placeholders: Placeholders) -> Result<String, FlatError> {
-    Ok(json_writer::write(&tree(environment, placeholders)?))
+/// Renders the JSON form, compact and in the order of the properties.
+pub fn json(environment: &Environment, placeholders: PlaceholderMode) -> Result<String, FlatError> {
+    json_metered(environment, placeholders, &|_| true)
 }
 
-fn tree(environment: &Environment, placeholders: Placeholders) -> Result<Node<'_>, FlatError> {
+/// As [`json`], with a meter for resolved placeholders.
+pub fn json_metered(
+    environment: &Environment,
+    placeholders: PlaceholderMode,
+    meter: &Meter<'_>,
+) -> Result<String, FlatError> {
+    Ok(json_writer::write(&tree(environment, placeholders, meter)?))
+}
+
+fn tree<'a>(
+    environment: &'a Environment,
+    placeholders: PlaceholderMode,
+    meter: &Meter<'_>,
+) -> Result<NestedNode<'a>, FlatError> {
     let scalars = merge(environment).into_iter().map(|(key, value)| match value {
         Value::Plain(scalar) => (key, Cow::Borrowed(scalar)),
-        Value::Sealed(text) => (key, Cow::Owned(Scalar::String(text.clone()))),
+        Value::Sealed(text) | Value::Opened(text) => {
+            (key, Cow::Owned(Scalar::String(text.clone())))
+        }
     });
     let mut tree = nest(scalars)?;
-    if placeholders == Placeholders::Resolve {
-        let lookup = Lookup::new(environment);
-        resolve(&mut tree, &mut Resolver::new(&lookup, 0))?;
+    if placeholders == PlaceholderMode::Resolve {
+        let lookup = EnvironmentValues::new(environment);
+        resolve(&mut tree, &mut Resolver::new(&lookup, 0).metered(meter))?;
     }
     Ok(tree)
 }
 
-/// The value under `document`, if there is nothing else and it is no map that somebody wrote under that name.
-fn document<'n, 'a>(tree: &'n Node<'a>) -> Option<&'n Node<'a>> {
+/// The value of `document`, if that is the only key and the value is no map.
+fn document<'n, 'a>(tree: &'n NestedNode<'a>) -> Option<&'n NestedNode<'a>> {
     match tree {
-        Node::Map(map) if map.iter().len() == 1 => {
-            map.get("document").filter(|document| !matches!(document, Node::Map(_)))
+        NestedNode::Map(map) if map.iter().len() == 1 => {
+            map.get("document").filter(|document| !matches!(document, NestedNode::Map(_)))
         }
         _ => None,
     }
 }
 
-fn resolve(node: &mut Node<'_>, resolver: &mut Resolver<'_>) -> Result<(), PlaceholderError> {
+fn resolve(node: &mut NestedNode<'_>, resolver: &mut Resolver<'_>) -> Result<(), PlaceholderError> {
     match node {
-        Node::Null => Ok(()),
-        Node::Scalar(scalar) => {
+        NestedNode::Null => Ok(()),
+        NestedNode::Scalar(scalar) => {
             if let Scalar::String(text) = &**scalar
                 && let Cow::Owned(resolved) = resolver.value(text)?
             {
@@ -109,17 +122,17 @@ fn resolve(node: &mut Node<'_>, resolver: &mut Resolver<'_>) -> Result<(), Place
             }
             Ok(())
         }
-        Node::Map(map) => map.values_mut().try_for_each(|value| resolve(value, resolver)),
-        Node::List(list) => list.iter_mut().try_for_each(|item| resolve(item, resolver)),
+        NestedNode::Map(map) => map.values_mut().try_for_each(|value| resolve(value, resolver)),
+        NestedNode::List(list) => list.iter_mut().try_for_each(|item| resolve(item, resolver)),
     }
 }
 
-/// One list of properties, from the lowest source to the highest; what a key has first fixes its place.
+/// Merges all sources from the lowest to the highest. A key keeps the place of its first occurrence.
 fn merge(environment: &Environment) -> Vec<(&str, &Value)> {
-    let mut plain = Ordered::default();
-    let mut lists = Ordered::default();
+    let mut plain = OrderedMap::default();
+    let mut lists = OrderedMap::default();
     for source in environment.sources.iter().rev() {
-        let mut own_lists = Ordered::<Vec<_>>::default();
+        let mut own_lists = OrderedMap::<Vec<_>>::default();
         for property in source.properties() {
             let (key, value) = (&*property.key, &property.value);
             match key.split_once('[') {

@@ -1,24 +1,23 @@
-//! A tree as JSON: compact, in order, nothing escaped that need not be.
+//! Writes a tree as compact JSON, in order, with the fewest possible escapes.
 
 use std::fmt::Write;
 
-use super::nest::Node;
-use super::ordered::Ordered;
+use super::nest::NestedNode;
+use super::ordered_map::OrderedMap;
 use crate::model::Scalar;
 
-/// Writes one document.
-pub(super) fn write(root: &Node<'_>) -> String {
+pub(super) fn write(root: &NestedNode<'_>) -> String {
     let mut out = String::new();
     write_node(root, &mut out);
     out
 }
 
-fn write_node(node: &Node<'_>, out: &mut String) {
+fn write_node(node: &NestedNode<'_>, out: &mut String) {
     match node {
-        Node::Null => out.push_str("null"),
-        Node::Scalar(scalar) => write_scalar(scalar, out),
-        Node::Map(map) => write_map(map, out),
-        Node::List(list) => {
+        NestedNode::Null => out.push_str("null"),
+        NestedNode::Scalar(scalar) => write_scalar(scalar, out),
+        NestedNode::Map(map) => write_map(map, out),
+        NestedNode::List(list) => {
             out.push('[');
             for (place, item) in list.iter().enumerate() {
                 separate(place, out);
@@ -29,7 +28,7 @@ fn write_node(node: &Node<'_>, out: &mut String) {
     }
 }
 
-fn write_map(map: &Ordered<'_, Node<'_>>, out: &mut String) {
+fn write_map(map: &OrderedMap<'_, NestedNode<'_>>, out: &mut String) {
     out.push('{');
     for (place, (key, value)) in map.iter().enumerate() {
         separate(place, out);

@@ -1,36 +1,33 @@
-//! Flat keys to a tree: `a.b[0]` becomes a map, in it a map, in it a list. The corners are those of Spring Cloud Config,
-//! except that a key stored beside a scalar keeps all of its text, so that reading the tree gives the same flat keys.
+//! Builds a tree from flat keys: `a.b[0]` becomes a list in a map in a map. Edge cases follow Spring Cloud Config, with one
+//! exception: a key below a scalar keeps its whole text, so that flattening the tree gives the same keys.
 
 use std::borrow::Cow;
 
-use super::flat::FlatError;
-use super::ordered::Ordered;
+use super::flat_error::FlatError;
+use super::ordered_map::OrderedMap;
 use crate::model::Scalar;
 
-/// How deep maps and lists may stand in each other.
+/// The deepest nesting of maps and lists.
 pub(super) const DEPTH_MAX: usize = 100;
-/// How many slots that no key fills the lists of one answer may have together.
+/// The most list items without a key in one answer.
 pub(super) const GAPS_MAX: usize = 100_000;
 
-/// A value with the structure that its key describes.
+/// A value in the tree.
 #[derive(Debug, Default)]
-pub(super) enum Node<'a> {
-    /// Nothing was written here: a gap in a list.
+pub(super) enum NestedNode<'a> {
+    /// A list item without a key.
     #[default]
     Null,
-    /// A leaf.
     Scalar(Cow<'a, Scalar>),
-    /// Values by name.
-    Map(Ordered<'a, Node<'a>>),
-    /// Values by number.
-    List(Vec<Node<'a>>),
+    Map(OrderedMap<'a, NestedNode<'a>>),
+    List(Vec<NestedNode<'a>>),
 }
 
-/// Builds what flat keys describe: a map, for a key begins with a name.
+/// Builds the tree of flat keys. Its root is a map, because every key begins with a name.
 pub(super) fn nest<'a>(
     properties: impl Iterator<Item = (&'a str, Cow<'a, Scalar>)>,
-) -> Result<Node<'a>, FlatError> {
-    let mut root = Node::Map(Ordered::default());
+) -> Result<NestedNode<'a>, FlatError> {
+    let mut root = NestedNode::Map(OrderedMap::default());
     let mut gaps_left = GAPS_MAX;
     for (key, scalar) in properties {
         put(&mut root, key, scalar, &mut gaps_left)?;
@@ -39,7 +36,7 @@ pub(super) fn nest<'a>(
 }
 
 fn put<'a>(
-    root: &mut Node<'a>,
+    root: &mut NestedNode<'a>,
     key: &'a str,
     scalar: Cow<'a, Scalar>,
     gaps_left: &mut usize,
@@ -49,62 +46,64 @@ fn put<'a>(
     let mut steps = steps(key)?.into_iter().peekable();
     while let Some(step) = steps.next() {
         node = match step {
-            Step::Name { name, rest } => {
+            KeyStep::Name { name, rest } => {
                 let map = as_map(node).ok_or_else(conflict)?;
-                let deeper = matches!(steps.peek(), Some(Step::Name { .. }));
-                if deeper && matches!(map.get(name), Some(Node::Scalar(_) | Node::List(_))) {
-                    map.put(rest, Node::Scalar(scalar));
+                let deeper = matches!(steps.peek(), Some(KeyStep::Name { .. }));
+                if deeper
+                    && matches!(map.get(name), Some(NestedNode::Scalar(_) | NestedNode::List(_)))
+                {
+                    map.put(rest, NestedNode::Scalar(scalar));
                     return Ok(());
                 }
                 map.get_or_default(name)
             }
-            Step::Index(index) => {
+            KeyStep::Index(index) => {
                 let list = as_list(node).ok_or_else(conflict)?;
                 let gaps = index.saturating_sub(list.len());
                 *gaps_left = gaps_left.checked_sub(gaps).ok_or(FlatError::TooLarge)?;
                 if index >= list.len() {
-                    list.resize_with(index + 1, Node::default);
+                    list.resize_with(index + 1, NestedNode::default);
                 }
                 &mut list[index]
             }
         };
     }
-    *node = Node::Scalar(scalar);
+    *node = NestedNode::Scalar(scalar);
     Ok(())
 }
 
-/// The map at a place; a place nothing was written to becomes one.
-fn as_map<'n, 'a>(node: &'n mut Node<'a>) -> Option<&'n mut Ordered<'a, Node<'a>>> {
-    if matches!(node, Node::Null) {
-        *node = Node::Map(Ordered::default());
+/// The map at a node. An empty node becomes a map.
+fn as_map<'n, 'a>(node: &'n mut NestedNode<'a>) -> Option<&'n mut OrderedMap<'a, NestedNode<'a>>> {
+    if matches!(node, NestedNode::Null) {
+        *node = NestedNode::Map(OrderedMap::default());
     }
     match node {
-        Node::Map(map) => Some(map),
+        NestedNode::Map(map) => Some(map),
         _ => None,
     }
 }
 
-/// The list at a place; a place nothing was written to becomes one.
-fn as_list<'n, 'a>(node: &'n mut Node<'a>) -> Option<&'n mut Vec<Node<'a>>> {
-    if matches!(node, Node::Null) {
-        *node = Node::List(Vec::new());
+/// The list at a node. An empty node becomes a list.
+fn as_list<'n, 'a>(node: &'n mut NestedNode<'a>) -> Option<&'n mut Vec<NestedNode<'a>>> {
+    if matches!(node, NestedNode::Null) {
+        *node = NestedNode::List(Vec::new());
     }
     match node {
-        Node::List(list) => Some(list),
+        NestedNode::List(list) => Some(list),
         _ => None,
     }
 }
 
-/// One move down the tree.
+/// One segment of a key.
 #[derive(Debug, PartialEq)]
-enum Step<'a> {
-    /// Into a map; `rest` is the key from this name on.
+enum KeyStep<'a> {
+    /// A name in a map. `rest` is the key from this name on.
     Name { name: &'a str, rest: &'a str },
-    /// Into a list.
+    /// An index in a list.
     Index(usize),
 }
 
-fn steps(key: &str) -> Result<Vec<Step<'_>>, FlatError> {
+fn steps(key: &str) -> Result<Vec<KeyStep<'_>>, FlatError> {
     let unnestable = || FlatError::UnnestableKey { key: key.into() };
     let mut steps = Vec::new();
     let mut start = 0;
@@ -114,11 +113,11 @@ fn steps(key: &str) -> Result<Vec<Step<'_>>, FlatError> {
             return Err(unnestable());
         }
         let (name, rest) = (&key[start..end], &key[start..]);
-        steps.push(Step::Name { name, rest });
+        steps.push(KeyStep::Name { name, rest });
         let mut after = &key[end..];
         while let Some(inner) = after.strip_prefix('[') {
             let (index, behind) = inner.split_once(']').ok_or_else(unnestable)?;
-            steps.push(Step::Index(index_of(index).ok_or_else(unnestable)?));
+            steps.push(KeyStep::Index(index_of(index).ok_or_else(unnestable)?));
             after = behind;
         }
         match after.strip_prefix('.') {
@@ -133,7 +132,7 @@ fn steps(key: &str) -> Result<Vec<Step<'_>>, FlatError> {
     Ok(steps)
 }
 
-/// Where the name that begins at `start` ends: at a dot, or at a bracket around an integer. Other brackets belong to it.
+/// The end of the name that begins at `start`: a dot, or a bracket around an integer. Other brackets belong to the name.
 fn name_end(key: &str, start: usize) -> usize {
     let mut bracket = None;
     for (at, found) in key[start..].match_indices(['.', '[', ']']) {
@@ -148,7 +147,7 @@ fn name_end(key: &str, start: usize) -> usize {
     key.len()
 }
 
-/// The number in brackets. A sign makes an integer, but no index.
+/// Parses the index in brackets. A number with a sign is no index.
 fn index_of(text: &str) -> Option<usize> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -1,53 +1,56 @@
-//! A tree as YAML that every reader takes for the same values, whether it reads YAML 1.1 or 1.2: block style, text quoted
-//! wherever a plain scalar could be read as anything else. Lines are never folded.
+//! Writes a tree as YAML that readers of YAML 1.1 and 1.2 parse to the same values: block style, quotes around every text
+//! that could be read as another type, and no folded lines.
 
 use std::fmt::Write;
 
-use super::flat::FlatError;
-use super::nest::Node;
-use super::ordered::Ordered;
+use super::flat_error::FlatError;
+use super::nest::NestedNode;
+use super::ordered_map::OrderedMap;
 use crate::model::Scalar;
 
-/// The largest answer that is written, in bytes.
+/// The largest output, in bytes.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Readers take a key on its line only up to 1024 characters; a longer one gets a `?`.
+/// The longest key on its line. Readers accept up to 1024 characters. A longer key is written with `?`.
 const SIMPLE_KEY_BYTES_MAX: usize = 1_000;
-/// Deeper than this, text of many lines is quoted: its indentation would outgrow it.
+/// The largest indentation of a literal block. Deeper text is quoted, because the indentation would outgrow it.
 const LITERAL_COLUMN_MAX: usize = 40;
 
 const INDENT: usize = 2;
 
-/// Writes one document.
-pub(super) fn write(root: &Node<'_>) -> Result<String, FlatError> {
-    let mut writer = Writer { out: String::new() };
+pub(super) fn write(root: &NestedNode<'_>) -> Result<String, FlatError> {
+    let mut writer = YamlWriter { out: String::new() };
     match root {
-        Node::Map(map) if map.iter().len() > 0 => writer.map(map, 0)?,
-        Node::List(list) if !list.is_empty() => writer.list(list, 0)?,
-        Node::Scalar(scalar) => writer.root_scalar(scalar),
+        NestedNode::Map(map) if map.iter().len() > 0 => writer.map(map, 0)?,
+        NestedNode::List(list) if !list.is_empty() => writer.list(list, 0)?,
+        NestedNode::Scalar(scalar) => writer.root_scalar(scalar),
         other => writer.inline(other, 0),
     }
     Ok(writer.out)
 }
 
-struct Writer {
+struct YamlWriter {
     out: String,
 }
 
-impl Writer {
-    /// The entries of a map that is not empty; the caller has indented the first.
-    fn map(&mut self, map: &Ordered<'_, Node<'_>>, column: usize) -> Result<(), FlatError> {
+impl YamlWriter {
+    /// Writes the entries of a map that is not empty. The caller has indented the first entry.
+    fn map(
+        &mut self,
+        map: &OrderedMap<'_, NestedNode<'_>>,
+        column: usize,
+    ) -> Result<(), FlatError> {
         for (place, (key, value)) in map.iter().enumerate() {
             if place > 0 {
                 self.indent(column)?;
             }
             self.key(key, column)?;
             match value {
-                Node::Map(map) if map.iter().len() > 0 => {
+                NestedNode::Map(map) if map.iter().len() > 0 => {
                     self.out.push('\n');
                     self.indent(column + INDENT)?;
                     self.map(map, column + INDENT)?;
                 }
-                Node::List(list) if !list.is_empty() => {
+                NestedNode::List(list) if !list.is_empty() => {
                     self.out.push('\n');
                     self.indent(column)?;
                     self.list(list, column)?;
@@ -61,29 +64,29 @@ impl Writer {
         Ok(())
     }
 
-    /// The items of a list that is not empty; the caller has indented the first.
-    fn list(&mut self, list: &[Node<'_>], column: usize) -> Result<(), FlatError> {
+    /// Writes the items of a list that is not empty. The caller has indented the first item.
+    fn list(&mut self, list: &[NestedNode<'_>], column: usize) -> Result<(), FlatError> {
         for (place, item) in list.iter().enumerate() {
             if place > 0 {
                 self.indent(column)?;
             }
             self.out.push_str("- ");
             match item {
-                Node::Map(map) if map.iter().len() > 0 => self.map(map, column + INDENT)?,
-                Node::List(list) if !list.is_empty() => self.list(list, column + INDENT)?,
+                NestedNode::Map(map) if map.iter().len() > 0 => self.map(map, column + INDENT)?,
+                NestedNode::List(list) if !list.is_empty() => self.list(list, column + INDENT)?,
                 item => self.inline(item, column),
             }
         }
         Ok(())
     }
 
-    /// What begins on the line of its key or dash, and ends that line; `column` is that of the map or list it is in.
-    fn inline(&mut self, node: &Node<'_>, column: usize) {
+    /// Writes a value that begins on the line of its key or dash. `column` is the indentation of its map or list.
+    fn inline(&mut self, node: &NestedNode<'_>, column: usize) {
         match node {
-            Node::Null => self.out.push_str("null"),
-            Node::Map(_) => self.out.push_str("{}"),
-            Node::List(_) => self.out.push_str("[]"),
-            Node::Scalar(scalar) => match &**scalar {
+            NestedNode::Null => self.out.push_str("null"),
+            NestedNode::Map(_) => self.out.push_str("{}"),
+            NestedNode::List(_) => self.out.push_str("[]"),
+            NestedNode::Scalar(scalar) => match &**scalar {
                 Scalar::String(text) if column <= LITERAL_COLUMN_MAX && is_literal(text) => {
                     self.literal(text, column + INDENT);
                 }
@@ -95,7 +98,7 @@ impl Writer {
 
     fn root_scalar(&mut self, scalar: &Scalar) {
         match scalar {
-            // Readers do not agree on what an indentation indicator means at the root.
+            // Readers interpret an indentation indicator at the root differently.
             Scalar::String(text) if is_literal(text) && !needs_indicator(text) => {
                 self.literal(text, INDENT);
             }
@@ -160,7 +163,7 @@ impl Writer {
         self.out.push('"');
     }
 
-    /// Text of several lines, line for line; the header says what becomes of the line breaks at its end.
+    /// Writes text of several lines as a literal block. The header states how final line breaks are read.
     fn literal(&mut self, text: &str, column: usize) {
         self.out.push('|');
         if needs_indicator(text) {
@@ -200,7 +203,8 @@ impl Writer {
     }
 }
 
-/// Whether text can stand in a literal block: more than line breaks, no line that ends in a blank, nothing to escape.
+/// Returns true if text can be written as a literal block: it has several lines, is more than line breaks, has no line that
+/// ends in a blank, and needs no escape.
 fn is_literal(text: &str) -> bool {
     text.contains('\n')
         && text.split('\n').all(|line| !line.ends_with([' ', '\t']))
@@ -208,12 +212,12 @@ fn is_literal(text: &str) -> bool {
         && text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c))
 }
 
-/// Whether a reader would guess a wrong indentation from the first line of a block.
+/// Returns true if a reader would derive a wrong indentation from the first line of a block.
 fn needs_indicator(text: &str) -> bool {
     text.starts_with([' ', '\t', '\n'])
 }
 
-/// Whether a reader takes a character as it is within a line. Byte order marks and the line breaks of Unicode are not so.
+/// Returns true if a character can be written unescaped within a line. Byte order marks and Unicode line breaks cannot.
 fn is_printable(character: char) -> bool {
     match character {
         ' '..='~' => true,
@@ -222,7 +226,7 @@ fn is_printable(character: char) -> bool {
     }
 }
 
-/// Whether printable text without quotes is read as that text.
+/// Returns true if readers parse the printable text without quotes as the same text.
 fn is_plain(text: &str) -> bool {
     const INDICATORS: &[char] = &[
         '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@',
@@ -236,14 +240,14 @@ fn is_plain(text: &str) -> bool {
     reads_as_text && !is_word(text) && !is_number(text) && !is_timestamp(text)
 }
 
-/// Null, the booleans of YAML 1.1 in any casing, the merge key and the default value key.
+/// Matches null, the booleans of YAML 1.1 in any letter case, the merge key and the default value key.
 fn is_word(text: &str) -> bool {
     const WORDS: [&str; 13] =
         ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<", "="];
     WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// Integers and floats of YAML 1.1 and 1.2 and of common readers, generously: quotes do no harm.
+/// Matches the numbers of YAML 1.1, YAML 1.2 and common readers. A false match only adds quotes.
 fn is_number(text: &str) -> bool {
     let text = text.strip_prefix(['+', '-']).unwrap_or(text);
     let lower = text.to_ascii_lowercase();
@@ -261,7 +265,7 @@ fn is_number(text: &str) -> bool {
         && exponent.bytes().all(|b| b.is_ascii_digit() || b == b'_')
 }
 
-/// A date, or a date with a time.
+/// Matches a date, with or without a time.
 fn is_timestamp(text: &str) -> bool {
     let date = text.len() > 4 && text.bytes().take(4).all(|b| b.is_ascii_digit());
     date && text[4..].starts_with('-')

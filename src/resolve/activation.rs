@@ -1,67 +1,130 @@
-//! Which documents count: profile expressions and cloud platforms (specification, section 8).
+//! The activation conditions of documents: profile expressions and cloud platforms (docs/protocol.md#81-activation).
 
-use super::{Loaded, profiles};
-use crate::model::{Document, Origin, Problem};
+use std::sync::Arc;
 
-const ON_PROFILE: &str = "spring.config.activate.on-profile";
-const ON_CLOUD_PLATFORM: &str = "spring.config.activate.on-cloud-platform";
-/// How deep parentheses and negations may be nested in a profile expression.
+use super::control::{Control, Controls};
+use crate::model::{Document, Origin, Position, Problem};
+use crate::placeholder::{Resolver, ValueSource};
+
+/// The deepest nesting of parentheses and negations in a profile expression.
 const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Spring Boot's names of cloud platforms.
+const PLATFORMS: [&str; 7] =
+    ["NONE", "CLOUD_FOUNDRY", "HEROKU", "SAP", "NOMAD", "KUBERNETES", "AZURE_APP_SERVICE"];
 
-/// Whether a document is used for these accepted profiles; with `None` only documents without a profile condition are.
-pub(super) fn is_active(
-    file: &Loaded,
-    document: &Document,
-    accepted: Option<&[String]>,
-) -> Result<bool, Problem> {
-    if let Some(platforms) = profiles::list(document, ON_CLOUD_PLATFORM)
-        && !platforms.values.iter().any(|platform| platform.eq_ignore_ascii_case("none"))
-    {
-        return Ok(false);
+/// A cloud platform that Spring Boot knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Platform(&'static str);
+
+impl Platform {
+    /// The platform unless a file sets another one. The server detects none.
+    pub(super) const NONE: Self = Self(PLATFORMS[0]);
+
+    /// Parses the value of a condition, in relaxed spelling.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let plain = |text: &str| -> String {
+            text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+        };
+        PLATFORMS.into_iter().find(|name| plain(name) == plain(text)).map(Self)
     }
-    let Some(expressions) = profiles::list(document, ON_PROFILE) else {
-        return Ok(true);
-    };
-    if expressions.values.is_empty() {
-        return Ok(true);
+
+    /// Parses `spring.main.cloud-platform`, which ignores only letter case.
+    pub(super) fn enforced(text: &str) -> Option<Self> {
+        PLATFORMS.into_iter().find(|name| name.eq_ignore_ascii_case(text)).map(Self)
     }
-    let Some(accepted) = accepted else {
-        return Ok(false);
-    };
-    for expression in &expressions.values {
-        match matches(expression, &|profile| accepted.iter().any(|item| item == profile)) {
-            Some(true) => return Ok(true),
-            Some(false) => {}
-            None => {
-                return Err(Problem {
-                    origin: Origin {
-                        file: file.path.clone(),
-                        position: Some(expressions.position),
-                    },
-                    key: Some(ON_PROFILE.into()),
-                    message: "malformed profile expression".to_owned(),
-                });
-            }
-        }
-    }
-    Ok(false)
 }
 
-/// The profiles that an expression names, whatever it makes of them.
+/// The knowledge with which a condition is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Context<'a> {
+    /// Neither platform nor profiles are known. Only documents without a condition are active.
+    Initial,
+    /// The platform is known, and the profiles are not.
+    Platform(Platform),
+    /// The platform and the accepted profiles are known.
+    Profiles(Platform, &'a [String]),
+}
+
+/// The condition of a document.
+#[derive(Debug)]
+pub(super) struct Condition {
+    pub(super) platform: Option<Platform>,
+    pub(super) profiles: Vec<String>,
+    /// The origin of the profiles.
+    pub(super) origin: Origin,
+}
+
+impl Condition {
+    /// Returns true if the document is active.
+    pub(super) fn holds(&self, context: Context<'_>) -> Result<bool, Problem> {
+        let (platform, accepted) = match context {
+            Context::Initial => return Ok(false),
+            Context::Platform(platform) => (platform, None),
+            Context::Profiles(platform, accepted) => (platform, Some(accepted)),
+        };
+        if self.platform.is_some_and(|wanted| wanted != platform) {
+            return Ok(false);
+        }
+        if self.profiles.is_empty() {
+            return Ok(true);
+        }
+        let Some(accepted) = accepted else {
+            return Ok(false);
+        };
+        for expression in &self.profiles {
+            match matches(expression, &|profile| accepted.iter().any(|item| item == profile)) {
+                Some(true) => return Ok(true),
+                Some(false) => {}
+                None => return Err(self.malformed()),
+            }
+        }
+        Ok(false)
+    }
+
+    fn malformed(&self) -> Problem {
+        Problem {
+            origin: self.origin.clone(),
+            key: Some(Control::OnProfile.name().into()),
+            message: "malformed profile expression".to_owned(),
+        }
+    }
+}
+
+/// The origin of something in a file.
+pub(super) fn origin(file: &Arc<str>, position: Position) -> Origin {
+    Origin { file: Arc::clone(file), position: Some(position) }
+}
+
+/// The profiles that the condition of a document mentions, also negated ones. Placeholders are resolved within the document,
+/// and an unresolved one is not a profile.
 pub fn named_profiles(document: &Document) -> Vec<String> {
-    let Some(expressions) = profiles::list(document, ON_PROFILE) else {
+    let controls = Controls::of(document);
+    let Some(expressions) = controls.list(document, Control::OnProfile) else {
         return Vec::new();
     };
     let mut named = Vec::new();
-    for expression in &expressions.values {
-        let tokens = expression.split(['(', ')', '&', '|', '!']).map(str::trim);
-        named.extend(tokens.filter(|token| !token.is_empty()).map(str::to_owned));
+    for expression in expressions.raw() {
+        let resolved = Resolver::new(document, expression.len()).text(expression);
+        let expression = resolved.unwrap_or_default();
+        let tokens = expression.split(['(', ')', '&', '|', '!', ',']).map(str::trim);
+        let profiles = tokens.filter(|token| !token.is_empty() && !token.contains("${"));
+        named.extend(profiles.map(str::to_owned));
     }
     named
 }
 
-/// Evaluates an expression of names, `!`, `&`, `|` and parentheses; `None` if it is malformed, which mixing `&` and `|`
-/// without parentheses is.
+impl ValueSource for Document {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(|property| property.value.text())
+    }
+
+    fn byte_count(&self) -> usize {
+        0
+    }
+}
+
+/// Evaluates an expression of names, `!`, `&`, `|` and parentheses. `None` if it is malformed. Mixing `&` and `|` without
+/// parentheses is malformed.
 fn matches(expression: &str, accepts: &dyn Fn(&str) -> bool) -> Option<bool> {
     let mut tokens = tokens(expression).into_iter().peekable();
     let value = any_of(&mut tokens, accepts, 0)?;

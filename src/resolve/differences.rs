@@ -1,19 +1,19 @@
-//! Whether a change can matter to what was resolved before it: the paths that differ beside the paths that were asked for.
+//! The differences between two snapshots, compared with the dependencies of earlier results to find the invalid ones.
 
-use super::Asked;
+use super::Dependencies;
 use crate::snapshot::{Layout, Snapshot};
 use crate::tree::{Changes, TreeError};
 
-/// What differs between two snapshots of a source.
+/// The differences between two snapshots of a source.
 pub enum Differences {
-    /// Other members, or otherwise composed: anything may be another one now.
+    /// The snapshots have other members or other layouts, so every result may be invalid.
     Everything,
-    /// For each member what differs in its tree.
+    /// The differences in the tree of each member.
     Members(Vec<Changes>),
 }
 
 impl Differences {
-    /// Compares two snapshots. Costs what differs, not what there is.
+    /// Compares two snapshots. The cost grows with the differences, not with the size of the snapshots.
     ///
     /// # Errors
     /// When a source cannot be read.
@@ -34,25 +34,18 @@ impl Differences {
         ))
     }
 
-    /// Whether what a member gave for these paths may be something else now.
-    pub fn touch(&self, member: usize, asked: &Asked) -> bool {
+    /// Returns true if the differences can change a result of a member with these dependencies.
+    pub fn affects(&self, member: usize, dependencies: &Dependencies) -> bool {
         match self {
             Self::Everything => true,
             Self::Members(changes) => {
-                changes.get(member).is_none_or(|changes| touches(asked, changes))
+                changes.get(member).is_none_or(|changes| dependencies.is_affected_by(changes))
             }
         }
     }
 }
 
-/// Whether files are looked for elsewhere under another label.
+/// Returns true if the search directories depend on the label.
 fn depends_on_label(layout: &Layout) -> bool {
     layout.search_paths.iter().any(|path| path.contains("{label}"))
-}
-
-/// Whether a difference between two trees can change what was resolved from one of them.
-pub fn touches(asked: &Asked, changes: &Changes) -> bool {
-    changes.links
-        || changes.files.iter().any(|path| asked.files.contains(path.as_str()))
-        || changes.listings.iter().any(|path| asked.listings.contains(path.as_str()))
 }

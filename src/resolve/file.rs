@@ -1,23 +1,22 @@
-//! Which file a request for text or bytes means (specification, 6.1).
+//! The lookup of a text or binary file (docs/protocol.md#61-lookup).
 
 use std::sync::Arc;
 
-use super::{Asked, choose, search};
+use super::{Dependencies, choose, search_paths};
 use crate::model::Query;
 use crate::snapshot::Snapshot;
-use crate::tree::{File, Tree, TreeError, join};
+use crate::tree::{Tree, TreeError, TreeFile, join};
 
-/// A file that was found.
+/// A file with the tree that contains it.
 pub struct FoundFile {
-    /// The file.
-    pub file: Arc<File>,
-    /// The tree it is in.
+    pub file: Arc<TreeFile>,
     pub tree: Tree,
-    /// When its revision was made, in seconds since 1970, if known.
+    /// The time of its revision in seconds since 1970, if known.
     pub made_seconds: Option<i64>,
 }
 
-/// The first match: directories in configured order, in each the profiles as requested and then the plain name.
+/// Finds the first match: the directories in configured order, and in each of them the profiles in request order before the
+/// plain name.
 ///
 /// # Errors
 /// When a source cannot be read.
@@ -29,7 +28,9 @@ pub fn find_file(
     for index in choose(snapshot, query).unwrap_or_default() {
         let member = &snapshot.members[index];
         let tree = &member.tree;
-        for directory in search::directories(member, tree, query, &mut Asked::default())? {
+        for directory in
+            search_paths::directories(member, tree, query, &mut Dependencies::default())?
+        {
             for candidate in candidates(query, path) {
                 if let Some(file) = tree.file(&join(&directory, &candidate))? {
                     return Ok(Some(FoundFile {

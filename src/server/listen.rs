@@ -1,4 +1,4 @@
-//! From an accepted connection to HTTP, through TLS where that is spoken; and what goes on with those that leave HTTP.
+//! Serves HTTP on an accepted connection, with or without TLS, and runs connections that leave HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +17,21 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::{HEADERS_MAX, KEEP_ALIVE};
-use crate::http::{self, Hot, Http, Io, Lists, Socket};
+use crate::http::{self, Hot, Http, Io, Socket, WatcherGroups};
 
-/// How long a TLS handshake may take.
+/// The time limit of a TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// How long a client may take to say that it has seen the end of its connection.
+/// The time limit for a client to acknowledge the end of its connection.
 const DISCONNECT_MAX: Duration = Duration::from_secs(1);
 
-/// The service of one worker: what is not in `http` is made here, for this worker alone.
+/// Makes the service of one worker. Everything outside `http` belongs to this worker alone.
 pub(super) fn service(
     http: web::Data<Http>,
     tls: Option<Arc<rustls::ServerConfig>>,
     closing: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 {
-    let lists = Lists::new(&http);
+    let lists = WatcherGroups::new(&http);
     let app = IntoServiceFactory::<_, Request>::into_factory(http::app(http.clone(), lists));
     let requests = HttpService::build()
         .graceful_shutdown_signal(move || {
@@ -43,17 +43,17 @@ pub(super) fn service(
         .client_disconnect_timeout(DISCONNECT_MAX)
         .h1_allow_half_closed(false)
         .on_connect_ext(|socket: &Socket, extensions| {
-            extensions.insert(socket.exit());
+            extensions.insert(socket.handle());
         })
         .finish(map_config(Hot::new(app, http), |()| AppConfig::default()));
     let connections = apply_fn_factory(requests, |(socket, peer): (Socket, _), requests| {
-        let exit = socket.exit();
-        // Boxed, so that it takes up no room any more once it is over.
+        let connection = socket.handle();
+        // Boxed, so that a connection that leaves HTTP frees the memory of this future.
         let speaking = Box::pin(requests.call((socket, Protocol::Http1, peer)));
         async move {
             speaking.await?;
-            if let Some(after) = exit.after() {
-                after.await;
+            if let Some(detached) = connection.take_detached() {
+                detached.await;
             }
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! From the settings to the replicas that this one meets.
+//! From the settings to the replicas of the fleet.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::replicas::Replicas;
 use crate::settings::{self, Settings};
 use crate::store::Store;
 
-/// What is called nothing else.
+/// The name of a replica without a name.
 const NAMELESS: &str = "headwater";
 
-/// All replicas, of which none is heard yet.
+/// All replicas, before this one has discovered any.
 pub(super) fn open(
     settings: &Settings,
     store: &Arc<Store>,
@@ -22,7 +22,7 @@ pub(super) fn open(
     Replicas::new(name(settings), Arc::clone(store), shared, runtime)
 }
 
-/// As the settings say; otherwise as the host is called.
+/// The name in the settings, or the name of the host.
 fn name(settings: &Settings) -> String {
     let host = || {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();

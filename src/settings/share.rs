@@ -1,4 +1,4 @@
-//! `[share]`: the etcd cluster through which replicas know each other and share what they host.
+//! `[share]`: the etcd cluster through which replicas know each other and share the repositories that they host.
 
 use std::path::PathBuf;
 
@@ -7,36 +7,48 @@ use serde::Deserialize;
 /// The longest name of a replica, in bytes.
 const REPLICA_BYTES_MAX: usize = 253;
 
-/// `[share]`: where replicas meet, and what opens it.
+/// `[share]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShareSettings {
-    /// `etcd://host:2379[,host:2379]/prefix`; `None` for a server that has no replicas.
+    /// `etcd://host:2379[,host:2379]/prefix`. `None` for a server without replicas.
     pub uri: Option<String>,
-    /// What this replica is called; its host's name without it.
+    /// The name of this replica. `None` for the name of its host.
     pub replica: Option<String>,
-    /// The user and the password, each on a line.
+    /// A file with a user name and a password, each on a line.
     pub credentials_file: Option<PathBuf>,
-    /// Certificates (PEM) that are trusted; with it TLS is spoken.
+    /// Certificates (PEM) to trust. With them, the connection to etcd uses TLS.
     pub ca_file: Option<PathBuf>,
-    /// The certificate chain (PEM) that etcd is shown.
+    /// The certificate chain (PEM) that this server presents to etcd.
     pub client_cert_file: Option<PathBuf>,
     /// Its private key (PEM).
     pub client_key_file: Option<PathBuf>,
 }
 
 impl ShareSettings {
-    pub(super) fn check(&self, problems: &mut Vec<String>) {
+    /// Adds what flags set, and checks the result.
+    pub(super) fn with(
+        mut self,
+        uri: Option<String>,
+        replica: Option<String>,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        self.uri = uri.or(self.uri);
+        self.replica = replica.or(self.replica);
+        // The address is not quoted, because it may contain a password.
         if self.uri.as_ref().is_some_and(|uri| !uri.starts_with("etcd://")) {
-            problems.push("share: an address such as etcd://host:2379/prefix".to_owned());
+            problems.push("share: expected an address such as etcd://host:2379/prefix".to_owned());
         }
-        if self.replica.as_deref().is_some_and(|name| !is_name(name)) {
-            problems.push("share: a replica's name is letters, digits, dashes and dots".to_owned());
+        if let Some(name) = self.replica.as_deref().filter(|name| !is_name(name)) {
+            problems.push(format!(
+                "share: the name of a replica has letters, digits, dashes, dots and underscores, got {name:?}"
+            ));
         }
+        self
     }
 }
 
-/// Whether a replica can be called that: what a host can.
+/// A name that a host can have is a name for a replica.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= REPLICA_BYTES_MAX

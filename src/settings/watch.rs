@@ -1,31 +1,32 @@
-//! `[watch]`: how many may watch, and whom to believe about who asks.
+//! `[watch]`: limits for watchers, and the proxies whose word about client addresses counts.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde::de::Error;
 
-/// The most watchers that a server has unless it is told otherwise.
-const WATCHERS_MAX: usize = 20_000;
+use super::described::default;
 
-/// `[watch]`: limits on streams and long polls.
+/// The name of the table.
+const TABLE: &str = "watch";
+
+/// `[watch]`: limits for event streams and long polls together.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchSettings {
-    /// The most streams and long polls at a time.
     pub watchers_max: usize,
-    /// The most of one client address, if that is limited.
+    /// The limit for one client address, if there is one.
     pub watchers_per_client_max: Option<usize>,
-    /// Addresses whose `X-Forwarded-For` is believed.
+    /// Addresses whose `X-Forwarded-For` names the client.
     pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for WatchSettings {
     fn default() -> Self {
         Self {
-            watchers_max: WATCHERS_MAX,
+            watchers_max: default(TABLE, "watchers_max"),
             watchers_per_client_max: None,
-            trusted_proxies: Vec::new(),
+            trusted_proxies: default(TABLE, "trusted_proxies"),
         }
     }
 }
@@ -35,7 +36,7 @@ impl Default for WatchSettings {
 pub struct Network {
     /// Any address of the range.
     pub address: IpAddr,
-    /// How many leading bits its addresses have in common.
+    /// The number of leading bits that its addresses have in common.
     pub prefix_bits: u8,
 }
 
@@ -43,7 +44,9 @@ impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).ok_or_else(|| {
-            D::Error::custom(format!("{text:?} is no address such as 10.0.0.1 or 10.0.0.0/8"))
+            D::Error::custom(format!(
+                "expected an address such as 10.0.0.1 or 10.0.0.0/8, got {text:?}"
+            ))
         })
     }
 }

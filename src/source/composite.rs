@@ -1,24 +1,25 @@
-//! Several sources as one: their members one after the other, the first source winning.
+//! Several sources as one. The members of all sources are joined in order, and the first source wins.
 //!
-//! Sources with patterns are alternatives: together with those that follow, up to the first without patterns, they
-//! make a group of which one answers. Each source keeps its own last good snapshot, so that an outage of one holds
-//! back no other.
+//! Sources with patterns are alternatives. A source with patterns and the following sources, up to the first one without
+//! patterns, form a group of which one answers. Each source keeps its own last good snapshot, so that an outage of one
+//! source delays no other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use tokio::sync::watch;
 
-use crate::model::{Label, Revision};
+use crate::model::{Label, LabelPosition, Revision};
+use crate::outage::{Connectivity, Outage};
 use crate::snapshot::{Member, Snapshot};
-use crate::source::{BoxFuture, Outage, RemoteStatus, Source, SourceError, SourceProblem};
+use crate::source::{BoxFuture, RemoteStatus, Source, SourceError, SourceProblem};
 use crate::sync::lock;
 
-/// For how many labels the parts are remembered.
+/// The most labels whose parts are kept in memory.
 const LABEL_COUNT_MAX: usize = 1024;
-/// How long to wait before a source that lacks a label, or that cannot be read, is asked again.
+/// The interval of attempts while a source lacks a label or cannot be read.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// An ordered list of sources.
@@ -26,29 +27,28 @@ pub struct Composite {
     name: String,
     sources: Vec<Part>,
     fail_on_error: bool,
-    loaded: Mutex<HashMap<Label, Loaded>>,
+    loaded: Mutex<HashMap<Label, LoadedParts>>,
 }
 
 struct Part {
     source: Arc<dyn Source>,
-    /// Counts groups; sources of one group are alternatives.
+    /// The number of its group. Sources of one group are alternatives.
     group: usize,
-    /// Whether it may lack a label, for another one of its group may have it.
+    /// Set if it may lack a label, because another source of its group may have it.
     is_alternative: bool,
-    /// Set from when it could not be read until it can be again.
-    outage: watch::Sender<Option<Outage>>,
+    connectivity: watch::Sender<Connectivity>,
 }
 
-/// What a label was made of the last time.
+/// The parts of the last snapshot of a label.
 #[derive(Clone)]
-struct Loaded {
-    revision: Revision,
-    /// One for each source; `None` where it gave nothing.
+struct LoadedParts {
+    position: LabelPosition,
+    /// One for each source. `None` for a source without a snapshot.
     parts: Arc<[Option<Arc<Snapshot>>]>,
 }
 
 impl Composite {
-    /// The first source wins. Unless `fail_on_error`, a source that cannot be read and never could is left out.
+    /// Joins sources, of which the first wins. Unless `fail_on_error` is set, a source that could never be read is left out.
     pub fn new(
         name: impl Into<String>,
         sources: Vec<Arc<dyn Source>>,
@@ -62,7 +62,7 @@ impl Composite {
         }
     }
 
-    /// What one source gives; its last good snapshot while it cannot be read.
+    /// The snapshot of one source, or its last good one while it cannot be read.
     async fn part(
         &self,
         part: &Part,
@@ -71,12 +71,12 @@ impl Composite {
     ) -> Result<Arc<Snapshot>, SourceError> {
         match part.source.load(label, previous).await {
             Ok(snapshot) => {
-                part.recovered();
+                part.record_success();
                 Ok(Arc::new(snapshot))
             }
             Err(error @ SourceError::UnknownLabel(_)) => Err(error),
             Err(error) => {
-                part.failed(&error);
+                part.record_failure(&error);
                 previous.map(Arc::clone).ok_or(error)
             }
         }
@@ -89,14 +89,14 @@ impl Composite {
         }
     }
 
-    fn remembered(&self, label: &Label) -> Option<Loaded> {
+    fn remembered(&self, label: &Label) -> Option<LoadedParts> {
         lock(&self.loaded).get(label).cloned()
     }
 
-    fn remember(&self, label: &Label, loaded: Loaded) {
+    fn remember(&self, label: &Label, loaded: LoadedParts) {
         let mut remembered = lock(&self.loaded);
         if remembered.len() >= LABEL_COUNT_MAX && !remembered.contains_key(label) {
-            // Whoever waits for a forgotten label is told to load it again.
+            // A task that waits for a forgotten label loads it again.
             remembered.clear();
         }
         remembered.insert(label.clone(), loaded);
@@ -109,8 +109,8 @@ impl Source for Composite {
     }
 
     fn outage(&self) -> Option<Outage> {
-        let of = |part: &Part| part.outage.borrow().clone().or_else(|| part.source.outage());
-        self.sources.iter().filter_map(of).min_by_key(|outage| outage.since)
+        let outages = self.sources.iter().filter_map(Part::outage);
+        outages.min_by_key(|outage| outage.since)
     }
 
     fn remotes(&self) -> Vec<RemoteStatus> {
@@ -119,6 +119,16 @@ impl Source for Composite {
 
     fn problems(&self) -> Vec<SourceProblem> {
         self.sources.iter().flat_map(|part| part.source.problems()).collect()
+    }
+
+    fn label_names(&self) -> BoxFuture<'_, Result<Vec<String>, SourceError>> {
+        Box::pin(async move {
+            let mut names = BTreeSet::new();
+            for part in &self.sources {
+                names.extend(part.source.label_names().await?);
+            }
+            Ok(names.into_iter().collect())
+        })
     }
 
     fn look_again(&self) {
@@ -154,7 +164,7 @@ impl Source for Composite {
             let snapshot = joined(&self.sources, &parts);
             self.remember(
                 label,
-                Loaded { revision: snapshot.revision.clone(), parts: parts.into() },
+                LoadedParts { position: snapshot.position(), parts: parts.into() },
             );
             Ok(snapshot)
         })
@@ -163,10 +173,10 @@ impl Source for Composite {
     fn changed<'a>(
         &'a self,
         label: &'a Label,
-        seen: &'a Revision,
+        seen: &'a LabelPosition,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async move {
-            let Some(loaded) = self.remembered(label).filter(|loaded| loaded.revision == *seen)
+            let Some(loaded) = self.remembered(label).filter(|loaded| loaded.position == *seen)
             else {
                 return Ok(());
             };
@@ -181,27 +191,27 @@ impl Source for Composite {
     }
 }
 
-/// Returns when a source has something else to give than it gave, or nothing any more.
+/// Returns when a source has another snapshot than the given one, or no longer has the label.
 async fn part_changed(part: &Part, label: &Label, snapshot: Option<&Arc<Snapshot>>) {
-    let nothing = Revision::new("");
-    let seen = snapshot.map_or(&nothing, |snapshot| &snapshot.revision);
+    let nothing = || LabelPosition::from(&Revision::new(""));
+    let seen = snapshot.map_or_else(nothing, |snapshot| snapshot.position());
     loop {
-        match part.moved(label, seen, snapshot).await {
-            Ok(true) => return part.recovered(),
+        match part.moved(label, &seen, snapshot).await {
+            Ok(true) => return part.record_success(),
             Ok(false) => continue,
             Err(SourceError::UnknownLabel(_)) => {
-                part.recovered();
+                part.record_success();
                 if snapshot.is_some() {
                     return;
                 }
             }
-            Err(error) => part.failed(&error),
+            Err(error) => part.record_failure(&error),
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
-/// An outage says more than a missing label: the label may be behind it.
+/// Prefers an outage to a missing label, because the unreachable source may have the label.
 fn worse(before: Option<SourceError>, error: SourceError) -> Option<SourceError> {
     match before {
         Some(before @ SourceError::Unavailable { .. }) => Some(before),
@@ -210,42 +220,41 @@ fn worse(before: Option<SourceError>, error: SourceError) -> Option<SourceError>
 }
 
 impl Part {
-    /// Whether the source has moved past `seen`, which is waited for unless the source is away: then it is asked, since it
-    /// may be back with nothing new.
+    /// The outage of the part as a whole, or what the source itself reports.
+    fn outage(&self) -> Option<Outage> {
+        self.connectivity.borrow().outage().cloned().or_else(|| self.source.outage())
+    }
+
+    /// Waits until the source has moved past `seen`. During an outage, asks the source at once instead, because it may be
+    /// reachable again without a change.
     async fn moved(
         &self,
         label: &Label,
-        seen: &Revision,
+        seen: &LabelPosition,
         snapshot: Option<&Arc<Snapshot>>,
     ) -> Result<bool, SourceError> {
-        let mut outage = self.outage.subscribe();
-        if outage.borrow_and_update().is_none() {
+        let mut connectivity = self.connectivity.subscribe();
+        if connectivity.borrow_and_update().outage().is_none() {
             return tokio::select! {
                 changed = self.source.changed(label, seen) => changed.map(|()| true),
-                _ = outage.changed() => Ok(false),
+                _ = connectivity.changed() => Ok(false),
             };
         }
         let loaded = self.source.load(label, snapshot).await?;
-        self.recovered();
-        Ok(loaded.revision != *seen)
+        self.record_success();
+        Ok(loaded.position() != *seen)
     }
 
-    fn failed(&self, error: &SourceError) {
-        let is_news = self.outage.send_if_modified(|outage| {
-            let is_news = outage.is_none();
-            outage.get_or_insert_with(|| Outage {
-                since: Instant::now(),
-                message: error.to_string(),
-            });
-            is_news
-        });
-        if is_news {
+    fn record_failure(&self, error: &SourceError) {
+        let begins =
+            |connectivity: &mut Connectivity| connectivity.record_failure(error.to_string());
+        if self.connectivity.send_if_modified(begins) {
             tracing::warn!(source = self.source.name(), error = %error, "source cannot be read, its last good revision is served");
         }
     }
 
-    fn recovered(&self) {
-        if self.outage.send_if_modified(|outage| outage.take().is_some()) {
+    fn record_success(&self) {
+        if self.connectivity.send_if_modified(|it| it.record_success().is_some()) {
             tracing::info!(source = self.source.name(), "source can be read again");
         }
     }
@@ -262,7 +271,7 @@ fn grouped(sources: Vec<Arc<dyn Source>>) -> Vec<Part> {
                 source,
                 group,
                 is_alternative: is_open || has_patterns,
-                outage: watch::Sender::new(None),
+                connectivity: watch::Sender::default(),
             };
             is_open = has_patterns;
             group += usize::from(!has_patterns);
@@ -271,7 +280,7 @@ fn grouped(sources: Vec<Arc<dyn Source>>) -> Vec<Part> {
         .collect()
 }
 
-/// All members with their groups counted anew. Of a list of labels, each one's alternatives make a group.
+/// Joins the members and numbers their groups. In a list of labels, the alternatives of each label form a group.
 fn joined(sources: &[Part], parts: &[Option<Arc<Snapshot>>]) -> Snapshot {
     let mut members: Vec<((usize, usize), Member)> = Vec::new();
     let mut revisions = Vec::new();
@@ -294,5 +303,5 @@ fn joined(sources: &[Part], parts: &[Option<Arc<Snapshot>>]) -> Snapshot {
             member
         })
         .collect();
-    Snapshot { revision: Revision::new(revisions.join(",")), members }
+    Snapshot::at(Revision::new(revisions.join(",")), members)
 }

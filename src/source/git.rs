@@ -1,61 +1,78 @@
-//! Configuration in a local git repository, bare or not, read from the object database. Nothing is ever checked out.
+//! Configuration in a local git repository, bare or not, read from the object database. No file is ever checked out.
 //!
-//! A label is the name of a branch or a tag, or a full commit id that one of those leads to. That a branch moved is
-//! noticed by watching the references; other ways in (a push to this server, a mirror) move the same references.
+//! A label is the name of a branch or a tag, or a full commit id that is reachable from one. A watcher of the reference
+//! files detects moves. A push to this server and a mirror move the same references.
 
 pub(crate) mod copy;
+mod findings;
 mod history;
 mod incoming;
 mod label;
 mod library;
 mod lookup;
+mod partial;
+mod place;
 mod pool;
 mod published;
 mod reach;
+pub(crate) mod reference;
 mod refs;
+mod rewinds;
 mod seed;
+mod upstream;
 pub mod write;
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use git2::{ErrorClass, Reference, Repository};
+use git2::{Oid, Reference, Repository};
 
+use self::findings::Found;
 use self::history::FirstParents;
 use self::label::Resolved;
 use self::lookup::Lookup;
+use self::place::{find, refusal};
 use self::pool::{Pool, content_id};
 use self::published::Published;
-use self::reach::Reach;
+use self::reach::Reachability;
 use self::refs::References;
-use crate::model::{Label, Revision};
-use crate::snapshot::{Commit, Layout, Member, Snapshot};
+use crate::model::{Epochs, Label, LabelPosition, Revision};
+use crate::snapshot::{CommitSummary, History, Layout, Left, Member, Rewinds, Snapshot};
 use crate::source::hints::Hints;
-use crate::source::{BoxFuture, OpenError, Source, SourceError, blocking, labels};
-use crate::tree::Shelf;
+use crate::source::reads::Reads;
+use crate::source::{BoxFuture, OpenError, Source, SourceError, SourceProblem, labels};
+use crate::tree::ObjectCache;
 
+pub use self::findings::Findings;
 pub use self::incoming::Incoming;
 pub use self::library::prepare;
-pub use self::published::MovedReference;
+pub use self::place::{git_directory_of, is_repository};
+pub use self::published::PublishedReferences;
+pub use self::reference::MovedReference;
+pub use self::rewinds::{RECORD_REFERENCE, Rewind, RewindRecord};
 pub use self::seed::{SeedError, first_commit, seed};
-pub use super::beside::sync;
+pub use self::upstream::upstream_address;
+pub use super::atomic_replace::sync;
 
-/// Whether git takes this as the full name of a reference.
+/// Returns whether git accepts this as the full name of a reference.
 pub fn is_reference_name(name: &str) -> bool {
     Reference::is_valid_name(name)
 }
 
-/// How a repository is served.
+/// The options of a git source.
 #[derive(Debug, Clone)]
 pub struct GitOptions {
-    /// How its files are found and named.
+    /// The rules by which its files are found and named.
     pub layout: Arc<Layout>,
-    /// The label of a request that names none; without it, the repository's `HEAD`.
+    /// The label of a request that names none. `None` stands for the repository's `HEAD`.
     pub default_label: Option<String>,
+    /// The findings about the repository that are reported.
+    pub findings: Findings,
 }
 
 /// A local git repository as a source.
+#[derive(Clone)]
 pub struct GitSource {
     inner: Arc<Inner>,
 }
@@ -63,29 +80,48 @@ pub struct GitSource {
 struct Inner {
     options: GitOptions,
     pool: Arc<Pool>,
-    shelf: Arc<Shelf>,
-    reach: Mutex<Reach>,
+    cache: Arc<ObjectCache>,
+    reach: Mutex<Reachability>,
     lookup: Lookup,
     hints: Hints,
+    found: Found,
+    reads: Reads,
 }
 
 impl GitSource {
     /// Opens the repository at a path: a bare one, or a working tree with its `.git`.
     ///
     /// # Errors
-    /// When there is no repository, or none that can be read.
+    /// When the repository is missing or cannot be read.
     pub fn open(path: impl AsRef<Path>, options: GitOptions) -> Result<Self, OpenError> {
-        Self::with(path.as_ref(), options, |_| Ok(Lookup::Repository))
+        Self::with(path.as_ref(), options, Lookup::repository)
     }
 
-    /// Opens a repository that this server hosts. What its references stand for is read once, now, and from then on only
-    /// [`GitSource::publish`] changes it: a reference that moved is not served before it is durable.
+    /// Opens a repository that this server hosts, and reads its references once.
+    ///
+    /// Invariant: from then on only [`GitSource::publish`] changes the served references, so that a moved reference is
+    /// not served before it is durable.
     ///
     /// # Errors
-    /// When there is no repository, or none that can be read.
+    /// When the repository is missing or cannot be read.
     pub fn open_hosted(path: impl AsRef<Path>, options: GitOptions) -> Result<Self, OpenError> {
         Self::with(path.as_ref(), options, |repository| {
-            Ok(Lookup::Published(Published::read(repository)?))
+            Ok(Lookup::Published(Published::of_hosted(repository)?))
+        })
+    }
+
+    /// Opens the copy of a remote with the references that were served last, because an interrupted fetch may have
+    /// moved some of the references in the copy. [`GitSource::reload`] publishes the result of a complete fetch.
+    ///
+    /// # Errors
+    /// When the repository is missing or cannot be read.
+    pub(super) fn open_copy(
+        path: impl AsRef<Path>,
+        options: GitOptions,
+        served: &copy::ServedReferences,
+    ) -> Result<Self, OpenError> {
+        Self::with(path.as_ref(), options, |repository| {
+            Ok(Lookup::Published(Published::of_copy(repository, served)?))
         })
     }
 
@@ -103,39 +139,43 @@ impl GitSource {
                 .with(|repository| Ok(repository.commondir().to_owned()))
                 .map_err(refused)?,
         };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                options,
-                shelf: Shelf::new(Arc::clone(&pool) as Arc<_>),
-                lookup: pool.with(&mut lookup).map_err(refused)?,
-                pool,
-                reach: Mutex::default(),
-                hints: Hints::new(Arc::new(references)),
-            }),
-        })
+        let inner = Inner {
+            options,
+            cache: ObjectCache::new(Arc::clone(&pool) as Arc<_>),
+            lookup: pool.with(&mut lookup).map_err(refused)?,
+            pool,
+            reach: Mutex::default(),
+            hints: Hints::new(Arc::new(references)),
+            found: Found::default(),
+            reads: Reads::default(),
+        };
+        inner.find();
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The short name of the branch that `HEAD` of a hosted repository leads to. Of another repository, nothing.
-    pub fn head_branch(&self) -> Option<&str> {
+    /// The short name of the branch that `HEAD` of a hosted repository or a copy references. `None` for another
+    /// repository.
+    pub fn head_branch(&self) -> Option<String> {
         let Lookup::Published(published) = &self.inner.lookup else { return None };
         Some(published.head())
     }
 
-    /// What a reference of a hosted repository stands for, as a full object id. Of another repository, nothing.
+    /// The full object id of a published reference. `None` for a repository whose references the server does not
+    /// publish.
     pub fn published(&self, reference: &str) -> Option<String> {
         let Lookup::Published(published) = &self.inner.lookup else { return None };
         published.id(reference).map(|id| id.to_string())
     }
 
-    /// All published branches and tags of a hosted repository, by full names, with the full ids of their objects.
+    /// All published branches and tags of a hosted repository or a copy: full names with the full ids of their objects.
     pub fn references(&self) -> BTreeMap<String, String> {
         match &self.inner.lookup {
             Lookup::Published(published) => published.all(),
-            Lookup::Repository => BTreeMap::new(),
+            Lookup::Repository(_) => BTreeMap::new(),
         }
     }
 
-    /// Whether a branch or a tag leads to a commit, given by its full id. Blocking.
+    /// Returns whether a commit, given by its full id, is reachable from a branch or a tag. Blocking.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -147,28 +187,65 @@ impl GitSource {
         }
     }
 
-    /// The ids of all objects that published branches and tags stand for.
+    /// The ids of all published objects: the targets of branches and tags, and the record of rewinds.
     pub fn tips(&self) -> HashSet<String> {
         match &self.inner.lookup {
             Lookup::Published(published) => {
-                published.ids().iter().map(ToString::to_string).collect()
+                let ids = published.ids().into_iter().chain(published.record_id());
+                ids.map(|id| id.to_string()).collect()
             }
             _ => HashSet::new(),
         }
     }
 
-    /// Takes over from the repository what these references stand for now; they have to be durable. Gives those that
-    /// stand for something else than before, with what they stood for. Blocking.
+    /// Publishes the present targets of these references in the repository, and the record of rewinds. Returns the
+    /// references that moved, with their previous targets. Blocking.
+    ///
+    /// Invariant: the references and the record are durable before this call.
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub fn publish(&self, references: &[&str]) -> Result<Vec<MovedReference>, SourceError> {
-        let Lookup::Published(published) = &self.inner.lookup else { return Ok(Vec::new()) };
+    pub fn publish(&self, references: &[&str]) -> Result<PublishedReferences, SourceError> {
+        let Lookup::Published(published) = &self.inner.lookup else {
+            return Ok(PublishedReferences { moved: Vec::new(), has_new_record: false });
+        };
         let moved = self.inner.pool.with(|repository| published.follow(repository, references));
         moved.map_err(|error| self.inner.unavailable(&error))
     }
 
-    /// Tells those who follow a label that references were published: a net under the push, which publishes by itself.
+    /// Replaces the served references of a copy, and wakes the followers of labels if they differ. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub(super) fn reload(&self, served: &copy::ServedReferences) -> Result<(), SourceError> {
+        let Lookup::Published(published) = &self.inner.lookup else { return Ok(()) };
+        let reloaded = self.inner.pool.with(|repository| published.reload(repository, served));
+        if reloaded.map_err(|error| self.inner.unavailable(&error))? {
+            published.announce();
+        }
+        Ok(())
+    }
+
+    /// The record of rewinds in the repository, which may be ahead of the published references. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn rewind_record(&self) -> Result<Option<RewindRecord>, SourceError> {
+        let read = self.inner.pool.with(rewinds::read);
+        let read = read.map_err(|error| self.inner.unavailable(&error))?;
+        Ok(read.and_then(|(_, record)| record))
+    }
+
+    /// Writes the record of rewinds, and returns when it is durable. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be written.
+    pub fn write_rewind_record(&self, record: &RewindRecord) -> Result<(), SourceError> {
+        let written = self.inner.pool.with(|repository| rewinds::write(repository, record));
+        written.map_err(|error| self.inner.unavailable(&error))
+    }
+
+    /// Notifies the followers of labels that references were published. A fallback, because a push publishes by itself.
     pub fn announce(&self) {
         if let Lookup::Published(published) = &self.inner.lookup {
             published.announce();
@@ -185,6 +262,15 @@ impl Source for GitSource {
         &self.inner.options.layout.patterns
     }
 
+    fn problems(&self) -> Vec<SourceProblem> {
+        let of_this = |(severity, problem)| SourceProblem {
+            source: self.name().to_owned(),
+            severity,
+            problem,
+        };
+        self.inner.found.all().into_iter().map(of_this).collect()
+    }
+
     fn load<'a>(
         &'a self,
         label: &'a Label,
@@ -192,17 +278,23 @@ impl Source for GitSource {
     ) -> BoxFuture<'a, Result<Snapshot, SourceError>> {
         let (inner, label, previous) =
             (Arc::clone(&self.inner), label.clone(), previous.map(Arc::clone));
-        Box::pin(blocking(self.name(), move || inner.load(&label, previous.as_deref())))
+        let reads = &self.inner.reads;
+        Box::pin(reads.run(self.name(), move || inner.load(&label, previous.as_deref())))
     }
 
     fn look_again(&self) {
         self.inner.hints.touch();
     }
 
+    fn label_names(&self) -> BoxFuture<'_, Result<Vec<String>, SourceError>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(self.inner.reads.run(self.name(), move || inner.label_names()))
+    }
+
     fn changed<'a>(
         &'a self,
         label: &'a Label,
-        seen: &'a Revision,
+        seen: &'a LabelPosition,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         if let Lookup::Published(published) = &self.inner.lookup {
             return Box::pin(self.published_changed(published, label, seen));
@@ -213,12 +305,12 @@ impl Source for GitSource {
             loop {
                 hints.borrow_and_update();
                 let (inner, label) = (Arc::clone(&self.inner), label.clone());
-                let found = blocking(self.name(), move || {
+                let found = self.inner.reads.run(self.name(), move || {
                     if renew {
                         inner.hints.renew();
                     }
                     inner.hints.settle();
-                    inner.revision(&label)
+                    inner.position(&label)
                 });
                 if found.await? != *seen {
                     return Ok(());
@@ -231,18 +323,20 @@ impl Source for GitSource {
 }
 
 impl GitSource {
-    /// Nobody but the server itself moves the references of a hosted repository, so nothing is watched.
+    /// Waits for an announcement instead of watching files, because the server itself publishes the references of a
+    /// hosted repository and of a copy.
     async fn published_changed(
         &self,
         published: &Published,
         label: &Label,
-        seen: &Revision,
+        seen: &LabelPosition,
     ) -> Result<(), SourceError> {
         let mut announced = published.subscribe();
         loop {
             announced.borrow_and_update();
             let (inner, label) = (Arc::clone(&self.inner), label.clone());
-            if blocking(self.name(), move || inner.revision(&label)).await? != *seen {
+            let found = self.inner.reads.run(self.name(), move || inner.position(&label));
+            if found.await? != *seen {
                 return Ok(());
             }
             if announced.changed().await.is_err() {
@@ -258,17 +352,35 @@ impl Inner {
     }
 
     fn load(&self, label: &Label, previous: Option<&Snapshot>) -> Result<Snapshot, SourceError> {
+        self.find();
         let resolved = self.resolve(label)?;
         let wanted: Vec<_> = resolved
             .iter()
             .map(|found| (Revision::new(found.commit.to_string()), Some(Arc::from(&*found.name))))
             .collect();
-        if let Some(previous) = previous.filter(|previous| labels::is_same(previous, &wanted)) {
+        let epochs = epochs_of(&resolved);
+        let is_same =
+            |previous: &&Snapshot| labels::is_same(previous, &wanted) && previous.epochs == epochs;
+        if let Some(previous) = previous.filter(is_same) {
             return Ok(previous.clone());
         }
+        self.check_whole(&resolved)?;
         let members: Result<Vec<Member>, git2::Error> =
             resolved.iter().map(|found| self.member(found)).collect();
         Ok(labels::combine(members.map_err(|error| self.unavailable(&error))?))
+    }
+
+    /// The short names of branches and tags, each once.
+    fn label_names(&self) -> Result<Vec<String>, SourceError> {
+        let names = self.pool.with(|repository| self.lookup.names(repository));
+        let names = names.map_err(|error| self.unavailable(&error))?;
+        let mut prefixes = self.lookup.branch_prefixes();
+        prefixes.push("refs/tags/".to_owned());
+        let short = |name: &String| {
+            let name = prefixes.iter().find_map(|prefix| name.strip_prefix(&**prefix))?;
+            (labels::is_name(name) && name != "HEAD").then(|| name.to_owned())
+        };
+        Ok(names.iter().filter_map(short).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     fn member(&self, found: &Resolved) -> Result<Member, git2::Error> {
@@ -282,29 +394,103 @@ impl Inner {
             revision: Revision::new(found.commit.to_string()),
             label: Some(Arc::from(&*found.name)),
             overlays: Vec::new(),
-            tree: self.shelf.tree(content_id(tree)),
-            history: found.is_branch.then(|| {
-                Arc::new(FirstParents {
-                    pool: Arc::clone(&self.pool),
-                    shelf: Arc::clone(&self.shelf),
-                    tip: found.commit,
-                }) as Arc<_>
-            }),
+            tree: self.cache.tree(content_id(tree)),
+            history: found.is_branch.then(|| self.history(found.commit)),
+            rewinds: self.rewinds(found),
             made_seconds: Some(made_seconds),
             commit: Some(Arc::new(commit)),
         })
     }
 
-    fn revision(&self, label: &Label) -> Result<Revision, SourceError> {
-        let ids: Vec<String> =
-            self.resolve(label)?.iter().map(|found| found.commit.to_string()).collect();
-        Ok(Revision::new(ids.join(",")))
+    fn history(&self, tip: Oid) -> Arc<dyn History> {
+        let (pool, cache) = (Arc::clone(&self.pool), Arc::clone(&self.cache));
+        Arc::new(FirstParents { pool, cache, tip })
     }
 
-    /// In the order of the request; one that is not there fails all.
+    fn rewinds(&self, found: &Resolved) -> Rewinds {
+        let Some(table) = &found.table else { return Rewinds::default() };
+        let left = table.record().map_or(&[][..], |record| record.left(&found.name));
+        let left = left.iter().filter_map(|id| {
+            let tip = Oid::from_str(id).ok()?;
+            Some(Left { revision: Revision::new(&**id), history: self.history(tip) })
+        });
+        Rewinds {
+            epoch: found.epoch(),
+            are_recorded: table.is_record_complete,
+            left: left.collect(),
+        }
+    }
+
+    /// Rejects a label of a partial clone with missing objects, because single requests for them would fail.
+    fn check_whole(&self, resolved: &[Resolved]) -> Result<(), SourceError> {
+        let lacking = self.pool.with(|repository| {
+            if !partial::is_partial(repository)? {
+                return Ok(None);
+            }
+            for found in resolved {
+                if let Some(path) = partial::missing(repository, found.commit)? {
+                    return Ok(Some(partial::problem(&found.name, &path)));
+                }
+            }
+            Ok(None)
+        });
+        let lacking = lacking.map_err(|error| self.unavailable(&error))?;
+        let message = lacking.as_ref().map(|problem| problem.message.clone());
+        self.found.set_lacking(self.name(), lacking);
+        match message {
+            None => Ok(()),
+            Some(message) => {
+                Err(SourceError::Unavailable { name: self.name().to_owned(), message })
+            }
+        }
+    }
+
+    /// Updates the findings. If the repository cannot be read they stay as they are, and `load` reports the reason.
+    fn find(&self) {
+        let GitOptions { findings, default_label, .. } = &self.options;
+        let found = self
+            .pool
+            .with(|repository| findings.of(repository, &self.lookup, default_label.as_deref()));
+        if let Ok(problems) = found {
+            self.found.set(self.name(), problems);
+        }
+    }
+
+    fn position(&self, label: &Label) -> Result<LabelPosition, SourceError> {
+        if *label == Label::Default {
+            self.find();
+        }
+        let resolved = self.resolve(label)?;
+        let ids: Vec<String> = resolved.iter().map(|found| found.commit.to_string()).collect();
+        Ok(LabelPosition { revision: Revision::new(ids.join(",")), epochs: epochs_of(&resolved) })
+    }
+
+    /// Resolves all names of a label, in the order of the request. A missing name fails all.
+    ///
+    /// Invariant: all names are resolved in one table, if the server publishes the references. The lookup is repeated
+    /// if a publication has replaced the table meanwhile.
     fn resolve(&self, label: &Label) -> Result<Vec<Resolved>, SourceError> {
+        loop {
+            let table = self.lookup.table();
+            let mut resolved = self.resolve_at_any_time(label)?;
+            let now = self.lookup.table();
+            match (table, now) {
+                (Some(table), Some(now)) if !Arc::ptr_eq(&table, &now) => {}
+                (table, _) => {
+                    resolved.iter_mut().for_each(|found| found.table.clone_from(&table));
+                    return Ok(resolved);
+                }
+            }
+        }
+    }
+
+    fn resolve_at_any_time(&self, label: &Label) -> Result<Vec<Resolved>, SourceError> {
         let names = labels::names(label)?;
         let resolved = self.pool.with(|repository| {
+            // The table of a copy is in memory, so that a lookup in it does not notice a removed copy.
+            if self.lookup.is_copy() && !label::stands(repository, self.pool.git_directory()) {
+                return Err(git2::Error::from_str("the copy is gone"));
+            }
             let mut resolved = Vec::with_capacity(names.len());
             for name in &names {
                 match self.resolve_one(repository, *name)? {
@@ -343,54 +529,13 @@ impl Inner {
     }
 }
 
-fn describe(commit: &git2::Commit<'_>) -> Commit {
+/// The epochs of a snapshot of these parts. The members of a snapshot are in the reverse order.
+fn epochs_of(resolved: &[Resolved]) -> Option<Epochs> {
+    Epochs::of(resolved.iter().rev().map(Resolved::epoch))
+}
+
+fn describe(commit: &git2::Commit<'_>) -> CommitSummary {
     let text = String::from_utf8_lossy;
     let subject = commit.message_bytes().split(|byte| *byte == b'\n').find(|line| !line.is_empty());
-    Commit::new(&text(commit.author().name_bytes()), &text(subject.unwrap_or_default()))
-}
-
-/// Whether a directory is a repository by itself, bare or with a `.git`.
-pub fn is_repository(path: &Path) -> bool {
-    path.join(".git").exists()
-        || (path.join("HEAD").is_file()
-            && path.join("objects").is_dir()
-            && path.join("refs").is_dir())
-}
-
-/// The directory that holds the repository's `HEAD`.
-fn find(path: &Path) -> Result<PathBuf, OpenError> {
-    let unreadable = |error: std::io::Error| OpenError::unreadable(path, &error);
-    let path_absolute = std::path::absolute(path).map_err(unreadable)?;
-    let dot_git = path_absolute.join(".git");
-    match std::fs::metadata(&dot_git) {
-        Ok(found) if found.is_dir() => Ok(dot_git),
-        Ok(_) => {
-            let text = std::fs::read_to_string(&dot_git).map_err(unreadable)?;
-            match text.trim_end().strip_prefix("gitdir: ") {
-                Some(linked) => Ok(path_absolute.join(linked)),
-                None => Err(OpenError::NotARepository(path.to_owned())),
-            }
-        }
-        Err(_) if is_repository(&path_absolute) => Ok(path_absolute),
-        Err(_) => match std::fs::metadata(&path_absolute) {
-            Ok(_) => Err(OpenError::NotARepository(path.to_owned())),
-            Err(error) => Err(unreadable(error)),
-        },
-    }
-}
-
-fn refusal(path: &Path, error: &git2::Error) -> OpenError {
-    let message = error.message();
-    let reason = if message.contains("refstorage") {
-        "its references are stored as reftable, which libgit2 cannot read: \
-         `git refs migrate --ref-format=files` converts it"
-            .to_owned()
-    } else if message.contains("object format") || message.contains("objectformat") {
-        "its objects are named by SHA-256, which libgit2 cannot read: it has to be a SHA-1 repository".to_owned()
-    } else if error.class() == ErrorClass::Repository {
-        format!("it is no complete git repository: {message}")
-    } else {
-        message.to_owned()
-    };
-    OpenError::Refused { path: path.to_owned(), reason }
+    CommitSummary::new(&text(commit.author().name_bytes()), &text(subject.unwrap_or_default()))
 }

@@ -1,7 +1,7 @@
-//! Hints that files may have changed: one watcher for a source, shared by all who wait for its labels.
+//! Hints that files may have changed, from one file-system watcher for each source.
 //!
-//! A hint says nothing but "look again". Whoever waits takes the present generation first, looks, and then waits for
-//! the next one, so that nothing is lost between looking and waiting.
+//! A hint means "look again" and nothing more. A waiter takes the present generation first, looks, and then waits for the
+//! next generation, so that no change is lost between looking and waiting.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,40 +14,41 @@ use tokio::sync::watch;
 
 use crate::sync::lock;
 
-/// How long a source trusts that no hint means no change: some file systems send none.
+/// The interval of checks without a hint: some file systems send no events.
 const RECHECK: Duration = Duration::from_secs(30);
-/// The same, while no watcher could be started.
+/// The interval of checks while no watcher could be started.
 const RECHECK_BLIND: Duration = Duration::from_secs(2);
 
 /// A path to watch.
-pub(super) struct Place {
+pub(super) struct WatchedPath {
     pub(super) path: PathBuf,
     pub(super) mode: RecursiveMode,
 }
 
-/// What is watched, and which events count.
-pub(super) trait Watched: Send + Sync + 'static {
-    /// Where to look, as of now.
-    fn places(&self) -> Vec<Place>;
+/// The paths that a source watches, and the events that count for it.
+pub(super) trait WatchTarget: Send + Sync + 'static {
+    /// The paths to watch at present.
+    fn places(&self) -> Vec<WatchedPath>;
 
-    /// Whether an event at this path may mean a change.
+    /// Returns whether an event at this path may mean a change.
     fn concerns(&self, path: &Path) -> bool;
 }
 
-/// The watcher of one source. It starts with the first one who waits and ends with the source.
+/// The file-system watcher of one source. It starts with the first waiter and ends with the source.
 pub(super) struct Hints {
-    watched: Arc<dyn Watched>,
+    watched: Arc<dyn WatchTarget>,
     generation: watch::Sender<u64>,
     watcher: Mutex<Option<RecommendedWatcher>>,
-    /// Directories that appeared, and may have been filled before their watch stood.
+    /// New directories, which may have received files before they were watched.
     appeared: Arc<Mutex<Vec<PathBuf>>>,
-    /// A watched place itself was moved or removed: its watch went with it.
+    /// Set when a watched path was itself moved or removed, and lost its watch.
     uprooted: Arc<AtomicBool>,
+    /// Set while changes cannot be watched.
     blind: AtomicBool,
 }
 
 impl Hints {
-    pub(super) fn new(watched: Arc<dyn Watched>) -> Self {
+    pub(super) fn new(watched: Arc<dyn WatchTarget>) -> Self {
         Self {
             watched,
             generation: watch::Sender::new(0),
@@ -58,28 +59,28 @@ impl Hints {
         }
     }
 
-    /// Counts the hints from now on.
+    /// Subscribes to the hints from now on.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// A hint from elsewhere: whoever waits looks again.
+    /// Sends a hint from another origin: every waiter looks again.
     pub(super) fn touch(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// The present generation; `None` while there is no watcher that would move it.
+    /// The present generation. `None` while no watcher would advance it.
     pub(super) fn generation(&self) -> Option<u64> {
         let blind = self.blind.load(Ordering::Relaxed);
         (!blind).then(|| *self.generation.borrow())
     }
 
-    /// How long to wait for a hint before looking without one.
+    /// The interval of checks without a hint.
     pub(super) fn recheck_after(&self) -> Duration {
         if self.blind.load(Ordering::Relaxed) { RECHECK_BLIND } else { RECHECK }
     }
 
-    /// Returns when every change from here on gives a hint. To be called on a blocking thread, before looking.
+    /// Returns when every later change produces a hint. Called before looking. Blocking.
     pub(super) fn settle(&self) {
         let mut watcher = lock(&self.watcher);
         match watcher.as_mut() {
@@ -88,14 +89,14 @@ impl Hints {
             Some(watcher) => {
                 let appeared = std::mem::take(&mut *lock(&self.appeared));
                 for path in appeared {
-                    // It may be gone again, which is a hint of its own.
+                    // A directory that is gone again has produced a hint of its own.
                     let _ = watcher.watch(&path, RecursiveMode::Recursive);
                 }
             }
         }
     }
 
-    /// Watches all places anew, since what stood there may have been replaced as a whole. On a blocking thread.
+    /// Watches all paths again, because a directory may have been replaced as a whole. Blocking.
     pub(super) fn renew(&self) {
         let mut watcher = lock(&self.watcher);
         match watcher.as_mut() {
@@ -131,7 +132,7 @@ impl Hints {
                 self.watch_places(&mut started);
                 *watcher = Some(started);
             }
-            Err(error) => self.went_blind(&error),
+            Err(error) => self.mark_blind(&error),
         }
     }
 
@@ -143,16 +144,16 @@ impl Hints {
             }
         }
         match blind {
-            Some(error) => self.went_blind(&error),
+            Some(error) => self.mark_blind(&error),
             None => self.blind.store(false, Ordering::Relaxed),
         }
     }
 
-    fn went_blind(&self, error: &notify::Error) {
+    fn mark_blind(&self, error: &notify::Error) {
         if !self.blind.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 error = %error,
-                "cannot watch for changes, looking every {} s instead",
+                "cannot watch files for changes, checking every {} s instead",
                 RECHECK_BLIND.as_secs()
             );
         }
@@ -167,13 +168,13 @@ fn is_new_directory(event: &Event) -> bool {
     }
 }
 
-fn is_uprooted(event: &Event, watched: &dyn Watched) -> bool {
+fn is_uprooted(event: &Event, watched: &dyn WatchTarget) -> bool {
     let went = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
     let is_place = |path: &PathBuf| watched.places().iter().any(|place| place.path == *path);
     went && event.paths.iter().any(is_place)
 }
 
-fn counts(event: &Event, watched: &dyn Watched) -> bool {
+fn counts(event: &Event, watched: &dyn WatchTarget) -> bool {
     let moved = match event.kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
         _ => true,

@@ -1,4 +1,4 @@
-//! What a label may be, for the sources that have branches: a name, or a comma list of names, never an expression.
+//! Labels of sources that have branches: a name or a comma-separated list of names, never an expression.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use crate::model::{Label, Revision};
 use crate::snapshot::{Member, Snapshot};
 use crate::source::SourceError;
 
-/// How many labels one list may name.
+/// The most labels of one list.
 const LIST_COUNT_MAX: usize = 16;
 /// The longest name of a label, in bytes.
 const NAME_BYTES_MAX: usize = 512;
 
-/// The names that a label asks for, in the order of the request; `None` in it stands for the default.
+/// The names in a label, in the order of the request. `None` as a name is the default label.
 ///
 /// # Errors
-/// A list that names nothing, or too much, is an unknown label.
+/// An empty list and one with too many names are unknown labels.
 pub(super) fn names(label: &Label) -> Result<Vec<Option<&str>>, SourceError> {
     let Some(list) = label.name() else {
         return Ok(vec![None]);
@@ -27,8 +27,8 @@ pub(super) fn names(label: &Label) -> Result<Vec<Option<&str>>, SourceError> {
     Ok(names)
 }
 
-/// Whether this can be the name of a branch or a tag. Full names of references cannot: they would be a second name for
-/// the same thing.
+/// Returns whether this can be the name of a branch or a tag. Full names of references are excluded, because they would
+/// be second names of the same labels.
 pub(super) fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && !name.starts_with(['-', ' '])
@@ -37,7 +37,7 @@ pub(super) fn is_name(name: &str) -> bool {
         && name != "@"
 }
 
-/// What Spring tries when a branch of this name is missing.
+/// The branch that Spring tries when the branch of this name is missing.
 pub(super) fn sibling(name: &str) -> Option<&'static str> {
     match name {
         "main" => Some("master"),
@@ -46,8 +46,8 @@ pub(super) fn sibling(name: &str) -> Option<&'static str> {
     }
 }
 
-/// One snapshot of the members of a list, which come in the order of the request: the last one wins, the revisions
-/// keep the order of the request (specification, 11.5).
+/// Combines the members of a list, which come in the order of the request, into one snapshot. The last member wins, and
+/// the revisions keep the order of the request (docs/protocol.md#112-lists-of-labels).
 pub(super) fn combine(mut members: Vec<Member>) -> Snapshot {
     let revisions: Vec<&str> = members.iter().map(|member| member.revision.as_str()).collect();
     let revision = Revision::new(revisions.join(","));
@@ -55,10 +55,10 @@ pub(super) fn combine(mut members: Vec<Member>) -> Snapshot {
     for (group, member) in members.iter_mut().enumerate() {
         member.group = group;
     }
-    Snapshot { revision, members }
+    Snapshot::at(revision, members)
 }
 
-/// Whether a snapshot was made of these revisions and labels, so that it can be handed out again.
+/// Returns whether a snapshot was made of these revisions and labels and can be used again.
 pub(super) fn is_same(snapshot: &Snapshot, wanted: &[(Revision, Option<Arc<str>>)]) -> bool {
     snapshot.members.len() == wanted.len()
         && snapshot.members.iter().rev().zip(wanted).all(|(member, (revision, label))| {

@@ -1,4 +1,7 @@
-//! Configuration in memory, with branches, tags and history: for tests, and for whoever embeds the server.
+//! Configuration in memory, with branches, tags and history, for tests.
+//!
+//! It is part of the library because the unit tests of several rooms and the integration tests share it, and because it is
+//! built on the private content store of the sources.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,52 +9,52 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use crate::model::{ContentId, Label, Revision};
-use crate::snapshot::{Ancestor, History, Layout, Member, Snapshot};
-use crate::source::content::{Contents, Intake, Kept, hash, short};
+use crate::model::{ContentId, Label, LabelPosition, Revision};
+use crate::snapshot::{Ancestor, History, Layout, Member, Rewinds, Snapshot};
+use crate::source::content::{Contents, HeldContent, Intake, hash, short};
 use crate::source::{BoxFuture, Source, SourceError, labels};
 use crate::sync::lock;
-use crate::tree::{EntryKind, RawEntry, Shelf, Tree, TreeError, join};
+use crate::tree::{EntryKind, ObjectCache, RawEntry, Tree, TreeError, join};
 
-/// The branch that a request without a label gets.
+/// The branch of a request that names no label.
 const DEFAULT_BRANCH: &str = "main";
-/// When the first revision was made, in seconds since 1970; each later one was made a minute after the one before.
+/// The time of the first revision, in seconds since 1970. Each later revision is one minute after the one before.
 const FIRST_SECONDS: i64 = 1_700_000_000;
 
-/// A source whose content is given by calls.
+/// A source whose content is set by method calls.
 pub struct MemorySource {
     layout: Arc<Layout>,
     contents: Arc<Contents>,
-    shelf: Arc<Shelf>,
-    state: Mutex<State>,
+    cache: Arc<ObjectCache>,
+    state: Mutex<MemoryState>,
     generation: watch::Sender<u64>,
     load_count: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
-    branches: HashMap<String, Arc<Commit>>,
-    tags: HashMap<String, Arc<Commit>>,
+struct MemoryState {
+    branches: HashMap<String, Arc<MemoryCommit>>,
+    tags: HashMap<String, Arc<MemoryCommit>>,
     made_count: i64,
     failure: Option<String>,
 }
 
-struct Commit {
+struct MemoryCommit {
     revision: Revision,
     parent: Option<Arc<Self>>,
     files: BTreeMap<String, Arc<str>>,
     root: ContentId,
-    kept: Arc<Kept>,
+    kept: Arc<HeldContent>,
     seconds: i64,
 }
 
 impl MemorySource {
-    /// An empty source: it has no label yet.
+    /// Makes a source without a label.
     pub fn new(layout: Arc<Layout>) -> Self {
         let contents = Arc::new(Contents::default());
         Self {
             layout,
-            shelf: Shelf::new(Arc::clone(&contents) as Arc<_>),
+            cache: ObjectCache::new(Arc::clone(&contents) as Arc<_>),
             contents,
             state: Mutex::default(),
             generation: watch::Sender::new(0),
@@ -59,8 +62,8 @@ impl MemorySource {
         }
     }
 
-    /// Makes a new revision of a branch, and the branch where it is missing: files are written, or deleted where the
-    /// content is `None`. The same calls give the same revisions in every process.
+    /// Makes a new revision of a branch, and the branch if it is missing. Writes files, and deletes those without content.
+    /// The same calls make the same revisions in every process.
     pub fn commit(&self, branch: &str, changes: &[(&str, Option<&str>)]) -> Revision {
         let revision = {
             let mut state = lock(&self.state);
@@ -82,43 +85,47 @@ impl MemorySource {
         revision
     }
 
-    /// Names a revision that some branch or tag has, or had on the way. Whether there is such a revision.
+    /// Tags a revision that is reachable from a branch or a tag. Returns false if there is none.
     pub fn tag(&self, name: &str, revision: &Revision) -> bool {
         self.point(revision, |state, commit| {
             state.tags.insert(name.to_owned(), commit);
         })
     }
 
-    /// Moves a branch to a revision that some branch or tag leads to. Whether there is such a revision.
+    /// Moves a branch to a revision that is reachable from a branch or a tag. Returns false if there is none.
     pub fn force(&self, branch: &str, revision: &Revision) -> bool {
         self.point(revision, |state, commit| {
             state.branches.insert(branch.to_owned(), commit);
         })
     }
 
-    /// Takes a branch away.
+    /// Deletes a branch.
     pub fn delete_branch(&self, branch: &str) {
         lock(&self.state).branches.remove(branch);
         self.hint();
     }
 
-    /// From now on the source cannot be read, for this reason; `None` ends the outage.
+    /// Begins an outage with this reason. `None` ends it.
     pub fn fail(&self, reason: Option<&str>) {
         lock(&self.state).failure = reason.map(str::to_owned);
         self.hint();
     }
 
-    /// How many times it was asked for a snapshot.
+    /// The number of loaded snapshots.
     pub fn load_count(&self) -> u64 {
         self.load_count.load(Ordering::Relaxed)
     }
 
-    /// How many times a file was read.
+    /// The number of reads of files.
     pub fn read_count(&self) -> u64 {
         self.contents.read_count()
     }
 
-    fn point(&self, revision: &Revision, place: impl FnOnce(&mut State, Arc<Commit>)) -> bool {
+    fn point(
+        &self,
+        revision: &Revision,
+        place: impl FnOnce(&mut MemoryState, Arc<MemoryCommit>),
+    ) -> bool {
         let found = {
             let mut state = lock(&self.state);
             let commit = state.reachable(revision.as_str());
@@ -138,16 +145,16 @@ impl MemorySource {
 
     fn made(
         &self,
-        parent: Option<Arc<Commit>>,
+        parent: Option<Arc<MemoryCommit>>,
         files: BTreeMap<String, Arc<str>>,
         made_count: i64,
-    ) -> Commit {
+    ) -> MemoryCommit {
         let mut intake = self.contents.intake();
         let root = take_in(&mut intake, &files, "");
         let before = parent.as_ref().map_or("", |parent| parent.revision.as_str());
         let id =
             hash(&[b"commit\0", before.as_bytes(), root.as_bytes(), &made_count.to_be_bytes()]);
-        Commit {
+        MemoryCommit {
             revision: Revision::new(short(id)),
             parent,
             files,
@@ -157,8 +164,8 @@ impl MemorySource {
         }
     }
 
-    /// In the order of the request; one that is not there fails all.
-    fn resolve(&self, label: &Label) -> Result<Vec<Resolved>, SourceError> {
+    /// Resolves the names of a label in the order of the request. One missing name makes the label unknown.
+    fn resolve(&self, label: &Label) -> Result<Vec<ResolvedName>, SourceError> {
         let state = lock(&self.state);
         if let Some(failure) = &state.failure {
             return Err(SourceError::Unavailable {
@@ -173,18 +180,20 @@ impl MemorySource {
             .ok_or_else(|| SourceError::UnknownLabel(label.clone()))
     }
 
-    fn member(&self, found: Resolved) -> Member {
+    fn member(&self, found: ResolvedName) -> Member {
         Member {
             group: 0,
             layout: Arc::clone(&self.layout),
             revision: found.commit.revision.clone(),
             label: Some(found.name.into()),
             overlays: Vec::new(),
-            tree: found.commit.tree(&self.shelf),
+            tree: found.commit.tree(&self.cache),
+            rewinds: Rewinds::default(),
             made_seconds: Some(found.commit.seconds),
             commit: None,
             history: found.is_branch.then(|| {
-                Arc::new(Past { shelf: Arc::clone(&self.shelf), tip: found.commit }) as Arc<_>
+                Arc::new(MemoryHistory { cache: Arc::clone(&self.cache), tip: found.commit })
+                    as Arc<_>
             }),
         }
     }
@@ -215,7 +224,7 @@ impl Source for MemorySource {
     fn changed<'a>(
         &'a self,
         label: &'a Label,
-        seen: &'a Revision,
+        seen: &'a LabelPosition,
     ) -> BoxFuture<'a, Result<(), SourceError>> {
         Box::pin(async move {
             let mut hints = self.generation.subscribe();
@@ -226,7 +235,7 @@ impl Source for MemorySource {
                     .iter()
                     .map(|found| found.commit.revision.to_string())
                     .collect();
-                if revisions.join(",") != seen.as_str() {
+                if revisions.join(",") != seen.revision.as_str() {
                     return Ok(());
                 }
                 // The sender lives as long as this source does.
@@ -236,20 +245,20 @@ impl Source for MemorySource {
     }
 }
 
-struct Resolved {
-    commit: Arc<Commit>,
+struct ResolvedName {
+    commit: Arc<MemoryCommit>,
     name: String,
     is_branch: bool,
 }
 
-impl State {
-    fn resolve(&self, name: &str) -> Option<Resolved> {
+impl MemoryState {
+    fn resolve(&self, name: &str) -> Option<ResolvedName> {
         let name = if name == "HEAD" { DEFAULT_BRANCH } else { name };
         if !labels::is_name(name) {
             return None;
         }
         self.by_name(name).or_else(|| self.by_name(labels::sibling(name)?)).or_else(|| {
-            Some(Resolved {
+            Some(ResolvedName {
                 commit: self.reachable(name)?,
                 name: name.to_owned(),
                 is_branch: false,
@@ -257,17 +266,17 @@ impl State {
         })
     }
 
-    fn by_name(&self, name: &str) -> Option<Resolved> {
+    fn by_name(&self, name: &str) -> Option<ResolvedName> {
         let branch = self.branches.get(name);
         let commit = branch.or_else(|| self.tags.get(name))?;
-        Some(Resolved {
+        Some(ResolvedName {
             commit: Arc::clone(commit),
             name: name.to_owned(),
             is_branch: branch.is_some(),
         })
     }
 
-    fn reachable(&self, revision: &str) -> Option<Arc<Commit>> {
+    fn reachable(&self, revision: &str) -> Option<Arc<MemoryCommit>> {
         let tips = self.branches.values().chain(self.tags.values());
         tips.flat_map(|tip| std::iter::successors(Some(tip), |commit| commit.parent.as_ref()))
             .find(|commit| commit.revision.as_str() == revision)
@@ -275,32 +284,32 @@ impl State {
     }
 }
 
-impl Commit {
-    fn tree(&self, shelf: &Arc<Shelf>) -> Tree {
-        shelf.tree_keeping(self.root, Arc::clone(&self.kept) as Arc<_>)
+impl MemoryCommit {
+    fn tree(&self, cache: &Arc<ObjectCache>) -> Tree {
+        cache.tree_keeping(self.root, Arc::clone(&self.kept) as Arc<_>)
     }
 }
 
-struct Past {
-    shelf: Arc<Shelf>,
-    tip: Arc<Commit>,
+struct MemoryHistory {
+    cache: Arc<ObjectCache>,
+    tip: Arc<MemoryCommit>,
 }
 
-impl History for Past {
+impl History for MemoryHistory {
     fn ancestors(&self) -> Box<dyn Iterator<Item = Result<Ancestor, TreeError>> + '_> {
         let line = std::iter::successors(Some(&self.tip), |commit| commit.parent.as_ref());
         Box::new(line.filter_map(|child| {
             let parent = child.parent.as_ref()?;
             Some(Ok(Ancestor {
                 revision: parent.revision.clone(),
-                tree: parent.tree(&self.shelf),
+                tree: parent.tree(&self.cache),
                 followed_seconds: Some(child.seconds),
             }))
         }))
     }
 }
 
-/// Takes in the directory at a path, deepest content first.
+/// Adds the directory at a path, deepest content first.
 fn take_in(
     intake: &mut Intake<'_>,
     files: &BTreeMap<String, Arc<str>>,

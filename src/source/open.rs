@@ -1,67 +1,64 @@
-//! From what the operator wrote to a source. Called once, at start.
+//! Opening of sources at paths, from the operator's configuration. Called at start.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::snapshot::{Layout, Style, expand_patterns};
 use crate::source::Source;
-use crate::source::directory::{DirectoryOptions, DirectorySource};
-use crate::source::git::{self, GitOptions, GitSource, Incoming};
-use crate::source::mirror::Remote;
+use crate::source::directory::{DirectoryOptions, DirectorySource, SCAN_TIME_MAX};
+use crate::source::git::{self, Findings, GitOptions, GitSource, Incoming};
+use crate::source::remote::Remote;
+use crate::source::uri::{PLACEHOLDERS, base_of, file_path, has_placeholder, malformed};
 
-/// Why an address with placeholders is refused.
-pub(super) const PLACEHOLDERS: &str =
-    "placeholders in the address of a source are not supported: put them into its search paths";
-
-/// Why a source cannot be opened. For the operator: it names the configured path.
+/// The reasons for which a source cannot be opened. For the operator: the messages contain the configured path.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is nothing at the path.
+    /// The path does not exist.
     #[error("source {} does not exist", .0.display())]
     Missing(PathBuf),
-    /// There is a file at the path.
+    /// The path is a file.
     #[error("source {} is a file, and neither a git repository nor a directory", .0.display())]
     NotADirectory(PathBuf),
-    /// There is no repository at the path.
+    /// The path is no repository.
     #[error("source {} is not a git repository", .0.display())]
     NotARepository(PathBuf),
-    /// The system does not let it be read.
+    /// The system denies reading it.
     #[error("source {} cannot be read: {reason}", path.display())]
     Unreadable {
         /// As configured.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
-    /// It is there and readable, and not usable.
+    /// It is readable and cannot be served.
     #[error("source {} cannot be served: {reason}", path.display())]
     Refused {
         /// As configured.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A remote is copied in the background, which only a server does.
+    /// The address is a remote, and only a server mirrors remotes.
     #[error(
-        "a repository elsewhere is mirrored by `headwater serve`: give this command a clone of it"
+        "a remote repository is mirrored by `headwater serve` only. Clone it, and pass the path of the clone"
     )]
     NeedsServer,
-    /// What is to open a remote cannot be used.
-    #[error("what opens the source cannot be used: {problem}")]
+    /// The credentials or files for a remote cannot be used.
+    #[error("the credentials or certificates of the source cannot be used: {problem}")]
     Access {
-        /// What is wrong with it, without any of it.
+        /// The reason, without any of their content.
         problem: String,
     },
-    /// The text is no address of a source.
+    /// The text is not the address of a source.
     #[error("{reason}")]
     Malformed {
-        /// What is wrong with it, without the text itself: it may hold a password.
+        /// The reason, without the text itself, which may contain a password.
         reason: &'static str,
     },
 }
 
 impl OpenError {
-    /// What the system said about a path.
+    /// Converts an error of the system about a path.
     pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
@@ -70,46 +67,48 @@ impl OpenError {
     }
 }
 
-/// How a source is to be served, as far as the operator said so.
+/// The configured options of a source.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
-    /// The stable base of names in answers; without it, the address as it was configured.
+    /// The stable base of names in answers. `None` stands for the configured address.
     pub name: Option<String>,
     /// The label of a request that names none.
     pub default_label: Option<String>,
     /// Relative directories with `{application}`, `{profile}`, `{label}` and wildcards.
     pub search_paths: Vec<String>,
-    /// `application/profiles` globs as they were configured; expanded here.
+    /// The configured `application/profiles` globs, before expansion.
     pub patterns: Vec<String>,
-    /// Whether `.json` files are configuration.
+    /// Set if `.toml` files are configuration.
+    pub toml: bool,
+    /// Set if `.json` files are configuration.
     pub json: bool,
+    /// The findings about a git repository that are reported.
+    pub findings: Findings,
 }
 
-/// Opens a path or a `file:` URI: a git repository, bare or not, or a plain directory, told apart by looking.
+/// Opens a path or a `file:` URI. Its content decides whether it is a git repository, bare or not, or a plain directory.
 ///
 /// # Errors
-/// When there is nothing that can be served.
+/// When nothing there can be served.
 pub fn open(uri: &str, options: OpenOptions) -> Result<Arc<dyn Source>, OpenError> {
     let path = path_of(uri)?;
     open_path(path, uri, options)
 }
 
-/// Opens a repository that this server hosts, or hosted once. Without a server of its own it is read like any other.
+/// Opens a repository that this server hosts, or has hosted. A command reads it like any other repository.
 ///
 /// # Errors
-/// When there is nothing that can be served.
+/// When nothing there can be served.
 pub fn open_hosted(uri: &str, path: PathBuf, options: OpenOptions) -> Result<GitSource, OpenError> {
-    let default_label = options.default_label.clone();
-    GitSource::open_hosted(
-        path,
-        GitOptions { layout: layout(uri, Style::Git, &options), default_label },
-    )
+    let layout = layout(uri, Style::Git, &options);
+    let OpenOptions { default_label, findings, .. } = options;
+    GitSource::open_hosted(path, GitOptions { layout, default_label, findings })
 }
 
-/// Opens what stands at a path, under the name of an address.
+/// Opens a path under the name of an address.
 ///
 /// # Errors
-/// When there is nothing that can be served.
+/// When nothing there can be served.
 pub fn open_path(
     path: PathBuf,
     uri: &str,
@@ -123,18 +122,20 @@ pub fn open_path(
     let is_repository = git::is_repository(&path);
     let style = if is_repository { Style::Git } else { Style::Native };
     let layout = layout(uri, style, &options);
-    let default_label = options.default_label;
+    let OpenOptions { default_label, findings, .. } = options;
     Ok(if is_repository {
-        Arc::new(GitSource::open(path, GitOptions { layout, default_label })?)
+        Arc::new(GitSource::open(path, GitOptions { layout, default_label, findings })?)
     } else {
-        Arc::new(DirectorySource::open(path, DirectoryOptions { layout, default_label })?)
+        let scan_time_max = SCAN_TIME_MAX;
+        let options = DirectoryOptions { layout, default_label, scan_time_max };
+        Arc::new(DirectorySource::open(path, options)?)
     })
 }
 
-/// Opens a git repository together with what it is receiving, for a hook. The options are as for [`open`].
+/// Opens a git repository together with the objects that it is receiving, for a hook. The options are as for [`open`].
 ///
 /// # Errors
-/// When there is no repository, or none that can be read.
+/// When the repository is missing or cannot be read.
 pub fn open_incoming(
     git_directory: &Path,
     object_directories: Vec<PathBuf>,
@@ -149,22 +150,15 @@ fn layout(uri: &str, style: Style, options: &OpenOptions) -> Arc<Layout> {
         style,
         search_paths: options.search_paths.clone(),
         patterns: expand_patterns(&options.patterns),
+        toml: options.toml,
         json: options.json,
     })
 }
 
-/// The address without the slashes at its end, but not less than the root.
-pub(super) fn base_of(uri: &str) -> &str {
-    match uri.trim_end_matches('/') {
-        "" => uri,
-        base => base,
-    }
-}
-
-/// The path that an address stands for: a path or a `file:` URI.
+/// The path in an address, which is a path or a `file:` URI.
 ///
 /// # Errors
-/// When it is the address of something else.
+/// When it is the address of another kind of source.
 pub fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
     if uri.trim().is_empty() {
         return Err(malformed("the address of the source is empty"));
@@ -180,54 +174,9 @@ pub fn path_of(uri: &str) -> Result<PathBuf, OpenError> {
         return Err(OpenError::NeedsServer);
     }
     if uri.starts_with("etcd:") {
-        return Err(malformed("a prefix in etcd is no path: it is followed"));
+        return Err(malformed("expected a path or a file: URI, got the address of an etcd prefix"));
     }
     Ok(PathBuf::from(uri))
-}
-
-/// Whether a request would choose what is opened.
-pub(super) fn has_placeholder(uri: &str) -> bool {
-    ["{application}", "{profile}", "{label}"].iter().any(|placeholder| uri.contains(placeholder))
-}
-
-/// The path of a `file:` URI: `file:relative`, `file:/absolute` or `file:///absolute`.
-pub(super) fn file_path(rest: &str) -> Result<PathBuf, OpenError> {
-    let path = match rest.strip_prefix("//") {
-        Some(after) => {
-            let host_end = after.find('/').ok_or(malformed("a file: URI needs a path"))?;
-            if !matches!(&after[..host_end], "" | "localhost") {
-                return Err(malformed("a file: URI cannot name another host"));
-            }
-            &after[host_end..]
-        }
-        None => rest,
-    };
-    if path.is_empty() {
-        return Err(malformed("a file: URI needs a path"));
-    }
-    percent_decoded(path)
-        .map(PathBuf::from)
-        .ok_or(malformed("a file: URI holds a broken percent sign"))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
-            bytes.push(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok().filter(|path| !path.contains('\0'))
-}
-
-fn malformed(reason: &'static str) -> OpenError {
-    OpenError::Malformed { reason }
 }
 
 #[cfg(test)]
@@ -262,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_etcd_is_no_path() {
-        check("etcd://host:2379/prefix", Err("no path"));
+    fn an_etcd_prefix_is_not_a_path() {
+        check("etcd://host:2379/prefix", Err("an etcd prefix"));
         check("/srv/{application}", Err("placeholders"));
     }
 
@@ -271,7 +220,7 @@ mod tests {
     fn a_remote_needs_a_server_and_is_never_a_path() {
         check("https://host/repo.git", Err("mirrored by `headwater serve`"));
         check("git@host:org/repo.git", Err("mirrored by `headwater serve`"));
-        check("ssh://-oProxyCommand=x/y", Err("no host"));
+        check("ssh://-oProxyCommand=x/y", Err("not a valid host"));
         check("ext::sh -c x://", Err("a program for git to run"));
     }
 

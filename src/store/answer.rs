@@ -1,106 +1,178 @@
-//! What is served for one query: an environment, or why there is none; its bytes made at most once.
+//! The answer to one query: an environment, or the reason for its absence. The text of an answer is rendered at most
+//! once.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
-use crate::model::{Digest, Environment, Problem, Query, Revision};
-use crate::render::{self, Rendered, Representation};
-use crate::resolve::Asked;
+use super::ledger::{ALLOCATION_BYTES, Charge};
+use super::payload::{Payload, Payloads};
+use super::published_snapshot::PublishedSnapshot;
+use crate::model::{
+    Digest, Document, Environment, Epochs, LabelPosition, Problem, Property, PropertySource, Query,
+    Revision,
+};
+use crate::render::{self, RenderedJson, Representation};
+use crate::resolve::Dependencies;
 use crate::snapshot::Snapshot;
 
-/// The answer to a query at a label, as of the moment that its content last changed.
+/// The answer to a query at a label, made when its content last changed.
 pub struct Answer {
-    /// What was asked for.
+    /// The requested environment.
     pub query: Query,
-    /// What there is to serve.
+    /// The environment, or the reason for its absence.
     pub content: Content,
-    /// One for each member of the snapshot that had a say.
+    /// The contributions of the members that the query selects.
     pub(super) members: Vec<MemberAnswer>,
-    /// The number of the view that this was made for.
+    /// The sequence number of the published snapshot that the answer was made for.
     pub(super) sequence: u64,
-    /// The revision when it was made; while it is untouched the view's own counts.
+    /// The revision when the answer was made. Readers receive it only while the published snapshot is older than the
+    /// answer. Otherwise the revision of that snapshot counts.
     pub(super) revision: Revision,
+    /// The epochs that belong to `revision`.
+    pub(super) epochs: Option<Epochs>,
+    /// True if files mention every requested application. Clients can invent any number of other names. An answer to
+    /// one of these lives only while a request or a watcher holds it.
+    pub(super) is_known: bool,
+    /// True if files mention every requested profile as well. Clients can invent profiles too, but many use a profile
+    /// that no file mentions. A label keeps a limited number of such answers.
+    pub(super) has_known_profiles: bool,
+    /// The bytes of the answer in the ledger, without texts that are rendered later.
+    pub(super) _charge: Charge,
 }
 
-/// What there is to serve for a query.
+/// The content of an answer.
 pub enum Content {
-    /// An environment.
-    Environment(Box<Served>),
-    /// The content cannot be used, and nothing earlier can stand in for it.
+    Environment(Box<ServedEnvironment>),
+    /// The content cannot be used, and no earlier revision can replace it.
     Broken(Problem),
-    /// No source that is asked for this application has the label.
+    /// None of the sources for this application has the label.
     UnknownLabel,
-    /// There is no property source at all, and the settings say that this is an error.
+    /// No property source matches, and the settings make this an error.
     Empty,
 }
 
-/// An environment with its digest and its bytes.
-pub struct Served {
-    /// The environment, after `reveal`.
+/// An environment with its digest and its rendered texts.
+pub struct ServedEnvironment {
+    /// The environment after its sealed values were opened.
     pub environment: Environment,
-    /// Of the environment.
+    /// The digest of the environment.
     pub digest: Digest,
     state: Option<&'static str>,
-    json: [Json; 2],
-    event: ArcSwapOption<(Revision, Bytes)>,
+    payload: Arc<Payload>,
+    forms: [RenderedForm; 2],
+    event: ArcSwapOption<RenderedEvent>,
 }
 
 #[derive(Default)]
-struct Json {
+struct RenderedForm {
     etag: std::sync::OnceLock<String>,
-    spliced: ArcSwapOption<Spliced>,
+    /// The whole text of a small answer, the head of a large one.
+    spliced: ArcSwapOption<SplicedText>,
 }
 
-struct Spliced {
+struct SplicedText {
     revision: Revision,
     bytes: Bytes,
     version: std::ops::Range<usize>,
+    _charge: Charge,
 }
 
-/// What one member of the snapshot contributed.
+struct RenderedEvent {
+    position: LabelPosition,
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+/// The JSON of an environment: one text in two parts.
+#[derive(Clone)]
+pub struct Body {
+    /// The whole text of a small answer. For a large one, the text before its property sources.
+    pub head: Bytes,
+    /// The property sources of a large answer, shared by every answer with the same sources.
+    pub rest: Bytes,
+}
+
+impl Body {
+    /// The text in one piece, copied.
+    pub fn whole(&self) -> Vec<u8> {
+        [&self.head[..], &self.rest[..]].concat()
+    }
+}
+
+/// The contribution of one member of the snapshot.
 pub(super) struct MemberAnswer {
-    /// Its index in the snapshot.
+    /// The index of the member in the snapshot.
     pub(super) index: usize,
-    /// The base of the member's names, by which it is known again in another snapshot.
+    /// The base of the member's names, which identifies the member in another snapshot.
     pub(super) base: Arc<str>,
-    /// The member's revision when this was made.
-    pub(super) made_at: Revision,
+    /// The revision of the member when this was made.
+    pub(super) revision: Revision,
     /// The paths whose change invalidates this.
-    pub(super) asked: Asked,
-    /// The sources it gave, kept so that a source without a history can go on serving them.
-    pub(super) sources: Vec<crate::model::PropertySource>,
-    /// Set while the member serves something older than its newest revision.
-    pub(super) held: Option<Held>,
-    /// Set while it has nothing good to serve at all.
+    pub(super) dependencies: Dependencies,
+    /// The sources of the member. They are kept so that a source without a history can continue to serve them.
+    pub(super) sources: Vec<PropertySource>,
+    /// Set while the member serves an older revision than its newest one.
+    pub(super) held: Option<HeldRevision>,
+    /// Set while the member has no good revision to serve.
     pub(super) broken: Option<Problem>,
+    /// True if a search path leads to a directory because of a requested name.
+    pub(super) is_in_own_directory: bool,
+    /// The problems of the newest revision that do not keep it from being served.
+    pub(super) notices: Vec<Problem>,
 }
 
-/// Why and since when something older than the newest revision is served.
+impl MemberAnswer {
+    /// The bytes that are not shared with the tree of the label.
+    pub(super) fn bytes(&self) -> usize {
+        let paths: usize =
+            self.dependencies.texts().map(|text| text.len() + 2 * ALLOCATION_BYTES).sum();
+        let names = self.sources.iter().map(|source| source.name.len() + ALLOCATION_BYTES);
+        // The environment contains each source as well.
+        let sources: usize = names.sum::<usize>() + 2 * size_of_val(&*self.sources);
+        let documents: usize = match self.held {
+            Some(_) => {
+                self.sources.iter().flat_map(PropertySource::properties).map(property_bytes).sum()
+            }
+            None => 0,
+        };
+        paths + sources + documents
+    }
+}
+
+/// The bytes of a property with its texts.
+pub(super) fn property_bytes(property: &Property) -> usize {
+    let text = property.key.len() + property.value.text().len();
+    size_of::<Property>() + 2 * ALLOCATION_BYTES + text
+}
+
+/// The reason for serving an older revision than the newest one, and its beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// The revision that is served.
+pub struct HeldRevision {
+    /// The served revision.
     pub revision: Revision,
-    /// What is wrong with the newest one.
+    /// The problem of the newest revision.
     pub problem: Problem,
-    /// When the first bad revision was made or noticed, in seconds since 1970, if that is known.
+    /// The time at which the first bad revision was made or noticed, in seconds since 1970, if known.
     pub since_seconds: Option<i64>,
 }
 
 impl Answer {
-    /// Grows with every answer that takes the place of another one in the same label.
+    /// A number that grows with every answer that replaces another one of the same label.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// What is held back, by member.
-    pub fn held(&self) -> impl Iterator<Item = &Held> {
+    /// The members that are held back.
+    pub fn held_revisions(&self) -> impl Iterator<Item = &HeldRevision> {
         self.members.iter().filter_map(|member| member.held.as_ref())
     }
 
-    /// What is wrong with the newest revision: the name of the source, what it serves in its place, and the problem.
-    pub(super) fn problems(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Held>, &Problem)> {
+    /// The problems of the newest revision: the name of the source, the older revision that it serves, and the problem.
+    pub(super) fn problems(
+        &self,
+    ) -> impl Iterator<Item = (&Arc<str>, Option<&HeldRevision>, &Problem)> {
         self.members.iter().filter_map(|member| match (&member.held, &member.broken) {
             (Some(held), _) => Some((&member.base, Some(held), &held.problem)),
             (None, Some(problem)) => Some((&member.base, None, problem)),
@@ -108,26 +180,44 @@ impl Answer {
         })
     }
 
-    /// The environment and its digest, if there is one to serve.
-    pub fn served(&self) -> Option<&Served> {
+    /// The problems of the served content: the name of the source, and the problem.
+    pub(super) fn notices(&self) -> impl Iterator<Item = (&Arc<str>, &Problem)> {
+        let members = self.members.iter();
+        members.flat_map(|member| member.notices.iter().map(|notice| (&member.base, notice)))
+    }
+
+    /// The environment and its digest. None if the content is no environment.
+    pub fn served(&self) -> Option<&ServedEnvironment> {
         match &self.content {
             Content::Environment(served) => Some(served),
             Content::Broken(_) | Content::UnknownLabel | Content::Empty => None,
         }
     }
 
-    /// How many paths were looked for to make it.
-    pub(super) fn path_count(&self) -> usize {
-        let asked = self.members.iter().map(|member| &member.asked);
-        asked.map(|asked| asked.files.len() + asked.listings.len()).sum()
+    /// Remembers the payload for the next request. For an answer that is not kept.
+    pub(super) fn remember_text(&self, payloads: &Payloads) {
+        if let Some(served) = self.served() {
+            payloads.remember(&served.payload);
+        }
     }
 
-    /// Whether it serves something older than the newest revision, or looked for it in vain.
+    /// Returns true if the answer serves an older revision than the newest one, or found none to serve.
     pub(super) fn depends_on_history(&self) -> bool {
-        matches!(self.content, Content::Broken(_)) || self.held().next().is_some()
+        matches!(self.content, Content::Broken(_)) || self.held_revisions().next().is_some()
     }
 
-    /// Whether a reader would see a difference: another digest, another kind of answer, another problem.
+    /// The identity of the documents and their places. Answers with equal compositions have equal values at equal
+    /// places.
+    pub(super) fn composition(&self) -> Vec<(usize, *const Document, usize)> {
+        let sources = |member: &MemberAnswer| {
+            let index = member.index;
+            let id = |source: &PropertySource| (index, source.documents.as_ptr(), source.index);
+            member.sources.iter().map(id).collect::<Vec<_>>()
+        };
+        self.members.iter().flat_map(sources).collect()
+    }
+
+    /// Returns true if readers can see a difference: another digest, another kind of content, or another problem.
     pub(super) fn differs(&self, other: &Self) -> bool {
         match (&self.content, &other.content) {
             (Content::Environment(a), Content::Environment(b)) => a.digest != b.digest,
@@ -139,16 +229,18 @@ impl Answer {
         }
     }
 
-    /// The revision that a reader is told who sees this answer in a view of `snapshot`.
-    pub(super) fn revision_in(&self, sequence: u64, snapshot: &Snapshot) -> Revision {
-        if self.sequence > sequence {
-            return self.revision.clone();
+    /// The position that a reader of this answer receives under a published snapshot.
+    pub(super) fn position_under(&self, published: &PublishedSnapshot) -> LabelPosition {
+        let snapshot = &published.snapshot;
+        if self.sequence > published.sequence {
+            return LabelPosition { revision: self.revision.clone(), epochs: self.epochs.clone() };
         }
-        revision_of(&self.members, snapshot)
+        let revision = revision_of(&self.members, snapshot);
+        LabelPosition { revision, epochs: snapshot.epochs.clone() }
     }
 }
 
-/// The revisions of the members that had a say, those held back with the one that they serve.
+/// The combined revision of the selected members. A member that is held back contributes the revision that it serves.
 pub(super) fn revision_of(members: &[MemberAnswer], snapshot: &Snapshot) -> Revision {
     let all_tips = members.iter().all(|member| member.held.is_none());
     if all_tips && members.len() == snapshot.members.len() {
@@ -164,67 +256,90 @@ pub(super) fn revision_of(members: &[MemberAnswer], snapshot: &Snapshot) -> Revi
     Revision::new(revisions.join(","))
 }
 
-impl Served {
-    /// Takes the digest; nothing is rendered before it is asked for.
-    pub(super) fn new(environment: Environment, state: Option<&'static str>) -> Self {
+impl ServedEnvironment {
+    /// Creates the content without rendering any text.
+    pub(super) fn new(
+        environment: Environment,
+        state: Option<&'static str>,
+        payload: Arc<Payload>,
+    ) -> Self {
         Self {
-            digest: render::digest(&environment),
+            digest: payload.digest,
             environment,
             state,
-            json: Default::default(),
+            payload,
+            forms: Default::default(),
             event: ArcSwapOption::empty(),
         }
     }
 
+    /// The bytes of all keys and values, which approximate the size of a rendered form.
+    pub fn text_bytes(&self) -> usize {
+        self.payload.text_bytes
+    }
+
+    /// The values that no key of the server opens: the index of the source, and the problem.
+    pub(super) fn unopened(&self) -> impl Iterator<Item = (usize, Problem)> {
+        self.payload.unopened()
+    }
+
     /// The weak entity tag of a representation: the digest and the representation's name.
     pub fn etag(&self, representation: Representation) -> &str {
-        self.json[index(representation)]
+        self.forms[representation as usize]
             .etag
             .get_or_init(|| format!("W/\"{}.{}\"", self.digest, representation.name()))
     }
 
-    /// The server-sent event that tells a watcher of this environment: id, name and the JSON in one line, wrapped as it
-    /// goes out. Made once for each revision; all watchers are sent the same bytes, so all have to `wrap` in the same way.
-    pub fn event(&self, revision: &Revision, wrap: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+    /// The server-sent event for watchers of this environment: id, name and the JSON in one line, wrapped for the
+    /// connection.
+    ///
+    /// Invariant: every caller passes the same `wrap`, because the event is made once for each position and all
+    /// watchers receive the same bytes.
+    pub fn event(&self, position: &LabelPosition, wrap: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
         if let Some(known) = &*self.event.load()
-            && known.0 == *revision
+            && known.position == *position
         {
-            return known.1.clone();
+            return known.bytes.clone();
         }
-        let json = self.json(Representation::V1, revision);
+        let Body { head, rest } = self.body(Representation::V1, &position.revision);
         let mut event =
-            format!("event: environment\nid: {revision}.{}\ndata: ", self.digest).into_bytes();
-        event.extend_from_slice(&json);
+            format!("event: environment\nid: {position}.{}\ndata: ", self.digest).into_bytes();
+        event.reserve_exact(head.len() + rest.len() + 2);
+        event.extend_from_slice(&head);
+        event.extend_from_slice(&rest);
         event.extend_from_slice(b"\n\n");
-        let event = wrap(&event);
-        self.event.store(Some(Arc::new((revision.clone(), event.clone()))));
+        let bytes = wrap(&event);
+        let _charge = self.payload.charge(bytes.len());
+        let (position, event) = (position.clone(), bytes.clone());
+        self.event.store(Some(Arc::new(RenderedEvent { position, bytes, _charge })));
         event
     }
 
-    /// The JSON with this revision in it. Rendered once, spliced once for each revision that is read.
-    pub fn json(&self, representation: Representation, revision: &Revision) -> Bytes {
-        let cell = &self.json[index(representation)].spliced;
+    /// The JSON with this revision in it. Rendered once, and spliced once for each revision that is read.
+    pub fn body(&self, representation: Representation, revision: &Revision) -> Body {
+        let is_large = self.payload.is_large();
+        let rest = if is_large { self.payload.text(representation) } else { Bytes::new() };
+        Body { head: self.splice(representation, revision), rest }
+    }
+
+    fn splice(&self, representation: Representation, revision: &Revision) -> Bytes {
+        let cell = &self.forms[representation as usize].spliced;
         let known = cell.load();
-        let rendered = match &*known {
+        let text = revision.as_str();
+        let mut rendered = match &*known {
             Some(spliced) if spliced.revision == *revision => return spliced.bytes.clone(),
-            Some(spliced) => {
-                Rendered::with_version(&spliced.bytes, &spliced.version, revision.as_str())
-            }
-            None => render::json(&self.environment, representation, revision.as_str(), self.state),
+            Some(spliced) => RenderedJson::with_version(&spliced.bytes, &spliced.version, text),
+            None if self.payload.is_large() => render::head(&self.environment, text, self.state),
+            None => render::json(&self.environment, representation, text, self.state),
         };
+        rendered.bytes.shrink_to_fit();
         let bytes = Bytes::from(rendered.bytes);
-        cell.store(Some(Arc::new(Spliced {
+        cell.store(Some(Arc::new(SplicedText {
             revision: revision.clone(),
             bytes: bytes.clone(),
             version: rendered.version,
+            _charge: self.payload.charge(bytes.len()),
         })));
         bytes
-    }
-}
-
-fn index(representation: Representation) -> usize {
-    match representation {
-        Representation::V1 => 0,
-        Representation::V2 => 1,
     }
 }

@@ -1,108 +1,270 @@
-//! From a snapshot to an answer: resolve each member, keep the last good where one is broken, put the parts together.
+//! The construction of an answer from a snapshot: resolves each member, substitutes the last good revision for a broken
+//! one, and assembles the parts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::answer::{Answer, Content, Held, MemberAnswer, Served, revision_of};
-use crate::model::{Environment, Problem, PropertySource, Query};
-use crate::resolve::{self, Asked, Resolved, touches};
-use crate::reveal::reveal;
+use super::answer::{Answer, Content, HeldRevision, MemberAnswer, ServedEnvironment, revision_of};
+use super::ledger::Ledger;
+use super::payload::Payloads;
+use super::published_snapshot::PublishedSnapshot;
+use crate::model::{
+    Document, Environment, Problem, PropertySource, Query, SHARED_APPLICATION, items,
+};
+use crate::resolve::{self, Dependencies, Mention, ResolvedMember};
+use crate::reveal::{Keyring, Variant};
 use crate::snapshot::{Ancestor, Member, Snapshot, Style};
 use crate::tree::TreeError;
 
-/// How many first-parent ancestors are looked at for the last good revision of an environment.
-pub const LAST_GOOD_DEPTH_MAX: usize = 1_000;
+/// The limit on first-parent ancestors that are searched for the last good revision of an environment.
+pub(super) const LAST_GOOD_DEPTH_MAX: usize = 1_000;
 
-/// What the settings add to every answer.
+/// The bytes of an answer without its parts: itself, its cell and its name in the map of cells.
+const ANSWER_BYTES: usize = 1024;
+
+/// The settings that apply to every answer.
 #[derive(Clone, Default)]
-pub struct Additions {
+pub struct AnswerSettings {
     /// The source named `overrides`, first in every environment.
     pub overrides: Option<PropertySource>,
-    /// Whether an environment without any property source is an error.
+    /// True if an environment without any property source is an error.
     pub refuse_empty: bool,
+    /// The keys for sealed values. Without keys, these keep their marker.
+    pub keys: Arc<Keyring>,
 }
 
-/// Makes the answer to a query from a snapshot. Reads and parses what was not read before.
+/// The shared inputs of all answers of a store.
+pub(super) struct AnswerBuilder {
+    pub(super) settings: AnswerSettings,
+    pub(super) payloads: Payloads,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+impl AnswerBuilder {
+    pub(super) fn new(settings: AnswerSettings) -> Self {
+        let ledger = Arc::<Ledger>::default();
+        let payloads = Payloads::new(Arc::clone(&ledger), Arc::clone(&settings.keys));
+        Self { settings, payloads, ledger }
+    }
+
+    /// The form of sealed values in all answers. A server with keys opens them for every caller that may read the environment.
+    fn variant(&self) -> Variant {
+        if self.settings.keys.is_empty() { Variant::Sealed } else { Variant::Opened }
+    }
+}
+
+/// Makes the answer to a query from a snapshot. Reads and parses files that were not read before.
 ///
-/// `previous` is the answer that was served until now: what a source without a history goes back to.
+/// `previous` is the answer that was served until now. A source without a history goes back to it. For an application
+/// that no file mentions it may be the answer to [`stand_in_query`].
 ///
 /// # Errors
-/// When a source cannot be read; content that cannot be used becomes part of the answer.
+/// When a source cannot be read. Content that cannot be used becomes part of the answer.
 pub(super) fn build(
     query: &Query,
-    snapshot: &Snapshot,
-    sequence: u64,
-    additions: &Additions,
+    published: &PublishedSnapshot,
+    builder: &AnswerBuilder,
     previous: Option<&Answer>,
 ) -> Result<Answer, TreeError> {
+    let PublishedSnapshot { sequence, snapshot } = published;
     let Some(chosen) = resolve::choose(snapshot, query) else {
-        return Ok(Answer {
-            query: query.clone(),
-            content: Content::UnknownLabel,
-            members: Vec::new(),
-            sequence,
-            revision: snapshot.revision.clone(),
-        });
+        return Ok(unknown_label(query, published, builder));
     };
+    let mentions = Mentions::read(query, snapshot, &chosen)?;
+    let is_known =
+        mentions.is_known() && is_normalized(&query.application) && is_normalized(&query.profiles);
+    let previous = previous.filter(|previous| previous.query == *query || !is_known);
     let mut members = Vec::with_capacity(chosen.len());
     let mut broken = None;
-    for index in chosen {
+    for (at, index) in chosen.into_iter().enumerate() {
         let member = &snapshot.members[index];
-        let before = previous.and_then(|answer| {
-            answer.members.iter().find(|before| before.base == member.layout.base)
-        });
-        let (member, problem) = build_member(query, index, member, before)?;
+        let before = previous.and_then(|answer| find_previous(answer, query, member));
+        let (mut member, problem) = build_member(query, index, member, before)?;
+        member.is_in_own_directory = mentions.is_in_own_directory(at)
+            || member.held.is_some() && before.is_some_and(|before| before.is_in_own_directory);
         members.push(member);
         broken = broken.or(problem);
     }
-    let revision = revision_of(&members, snapshot);
     let content = match broken {
         Some(problem) => Content::Broken(problem),
-        None => assemble(query, snapshot, &members, additions),
+        None => assemble(query, snapshot, &members, builder),
     };
-    Ok(Answer { query: query.clone(), content, members, sequence, revision })
+    if let Content::Environment(served) = &content {
+        record_unopened(&mut members, served, builder);
+    }
+    let bytes = ANSWER_BYTES + members.iter().map(MemberAnswer::bytes).sum::<usize>();
+    Ok(Answer {
+        query: query.clone(),
+        content,
+        sequence: *sequence,
+        revision: revision_of(&members, snapshot),
+        epochs: snapshot.epochs.clone(),
+        is_known,
+        has_known_profiles: is_known && has_known_profiles(query, snapshot, &members),
+        members,
+        _charge: builder.ledger.charge(bytes),
+    })
+}
+
+/// Makes the answer to a query that selects no member of the snapshot.
+fn unknown_label(query: &Query, published: &PublishedSnapshot, builder: &AnswerBuilder) -> Answer {
+    let PublishedSnapshot { sequence, snapshot } = published;
+    Answer {
+        query: query.clone(),
+        content: Content::UnknownLabel,
+        sequence: *sequence,
+        revision: snapshot.revision.clone(),
+        epochs: snapshot.epochs.clone(),
+        is_known: false,
+        has_known_profiles: false,
+        members: Vec::new(),
+        _charge: builder.ledger.charge(ANSWER_BYTES),
+    }
+}
+
+/// Returns true if the files of an answer mention every requested profile except `default`, or if a search path
+/// contains `{profile}`.
+fn has_known_profiles(query: &Query, snapshot: &Snapshot, members: &[MemberAnswer]) -> bool {
+    let layouts = members.iter().filter_map(|member| snapshot.members.get(member.index));
+    let mut paths = layouts.flat_map(|member| &member.layout.search_paths);
+    let sources = || members.iter().flat_map(|member| &member.sources);
+    let mut profiles = query.profile_names();
+    paths.any(|path| path.contains("{profile}"))
+        || profiles.all(|profile| {
+            profile == "default" || sources().any(|it| mentions_profile(it, profile))
+        })
+}
+
+/// Returns true if a file belongs to a profile by its name, or mentions it in a condition or as a group.
+fn mentions_profile(source: &PropertySource, profile: &str) -> bool {
+    let group = format!("spring.profiles.group.{profile}");
+    let is_named_in = |document: &Document| {
+        resolve::named_profiles(document).iter().any(|named| named == profile)
+            || document.properties.iter().any(|property| property.key.starts_with(&group))
+    };
+    let of_profile = format!("-{profile}.");
+    source.file.as_ref().is_some_and(|file| file.contains(&of_profile))
+        || source.documents.iter().any(is_named_in)
+}
+
+/// Returns the earlier contribution of a member. The answer to another query is used only if its name matched no
+/// directory.
+fn find_previous<'a>(
+    answer: &'a Answer,
+    query: &Query,
+    member: &Member,
+) -> Option<&'a MemberAnswer> {
+    let before = answer.members.iter().find(|before| before.base == member.layout.base)?;
+    (answer.query == *query || !before.is_in_own_directory).then_some(before)
+}
+
+/// Returns the query whose answer stands in for the answers to applications that no file mentions. Those answers are
+/// not kept. Their problems are reported under the name of the stand-in. Where a source goes back to memory, they
+/// consist of the last good sources of the stand-in.
+pub(super) fn stand_in_query(query: &Query) -> Option<Query> {
+    let application = SHARED_APPLICATION;
+    let is_another = &*query.application != application;
+    is_another.then(|| Query { application: application.into(), ..query.clone() })
+}
+
+/// The mentions of each requested application in the chosen members.
+struct Mentions(Vec<Vec<Mention>>);
+
+/// Returns true if a list has each item once and nothing else. The same list has any number of other spellings, which
+/// are not kept.
+fn is_normalized(list: &str) -> bool {
+    let names: Vec<&str> = items(list).collect();
+    let distinct: HashSet<&&str> = names.iter().collect();
+    distinct.len() == names.len() && names.join(",") == list
+}
+
+impl Mentions {
+    fn read(query: &Query, snapshot: &Snapshot, chosen: &[usize]) -> Result<Self, TreeError> {
+        let of_name = |name: &str| -> Result<Vec<Mention>, TreeError> {
+            let members = chosen.iter().map(|index| &snapshot.members[*index]);
+            members.map(|member| resolve::mention(member, &member.tree, query, name)).collect()
+        };
+        let mentions: Result<_, _> = query.application_names().map(of_name).collect();
+        mentions.map(Self)
+    }
+
+    /// Returns true if the query names an application and some member mentions each of them.
+    fn is_known(&self) -> bool {
+        !self.0.is_empty()
+            && self
+                .0
+                .iter()
+                .all(|members| members.iter().any(|mention| mention.file || mention.directory))
+    }
+
+    fn is_in_own_directory(&self, member: usize) -> bool {
+        self.0.iter().any(|members| members[member].directory)
+    }
 }
 
 fn assemble(
     query: &Query,
     snapshot: &Snapshot,
     members: &[MemberAnswer],
-    additions: &Additions,
+    builder: &AnswerBuilder,
 ) -> Content {
-    let mut sources: Vec<PropertySource> = additions.overrides.iter().cloned().collect();
+    let AnswerBuilder { settings, payloads, .. } = builder;
+    let mut sources: Vec<PropertySource> = settings.overrides.iter().cloned().collect();
     sources.extend(members.iter().flat_map(|member| member.sources.iter().cloned()));
-    if sources.is_empty() && additions.refuse_empty {
+    if sources.is_empty() && settings.refuse_empty {
         return Content::Empty;
     }
+    let payload = payloads.get_or_make(&sources, builder.variant());
     let environment = Environment {
         application: Arc::clone(&query.application),
         profiles: Arc::clone(&query.profiles),
         label: query.label.clone(),
-        sources,
+        sources: payload.sources().to_vec(),
     };
-    // Blank for a single git repository, null for all else (specification, section 3).
+    // `state` is an empty string for a single git repository and null otherwise (docs/protocol.md#3-the-environment).
     let first = &snapshot.members[0];
     let has_one_source = snapshot
         .members
         .iter()
         .all(|member| member.layout.base == first.layout.base || member.group == first.group);
     let state = (has_one_source && first.layout.style == Style::Git).then_some("");
-    Content::Environment(Box::new(Served::new(reveal(environment), state)))
+    Content::Environment(Box::new(ServedEnvironment::new(environment, state, payload)))
 }
 
-/// What a member contributes, and the problem if it has nothing good to contribute.
+/// Adds the values that no key opens to the notices of their members.
+fn record_unopened(
+    members: &mut [MemberAnswer],
+    served: &ServedEnvironment,
+    builder: &AnswerBuilder,
+) {
+    let override_count = usize::from(builder.settings.overrides.is_some());
+    for (index, problem) in served.unopened() {
+        let Some(mut index) = index.checked_sub(override_count) else { continue };
+        for member in &mut *members {
+            if index < member.sources.len() {
+                member.notices.push(problem);
+                break;
+            }
+            index -= member.sources.len();
+        }
+    }
+}
+
+/// Returns the contribution of a member, and the problem if it has no good revision.
 fn build_member(
     query: &Query,
     index: usize,
     member: &Member,
     before: Option<&MemberAnswer>,
 ) -> Result<(MemberAnswer, Option<Problem>), TreeError> {
-    let Resolved { outcome, mut asked } = resolve::resolve(member, &member.tree, query)?;
+    let ResolvedMember { outcome, mut dependencies, notices } =
+        resolve::resolve(member, &member.tree, query)?;
     let (sources, held, problem) = match outcome {
         Ok(sources) => (sources, None, None),
         Err(problem) => {
             let last_good = match &member.history {
-                Some(_) => from_history(query, member, &mut asked, &problem)?,
-                None => from_memory(member, &problem, before),
+                Some(_) => find_last_good(query, member, &mut dependencies, &problem)?,
+                None => recall_last_good(member, &problem, before),
             };
             match last_good {
                 Some((sources, held)) => (sources, Some(held), None),
@@ -110,72 +272,82 @@ fn build_member(
             }
         }
     };
-    let (base, made_at) = (Arc::clone(&member.layout.base), member.revision.clone());
+    let (base, revision) = (Arc::clone(&member.layout.base), member.revision.clone());
     let broken = problem.clone();
-    Ok((MemberAnswer { index, base, made_at, asked, sources, held, broken }, problem))
+    let notices = if held.is_none() && broken.is_none() { notices } else { Vec::new() };
+    let is_in_own_directory = false;
+    let member = MemberAnswer {
+        index,
+        base,
+        revision,
+        dependencies,
+        sources,
+        held,
+        broken,
+        is_in_own_directory,
+        notices,
+    };
+    Ok((member, problem))
 }
 
-/// The last good of a branch is a fact of its history: the newest first-parent ancestor, within a bound, at which this
-/// environment resolves and has at least those of the application's own files that the broken one has. So a restarted
-/// server and every replica agree on it.
-fn from_history(
+/// Returns the sources of the last good revision in a member's history.
+///
+/// Invariant: the result is a function of the history, so that every replica and a restarted server agree on it. The
+/// last good revision is the newest first-parent ancestor, up to [`LAST_GOOD_DEPTH_MAX`], at which the environment
+/// resolves to at least one source and which has the broken file and every file that is read for the environment now.
+fn find_last_good(
     query: &Query,
     member: &Member,
-    asked: &mut Asked,
+    dependencies: &mut Dependencies,
     problem: &Problem,
-) -> Result<Option<(Vec<PropertySource>, Held)>, TreeError> {
+) -> Result<Option<(Vec<PropertySource>, HeldRevision)>, TreeError> {
     let Some(history) = &member.history else {
         return Ok(None);
     };
-    let own = resolve::own_files(member, &member.tree, query, asked)?;
-    let (mut tree, mut asked) = (member.tree.clone(), asked.clone());
+    let needed = resolve::files_of(member, &member.tree, query, dependencies)?;
+    let broken = &problem.origin.file;
+    let (mut tree, mut dependencies) = (member.tree.clone(), dependencies.clone());
     for ancestor in history.ancestors().take(LAST_GOOD_DEPTH_MAX) {
         let Ancestor { revision, tree: older, followed_seconds } = ancestor?;
-        let touched = touches(&asked, &tree.changes(&older)?);
+        let is_affected = dependencies.is_affected_by(&tree.changes(&older)?);
         tree = older;
-        if !touched {
+        if !is_affected {
             continue;
         }
         let mut resolved = resolve::resolve(member, &tree, query)?;
-        let has = resolve::own_files(member, &tree, query, &mut resolved.asked)?;
+        resolved.dependencies.files.insert(Arc::clone(broken));
+        let has = resolve::files_of(member, &tree, query, &mut resolved.dependencies)?;
         if let Ok(sources) = resolved.outcome
-            && has.is_superset(&own)
+            && !sources.is_empty()
+            && has.is_superset(&needed)
+            && tree.file(broken)?.is_some()
         {
-            let held = Held { revision, problem: problem.clone(), since_seconds: followed_seconds };
+            let held = HeldRevision {
+                revision,
+                problem: problem.clone(),
+                since_seconds: followed_seconds,
+            };
             return Ok(Some((sources, held)));
         }
-        asked = resolved.asked;
+        dependencies = resolved.dependencies;
     }
     Ok(None)
 }
 
-/// Whether a revision is one of a member's ancestors, within the bound that holds for last good ones.
-pub(super) fn is_behind(member: &Member, revision: &str) -> Result<bool, TreeError> {
-    let Some(history) = &member.history else {
-        return Ok(false);
-    };
-    for ancestor in history.ancestors().take(LAST_GOOD_DEPTH_MAX) {
-        if ancestor?.revision.as_str() == revision {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// A source without a history goes back to what was served before, for as long as this process remembers it. A tag or a
-/// commit id never changes, so there is nothing before it.
-fn from_memory(
+/// Returns the sources that a member without a history served before, as far as this process remembers them. A tag or a
+/// commit id never changes and has nothing earlier to serve.
+fn recall_last_good(
     member: &Member,
     problem: &Problem,
     before: Option<&MemberAnswer>,
-) -> Option<(Vec<PropertySource>, Held)> {
-    // What was made at no time is not one revision among others: a directory, or keys that are put by hand.
+) -> Option<(Vec<PropertySource>, HeldRevision)> {
+    // Only a member whose revision has no time goes back to memory: a directory, or keys that are put by hand.
     let before = before.filter(|_| member.made_seconds.is_none())?;
     let held = match &before.held {
-        Some(held) => Held { problem: problem.clone(), ..held.clone() },
+        Some(held) => HeldRevision { problem: problem.clone(), ..held.clone() },
         None if before.sources.is_empty() => return None,
-        None => Held {
-            revision: before.made_at.clone(),
+        None => HeldRevision {
+            revision: before.revision.clone(),
             problem: problem.clone(),
             since_seconds: now_seconds(),
         },
@@ -183,8 +355,11 @@ fn from_memory(
     Some((before.sources.clone(), held))
 }
 
-/// When something was noticed of which nobody says when it was done.
+/// The present time, for a bad revision whose own time is unknown.
 fn now_seconds() -> Option<i64> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,45 +1,48 @@
-//! The labels that are being served, each cohort of callers apart.
+//! The served labels, separate for each cohort of callers.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
 use super::cohort::Cohort;
-use super::live::Live;
-use super::{ANSWER_COUNT_MAX, ASKED_PATH_COUNT_MAX};
-use crate::model::{Label, Query};
+use super::live_label::LiveLabel;
+use crate::model::Label;
+use crate::snapshot::{Member, Style};
 use crate::sync::lock;
 
-/// The most labels that are served at a time; beyond it those nobody asks for are forgotten.
-pub const LABEL_COUNT_MAX: usize = 1_000;
+/// The limit on served labels. Beyond it, the label with the oldest last request is forgotten.
+const LABEL_COUNT_MAX: usize = 1_000;
 
-/// A place for a live label: those who ask for it while it is being loaded share one load.
-pub(super) type Cell = Arc<OnceCell<Arc<Live>>>;
+/// The limit on live labels that match no folder of a directory source. Each of them is another name for the same
+/// files.
+const INVENTED_COUNT_MAX: usize = 32;
 
-/// The live labels, bounded.
+/// A place for a live label. Concurrent requests for a label that is not loaded share one load.
+pub(super) type LabelCell = Arc<OnceCell<Arc<LiveLabel>>>;
+
+/// The live labels. Their number is limited.
 #[derive(Default)]
-pub(super) struct Labels(Mutex<HashMap<(Label, Cohort), Cell>>);
+pub(super) struct LiveLabels(Mutex<HashMap<(Label, Cohort), LabelCell>>);
 
-impl Labels {
-    /// The label, if it is live.
-    pub(super) fn live(&self, label: &Label, cohort: Cohort) -> Option<Arc<Live>> {
+impl LiveLabels {
+    /// Returns the label if it is live.
+    pub(super) fn get(&self, label: &Label, cohort: Cohort) -> Option<Arc<LiveLabel>> {
         lock(&self.0).get(&(label.clone(), cohort))?.get().cloned()
     }
 
     /// Every live label.
-    pub(super) fn all(&self) -> Vec<Arc<Live>> {
+    pub(super) fn all(&self) -> Vec<Arc<LiveLabel>> {
         lock(&self.0).values().filter_map(|cell| cell.get().cloned()).collect()
     }
 
-    /// The place for a label. Where there are too many, the one that was not asked for the longest makes room; the default
+    /// Returns the place for a label. At the limit, the label with the oldest last request makes room. The default
     /// label never does.
-    pub(super) fn cell(&self, label: &Label, cohort: Cohort) -> Cell {
+    pub(super) fn get_or_insert(&self, label: &Label, cohort: Cohort) -> LabelCell {
         let mut labels = lock(&self.0);
         let key = (label.clone(), cohort);
         if labels.len() >= LABEL_COUNT_MAX {
-            // Left behind by those who went away before their label was loaded.
+            // These cells belong to requests that were cancelled before their label was loaded.
             labels.retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 1);
         }
         if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(&key) {
@@ -55,9 +58,29 @@ impl Labels {
         Arc::clone(labels.entry(key).or_default())
     }
 
-    /// Forgets a label that could not be loaded, unless others are about to try it in the same place; whoever asks for it
-    /// again loads it anew.
-    pub(super) fn forget(&self, cell: &Cell) {
+    /// Limits the labels that clients invented. Unwatched labels with the oldest last request make room for the label
+    /// that was just loaded.
+    pub(super) fn limit_invented(&self, loaded: &Arc<LiveLabel>) {
+        if !is_invented(loaded) {
+            return;
+        }
+        let mut invented: Vec<Arc<LiveLabel>> = self.all();
+        invented.retain(|live| !Arc::ptr_eq(live, loaded) && is_invented(live));
+        // Each idle time is read once, because a sort needs keys that do not change.
+        invented.sort_by_cached_key(|live| live.idle_seconds());
+        let forgotten: Vec<Arc<LiveLabel>> = invented
+            .into_iter()
+            .skip(INVENTED_COUNT_MAX - 1)
+            .filter(|live| !live.has_watcher())
+            .collect();
+        lock(&self.0).retain(|_, cell| {
+            cell.get().is_none_or(|live| !forgotten.iter().any(|it| Arc::ptr_eq(it, live)))
+        });
+    }
+
+    /// Forgets a label that could not be loaded, unless other requests are about to load it in the same place. The next
+    /// request loads it anew.
+    pub(super) fn forget(&self, cell: &LabelCell) {
         let mut labels = lock(&self.0);
         let the_map_and_the_caller = 2;
         if Arc::strong_count(cell) <= the_map_and_the_caller {
@@ -65,36 +88,24 @@ impl Labels {
         }
     }
 
-    /// Where all labels together have too many answers, or these looked for too many paths, forgets a tenth of what may be
-    /// kept: those that nobody has asked for the longest.
-    pub(super) fn make_room(&self) {
-        let lives = self.all();
-        let mut answers: usize = lives.iter().map(|live| live.slot_count()).sum();
-        let mut paths: usize = lives.iter().map(|live| live.path_count()).sum();
-        if answers <= ANSWER_COUNT_MAX && paths <= ASKED_PATH_COUNT_MAX {
-            return;
-        }
-        let of = |live| move |(idle, query)| (idle, live, query);
-        let mut idle: Vec<(u64, &Arc<Live>, Query)> =
-            lives.iter().flat_map(|live| live.idle_answers().into_iter().map(of(live))).collect();
-        idle.sort_by_key(|(seconds, ..)| std::cmp::Reverse(*seconds));
-        for (_, live, query) in idle {
-            if answers <= ANSWER_COUNT_MAX / 10 * 9 && paths <= ASKED_PATH_COUNT_MAX / 10 * 9 {
-                return;
-            }
-            if let Some(forgotten) = live.forget(&query) {
-                answers -= 1;
-                paths -= forgotten.min(paths);
-            }
-        }
-    }
-
-    /// The source no longer has a label: its watchers are let go, once nobody can find it here.
-    pub(super) fn gone(&self, live: &Arc<Live>) {
+    /// Removes a label that the source no longer has. The map forgets it first, so that no new request finds it when
+    /// its watchers wake.
+    pub(super) fn remove_gone(&self, live: &Arc<LiveLabel>) {
         lock(&self.0).retain(|_, cell| cell.get().is_none_or(|known| !Arc::ptr_eq(known, live)));
         live.gone.send_replace(true);
-        live.moves.fetch_add(2, Ordering::AcqRel);
+        live.sequence_lock.invalidate();
     }
+}
+
+/// Returns true if a label has the same content as every other label that no folder of a directory source matches.
+fn is_invented(live: &LiveLabel) -> bool {
+    let snapshot = &live.published.load().snapshot;
+    live.label != Label::Default
+        && snapshot.members.iter().all(|member| {
+            let Member { layout, overlays, .. } = member;
+            let names_it = layout.search_paths.iter().any(|path| path.contains("{label}"));
+            layout.style == Style::Native && overlays.is_empty() && !names_it
+        })
 }
 
 #[cfg(test)]
@@ -102,23 +113,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_that_nobody_waited_for_make_room() {
-        let labels = Labels::default();
+    fn abandoned_loads_make_room() {
+        let labels = LiveLabels::default();
         for number in 0..3 * LABEL_COUNT_MAX {
-            labels.cell(&Label::Named(number.to_string().into()), Cohort::FIRST);
+            labels.get_or_insert(&Label::Named(number.to_string().into()), Cohort::FIRST);
         }
         assert!(lock(&labels.0).len() <= LABEL_COUNT_MAX);
     }
 
     #[test]
     fn a_label_that_another_request_still_loads_is_not_forgotten() {
-        let labels = Labels::default();
+        let labels = LiveLabels::default();
         let (failed, waiting) = (
-            labels.cell(&Label::Default, Cohort::FIRST),
-            labels.cell(&Label::Default, Cohort::FIRST),
+            labels.get_or_insert(&Label::Default, Cohort::FIRST),
+            labels.get_or_insert(&Label::Default, Cohort::FIRST),
         );
         labels.forget(&failed);
-        assert!(Arc::ptr_eq(&waiting, &labels.cell(&Label::Default, Cohort::FIRST)));
+        assert!(Arc::ptr_eq(&waiting, &labels.get_or_insert(&Label::Default, Cohort::FIRST)));
         drop(failed);
         labels.forget(&waiting);
         assert!(lock(&labels.0).is_empty());

@@ -1,6 +1,6 @@
-//! The one function through which a label moves, whoever moves it: where audit, rollback and staged rollout will stand.
+//! The single function that moves a label, for pushes and followed sources alike. Audit, rollback and staged rollout
+//! have their place here.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,50 +9,27 @@ use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Store;
-use super::live::{Live, Published};
-use super::moves::{Effect, Noted};
+use super::live_label::LiveLabel;
+use super::move_event::{Actor, PendingMove};
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 
-/// Who moves a label.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Actor {
-    /// Whoever changed the source; it was noticed there.
-    Source,
-    /// Whoever pushed to this server, by the name given with the push token, if there was one.
-    Push(Option<Arc<str>>),
-}
-
-impl fmt::Display for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Source => f.write_str("source"),
-            Self::Push(None) => f.write_str("push"),
-            Self::Push(Some(who)) => write!(f, "push by {who}"),
-        }
-    }
-}
-
-/// A label, what it will stand for, and who says so. What it stood for is its present view.
-pub(super) struct Move<'a> {
-    pub(super) live: &'a Arc<Live>,
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) actor: &'a Actor,
-}
-
-/// Moves a label.
+/// Moves a label to a snapshot.
 ///
 /// # Errors
-/// When a tree cannot be read; the label stays where it was.
-pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), SourceError> {
-    let Move { live, snapshot, actor } = to;
-    let begun = Instant::now();
+/// When a tree cannot be read. The label then keeps its snapshot.
+pub(super) async fn publish(
+    store: &Arc<Store>,
+    live: &Arc<LiveLabel>,
+    snapshot: Arc<Snapshot>,
+    actor: &Actor,
+) -> Result<(), SourceError> {
+    let started = Instant::now();
     let revision = snapshot.revision.clone();
-    let (moved, additions) = (Arc::clone(live), Arc::clone(&store.additions));
-    let to = Arc::clone(&snapshot);
-    let published = blocking(actor, move || moved.publish(snapshot, &additions)).await;
-    let Published { from, made, differences } = match published {
-        Some(Ok(published)) => published,
+    let (label, builder) = (Arc::clone(live), Arc::clone(&store.builder));
+    let published = run_blocking(actor, move || label.publish(snapshot, &builder)).await;
+    let completed = match published {
+        Some(Ok(completed)) => completed,
         Some(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
         None => {
             return Err(SourceError::Unavailable {
@@ -61,43 +38,48 @@ pub(super) async fn publish(store: &Arc<Store>, to: Move<'_>) -> Result<(), Sour
             });
         }
     };
-    let refreshed = made.len();
+    let (previous, refreshed) = (&completed.previous.revision, completed.replaced.len());
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
     store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
-    store.turned.send_replace(());
+    store.status_changed.send_replace(());
+    store.eviction.make_room();
     tracing::info!(
         label = %live.label,
         source = store.source_name(),
         %actor,
-        from = %from.revision,
+        from = %previous,
         %revision,
         refreshed,
-        duration_ms = begun.elapsed().as_secs_f64() * 1e3,
+        duration_ms = started.elapsed().as_secs_f64() * 1e3,
         "revision published"
     );
-    live.told.moved(&live.label, &made);
-    store.moves.note(Noted {
+    live.problem_log.log_replaced(&live.label, &completed.replaced);
+    // Another epoch of the same revision is not reported, because the revision did not change.
+    if *previous == revision {
+        return Ok(());
+    }
+    store.events.record(PendingMove {
         label: live.label.clone(),
-        from: Some(from.revision.clone()),
-        to: Some(to.revision.clone()),
+        from: Some(previous.clone()),
+        to: Some(revision),
         actor: actor.clone(),
-        effect: Some(Effect { from, to, made, differences }),
+        publication: Some(completed),
     });
     Ok(())
 }
 
-/// Runs what may block. Nothing if it panicked.
-async fn blocking<T: Send + 'static>(
+/// Runs blocking work. None if it panicked.
+async fn run_blocking<T: Send + 'static>(
     actor: &Actor,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     match (actor, Handle::current().runtime_flavor()) {
-        // Whoever follows a source has a task for each label. It stays on its thread, because the way to another one and
-        // back takes as long as to publish.
+        // Each followed label has a task of its own. It stays on its thread, because a switch to another thread and
+        // back takes as long as the publication.
         (Actor::Source, RuntimeFlavor::MultiThread) => {
             tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(work)).ok())
         }
-        // A push moves all labels in one task.
+        // A push moves all labels in one task. Blocking it would move one label after the other.
         _ => tokio::task::spawn_blocking(work).await.ok(),
     }
 }

@@ -1,113 +1,168 @@
-//! The one loop that moves anything: follows a label's source and publishes what it finds.
+//! The loop that follows a label's source and publishes its changes.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
+
 use super::Store;
-use super::live::Live;
-use super::publish::{Actor, Move, publish};
-use crate::model::Revision;
+use super::live_label::LiveLabel;
+use super::move_event::{Actor, PendingMove};
+use super::publish::publish;
+use crate::backoff::Backoff;
+use crate::model::{Label, LabelPosition, Revision};
 use crate::source::SourceError;
+use crate::sync::lock;
 
-/// The first pause after a source failed; each further one is twice as long.
+/// The first pause after a failure of the source.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
-/// The longest pause.
+/// The longest pause after a failure of the source.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The limit on labels that one push publishes concurrently.
+const REFRESHING_COUNT_MAX: usize = 8;
 
-/// Follows one label until it is forgotten or gone. A source that fails leaves what is served as it is.
-pub(super) async fn follow(store: Weak<Store>, live: Weak<Live>) {
-    let mut backoff = BACKOFF_MIN;
+/// A reference that a push has changed in the source.
+pub struct PushedReference {
+    /// The labels by which requests name the reference, its own name last.
+    pub labels: Vec<Label>,
+    /// The revision before the push. None if the reference is new.
+    pub from: Option<Revision>,
+    /// The revision after the push. None if the reference was deleted.
+    pub to: Option<Revision>,
+}
+
+impl Store {
+    /// Publishes the present content of the source for every live label, and returns when that is done. The push that
+    /// moved the source is answered afterwards. A label that cannot be moved keeps its snapshot, and its task continues
+    /// to follow it. Moves that no live label shows are reported to the subscribers of [`Store::events`] alone.
+    pub async fn refresh_labels(self: &Arc<Self>, actor: &Actor, pushed: Vec<PushedReference>) {
+        let mut lives = self.labels.all();
+        // The default label has the most watchers.
+        lives.sort_by_key(|live| live.label != Label::Default);
+        stream::iter(&lives)
+            .for_each_concurrent(REFRESHING_COUNT_MAX, |live| refresh_now(self, live, actor))
+            .await;
+        let is_shown = |pushed: &PushedReference| {
+            let mut live = lives.iter().map(|live| &live.label);
+            pushed.to.is_some() && live.any(|label| pushed.labels.contains(label))
+        };
+        for PushedReference { mut labels, from, to } in
+            pushed.into_iter().filter(|it| !is_shown(it))
+        {
+            let (Some(label), actor) = (labels.pop(), actor.clone()) else { continue };
+            self.events.record(PendingMove { label, from, to, actor, publication: None });
+        }
+    }
+}
+
+/// Follows one label until it is forgotten or gone. While the source fails, the label keeps its snapshot.
+pub(super) async fn follow(store: Weak<Store>, live: Weak<LiveLabel>) {
+    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
         let Some(source) = store.upgrade().map(|store| Arc::clone(&store.source)) else {
             return;
         };
-        let Some((label, seen)) = live.upgrade().map(|live| (live.label.clone(), revision(&live)))
+        let Some((label, seen)) = live.upgrade().map(|live| (live.label.clone(), position(&live)))
         else {
             return;
         };
-        // After a failure the source is asked at once: it may be back with nothing new to wait for.
-        let is_stale = live.upgrade().is_some_and(|live| live.stale().is_some());
-        let mut outcome = match is_stale {
-            true => Ok(()),
-            false => source.changed(&label, &seen).await,
-        };
+        // After a failure the source is loaded at once, because it may be back without a change to wait for.
+        let is_unreachable =
+            live.upgrade().is_some_and(|live| lock(&live.connectivity).outage().is_some());
+        let mut outcome = if is_unreachable { Ok(()) } else { source.changed(&label, &seen).await };
         let (Some(store), Some(live)) = (store.upgrade(), live.upgrade()) else {
             return;
         };
         if outcome.is_ok() {
-            outcome = advance(&store, &live, &Actor::Source).await;
+            outcome = refresh(&store, &live, &Actor::Source).await;
         }
-        match settle(&store, &live, outcome) {
-            Settled::Follows => backoff = BACKOFF_MIN,
-            Settled::Gone => return,
-            Settled::Stale => {
+        match record_outcome(&store, &live, outcome) {
+            RefreshOutcome::UpToDate => backoff.reset(),
+            RefreshOutcome::Gone => return,
+            RefreshOutcome::Stale => {
                 drop((store, live));
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
+                tokio::time::sleep(backoff.pause()).await;
             }
         }
     }
 }
 
-fn revision(live: &Live) -> Revision {
-    live.view.load().snapshot.revision.clone()
+fn position(live: &LiveLabel) -> LabelPosition {
+    live.published.load().snapshot.position()
 }
 
-/// Moves one label now, on behalf of whoever moved its source. Returns when what the source has is published.
-pub(super) async fn advance_now(store: &Arc<Store>, live: &Arc<Live>, actor: &Actor) {
-    let outcome = advance(store, live, actor).await;
-    settle(store, live, outcome);
+/// Moves one label for a push. Returns when the present content of the source is published or the attempt has failed.
+async fn refresh_now(store: &Arc<Store>, live: &Arc<LiveLabel>, actor: &Actor) {
+    let outcome = refresh(store, live, actor).await;
+    record_outcome(store, live, outcome);
 }
 
-/// What became of a label.
-enum Settled {
-    /// It is what its source has.
-    Follows,
-    /// Its source has it no more.
+/// The state of a label after an attempt to move it.
+enum RefreshOutcome {
+    /// The label serves the present content of its source.
+    UpToDate,
+    /// The source no longer has the label.
     Gone,
-    /// It stays what it was.
+    /// The source failed, and the label keeps its snapshot.
     Stale,
 }
 
-/// Remembers how an attempt to move a label ended, and says so the first time.
-fn settle(store: &Store, live: &Arc<Live>, outcome: Result<(), SourceError>) -> Settled {
+/// Records the outcome of an attempt to move a label, and logs each change of state once.
+fn record_outcome(
+    store: &Store,
+    live: &Arc<LiveLabel>,
+    outcome: Result<(), SourceError>,
+) -> RefreshOutcome {
     let (label, source) = (&live.label, store.source_name());
     match outcome {
         Ok(()) => {
-            if live.stale().is_some() {
+            let ended = lock(&live.connectivity).record_success();
+            if ended.is_some() {
                 tracing::info!(%label, source, "source is back");
             }
-            live.set_stale(None);
-            Settled::Follows
+            RefreshOutcome::UpToDate
         }
         Err(SourceError::UnknownLabel(_)) => {
             if !*live.gone.borrow() {
                 tracing::warn!(%label, source, "label is gone");
-                store.labels.gone(live);
-                store.turned.send_replace(());
+                store.labels.remove_gone(live);
+                store.status_changed.send_replace(());
             }
-            Settled::Gone
+            RefreshOutcome::Gone
         }
         Err(error) => {
             store.counters.failure_count.fetch_add(1, Ordering::Relaxed);
-            if live.stale().is_none() {
+            if record_failure(live, &error) {
                 tracing::warn!(%label, source, %error, "serving the last revision");
             }
-            live.set_stale(Some(error.to_string()));
-            Settled::Stale
+            RefreshOutcome::Stale
         }
     }
 }
 
-/// Loads what the label stands for now and publishes it if that is something else. One at a time for each label, from
-/// before it is loaded until it is published: what was loaded earlier never takes the place of what was loaded later.
-async fn advance(store: &Arc<Store>, live: &Arc<Live>, actor: &Actor) -> Result<(), SourceError> {
-    let _one_at_a_time = live.advancing.lock().await;
-    let previous = Arc::clone(&live.view.load().snapshot);
+/// Records a failed attempt and returns true if it begins an outage. The message of the latest error is kept.
+fn record_failure(live: &LiveLabel, error: &SourceError) -> bool {
+    let mut connectivity = lock(&live.connectivity);
+    let begins = connectivity.outage().is_none();
+    connectivity.record_reason(error.to_string());
+    begins
+}
+
+/// Loads the present snapshot of a label and publishes it if its position differs from the served one.
+///
+/// Locking: `refresh_lock` is held from before the load until after the publication, so that an older snapshot never
+/// replaces a newer one.
+async fn refresh(
+    store: &Arc<Store>,
+    live: &Arc<LiveLabel>,
+    actor: &Actor,
+) -> Result<(), SourceError> {
+    let _refreshing = live.refresh_lock.lock().await;
+    let previous = Arc::clone(&live.published.load().snapshot);
     let snapshot = store.source.load(&live.label, Some(&previous)).await?;
-    if snapshot.revision == previous.revision {
+    if snapshot.position() == previous.position() {
         return Ok(());
     }
-    publish(store, Move { live, snapshot: Arc::new(snapshot), actor }).await
+    publish(store, live, Arc::new(snapshot), actor).await
 }

@@ -1,31 +1,28 @@
-//! What differs between two trees: descends only where ids differ, so that it costs what changed and not what there is.
+//! The comparison of two trees. It descends only where ids differ, so the cost grows with the differences alone.
 
-use super::shelf::{Directory, Entry, Node, Shelf};
+use super::object_cache::{CachedDirectory, EntryNode, TreeEntry};
 use super::{DEPTH_MAX, EntryKind, TreeError, join};
 
-/// What differs between two trees.
+/// The differences between two trees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Paths of the files that were added, removed or changed.
     pub files: Vec<String>,
-    /// Directories in which names came, went or changed their kind.
+    /// Directories in which names were added or removed, or changed their kind.
     pub listings: Vec<String>,
-    /// A symbolic link came, went or changed, so that any path may lead elsewhere.
+    /// True if a symbolic link was added, removed or changed. Then any path may have another target.
     pub links: bool,
 }
 
 impl Changes {
-    /// Whether the trees are the same.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.listings.is_empty() && !self.links
     }
 }
 
-type Side<'a> = Option<(&'a Shelf, &'a Directory)>;
-
 pub(super) fn compare(
-    old: Side<'_>,
-    new: Side<'_>,
+    old: Option<CachedDirectory<'_>>,
+    new: Option<CachedDirectory<'_>>,
     path: &str,
     depth: usize,
     changes: &mut Changes,
@@ -34,8 +31,8 @@ pub(super) fn compare(
         return Ok(());
     }
     let mut names_changed = old.is_none() || new.is_none();
-    let old_entries = old.map_or(Ok(&[][..]), |(shelf, at)| at.entries(shelf))?;
-    let new_entries = new.map_or(Ok(&[][..]), |(shelf, at)| at.entries(shelf))?;
+    let old_entries = old.map_or(Ok(&[][..]), |(cache, at)| at.entries(cache))?;
+    let new_entries = new.map_or(Ok(&[][..]), |(cache, at)| at.entries(cache))?;
     for (before, after) in pairs(old_entries, new_entries) {
         if let (Some(before), Some(after)) = (before, after)
             && before.node.id() == after.node.id()
@@ -65,21 +62,24 @@ pub(super) fn compare(
     Ok(())
 }
 
-fn kind_of(entry: &Entry) -> EntryKind {
+fn kind_of(entry: &TreeEntry) -> EntryKind {
     entry.node.kind()
 }
 
 fn subdirectory<'a>(
-    (entry, (shelf, _)): (&'a Entry, (&'a Shelf, &'a Directory)),
-) -> Option<(&'a Shelf, &'a Directory)> {
+    (entry, (cache, _)): (&'a TreeEntry, CachedDirectory<'a>),
+) -> Option<CachedDirectory<'a>> {
     match &entry.node {
-        Node::Directory(id, child) => Some((shelf, shelf.child(*id, child))),
-        Node::File(..) | Node::Link(_) => None,
+        EntryNode::Directory(id, child) => Some((cache, cache.child(*id, child))),
+        EntryNode::File(..) | EntryNode::Link(_) => None,
     }
 }
 
-/// The entries of two sorted directories side by side, by name.
-fn pairs<'a>(old: &'a [Entry], new: &'a [Entry]) -> Vec<(Option<&'a Entry>, Option<&'a Entry>)> {
+/// Pairs the entries of two sorted directories by name.
+fn pairs<'a>(
+    old: &'a [TreeEntry],
+    new: &'a [TreeEntry],
+) -> Vec<(Option<&'a TreeEntry>, Option<&'a TreeEntry>)> {
     let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
     let mut pairs = Vec::new();
     loop {

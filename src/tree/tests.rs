@@ -1,14 +1,14 @@
-//! What trees do with links, paths, changes and what they share.
+//! Tests of links, paths, changes and sharing in trees.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shelf::SHELF_TIDY_AT;
+use super::object_cache::CACHE_TIDY_AT;
 use super::*;
 use crate::sync::lock;
 
-/// An object store whose ids are made from the content, and which counts what it is asked for.
+/// An object store that derives ids from content and counts listings.
 #[derive(Default)]
 struct Store {
     objects: Mutex<HashMap<ContentId, Object>>,
@@ -33,7 +33,7 @@ impl Store {
         id
     }
 
-    /// `-> target` makes a link, all else a file.
+    /// Stores files by path. A content of `-> target` makes a link.
     fn directory(&self, files: &BTreeMap<&str, &str>) -> ContentId {
         let mut below: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
         let mut entries = Vec::new();
@@ -90,19 +90,19 @@ impl Objects for Store {
 
 struct Fixture {
     store: Arc<Store>,
-    shelf: Arc<Shelf>,
+    cache: Arc<ObjectCache>,
 }
 
 impl Fixture {
     fn new() -> Self {
         let store = Arc::new(Store::default());
-        let shelf = Shelf::new(Arc::clone(&store) as Arc<_>);
-        Self { store, shelf }
+        let cache = ObjectCache::new(Arc::clone(&store) as Arc<_>);
+        Self { store, cache }
     }
 
     fn tree(&self, files: &[(&str, &str)]) -> Tree {
         let files = files.iter().copied().collect();
-        self.shelf.tree(self.store.directory(&files))
+        self.cache.tree(self.store.directory(&files))
     }
 
     fn list_count(&self) -> u64 {
@@ -264,7 +264,7 @@ fn a_name_that_changes_its_kind_changes_its_listing() {
 }
 
 #[test]
-fn links_that_come_go_or_turn_are_said() {
+fn added_removed_and_changed_links_are_reported() {
     for (old, new) in [("-> a", "-> b"), ("-> a", "a"), ("a", "-> a")] {
         assert!(changes(&[("x", old)], &[("x", new)]).links);
     }
@@ -273,7 +273,7 @@ fn links_that_come_go_or_turn_are_said() {
 }
 
 #[test]
-fn what_is_equal_is_not_looked_into() {
+fn equal_directories_are_not_read() {
     let fixture = Fixture::new();
     let mut files: Vec<(String, String)> =
         (0..50).map(|team| (format!("team-{team}/a.yml"), format!("{team}"))).collect();
@@ -290,7 +290,7 @@ fn what_is_equal_is_not_looked_into() {
 }
 
 #[test]
-fn two_trees_share_what_they_have_in_common() {
+fn two_trees_share_equal_files() {
     let fixture = Fixture::new();
     let old = fixture.tree(&[("a.yml", "1"), ("team/b.yml", "1")]);
     let before = old.file("team/b.yml").expect("reads").expect("is there");
@@ -303,22 +303,22 @@ fn two_trees_share_what_they_have_in_common() {
 }
 
 #[test]
-fn what_nobody_holds_is_forgotten() {
+fn dead_entries_are_removed_from_the_cache() {
     let fixture = Fixture::new();
-    for round in 0..3 * SHELF_TIDY_AT {
+    for round in 0..3 * CACHE_TIDY_AT {
         let text = format!("{round}");
         let tree = fixture.tree(&[("a.yml", &text)]);
         tree.file("a.yml").expect("reads").expect("is there");
     }
-    let (directories, files) = fixture.shelf.held_counts();
-    assert!(files <= SHELF_TIDY_AT);
-    assert!(directories <= SHELF_TIDY_AT);
+    let (directories, files) = fixture.cache.held_counts();
+    assert!(files <= CACHE_TIDY_AT);
+    assert!(directories <= CACHE_TIDY_AT);
 }
 
 #[test]
-fn a_source_that_cannot_be_read_is_an_error_and_no_absence() {
+fn an_unreadable_source_is_an_error_and_not_an_absent_file() {
     let fixture = Fixture::new();
-    let missing = fixture.shelf.tree(ContentId::from_bytes(b"missing"));
+    let missing = fixture.cache.tree(ContentId::from_bytes(b"missing"));
     assert!(missing.file("a.yml").is_err());
     assert!(missing.list("").is_err());
     assert!(missing.walk(&mut |_| {}).is_err());
@@ -326,11 +326,11 @@ fn a_source_that_cannot_be_read_is_an_error_and_no_absence() {
 }
 
 #[test]
-fn a_tree_holds_what_it_was_told_to_keep() {
+fn a_tree_keeps_the_value_that_it_was_created_with() {
     let fixture = Fixture::new();
     let kept = Arc::new(());
     let root = fixture.tree(&[]).id();
-    let tree = fixture.shelf.tree_keeping(root, Arc::clone(&kept) as Arc<_>);
+    let tree = fixture.cache.tree_keeping(root, Arc::clone(&kept) as Arc<_>);
     let clone = tree.clone();
     drop(tree);
     assert_eq!(Arc::strong_count(&kept), 2);

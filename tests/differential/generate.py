@@ -262,6 +262,8 @@ class Doc:
     def scalar(self):
         rng = self.rng
         how = rng.below(20)
+        if rng.chance(0.02):
+            return self.quoted_lines()
         if how < 14:
             return rng.pick(SAFE_SCALARS[:46] if rng.chance(0.98) else SAFE_SCALARS)
         if how < 17:
@@ -270,7 +272,18 @@ class Doc:
             return scalar_float(rng)
         return scalar(rng) if rng.chance(0.05) else rng.text(LETTERS, 1, 9)
 
+    def quoted_lines(self):
+        """Quoted text of several lines, which begin with blanks, tabs or nothing."""
+        rng = self.rng
+        quote = rng.pick("'\"")
+        lines = [rng.text(LETTERS + ("#-:," if rng.chance(0.3) else ""), 0, 5)]
+        for _ in range(rng.between(1, 3)):
+            lines.append(rng.pick(["\t", "\t", "\t\t", "  \t", "\t ", " ", "        ", "", "\t\n\t"]) + rng.pick(["x", "y z", "it''s" if quote == "'" else "\\tq", "- a", "# b", "k: v", ""]))
+        return quote + "\n".join(lines) + quote
+
     def flow_scalar(self):
+        if self.rng.chance(0.03):
+            return self.rng.pick(["-", "-", "-", "-a", "--", "_", "-,", "- ", "'-'", "-:"] if self.rng.chance(0.5) else ["-"])
         while True:
             text = self.scalar()
             if "\n" not in text and (text[:1] in "'\"" or not any(c in text for c in ",[]{}") or self.rng.chance(0.01)):

@@ -165,7 +165,7 @@ fn a_hook_elsewhere_refuses_and_accepts_in_the_words_of_a_push() {
             "orders-prod.yml:2:9: server.port: must be of type integer \
              (orders.schema.json/properties/server/properties/port/type)",
             "checked 1 file, 1 environment: 1 problem",
-            "refused: nothing has moved; put it right, commit and push again",
+            "push rejected, no branch was updated. Fix the problems above, commit, and push again",
         ],
     );
     // What was refused is not kept: its objects went with the quarantine.
@@ -177,7 +177,7 @@ fn a_hook_elsewhere_refuses_and_accepts_in_the_words_of_a_push() {
         &[
             "orders-prod.yml:1:9: brackets do not match",
             "checked 1 file, 1 environment: 1 problem",
-            "refused: nothing has moved; put it right, commit and push again",
+            "push rejected, no branch was updated. Fix the problems above, commit, and push again",
         ],
     );
     let after = done(&hosted.directory.path().join("config.git"), &["count-objects", "-v"]);
@@ -187,7 +187,7 @@ fn a_hook_elsewhere_refuses_and_accepts_in_the_words_of_a_push() {
         &hosted.change("//- orders-prod.yml\nserver:\n  port: 9090\nurl: s3cr3t${HOST}\n"),
         true,
         &[
-            "warning: orders-prod.yml:3:6: url: holds a ${…} that nothing here resolves and that has no default",
+            "warning: orders-prod.yml:3:6: url: contains a ${…} without a value in this environment and without a default",
             "changes 1 environment:",
             "  orders/prod  changed server.port; added url",
             "checked 1 file, 1 environment: no problem, 1 warning",
@@ -202,7 +202,7 @@ fn a_hook_refuses_what_git_lets_through_and_nobody_should_check_out() {
     symlink("/etc/passwd", &link).unwrap();
     let last = [
         "checked 0 files, 0 environments: 1 problem",
-        "refused: nothing has moved; put it right, commit and push again",
+        "push rejected, no branch was updated. Fix the problems above, commit, and push again",
     ];
     let refused = |path_and_reason: &str| {
         let (moved, lines) = hosted.pushed();
@@ -211,41 +211,98 @@ fn a_hook_refuses_what_git_lets_through_and_nobody_should_check_out() {
         assert_eq!(lines.last().unwrap(), last[1]);
         hosted.undo();
     };
-    refused("billing.yml: is a symbolic link: put the file itself there, or import it");
-    hosted.write("//- Orders.txt\na\n//- orders.TXT\nb\n");
-    refused("orders.TXT: differs from Orders.txt only in case or in how accents are written");
-    hosted.write("//- caf\u{e9}\na\n//- cafe\u{301}\nb\n");
-    refused("caf\u{e9}: differs from cafe\u{301} only in case or in how accents are written");
+    refused(
+        "billing.yml: is a symbolic link without a target in this repository, and is not served: commit the file itself",
+    );
+    hosted.write("//- Orders.yml\na: 1\n");
+    refused("Orders.yml: differs from orders.yml only in case or in how accents are written");
+    hosted.write("//- caf\u{e9}.yml\na: 1\n//- cafe\u{301}.yml\nb: 1\n");
+    refused(
+        "caf\u{e9}.yml: differs from cafe\u{301}.yml only in case or in how accents are written",
+    );
     hosted.write("//- a\\b.yml\na: 1\n");
-    refused(
-        "a\\b.yml: has a name that is not plain text: no control characters, no backslash, UTF-8",
-    );
+    let name = "has a name that is not plain text (no control characters, no backslash, UTF-8), and is not served";
+    refused(&format!("a\\b.yml: {name}"));
     std::fs::write(hosted.clone().join("new\nline.yml"), "a: 1\n").unwrap();
-    refused(
-        "new\\u{a}line.yml: has a name that is not plain text: no control characters, no backslash, UTF-8",
-    );
+    refused(&format!("new\\nline.yml: {name}"));
     let big = std::fs::File::create(hosted.clone().join("big.bin")).unwrap();
     big.set_len(17 * 1024 * 1024).unwrap();
-    refused("big.bin: has 17825792 bytes: at most 16777216 are taken");
-    let commit = done(&hosted.clone(), &["rev-parse", "HEAD"]);
-    done(
-        &hosted.clone(),
-        &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},sub")],
-    );
-    let submodule = || {
-        done(&hosted.clone(), &["commit", "-q", "-m", "submodule"]);
-        hosted.push(&["HEAD:refs/heads/main"])
-    };
-    let output = submodule();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("sub: is a submodule"), "{text}");
-    assert!(!output.status.success());
-    hosted.undo();
+    refused("big.bin: has 17825792 bytes, and a file may have at most 16777216");
     // An executable file does no harm.
     hosted.write("//- run.yml\na: 1\n");
     let file = hosted.clone().join("run.yml");
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
     assert!(hosted.pushed().0);
+}
+
+/// Adds a submodule to the index of a clone and commits it.
+fn add_submodule(place: &Path, path: &str) {
+    let commit = done(place, &["rev-parse", "HEAD"]);
+    done(place, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+    done(place, &["commit", "-q", "-m", "submodule"]);
+}
+
+#[test]
+fn a_hook_warns_of_entries_that_no_source_looks_for() {
+    let hosted = Hosted::new("", SHOP);
+    let clone = hosted.clone();
+    let accepted = |warning: &str| {
+        let (moved, lines) = hosted.pushed();
+        assert!(moved, "{lines:#?}");
+        assert_eq!(lines[0], format!("warning: {warning}"));
+    };
+    symlink("/etc/hosts", clone.join("hosts")).unwrap();
+    let link = "is a symbolic link without a target in this repository, and is not served: commit the file itself";
+    accepted(&format!("hosts: {link}"));
+    std::fs::create_dir_all(clone.join("scripts")).unwrap();
+    symlink("../../elsewhere.yml", clone.join("scripts/orders.yml")).unwrap();
+    accepted(&format!("scripts/orders.yml: {link}"));
+    hosted.write("//- README.md\na\n//- readme.md\nb\n");
+    accepted("readme.md: differs from README.md only in case or in how accents are written");
+    hosted.write("//- docs/a.yml\na: 1\n//- docs/A.yml\nb: 1\n");
+    accepted("docs/a.yml: differs from A.yml only in case or in how accents are written");
+    hosted.write("//- back\\slash.txt\na\n");
+    let name = "has a name that is not plain text (no control characters, no backslash, UTF-8), and is not served";
+    accepted(&format!("back\\slash.txt: {name}"));
+    std::fs::create_dir_all(clone.join("lib")).unwrap();
+    std::fs::File::create(clone.join("lib/big.jar")).unwrap().set_len(17 * 1024 * 1024).unwrap();
+    accepted("lib/big.jar: has 17825792 bytes, and a file may have at most 16777216");
+    add_submodule(&clone, "vendor");
+    let output = hosted.push(&["HEAD:refs/heads/main"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    let submodule = "is a submodule: its files are in another repository, and are not served";
+    assert!(
+        output.status.success() && text.contains(&format!("warning: vendor: {submodule}")),
+        "{text}"
+    );
+    // A link that is served as what it leads to is nothing to speak of.
+    symlink("orders.yml", clone.join("cart.yml")).unwrap();
+    let (moved, lines) = hosted.pushed();
+    assert!(moved && !lines.iter().any(|line| line.contains("cart.yml")), "{lines:#?}");
+}
+
+#[test]
+fn a_hook_refuses_what_stands_in_the_way_of_a_search_path() {
+    let settings =
+        "[[source]]\nuri = \"x\"\nsearch_paths = [\"teams/{application}\", \"shared\"]\n";
+    let hosted = Hosted::new(settings, SHOP);
+    let clone = hosted.clone();
+    add_submodule(&clone, "shared");
+    let output = hosted.push(&["HEAD:refs/heads/main"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("shared: is a submodule"), "{text}");
+    hosted.undo();
+    std::fs::create_dir_all(clone.join("teams")).unwrap();
+    symlink("../../outside", clone.join("teams/orders")).unwrap();
+    let (moved, lines) = hosted.pushed();
+    assert!(!moved && lines[0].starts_with("teams/orders: is a symbolic link"), "{lines:#?}");
+    hosted.undo();
+    // Inside the repository a link may stand for a directory that is searched.
+    hosted.write("//- elsewhere/orders.yml\nserver:\n  port: 9\n");
+    std::fs::create_dir_all(clone.join("teams")).unwrap();
+    symlink("../elsewhere", clone.join("teams/orders")).unwrap();
+    let (moved, lines) = hosted.pushed();
+    assert!(moved, "{lines:#?}");
 }
 
 #[test]
@@ -279,11 +336,11 @@ fn a_hook_follows_the_settings_beside_it() {
         &hosted.change("//- orders/orders.yml\nport: ${S3CR3T_PORT}\n"),
         true,
         &[
-            "orders/orders.yml:1:7: port: holds a ${…} that nothing here resolves and that has no default",
+            "orders/orders.yml:1:7: port: contains a ${…} without a value in this environment and without a default",
             "changes 1 environment:",
             "  orders/default  changed port",
             "checked 1 file, 1 environment: 1 problem",
-            "would have been refused: accepted because push.checks = warn",
+            "accepted in spite of that, because push.checks = warn",
         ],
     );
 }
@@ -291,7 +348,7 @@ fn a_hook_follows_the_settings_beside_it() {
 #[test]
 fn a_hook_that_is_told_nonsense_refuses() {
     let repository = Repository::new(SHOP);
-    for (input, part) in [("nonsense\n", "not of the form"), ("0 1\n", "not of the form")] {
+    for (input, part) in [("nonsense\n", "old new reference"), ("0 1\n", "old new reference")] {
         let mut command = command(&repository.path());
         command.args(["check", "--pre-receive"]).stdin(std::process::Stdio::piped());
         command.stderr(std::process::Stdio::piped());
@@ -332,11 +389,43 @@ fn a_checkout_and_a_bare_repository_are_checked_alike() {
 }
 
 #[test]
+fn a_hook_checks_environments_that_find_a_changed_file_through_links() {
+    let settings = "[[source]]\nuri = \"x\"\nsearch_paths = [\"services\"]\n";
+    let hosted = Hosted::new(settings, SHOP);
+    let clone = hosted.clone();
+    hosted.write("//- real/cart.yml\nspring.config.import: more.yml\n//- real/more.yml\na: 1\n");
+    symlink("real", clone.join("services")).unwrap();
+    let (moved, lines) = hosted.pushed();
+    assert!(moved, "{lines:#?}");
+    // The file itself, and a file that it imports.
+    hosted.write("//- real/cart.yml\nspring.config.import: more.yml\nb: [\n");
+    let (moved, lines) = hosted.pushed();
+    assert!(!moved && lines[0].starts_with("services/cart.yml:2:4:"), "{lines:#?}");
+    hosted.undo();
+    hosted.write("//- real/more.yml\na: [\n");
+    let (moved, lines) = hosted.pushed();
+    assert!(!moved && lines[0].starts_with("services/more.yml:1:4:"), "{lines:#?}");
+}
+
+#[test]
+fn a_hook_warns_of_toml_files_that_the_source_ignores() {
+    let settings = "[[source]]\nuri = \"x\"\ntoml = false\n";
+    let hosted = Hosted::new(settings, SHOP);
+    let ignored = "is ignored, because this source does not read .toml files: set toml = true for the source, \
+                   or write the file in another format";
+    hosted.write("//- orders-prod.toml\na = 1\n//- Cargo.toml\n[package]\nname = \"x\"\n");
+    let (moved, lines) = hosted.pushed();
+    assert!(moved, "{lines:#?}");
+    assert_eq!(lines[0], format!("warning: orders-prod.toml: {ignored}"));
+    assert!(!lines.iter().any(|line| line.contains("Cargo.toml")), "{lines:#?}");
+}
+
+#[test]
 fn a_directory_is_checked_with_search_paths_strictly_and_for_programs() {
     let place = directory("//- files/team/orders/orders.yml\nport: ${S3CR3T_PORT}\n");
     let lenient = check(place.path(), &["files", "--search-path", "*/{application}"]);
     assert_eq!(lenient.code, Some(0), "{}", lenient.err);
-    let found = "team/orders/orders.yml:1:7: port: holds a ${…} that nothing here resolves and that has no default\n";
+    let found = "team/orders/orders.yml:1:7: port: contains a ${…} without a value in this environment and without a default\n";
     assert_eq!(lenient.out, format!("warning: {found}"));
     let strict = check(place.path(), &["files", "--search-path", "*/{application}", "--strict"]);
     assert_eq!((strict.code, strict.out.as_str()), (Some(1), found));
@@ -355,7 +444,7 @@ fn shown(page: &str, language: &str) -> String {
 
 #[test]
 fn the_page_about_checks_shows_what_works() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/checks.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check-changes.md");
     let page = std::fs::read_to_string(page).unwrap();
     let schema = shown(&page, "json");
     let good = "server.port: ${PORT:8080}\nserver.compression.enabled: 'on'\nshop.currency: EUR\n";

@@ -3,6 +3,10 @@
 mod copy;
 mod diff;
 mod etcd;
+mod examples;
+mod on_a_terminal;
+mod origins;
+mod terminal;
 pub(crate) mod watch;
 mod watching_page;
 
@@ -103,7 +107,7 @@ fn a_source_that_cannot_be_served_is_said() {
         ("broken", &["broken", "no complete git repository"]),
         ("gitfile", &["gitfile"]),
         ("https://user:hunter2@host.invalid/x.git", &["credentials_file"]),
-        ("git@-oX:x.git", &["no host"]),
+        ("git@-oX:x.git", &["not a valid host"]),
         ("ext::sh -c x", &["a program for git to run"]),
         ("hosted:../x", &["name of a repository"]),
         ("etcd://ada:hunter2@127.0.0.1:1/x", &["credentials_file"]),
@@ -257,7 +261,7 @@ fn explain_shows_who_sets_a_key_and_what_it_overrides() {
     assert_eq!(rows[1]["origin"], "orders.yml:2:7");
     let nothing = type_in(place, &["explain", "nope", "orders", "--source", &uri]);
     assert_eq!(nothing.code, Some(1));
-    assert_eq!(nothing.err, "headwater: nothing sets nope\n");
+    assert_eq!(nothing.err, "headwater: no file sets nope for orders/default\n");
 }
 
 #[test]
@@ -265,10 +269,12 @@ fn the_example_repository_is_in_order() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = root.join("config-repo").display().to_string();
     let place = directory("");
-    let said = type_in(place.path(), &["check", &example]);
+    let said = type_in(place.path(), &["check", "--toml", &example]);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     assert!(said.err.ends_with("environments: no problem\n"), "{}", said.err);
-    let server = crate::fixture::Server::start(&example);
+    let mut settings = crate::fixture::settings(&example);
+    settings.sources[0].toml = Some(true);
+    let server = crate::fixture::Server::with(settings);
     for service in ["product", "cart", "order", "gateway"] {
         for profile in ["dev", "prod"] {
             let environment = server.get(&format!("/{service}/{profile}")).expect(200).json();
@@ -298,7 +304,7 @@ fn a_server_without_a_token_beyond_loopback_warns_once() {
         crate::fixture::Child::serve(&["--source", &repository.uri(), "--listen", "0.0.0.0:0"]);
     eventually("the server is ready", || server.log().contains("\"ready\""));
     assert_eq!(
-        server.log().matches("anyone who reaches this address").count(),
+        server.log().matches("any client that reaches this address").count(),
         1,
         "{}",
         server.log()

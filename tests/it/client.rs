@@ -5,7 +5,7 @@ mod live;
 
 use std::time::Duration;
 
-use headwater_client::{Builder, Client, Configuration, State, Update, Watch};
+use headwater_client::{Builder, Client, Configuration, HealthState, Update, Watch};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -55,7 +55,7 @@ impl Watching {
     }
 
     fn becomes_live(&self) {
-        eventually("it is live", || self.watch.health().state() == State::Live);
+        eventually("it is live", || self.watch.health().state() == HealthState::Live);
     }
 }
 
@@ -89,7 +89,7 @@ fn what_is_changed_while_no_server_is_there_is_told_by_the_next_one() {
     assert_eq!(a(&watching.next()), 1);
     drop(server);
     let health = watching.watch.health();
-    eventually("it is stale", || matches!(health.state(), State::Stale { .. }));
+    eventually("it is stale", || matches!(health.state(), HealthState::Stale { .. }));
     repository.commit("//- cart.yml\na: 2\n");
     repository.commit("//- cart.yml\na: 3\n");
     let mut again = settings(&repository.uri());

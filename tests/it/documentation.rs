@@ -3,6 +3,7 @@
 
 mod commands;
 mod differences;
+mod house;
 mod moving;
 mod operating;
 mod page;
@@ -54,21 +55,35 @@ fn none(problems: impl IntoIterator<Item = String>) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// The rows of the tables below a heading, without their heads; what stands in a cell is as it is written.
+/// The rows of the tables below a heading, without their heads. Cells are as written.
 fn rows(page: &str, heading: &str) -> Vec<Vec<String>> {
     let page = Page::read(page);
     let (_, section) = page.text.split_once(&format!("\n## {heading}\n")).expect("the heading");
-    let lines = section.split("\n## ").next().unwrap().lines();
-    let lines = lines.filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'));
-    let rows = lines.map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect());
-    let rows: Vec<Vec<String>> = rows.collect();
-    let divider = rows.iter().position(|row| row[0].starts_with("---")).expect("a table");
-    rows.into_iter().skip(divider + 1).filter(|row| !row[0].starts_with("---")).collect()
+    table_rows(section.split("\n## ").next().unwrap())
 }
 
-/// The pages for those who use it; those below `tests` are for those who work on it.
+/// The rows of all tables of a page.
+fn all_rows(page: &str) -> Vec<Vec<String>> {
+    table_rows(&Page::read(page).text)
+}
+
+fn table_rows(text: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'));
+    let rows = lines.map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect());
+    let rows: Vec<Vec<String>> = rows.collect();
+    let is_divider = |row: &Vec<String>| row[0].starts_with("---");
+    assert!(rows.iter().any(is_divider), "no table");
+    let heads = rows.iter().skip(1).map(is_divider).chain([false]);
+    let heads: Vec<bool> = heads.collect();
+    let rows = rows.into_iter().zip(heads);
+    rows.filter(|(row, is_head)| !is_head && !is_divider(row)).map(|(row, _)| row).collect()
+}
+
+/// The pages that a reader reaches from the README. Pages below `tests` describe fixtures, and those below `.github` are
+/// forms.
 fn pages_for_people() -> Vec<Page> {
-    pages().into_iter().filter(|page| !page.path.starts_with("tests")).collect()
+    let is_inside = |page: &Page| ["tests", ".github"].iter().any(|it| page.path.starts_with(it));
+    pages().into_iter().filter(|page| !is_inside(page)).collect()
 }
 
 #[test]
@@ -114,7 +129,54 @@ fn beside(page: &Page, target: &str) -> PathBuf {
     path
 }
 
-/// Whoever begins with the README finds everything that is meant for people who use it.
+/// Comments cite the rules of the protocol and the decisions of the project as `docs/<page>.md#<heading>`.
+#[test]
+fn every_page_that_a_comment_cites_has_the_heading() {
+    let pages = pages();
+    let directories = ["src", "etcd", "clients", "tests", "benches"];
+    let files: Vec<PathBuf> = directories.iter().flat_map(|it| rust_files(it)).collect();
+    let mut citation_count = 0;
+    let problems = files.iter().flat_map(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let cited: Vec<String> = comments(&text).flat_map(citations).collect();
+        citation_count += cited.len();
+        let broken = cited.into_iter().filter(|cited| !is_heading(&pages, cited));
+        broken.map(|cited| format!("{}: {cited}", file.display())).collect::<Vec<_>>()
+    });
+    none(problems.collect::<Vec<_>>());
+    assert!(citation_count > 30, "only {citation_count} citations");
+    assert!(!is_heading(&pages, "docs/protocol.md#no-such-heading"));
+    assert!(!is_heading(&pages, "docs/no-such-page.md"));
+}
+
+/// The text of the comments in a file of Rust, line by line.
+fn comments(text: &str) -> impl Iterator<Item = &str> {
+    // `//-` begins a file in a fixture.
+    let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("//"));
+    lines.filter(|line| !line.starts_with('-'))
+}
+
+/// The pages below `docs` that a comment names, each with the heading.
+fn citations(comment: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_/.#".contains(c);
+    let words = comment.split(|c: char| !is_part(c));
+    let words = words.map(|word| word.trim_end_matches('.').trim_start_matches("../"));
+    words
+        .filter(|word| word.starts_with("docs/") && word.contains(".md"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_heading(pages: &[Page], cited: &str) -> bool {
+    let (path, heading) =
+        cited.split_once('#').map_or((cited, None), |(path, heading)| (path, Some(heading)));
+    let page = pages.iter().find(|page| page.path == Path::new(path));
+    page.is_some_and(|page| {
+        heading.is_none_or(|heading| page.anchors.iter().any(|anchor| anchor == heading))
+    })
+}
+
+/// A reader who begins with the README reaches every page for users.
 #[test]
 fn every_page_is_reached_from_the_first_one() {
     let pages = pages();
@@ -179,8 +241,12 @@ fn parses(format: Format, block: &Block) -> Result<(), String> {
     format::parse(format, block.text.as_bytes()).map(drop).map_err(|error| format!("{error:?}"))
 }
 
-/// A block of TOML is settings of the server, unless it is the manifest of a service.
+/// A block of TOML is settings of the server, unless it is a policy or the manifest of a service.
 fn is_settings(block: &Block) -> Result<(), String> {
+    if block.text.starts_with("version = 1\n") {
+        let policy = headwater_access::Policy::parse("policy.toml", block.text.as_bytes());
+        return policy.map(drop).map_err(|error| error.to_string());
+    }
     if ["[dependencies]", "[package]"].iter().any(|begin| block.text.starts_with(begin)) {
         return toml::from_str::<toml::Table>(&block.text)
             .map(drop)

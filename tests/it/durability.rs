@@ -244,8 +244,10 @@ fn a_full_disk_refuses_pushes_and_disturbs_nobody_else() {
     assert_eq!(copy.remote_head(), first);
     // An environment that nobody asked for before is answered too: reading needs no room.
     server.get("/other/default").expect(200);
+    crate::faults::pushes_are_not_durable(&server);
 
     std::fs::remove_file(&filler).unwrap();
+    crate::faults::pushes_are_durable_again(&server);
     copy.push().succeeds();
     assert_eq!(copy.remote_head(), second);
     eventually("the new revision is served", || served(*server) == Some(2));

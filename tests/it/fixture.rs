@@ -3,9 +3,11 @@
 
 mod etcd;
 mod hosted;
+mod original;
 mod proxy;
 mod repository;
 mod server;
+mod signal;
 mod socket;
 mod working_copy;
 
@@ -17,14 +19,16 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::etcd::Cluster;
 pub(crate) use self::hosted::{Hosted, Said, Tree, clone, hosted_settings, repository_url};
+pub(crate) use self::original::{ORIGINAL, Original};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};
+pub(crate) use self::signal::{group_exists, signal, signal_group};
 pub(crate) use self::socket::{Address, Reply, Session, read};
 pub(crate) use self::working_copy::WorkingCopy;
 
 /// How long something may take that should take milliseconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait before a condition is looked at again.
 const PAUSE: Duration = Duration::from_millis(3);
 

@@ -1,6 +1,7 @@
 //! What a client sees: statuses, headers and bodies of every route, over a real connection.
 
 mod conditional;
+mod contract;
 mod errors;
 mod files;
 mod held;
@@ -8,6 +9,7 @@ mod instances;
 mod live;
 mod own;
 mod routes;
+mod wire;
 
 use crate::fixture::{Repository, Server};
 

@@ -6,6 +6,7 @@
     reason = "tests say what they do and stop at the first surprise"
 )]
 
+mod access;
 mod arrival;
 mod attack;
 mod bad_input;
@@ -13,10 +14,12 @@ mod check;
 mod cli;
 mod client;
 mod clients;
+mod compare;
 mod deploy;
 mod differential;
 mod documentation;
 mod durability;
+mod faults;
 mod fixture;
 mod fleet;
 mod fleet_faults;
@@ -25,6 +28,7 @@ mod image;
 mod mirror;
 mod monitor;
 mod oracle;
+mod public;
 mod push;
 mod recipes;
 mod reference;
@@ -33,6 +37,7 @@ mod run;
 mod secrets;
 mod share;
 mod shared_push;
+mod signals;
 mod sources;
 mod store;
 mod tidy;

@@ -6,7 +6,10 @@ mod content;
 mod follow;
 mod host;
 mod hostile;
+mod origin;
 mod outage;
+mod reported;
+mod rewind;
 mod serving;
 mod ssh;
 
@@ -94,6 +97,11 @@ fn value_of(reply: &Reply, key: &str) -> Option<String> {
 fn remote(server: &Address) -> serde_json::Value {
     let health = server.get("/actuator/health").json();
     health["components"]["configServer"]["details"]["remotes"][0].clone()
+}
+
+/// Whether the first remote failed with a sentence of ours; git's own words follow it.
+fn failed(server: &Address, sentence: &str) -> bool {
+    remote(server)["error"].as_str().is_some_and(|error| error.starts_with(sentence))
 }
 
 /// A call of the hook, with a body of its own.

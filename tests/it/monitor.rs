@@ -1,6 +1,7 @@
-//! `POST /monitor`: every git host's body, who may call it, and what it takes (specification 17.1; hardening, HOOK-1 to 5).
+//! `POST /monitor`: the body of every git host, authentication, and limits (docs/protocol.md#15-webhooks).
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -110,7 +111,7 @@ fn no_prefix_and_no_read_token_stands_before_it() {
         Child::serve(&["--source", &repository.uri(), "--prefix", "/cfg", "--token-file", &token]);
     assert_eq!(json(&server, "", r#"{"path": "orders.yml"}"#).expect(200).text(), r#"["orders"]"#);
     server.get("/cfg/orders/dev").expect(401);
-    assert!(server.log().contains("/monitor needs nothing"), "{}", server.log());
+    assert!(server.log().contains("/monitor does not"), "{}", server.log());
 }
 
 /// A server that asks for a proof of `SECRET`, or of another one.
@@ -323,22 +324,63 @@ fn hook_4_and_5_large_slow_and_deep_bodies_are_refused() {
     assert_eq!(server.stop().0.code(), Some(0));
 }
 
+/// Opens as many calls as the server reads bodies at a time, and sends no body.
+fn slow_bodies(server: &Address, headers: &str) -> Vec<TcpStream> {
+    let head = format!(
+        "POST /monitor HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}Content-Length: 9\r\n\r\n"
+    );
+    let open = |_| {
+        let mut stream = server.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    (0..40).map(open).collect()
+}
+
 #[test]
-fn bodies_that_are_being_read_are_bounded() {
+fn bodies_that_are_being_read_are_bounded_and_slow_ones_make_room() {
     let repository = shop();
-    let server = Child::serve(&["--source", &repository.uri()]);
-    let head = "POST /monitor HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n";
-    let mut waiting: Vec<_> = (0..32)
-        .map(|_| {
-            let mut stream = server.connect();
-            stream.write_all(head.as_bytes()).unwrap();
-            stream
-        })
-        .collect();
-    eventually("there is no room", || json(&server, "", "{}").status == 429);
+    // One worker takes connections in the order in which they come.
+    let server = Child::serve(&["--source", &repository.uri(), "--workers", "1"]);
+    let begun = Instant::now();
+    let mut waiting = slow_bodies(&server, "");
+    // Eight more than there are places: the oldest have made room for them.
+    for stream in &mut waiting[..8] {
+        let reply = read(stream, false).expect(408);
+        assert_eq!(reply.header("connection"), Some("close"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "they were read until their time was up");
+    for _ in 0..8 {
+        json(&server, "", "{}").expect(200);
+    }
     server.get("/orders/dev").expect(200);
-    for stream in &mut waiting {
+    for stream in &mut waiting[8..] {
         read(stream, false).expect(408);
     }
     json(&server, "", "{}").expect(200);
+}
+
+#[test]
+fn whoever_proves_nothing_takes_no_place_of_those_who_do() {
+    let repository = shop();
+    let (_place, server) = guarded(&repository);
+    let body = r#"{"path": "orders.yml"}"#;
+    let good = format!("X-Hub-Signature-256: sha256={}\r\n", signature(SECRET, body.as_bytes()));
+    // Without a proof the body is not waited for.
+    for headers in ["", "X-Gitlab-Token: guess\r\n", "X-Hub-Signature-256: sha256=00\r\n"] {
+        let begun = Instant::now();
+        for stream in &mut slow_bodies(&server, headers) {
+            read(stream, false).expect(401);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{headers}: bodies were waited for");
+    }
+    // What looks like a proof until the body is there, from as many clients as there are places.
+    let forged = format!("X-Hub-Signature-256: sha256={}\r\n", "0".repeat(64));
+    for _ in 0..3 {
+        let slow = slow_bodies(&server, &forged);
+        for _ in 0..20 {
+            json(&server, &good, body).expect(200);
+        }
+        drop(slow);
+    }
 }

@@ -166,11 +166,10 @@ fn source_settings(source: &Value, place: &Path, in_group: bool) -> SourceSettin
         [location] if is_native && !location.contains('{') => format!("/{location}"),
         _ => String::new(),
     };
-    let (directory, name) = match is_native {
-        true => {
-            (place.join(format!("{fixture}{below}")), format!("file:{{{{DIR:{fixture}}}}}{below}"))
-        }
-        false => (place.join(format!("{fixture}.git")), format!("{{{{URI:{fixture}}}}}")),
+    let (directory, name) = if is_native {
+        (place.join(format!("{fixture}{below}")), format!("file:{{{{DIR:{fixture}}}}}{below}"))
+    } else {
+        (place.join(format!("{fixture}.git")), format!("{{{{URI:{fixture}}}}}"))
     };
     let mut patterns = texts("pattern");
     if in_group && patterns.is_empty() {
@@ -208,8 +207,9 @@ impl Server {
             let stopped = async {
                 let _ = stopped.await;
             };
+            let (_reload, requests) = tokio::sync::watch::channel(());
             actix_web::rt::System::new()
-                .block_on(server::run(&settings, http, listener, stopped))
+                .block_on(server::run(&settings, http, listener, requests, stopped))
                 .unwrap();
         });
         Self { address, stop: Some(stop), thread: Some(thread) }
@@ -293,9 +293,10 @@ fn compare(
     let status = u16::try_from(exchange["status"].as_u64().unwrap()).unwrap();
     let text = String::from_utf8_lossy(&answer.body);
     if let Some(later) = later {
-        return match later == answer.status {
-            true => Ok(Some(LATER)),
-            false => Err(format!("status {} instead of {later}, later\n  {text}", answer.status)),
+        return if later == answer.status {
+            Ok(Some(LATER))
+        } else {
+            Err(format!("status {} instead of {later}, later\n  {text}", answer.status))
         };
     }
     if status == 404 && answer.status == 500 && text.contains(r#""message":""#) {
@@ -346,9 +347,10 @@ fn compare_errors(
         return Ok(Some(JSON_ERRORS));
     }
     let Ok(theirs) = serde_json::from_slice::<Value>(theirs) else { return said() };
-    match ["status", "error", "path"].iter().all(|key| ours[key] == theirs[key]) {
-        true => Ok(None),
-        false => said(),
+    if ["status", "error", "path"].iter().all(|key| ours[key] == theirs[key]) {
+        Ok(None)
+    } else {
+        said()
     }
 }
 
@@ -375,9 +377,10 @@ fn compare_content(ours: &[u8], theirs: &[u8], path: &str) -> Result<Option<&'st
         }
         // As text where the order of keys counts.
         let text = Value::to_string;
-        let same = match ours["propertySources"].is_array() {
-            true => text(&ours) == text(&theirs),
-            false => ours == theirs,
+        let same = if ours["propertySources"].is_array() {
+            text(&ours) == text(&theirs)
+        } else {
+            ours == theirs
         };
         return if same { Ok(heading) } else { said() };
     }

@@ -2,8 +2,10 @@
 
 mod access;
 mod bombs;
+mod checked;
 mod flow;
 mod refused;
+mod slow;
 mod wire;
 
 /// A shop with two services.

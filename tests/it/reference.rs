@@ -1,4 +1,4 @@
-//! `docs/reference.md` says what the program says of itself. `UPDATE_REFERENCE=1` writes it anew.
+//! `docs/reference.md` is generated from the program. `UPDATE_REFERENCE=1` writes it again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,35 +6,38 @@ use std::fs;
 
 use clap::CommandFactory;
 use headwater::cli::Cli;
-use headwater::settings::{DEFAULT_FILE, Flags, Settings};
+use headwater::settings::{Flags, Settings, default_file};
 
 use crate::documentation::{root, rust_files};
 use crate::fixture::directory;
 
-const HEAD: &str = "# Reference
+const HEAD: &str = "# Commands and settings
 
-What the program says of itself; written by `UPDATE_REFERENCE=1 cargo test --test it reference`.
+This page is the reference for all commands, flags, settings, variables and exit codes of the program. `UPDATE_REFERENCE=1 cargo test --test it reference`
+writes it from the program.
 
-Settings come from defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags. What has no flag stands in
-the file only: most of `[push]` and `[watch]`, and what belongs to one source but for its address. On this page: the verbs with their flags, then
-[the settings](#headwatertoml), [variables](#variables), [exit codes](#exit-codes), [limits](#limits) and [metrics](#metrics).
+Settings come from the defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags. A later one overrides an earlier one. Settings without a flag
+are in the file only: most of `[push]` and `[watch]`, and the settings of a source beyond its address. This page contains the commands with their flags, then
+[the settings](#headwatertoml), [variables](#variables) and [exit codes](#exit-codes). [Limits](limits.md) and [metrics](monitoring.md#metrics) have pages
+of their own. `headwater man DIR` writes the commands as man pages.
 ";
 
-/// What is read from the environment and has no flag: the variable, and what for.
-const VARIABLES: [(&str, &str); 7] = [
-    ("HEADWATER_LOG", "all verbs: how much is logged, as `info`, `debug` or `headwater=trace`"),
-    ("HEADWATER_PUSH_TOKEN", "`serve`: the push token itself, in place of a file"),
-    ("HEADWATER_MONITOR_SECRET", "`serve`: a secret of webhooks itself, in place of a file"),
+/// The variables without a flag, and their use.
+const VARIABLES: [(&str, &str); 8] = [
+    ("HEADWATER_LOG", "all commands: the log level, as `info`, `debug` or `headwater=trace`"),
+    ("HEADWATER_PUSH_TOKEN", "`serve`: the push token itself, instead of a file"),
+    ("HEADWATER_MONITOR_SECRET", "`serve`: one secret of webhooks itself, instead of a file"),
+    ("HEADWATER_ENCRYPT_KEY", "`serve`: one key for `{cipher}` values itself, instead of a file"),
     (
         "HEADWATER_GIT_USERNAME",
         "`serve`: user name for `https://` remotes without `credentials_file`",
     ),
-    ("HEADWATER_GIT_PASSWORD", "`serve`: the password or token that goes with it"),
-    ("HEADWATER_ETCD_USERNAME", "user of etcd, where there is no `credentials_file`"),
-    ("HEADWATER_ETCD_PASSWORD", "the password that goes with it"),
+    ("HEADWATER_GIT_PASSWORD", "`serve`: the password or token of that user"),
+    ("HEADWATER_ETCD_USERNAME", "user name for etcd without `credentials_file`"),
+    ("HEADWATER_ETCD_PASSWORD", "the password of that user"),
 ];
 
-/// What the Rust client reads from the environment.
+/// The variables of the Rust client.
 const CLIENT: [&str; 7] = [
     "HEADWATER_URL",
     "HEADWATER_APPLICATION",
@@ -45,46 +48,49 @@ const CLIENT: [&str; 7] = [
     "HEADWATER_LAST_KNOWN_GOOD",
 ];
 
-/// What is set for a command that is started: the variable, who sets it, and what it holds.
+/// The variables of commands that Headwater starts: name, origin and content.
 const GIVEN: [(&str, &str, &str); 9] = [
     ("HEADWATER_APPLICATION", "`watch --exec`", "the service"),
     ("HEADWATER_PROFILES", "`watch --exec`", "its profiles"),
-    ("HEADWATER_LABEL", "`watch --exec`", "the label; empty without one"),
+    ("HEADWATER_LABEL", "`watch --exec`", "the label, or empty"),
     ("HEADWATER_REVISION", "`watch --exec`", "the new revision"),
     ("HEADWATER_DIGEST", "`watch --exec`", "the new digest"),
-    ("HEADWATER_CHANGED_KEYS", "`watch --exec`", "the keys that differ, one on each line"),
-    ("HEADWATER_CHANGED_KEY_COUNT", "`watch --exec`", "how many there are"),
-    ("HEADWATER_TARGET", "`run --check`", "the path where the file will be"),
-    ("HEADWATER_CHILD", "`run --reload`", "process id of the program"),
+    ("HEADWATER_CHANGED_KEYS", "`watch --exec`", "the keys that differ, one in each line"),
+    ("HEADWATER_CHANGED_KEY_COUNT", "`watch --exec`", "the number of keys that differ"),
+    ("HEADWATER_TARGET", "`run --check`", "the final path of the file"),
+    ("HEADWATER_CHILD", "`run --reload`", "the process id of the program"),
 ];
 
-/// What a hook of ours is told by the server, and nobody else.
-const BETWEEN_US: [&str; 1] = ["HEADWATER_PUSH_KEY"];
+/// Variables between the server and its own hook.
+const INTERNAL: [&str; 1] = ["HEADWATER_PUSH_KEY"];
 
 const END: &str = "
 ## Limits
 
-[All limits](operating.md#limits), and what happens beyond them.
+See [Limits](limits.md).
 
 ## Metrics
 
-[All metrics](operating.md#metrics), with their labels and what they mean.
+See [Metrics](monitoring.md#metrics).
 ";
 
 const EXIT_CODES: &str = "
 ## Exit codes
 
-| verb | 0 | 1 | 2 |
+| command | 0 | 1 | 2 |
 | --- | --- | --- | --- |
-| `serve` | told to stop | | it cannot start: settings, a source, the data directory, the address |
-| `get` | printed | nothing is known by that name, or there is no property source | no server answers, token refused, wrong usage |
-| `watch` | as many changes as were asked for; the time is up where none were asked for; told to stop | too few changes in time; nothing is known by that name; the last run of the command failed | it did not work |
-| `run` | the code of its program, 128 + n for a signal | | it could not start the program, or had no configuration for it |
-| `explain` | something sets the key | nothing does, or there is no such label | it did not work |
-| `diff` | nothing differs for anybody | something does | no such label, or it did not work |
-| `check` | no problem; there may be warnings | a problem, or no such label | it did not work |
-| `copy` | copied, or there already, and verified | somebody would be configured otherwise, a file cannot be copied, there is no such label, or something is in the way | it did not work |
-| `status` | all replicas are live, none has lagged for more than 30 s, nothing is held back | one of these is not so | no server answers, token refused |
+| `serve` | it received a signal to stop | | it cannot start because of its settings, a source, the data directory or the address |
+| `get` | printed | the environment is unknown or has no property source | no server answers, the token is rejected, or the usage is wrong |
+| `watch` | it saw as many changes as requested, the time is over where no number was requested, or it received a signal to stop | too few changes in time, the environment is unknown, or the last run of the command failed | any other failure |
+| `run` | the exit code of the program, or 128 + n for a signal | | the program could not be started, or there was no configuration for it |
+| `explain` | a file sets the key | no file sets the key, or the label is unknown | any other failure |
+| `diff` | no environment differs | an environment differs | the label is unknown, or any other failure |
+| `check` | no problem. There may be warnings | a problem, or an unknown label | any other failure |
+| `copy` | copied, or present already, and verified | an environment would change, a file cannot be copied, the label is unknown, or the target cannot be replaced | any other failure |
+| `compare` | every environment is equal or differs only as documented | an environment differs. With `--strict` also a documented difference | a server did not answer, credentials were rejected, the source cannot be read, or an environment could not be compared |
+| `status` | no finding: all replicas are live, none has lagged for more than 30 s, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
+| `completions` | the script was printed | | the shell is unknown |
+| `man` | the pages were written | | the directory cannot be written |
 ";
 
 #[test]
@@ -100,7 +106,7 @@ fn the_reference_page_is_what_the_program_says() {
         let name = verb.get_name();
         write!(text, "\n## headwater {name}\n\n```text\n{}\n```\n", lines.join("\n")).unwrap();
     }
-    write!(text, "\n## headwater.toml\n\n```toml\n{DEFAULT_FILE}```\n").unwrap();
+    write!(text, "\n## headwater.toml\n\n```toml\n{}```\n", default_file()).unwrap();
     text.push_str(&variables());
     text.push_str(EXIT_CODES);
     text.push_str(END);
@@ -109,7 +115,10 @@ fn the_reference_page_is_what_the_program_says() {
         fs::write(&path, &text).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == text, "docs/reference.md is old: UPDATE_REFERENCE=1 writes it anew");
+    assert!(
+        written == text,
+        "docs/reference.md is out of date: UPDATE_REFERENCE=1 writes it again"
+    );
 }
 
 /// Every variable: those of flags from the definition of the command line, the others from the lists above.
@@ -137,7 +146,7 @@ fn variables() -> String {
     for (variable, what) in VARIABLES {
         writeln!(text, "| `{variable}` | {what} |").unwrap();
     }
-    text.push_str("\nAnd set, for what is started:\n\n| variable | by | |\n| --- | --- | --- |\n");
+    text.push_str("\nHeadwater sets these variables for commands that it starts:\n\n| variable | set by | content |\n| --- | --- | --- |\n");
     for (variable, who, what) in GIVEN {
         writeln!(text, "| `{variable}` | {who} | {what} |").unwrap();
     }
@@ -153,7 +162,7 @@ fn every_variable_of_the_code_is_on_the_page() {
         for (at, _) in code.match_indices("HEADWATER_") {
             let name = code[at..].split(|c: char| !c.is_ascii_uppercase() && c != '_').next();
             let name = name.expect("a name").trim_end_matches('_');
-            let known = page.contains(&format!("`{name}`")) || BETWEEN_US.contains(&name);
+            let known = page.contains(&format!("`{name}`")) || INTERNAL.contains(&name);
             assert!(known || name == "HEADWATER", "{} has {name}", path.display());
         }
     }
@@ -175,7 +184,7 @@ fn every_setting_is_in_the_file_that_is_printed() {
         let (_, known) = error.split_once("expected one of ").unwrap_or_else(|| {
             error.split_once("expected ").unwrap_or_else(|| panic!("{table}: {error}"))
         });
-        let file = format!("\n{DEFAULT_FILE}");
+        let file = format!("\n{}", default_file());
         let (_, section) = file.split_once(begin).expect("the table");
         for name in known.split('`').skip(1).step_by(2) {
             let is_table = |open: &str| file.contains(&format!("\n{open}{name}]"));

@@ -1,6 +1,11 @@
-//! Invariant 8: secrets are in no log line, no error, no metric (hardening, LOG-1 and LOG-2). Values in the answers that
+//! Invariant 8: secrets are in no log line, no error, no metric. Values in the answers that
 //! are asked for are the product; everything else that the server says is searched for them, its log at the highest level
 //! included.
+
+pub(crate) mod keys;
+mod opening;
+mod original;
+mod sealing;
 
 use std::fmt::Write;
 
@@ -110,7 +115,7 @@ fn invariant_8_secrets_are_in_no_log_no_error_and_no_metric() {
     std::fs::write(&config, text).unwrap();
     let place = directory(&format!(
         "//- token\n{token}\n//- headwater.toml\ntoken_file = \"token\"\n[overrides]\npassword = \"{override_value}\"\n\
-         [[source]]\nuri = {:?}\njson = true\n",
+         [[source]]\nuri = {:?}\ntoml = true\njson = true\n",
         repository.uri()
     ));
     let settings = place.path().join("headwater.toml");

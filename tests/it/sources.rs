@@ -2,21 +2,23 @@
 
 mod bed;
 mod branches;
+mod clones;
 mod composite;
 mod conformance;
 mod directory;
 pub(crate) mod etcd;
 mod git;
+mod scans;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::model::{Label, Revision};
+use headwater::model::{Label, LabelPosition};
 use headwater::snapshot::{Layout, Snapshot, Style};
 use headwater::source::{Source, SourceError};
 
 /// How long something may take that should take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long nothing has to happen before it counts as nothing.
 const SILENCE: Duration = Duration::from_millis(150);
 
@@ -26,6 +28,7 @@ fn layout(base: &str, style: Style) -> Arc<Layout> {
         style,
         search_paths: Vec::new(),
         patterns: Vec::new(),
+        toml: true,
         json: false,
     })
 }
@@ -46,13 +49,13 @@ async fn refusal(source: &dyn Source, label: &Label) -> SourceError {
     }
 }
 
-async fn changed(source: &dyn Source, label: &Label, seen: &Revision) {
-    let changed = tokio::time::timeout(PATIENCE, source.changed(label, seen)).await;
+async fn changed(source: &dyn Source, label: &Label, seen: impl Into<LabelPosition>) {
+    let changed = tokio::time::timeout(PATIENCE, source.changed(label, &seen.into())).await;
     changed.expect("changes in time").expect("changes");
 }
 
-async fn unchanged(source: &dyn Source, label: &Label, seen: &Revision) {
-    let changed = tokio::time::timeout(SILENCE, source.changed(label, seen)).await;
+async fn unchanged(source: &dyn Source, label: &Label, seen: impl Into<LabelPosition>) {
+    let changed = tokio::time::timeout(SILENCE, source.changed(label, &seen.into())).await;
     assert!(changed.is_err(), "{changed:?} though nothing changed");
 }
 

@@ -1,4 +1,4 @@
-//! The store over a source in memory: what readers and watchers see while the source moves.
+//! The store over a source in memory: what readers and watchers receive while the source moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use headwater::model::{Label, Query, Revision};
 use headwater::render::Representation;
 use headwater::snapshot::{Layout, Style};
 use headwater::source::memory::MemorySource;
-use headwater::store::{Additions, AnswerError, Content, Reader, Store};
+use headwater::store::{AnswerAt, AnswerError, AnswerHandle, AnswerSettings, Content, Store};
 use proptest::prelude::*;
 
-/// Longer than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The limit on any wait. A test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn source() -> Arc<MemorySource> {
     Arc::new(MemorySource::new(Arc::new(Layout {
@@ -20,6 +20,7 @@ fn source() -> Arc<MemorySource> {
         style: Style::Git,
         search_paths: Vec::new(),
         patterns: Vec::new(),
+        toml: true,
         json: false,
     })))
 }
@@ -27,14 +28,14 @@ fn source() -> Arc<MemorySource> {
 fn store(source: &Arc<MemorySource>) -> Arc<Store> {
     let source = Arc::clone(source);
     let runtime = tokio::runtime::Handle::current();
-    Store::new(source, Additions::default(), Policy::Open, runtime)
+    Store::new(source, AnswerSettings::default(), Policy::Open, runtime)
 }
 
 fn query(application: &str, profiles: &str) -> Query {
     Query { application: application.into(), profiles: profiles.into(), label: Label::Default }
 }
 
-async fn read(store: &Arc<Store>, application: &str) -> Reader {
+async fn read(store: &Arc<Store>, application: &str) -> AnswerHandle {
     store.answer(&Caller::Anonymous, &query(application, "default")).await.unwrap()
 }
 
@@ -47,25 +48,28 @@ async fn wait_until(holds: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
-async fn settle(reader: &mut Reader, revision: &Revision) {
-    tokio::time::timeout(PATIENCE, reader.reached(revision)).await.unwrap().unwrap();
+async fn wait_for(handle: &mut AnswerHandle, revision: &Revision) {
+    tokio::time::timeout(PATIENCE, handle.wait_for_revision(revision)).await.unwrap().unwrap();
 }
 
-/// What a client is told: status, revision, newest revision, body.
-fn told(reader: &Reader) -> String {
-    let reading = reader.current();
-    let body = match &reading.answer.content {
+/// Returns the parts of an answer that clients receive: status, revision, newest revision, body.
+fn describe(handle: &AnswerHandle) -> String {
+    let current = handle.current();
+    let body = match &current.answer.content {
         Content::Environment(served) => {
-            let bytes = served.json(Representation::V2, &reading.revision);
+            let bytes = served.body(Representation::V2, &current.revision).whole();
             format!("{} {}", served.etag(Representation::V2), String::from_utf8_lossy(&bytes))
         }
         Content::Broken(problem) => format!("broken: {problem}"),
         Content::UnknownLabel => "unknown label".to_owned(),
         Content::Empty => "empty".to_owned(),
     };
-    let held: Vec<String> =
-        reading.answer.held().map(|held| format!("{}: {}", held.revision, held.problem)).collect();
-    format!("{} of {} {held:?} {body}", reading.revision, reading.tip)
+    let held: Vec<String> = current
+        .answer
+        .held_revisions()
+        .map(|held| format!("{}: {}", held.revision, held.problem))
+        .collect();
+    format!("{} of {} {held:?} {body}", current.revision, current.tip)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,11 +89,11 @@ async fn a_watcher_of_an_unaffected_environment_receives_nothing() {
     for change in &moves {
         last = Some(source.commit("main", change));
     }
-    settle(&mut cart, &last.clone().unwrap()).await;
+    wait_for(&mut cart, &last.clone().unwrap()).await;
     let after = cart.current();
     assert_eq!(after.tip, last.unwrap(), "the revision is the newest");
     assert_eq!(after.revision, after.tip);
-    let digest = |reading: &headwater::store::Reading| reading.answer.served().unwrap().digest;
+    let digest = |current: &AnswerAt| current.answer.served().unwrap().digest;
     assert_eq!(digest(&before), digest(&after));
     tokio::time::timeout(PATIENCE, order.changed()).await.unwrap().unwrap();
     let quiet = tokio::select! {
@@ -97,7 +101,7 @@ async fn a_watcher_of_an_unaffected_environment_receives_nothing() {
         _ = cart.changed() => false,
         () = std::future::ready(()) => true,
     };
-    assert!(quiet, "a comment, another service and another profile woke a watcher");
+    assert!(quiet, "a comment, another service or another profile woke a watcher");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,24 +114,24 @@ async fn a_commit_of_one_file_costs_one_parse_and_one_answer() {
     changes.push(("application.yml", Some("shared: 1\n")));
     source.commit("main", &changes);
     let store = store(&source);
-    let mut readers = Vec::new();
+    let mut handles = Vec::new();
     for n in 0..50 {
-        readers.push(read(&store, &format!("service{n}")).await);
+        handles.push(read(&store, &format!("service{n}")).await);
     }
     let parsed = store.parsed_count();
     assert_eq!(parsed, 51);
     let one = source.commit("main", &[("service7.yml", Some("n: 70\n"))]);
-    settle(&mut readers[0], &one).await;
+    wait_for(&mut handles[0], &one).await;
     assert_eq!(store.parsed_count(), parsed + 1);
     let shared = source.commit("main", &[("application.yml", Some("shared: 2\n"))]);
-    settle(&mut readers[0], &shared).await;
+    wait_for(&mut handles[0], &shared).await;
     assert_eq!(store.parsed_count(), parsed + 2, "the services' own files are not read again");
-    assert!(told(&readers[7]).contains(r#""n":{"value":70"#));
-    assert!(told(&readers[7]).contains(r#""shared":{"value":2"#));
+    assert!(describe(&handles[7]).contains(r#""n":{"value":70"#));
+    assert!(describe(&handles[7]).contains(r#""shared":{"value":2"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_file_holds_back_only_who_needs_it_and_a_restart_agrees() {
+async fn a_bad_file_holds_back_only_the_environments_that_need_it() {
     let source = source();
     let good =
         source.commit("main", &[("cart.yml", Some("a: 1\n")), ("order.yml", Some("b: 1\n"))]);
@@ -135,7 +139,7 @@ async fn a_bad_file_holds_back_only_who_needs_it_and_a_restart_agrees() {
     let mut cart = read(&store_live, "cart").await;
     let order = read(&store_live, "order").await;
     let bad = source.commit("main", &[("cart.yml", Some("a: [\n"))]);
-    settle(&mut cart, &bad).await;
+    wait_for(&mut cart, &bad).await;
     assert_eq!(cart.current().revision, good);
     assert_eq!(cart.current().tip, bad);
     assert_eq!(order.current().revision, bad);
@@ -143,22 +147,22 @@ async fn a_bad_file_holds_back_only_who_needs_it_and_a_restart_agrees() {
     assert_eq!(problems.len(), 1);
     assert_eq!(&*problems[0].problem.origin.file, "cart.yml");
     let later = source.commit("main", &[("order.yml", Some("b: 2\n"))]);
-    settle(&mut cart, &later).await;
+    wait_for(&mut cart, &later).await;
     let restarted = read(&store(&source), "cart").await;
-    assert_eq!(told(&cart), told(&restarted));
+    assert_eq!(describe(&cart), describe(&restarted));
     let fixed = source.commit("main", &[("cart.yml", Some("a: 3\n"))]);
-    settle(&mut cart, &fixed).await;
+    wait_for(&mut cart, &fixed).await;
     assert_eq!(cart.current().revision, fixed);
     assert!(store_live.problems().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_file_that_is_bad_has_nothing_to_go_back_to() {
+async fn a_bad_new_file_has_no_last_good_revision() {
     let source = source();
     source.commit("main", &[("application.yml", Some("shared: 1\n"))]);
     source.commit("main", &[("cart.yml", Some("a: [\n"))]);
-    let reader = read(&store(&source), "cart").await;
-    assert!(matches!(reader.current().answer.content, Content::Broken(_)));
+    let handle = read(&store(&source), "cart").await;
+    assert!(matches!(handle.current().answer.content, Content::Broken(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,12 +172,12 @@ async fn a_tag_that_does_not_resolve_is_an_error() {
     let bad = source.commit("main", &[("cart.yml", Some("a: [\n"))]);
     source.tag("v1", &bad);
     let tagged = Query { label: Label::Named("v1".into()), ..query("cart", "default") };
-    let reader = store(&source).answer(&Caller::Anonymous, &tagged).await.unwrap();
-    assert!(matches!(reader.current().answer.content, Content::Broken(_)));
+    let handle = store(&source).answer(&Caller::Anonymous, &tagged).await.unwrap();
+    assert!(matches!(handle.current().answer.content, Content::Broken(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_away_leaves_what_is_served() {
+async fn an_unreachable_source_keeps_the_served_revision() {
     let source = source();
     let first = source.commit("main", &[("cart.yml", Some("a: 1\n"))]);
     let store = store(&source);
@@ -186,8 +190,8 @@ async fn a_source_that_is_away_leaves_what_is_served() {
     assert!(matches!(error, AnswerError::Unavailable(_)), "{error}");
     source.fail(None);
     let third = source.commit("main", &[("cart.yml", Some("a: 3\n"))]);
-    settle(&mut cart, &third).await;
-    assert!(told(&cart).contains(r#""a":{"value":3"#));
+    wait_for(&mut cart, &third).await;
+    assert!(describe(&cart).contains(r#""a":{"value":3"#));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +200,7 @@ async fn a_source_that_is_back_with_nothing_new_is_no_longer_stale() {
     source.commit("main", &[("cart.yml", Some("a: 1\n"))]);
     let store = store(&source);
     let _cart = read(&store, "cart").await;
-    let is_stale = || store.labels().iter().any(|label| label.stale.is_some());
+    let is_stale = || store.label_statuses().iter().any(|label| label.stale.is_some());
     source.fail(Some("on purpose"));
     wait_until(is_stale).await;
     source.fail(None);
@@ -206,31 +210,36 @@ async fn a_source_that_is_back_with_nothing_new_is_no_longer_stale() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_to_long_lists_do_not_fill_the_memory() {
     let source = source();
-    source.commit("main", &[("application.yml", Some("a: 1\n"))]);
-    let store = store(&source);
-    let list = |name: &str| {
-        let items: Vec<String> = (0..64).map(|item| format!("{name}{item}")).collect();
-        items.join(",")
+    let files: Vec<String> = (0..64).map(|item| format!("n{item}.yml")).collect();
+    let changes: Vec<(&str, Option<&str>)> =
+        files.iter().map(|path| (path.as_str(), Some("a: 1\n"))).collect();
+    source.commit("main", &changes);
+    let runtime = tokio::runtime::Handle::current();
+    let (settings, bytes_max) = (AnswerSettings::default(), 2 * 1024 * 1024);
+    let store = Store::with_answer_bytes_max(source, settings, Policy::Open, runtime, bytes_max);
+    let list = |name: &str, first: usize| {
+        let items = (0..64).map(|item| format!("{name}{}", (first + item) % 64));
+        items.collect::<Vec<_>>().join(",")
     };
-    let profiles = list("p");
-    for round in 0..110 {
-        let long = query(&list(&format!("n{round}-")), &profiles);
+    for round in 0..24 {
+        let long = query(&list("n", round), &list("p", 0));
         store.answer(&Caller::Anonymous, &long).await.unwrap();
+        assert!(store.answer_bytes() <= bytes_max, "{}", store.answer_bytes());
     }
-    let kept = store.labels()[0].answer_count;
-    assert!((50..100).contains(&kept), "{kept}");
+    let kept = store.label_statuses()[0].answer_count;
+    assert!((2..20).contains(&kept), "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_branch_lets_its_watchers_go() {
+async fn a_deleted_branch_ends_its_watches() {
     let source = source();
     source.commit("main", &[("cart.yml", Some("a: 1\n"))]);
     source.commit("feature", &[("cart.yml", Some("a: 2\n"))]);
     let store = store(&source);
     let on_feature = Query { label: Label::Named("feature".into()), ..query("cart", "default") };
-    let mut reader = store.answer(&Caller::Anonymous, &on_feature).await.unwrap();
+    let mut handle = store.answer(&Caller::Anonymous, &on_feature).await.unwrap();
     source.delete_branch("feature");
-    let gone = tokio::time::timeout(PATIENCE, reader.changed()).await.unwrap();
+    let gone = tokio::time::timeout(PATIENCE, handle.changed()).await.unwrap();
     assert!(gone.is_err());
     let error = store.answer(&Caller::Anonymous, &on_feature).await.err().unwrap();
     assert!(matches!(error, AnswerError::UnknownLabel(_)), "{error}");
@@ -247,7 +256,7 @@ async fn readers_see_one_revision_whole_while_it_moves() {
         async move {
             let mut newest = 0;
             for _ in 0..20_000 {
-                let text = told(&cart);
+                let text = describe(&cart);
                 let number = |key: &str| -> u64 {
                     let at = text.find(key).unwrap() + key.len();
                     text[at..].split([',', '}']).next().unwrap().parse().unwrap()
@@ -267,18 +276,18 @@ async fn readers_see_one_revision_whole_while_it_moves() {
         last = Some(source.commit("main", &changes));
         tokio::task::yield_now().await;
     }
-    settle(&mut cart, &last.unwrap()).await;
+    wait_for(&mut cart, &last.unwrap()).await;
     reading.await.unwrap();
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Files by number and what becomes of each.
+    /// Changes of files: the number of the file, and the number of its content.
     Commit(Vec<(usize, usize)>),
-    /// Back to the revision with this number.
+    /// A rewind to the revision with this number.
     Force(usize),
-    /// Some application is asked for.
-    Ask(usize),
+    /// A request for the query with this number.
+    Request(usize),
 }
 
 const FILES: [&str; 8] = [
@@ -301,7 +310,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => prop::collection::vec(change, 1..4).prop_map(Step::Commit),
         1 => (0..20_usize).prop_map(Step::Force),
-        2 => (0..QUERIES.len()).prop_map(Step::Ask),
+        2 => (0..QUERIES.len()).prop_map(Step::Request),
     ];
     prop::collection::vec(step, 1..16)
 }
@@ -309,7 +318,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever happened on the way, a store that lived through it and one that was started at the end say the same.
+    /// A store that followed all steps and a store that starts after the last one give the same answers.
     #[test]
     fn a_live_and_a_restarted_store_give_equal_bytes(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -333,28 +342,187 @@ proptest! {
                     }
                     Step::Force(number) => {
                         let revision = revisions[number % revisions.len()].clone();
-                        // What no branch leads to any more is gone.
+                        // A revision that is reachable from no branch is gone.
                         if source.force("main", &revision) {
                             revisions.push(revision);
                         }
                     }
-                    Step::Ask(number) => {
+                    Step::Request(number) => {
                         let (application, profiles) = QUERIES[*number];
                         let query = query(application, profiles);
                         live.answer(&Caller::Anonymous, &query).await.unwrap();
                     }
                 }
             }
-            // A revision that was not there before, so that the store cannot have been at it on the way.
+            // A new revision, which the store cannot have served before.
             let last = source.commit("main", &[("last.txt", Some("unrelated"))]);
-            settle(&mut watcher, &last).await;
+            wait_for(&mut watcher, &last).await;
             let restarted = store(&source);
             for (application, profiles) in QUERIES {
                 let query = query(application, profiles);
                 let ours = live.answer(&Caller::Anonymous, &query).await.unwrap();
                 let theirs = restarted.answer(&Caller::Anonymous, &query).await.unwrap();
-                assert_eq!(told(&ours), told(&theirs), "{application} {profiles}");
+                assert_eq!(describe(&ours), describe(&theirs), "{application} {profiles}");
             }
         });
     }
+}
+
+fn large(keys: usize) -> String {
+    (0..keys).map(|key| format!("key{key}: {}\n", "x".repeat(90))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_an_invented_name_is_not_kept_and_shares_its_text() {
+    let source = source();
+    let shared = large(1_000);
+    source.commit("main", &[("application.yml", Some(&shared)), ("cart.yml", Some("a: 1\n"))]);
+    let store = store(&source);
+    let body = |handle: &AnswerHandle| {
+        let current = handle.current();
+        current.answer.served().unwrap().body(Representation::V1, &current.revision)
+    };
+    let first = body(&read(&store, "ghost0").await);
+    let after_one = store.answer_bytes();
+    for ghost in 1..300 {
+        let body = body(&read(&store, &format!("ghost{ghost}")).await);
+        assert_eq!(
+            body.rest.as_ptr(),
+            first.rest.as_ptr(),
+            "the text is rendered once for all answers"
+        );
+        let json: serde_json::Value = serde_json::from_slice(&body.whole()).unwrap();
+        assert_eq!(json["name"], format!("ghost{ghost}"));
+        assert_eq!(json["propertySources"][0]["source"]["key7"], "x".repeat(90));
+    }
+    assert_eq!(store.label_statuses()[0].answer_count, 0);
+    assert!(store.answer_bytes() <= after_one, "{} of {after_one}", store.answer_bytes());
+
+    drop(read(&store, "cart").await);
+    assert_eq!(store.label_statuses()[0].answer_count, 1, "a file mentions it");
+    for (applications, profiles) in
+        [("cart,ghost", "default"), ("cart,", "default"), (",", "default"), ("cart", "dev,,dev")]
+    {
+        let list = query(applications, profiles);
+        drop(store.answer(&Caller::Anonymous, &list).await.unwrap());
+        assert_eq!(store.label_statuses()[0].answer_count, 1, "{applications:?} {profiles:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_number_of_unmentioned_profiles_is_kept() {
+    let source = source();
+    let conditional = "a: 1\n---\nspring.config.activate.on-profile: qa & !live\nb: 1\n";
+    let grouped = "spring.profiles.group.all: prod\n";
+    source.commit(
+        "main",
+        &[
+            ("cart.yml", Some(conditional)),
+            ("cart-prod.yml", Some("c: 1\n")),
+            ("application.yml", Some(grouped)),
+        ],
+    );
+    let store = store(&source);
+    for profile in 0..1_010 {
+        let query = query("cart", &format!("made-up-{profile}"));
+        drop(store.answer(&Caller::Anonymous, &query).await.unwrap());
+    }
+    let kept = || store.label_statuses()[0].answer_count;
+    assert_eq!(kept(), 1_000);
+    for (count, profiles) in ["prod", "qa", "live", "all", "default", "qa,prod"].iter().enumerate()
+    {
+        drop(store.answer(&Caller::Anonymous, &query("cart", profiles)).await.unwrap());
+        assert_eq!(kept(), 1_001 + count, "{profiles}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invented_name_is_kept_once_a_file_mentions_it() {
+    let source = source();
+    source.commit("main", &[("application.yml", Some("a: 1\n"))]);
+    let store = store(&source);
+    let mut ghost = read(&store, "ghost").await;
+    let next = source.commit("main", &[("application.yml", Some("a: 2\n"))]);
+    tokio::time::timeout(PATIENCE, ghost.changed()).await.unwrap().unwrap();
+    wait_for(&mut ghost, &next).await;
+    assert!(describe(&ghost).contains(r#""a":{"value":2"#));
+    assert_eq!(store.label_statuses()[0].answer_count, 0);
+    let held = ghost.id();
+    assert_eq!(read(&store, "ghost").await.id(), held, "a request meanwhile shares the answer");
+
+    let own = source.commit("main", &[("ghost.yml", Some("b: 1\n"))]);
+    wait_for(&mut ghost, &own).await;
+    assert!(describe(&ghost).contains(r#""b":{"value":1"#));
+    drop(ghost);
+    assert_eq!(store.label_statuses()[0].answer_count, 1);
+    assert_eq!(read(&store, "ghost").await.id(), held);
+
+    let mut cart = read(&store, "cart").await;
+    let gone = source.commit("main", &[("ghost.yml", None)]);
+    wait_for(&mut cart, &gone).await;
+    assert_eq!(store.label_statuses()[0].answer_count, 0, "no file mentions it any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_bounded_in_bytes() {
+    const BYTES_MAX: usize = 2 * 1024 * 1024;
+    let source = source();
+    let files: Vec<(String, String)> =
+        (0..60).map(|n| (format!("service{n}.yml"), large(1_000))).collect();
+    let changes: Vec<(&str, Option<&str>)> =
+        files.iter().map(|(path, text)| (path.as_str(), Some(text.as_str()))).collect();
+    source.commit("main", &changes);
+    let runtime = tokio::runtime::Handle::current();
+    let (settings, source) = (AnswerSettings::default(), Arc::clone(&source));
+    let store = Store::with_answer_bytes_max(source, settings, Policy::Open, runtime, BYTES_MAX);
+    let render = |handle: &AnswerHandle| {
+        let current = handle.current();
+        let served = current.answer.served().unwrap();
+        served.body(Representation::V2, &current.revision).whole().len()
+    };
+    let watched = read(&store, "service0").await;
+    let text = render(&watched);
+    assert!(60 * text > 2 * BYTES_MAX);
+    let id = watched.id();
+    for service in 1..60 {
+        render(&read(&store, &format!("service{service}")).await);
+        assert!(store.answer_bytes() < BYTES_MAX + 2 * text, "{}", store.answer_bytes());
+    }
+    let kept = store.label_statuses()[0].answer_count;
+    assert!((3..30).contains(&kept), "{kept}");
+    assert_eq!(read(&store, "service0").await.id(), id, "a watched answer stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_are_rendered_later_count_too() {
+    let source = source();
+    source.commit("main", &[("cart.yml", Some(&large(1_000))), ("order.yml", Some(&large(1_000)))]);
+    let runtime = tokio::runtime::Handle::current();
+    let settings = AnswerSettings::default();
+    let store = Store::with_answer_bytes_max(source, settings, Policy::Open, runtime, 150_000);
+    for application in ["cart", "order"] {
+        let handle = read(&store, application).await;
+        let current = handle.current();
+        let served = current.answer.served().unwrap();
+        served.body(Representation::V1, &current.revision);
+    }
+    assert_eq!(store.label_statuses()[0].answer_count, 2);
+    drop(read(&store, "order").await);
+    wait_until(|| store.label_statuses()[0].answer_count == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_shared_file_is_a_problem_of_invented_names() {
+    let source = source();
+    let good = source.commit("main", &[("application.yml", Some("a: 1\n"))]);
+    let bad = source.commit("main", &[("application.yml", Some("a: [\n"))]);
+    let store = store(&source);
+    let ghost = read(&store, "ghost").await;
+    assert_eq!(ghost.current().revision, good);
+    assert_eq!(ghost.current().tip, bad);
+    drop(ghost);
+    let problems = store.problems();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(&*problems[0].query.application, "application");
+    assert_eq!(&*problems[0].problem.origin.file, "application.yml");
 }

@@ -1,29 +1,60 @@
-//! The house checks itself: no file that nothing mentions, a sentence at the top of each, rooms that use only the rooms
-//! they may, and no dependency that was ruled out.
+//! Tests of the source tree: every file is in a module and has a module comment, modules use only permitted modules and
+//! crates, and banned dependencies are absent.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What each room may use of the others.
-const ROOMS: [(&str, &[&str]); 24] = [
+/// The modules that each top-level module may use.
+const ROOMS: [(&str, &[&str]); 33] = [
     ("model", &[]),
-    ("format", &["model"]),
+    ("backoff", &[]),
+    ("glob", &[]),
+    ("outage", &[]),
+    ("percent", &[]),
+    ("charset", &[]),
+    ("format", &["model", "charset"]),
     ("tree", &["model", "format", "sync"]),
-    ("snapshot", &["model", "tree"]),
+    ("snapshot", &["model", "glob", "tree", "terminal"]),
     ("placeholder", &["model"]),
     ("reveal", &["model"]),
     ("render", &["model", "placeholder"]),
-    ("resolve", &["model", "format", "tree", "snapshot"]),
+    ("resolve", &["model", "glob", "format", "tree", "snapshot", "placeholder"]),
     ("catalog", &["model", "tree", "snapshot", "resolve"]),
     ("change", &["model"]),
     (
         "check",
-        &["model", "tree", "snapshot", "placeholder", "render", "resolve", "catalog", "change"],
+        &[
+            "model",
+            "tree",
+            "snapshot",
+            "placeholder",
+            "render",
+            "resolve",
+            "reveal",
+            "catalog",
+            "change",
+            "terminal",
+            "percent",
+        ],
     ),
-    ("access", &["model"]),
-    ("source", &["model", "tree", "snapshot", "sync"]),
+    ("access", &["model", "sync"]),
+    ("regular_file", &[]),
+    (
+        "source",
+        &[
+            "model",
+            "backoff",
+            "outage",
+            "percent",
+            "regular_file",
+            "tree",
+            "snapshot",
+            "sync",
+            "terminal",
+        ],
+    ),
     (
         "store",
         &[
@@ -39,25 +70,66 @@ const ROOMS: [(&str, &[&str]); 24] = [
             "check",
             "access",
             "source",
+            "faults",
             "sync",
+            "backoff",
+            "outage",
         ],
     ),
-    ("push", &["model", "data", "tree", "snapshot", "check", "source", "store", "sync"]),
-    ("replicas", &["model", "store", "sync"]),
-    ("http", &["model", "placeholder", "render", "access", "store", "push", "replicas", "sync"]),
+    ("faults", &["sync"]),
+    (
+        "push",
+        &[
+            "model", "backoff", "outage", "data", "tree", "snapshot", "check", "reveal", "source",
+            "store", "faults", "sync",
+        ],
+    ),
+    ("replicas", &["model", "outage", "store", "faults", "sync"]),
+    (
+        "http",
+        &[
+            "model",
+            "charset",
+            "percent",
+            "placeholder",
+            "reveal",
+            "render",
+            "catalog",
+            "access",
+            "store",
+            "push",
+            "replicas",
+            "faults",
+            "sync",
+            "terminal",
+        ],
+    ),
     ("settings", &[]),
     ("data", &[]),
+    ("opening", &["data", "push", "settings", "source"]),
     (
         "server",
         &[
-            "model", "access", "check", "source", "store", "push", "replicas", "http", "settings",
-            "data",
+            "model",
+            "access",
+            "check",
+            "regular_file",
+            "reveal",
+            "store",
+            "push",
+            "replicas",
+            "http",
+            "opening",
+            "settings",
+            "faults",
         ],
     ),
     (
         "cli",
         &[
             "model",
+            "format",
+            "regular_file",
             "snapshot",
             "placeholder",
             "render",
@@ -68,21 +140,33 @@ const ROOMS: [(&str, &[&str]); 24] = [
             "access",
             "source",
             "store",
+            "faults",
             "settings",
+            "opening",
             "server",
+            "sync",
+            "terminal",
         ],
     ),
     ("sync", &[]),
     ("lib", &[]),
-    ("main", &["push"]),
+    ("terminal", &[]),
+    ("main", &["push", "terminal"]),
 ];
 
-/// Where each crate, and each door to the machine, is allowed.
-const DOORS: [(&str, &[&str]); 25] = [
+/// The modules in which each crate and each interface to the system is permitted.
+const DOORS: [(&str, &[&str]); 36] = [
+    ("headwater_access", &["access"]),
+    ("encoding_rs", &["charset"]),
+    ("oem_cp", &["charset"]),
     ("git2", &["source/git"]),
-    ("headwater_etcd", &["source/etcd", "source/open", "push/share", "replicas", "server"]),
+    (
+        "headwater_etcd",
+        &["source/etcd", "source/open", "opening", "push/replication", "replicas", "server"],
+    ),
+    ("headwater_secrets", &["reveal", "server"]),
     ("icu_normalizer", &["check/entries"]),
-    ("headwater_schema", &["check/schema"]),
+    ("jsonschema", &["check/schema"]),
     ("notify", &["source", "server"]),
     ("actix_web", &["http", "server"]),
     ("actix_http", &["http", "server"]),
@@ -91,14 +175,21 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("tokio_rustls", &["http/socket", "server"]),
     ("rustls", &["server"]),
     ("socket2", &["http/socket", "server"]),
-    ("rustix", &["data", "push", "source", "server/replicas", "cli/run", "cli/watch"]),
+    ("x509_parser", &["server"]),
+    ("rustix", &["data", "push", "regular_file", "source", "server", "cli/run", "cli/watch"]),
     ("clap", &["cli", "settings", "main"]),
+    ("clap_complete", &["cli/completions"]),
+    ("clap_mangen", &["cli/man"]),
+    ("anstream", &["cli/colour"]),
+    ("indicatif", &["cli/progress"]),
     ("minijinja", &["cli/run"]),
-    ("tempfile", &["cli/run", "cli/copy", "source/beside"]),
+    ("percent_encoding", &["percent"]),
+    ("tokio_util", &["source", "store", "push", "replicas", "http"]),
+    ("tempfile", &["cli/run", "cli/copy", "cli/compare", "source/atomic_replace", "push"]),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
     ("headwater_client", &["cli", "source/mirror/follow"]),
-    ("headwater_wire", &["render", "cli"]),
+    ("headwater_wire", &["render", "cli", "http"]),
     ("prometheus_client", &["http"]),
     (
         "tokio",
@@ -106,31 +197,48 @@ const DOORS: [(&str, &[&str]); 25] = [
             "http/watch",
             "http/socket",
             "http/git",
+            "http/monitor",
+            "http/renderings",
             "push",
             "source",
             "store",
             "replicas",
+            "opening",
             "server",
             "cli",
         ],
     ),
-    ("std::fs", &["source", "settings", "server", "data", "push", "cli/run"]),
+    (
+        "std::fs",
+        &[
+            "regular_file",
+            "source",
+            "settings",
+            "server",
+            "data",
+            "push",
+            "cli/man",
+            "cli/run",
+            "cli/compare",
+        ],
+    ),
     (
         "std::net",
         &[
             "http/watch",
+            "http/monitor",
             "http/socket",
             "settings",
             "server",
             "cli",
             "push/hook",
-            "source/mirror/address",
+            "source/remote",
             "source/etcd/address",
         ],
     ),
     (
         "std::env",
-        &["main", "settings", "push/command", "push/hook", "push/repository", "source/mirror/git"],
+        &["main", "settings", "push/command", "push/hook", "push/prepare", "source/mirror/git"],
     ),
 ];
 
@@ -138,7 +246,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a service takes in with the client crate, whatever it asks of it.
+/// A service that uses the client crate with all features does not depend on actix.
 #[test]
 fn the_client_crate_brings_no_web_framework() {
     let arguments = [
@@ -158,7 +266,27 @@ fn the_client_crate_brings_no_web_framework() {
     assert!(!tree.contains("actix"), "{tree}");
 }
 
-/// Every Rust file below a directory, without the directory in its name.
+/// Lines of `tests/it/needs` whose tests were renamed would let `scripts/test fast` run what is not there.
+#[test]
+fn every_component_is_needed_by_a_test() {
+    let program = std::env::current_exe().unwrap();
+    let listed = Command::new(program).args(["--list", "--format", "terse"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let tests: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    assert!(tests.len() > 100, "only {} tests are listed", tests.len());
+    let needs = fs::read_to_string(root().join("tests/it/needs")).unwrap();
+    let lines = needs.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_component, prefix] = words[..] else {
+            panic!("tests/it/needs: expected a component and a name, found {line:?}");
+        };
+        let is_known = tests.iter().any(|test| test.starts_with(prefix));
+        assert!(is_known, "tests/it/needs: no test begins with {prefix}");
+    }
+}
+
+/// The Rust files below a directory, by their paths relative to it.
 fn rust_files(directory: &Path) -> BTreeSet<PathBuf> {
     let mut files = BTreeSet::new();
     let mut open = vec![directory.to_owned()];
@@ -175,15 +303,12 @@ fn rust_files(directory: &Path) -> BTreeSet<PathBuf> {
     files
 }
 
-/// The files that a file's `mod` lines lead to, itself included.
+/// Collects a file and the files that its `mod` lines declare.
 fn reachable(directory: &Path, file: &Path, is_top: bool, found: &mut BTreeSet<PathBuf>) {
     found.insert(file.to_owned());
     let text = fs::read_to_string(directory.join(file))
         .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let below = match is_top {
-        true => file.parent().unwrap().to_owned(),
-        false => file.with_extension(""),
-    };
+    let below = if is_top { file.parent().unwrap().to_owned() } else { file.with_extension("") };
     for line in text.lines() {
         // A file that stands in for another one on some systems.
         if let Some(rest) = line.trim().strip_prefix("#[path = \"") {
@@ -198,11 +323,14 @@ fn reachable(directory: &Path, file: &Path, is_top: bool, found: &mut BTreeSet<P
 }
 
 #[test]
-fn every_file_is_mentioned_and_says_what_it_is() {
+fn every_file_is_in_a_module_and_has_a_comment() {
     for (directory, tops) in [
         ("src", &["lib.rs", "main.rs"][..]),
+        ("access/src", &["lib.rs"]),
         ("etcd/src", &["lib.rs"]),
         ("etcd/proto/src", &["lib.rs"]),
+        ("secrets/src", &["lib.rs"]),
+        ("secrets/tests/it", &["main.rs"]),
         ("tests/it", &["main.rs"]),
         ("tests/fleet/src", &["lib.rs"]),
         ("clients/wire/src", &["lib.rs"]),
@@ -225,7 +353,7 @@ fn every_file_is_mentioned_and_says_what_it_is() {
     }
 }
 
-/// The code of a file: no comments, and nothing of its tests.
+/// The code of a file, without comments and without its unit tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
@@ -242,13 +370,13 @@ fn product_files() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// The first part of a path below `src`: `http/hot.rs` is in `http`.
+/// The top-level module of a path below `src`: `http` for `http/hot.rs`.
 fn room(file: &Path) -> String {
     let first = file.iter().next().unwrap().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The names that follow `crate::`, in a group or alone.
+/// The top-level modules that follow `crate::`, in a group or alone.
 fn used_rooms(code: &str) -> BTreeSet<&str> {
     let mut used = BTreeSet::new();
     for (at, prefix) in code.match_indices("crate::") {
@@ -270,7 +398,7 @@ fn used_rooms(code: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_room_uses_only_the_rooms_it_may() {
+fn every_module_uses_only_permitted_modules() {
     for (file, code) in product_files() {
         let room = room(&file);
         let (_, may) = ROOMS
@@ -284,7 +412,7 @@ fn every_room_uses_only_the_rooms_it_may() {
 }
 
 #[test]
-fn every_door_to_the_machine_is_where_it_should_be() {
+fn every_crate_is_used_only_where_permitted() {
     for (file, code) in product_files() {
         for (door, rooms) in DOORS {
             let opened = code.match_indices(door).any(|(at, _)| {
@@ -300,8 +428,20 @@ fn every_door_to_the_machine_is_where_it_should_be() {
     }
 }
 
+/// The crate that opens secrets receives bytes and returns texts.
 #[test]
-fn what_was_ruled_out_has_not_come_in() {
+fn the_secrets_crate_performs_no_io() {
+    let source = root().join("secrets/src");
+    for file in rust_files(&source) {
+        let code = code(&source.join(&file));
+        for interface in ["std::fs", "std::net", "std::env", "std::process", "std::io", "tokio"] {
+            assert!(!code.contains(interface), "{} uses {interface}", file.display());
+        }
+    }
+}
+
+#[test]
+fn banned_dependencies_are_absent() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let packages: Vec<(&str, Vec<u32>)> = lock
         .split("[[package]]")
@@ -316,8 +456,8 @@ fn what_was_ruled_out_has_not_come_in() {
         })
         .collect();
     assert!(packages.len() > 100);
-    // `ring` stands in the lock as an option of others that nobody takes; the dependency check of `.ci/run` looks at
-    // what is built.
+    // `ring` is in the lock as an unused option of other crates. The dependency check of `.ci/run` examines the crates
+    // that are built.
     const BANNED: [&str; 10] = [
         "openssl-sys",
         "openssl",

@@ -1,5 +1,5 @@
 //! Transport: which versions of TLS are spoken, that a new certificate is taken up while requests run, and the one token
-//! that reading may need (hardening, TLS-1 and AUTH-3).
+//! that reading may need.
 
 mod certificate;
 mod token;

@@ -6,6 +6,7 @@ mod poll;
 mod proxies;
 mod quiet;
 mod revision;
+mod rewind;
 mod slow;
 mod storm;
 mod stream;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use crate::fixture::{Address, Repository, Server};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const SHOP: &str = "//- application.yml\nshared: 1\n//- cart.yml\na: 1\n//- order.yml\nb: 1\n";
 

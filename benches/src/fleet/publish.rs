@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use git2::{ObjectType, Repository, TreeWalkMode, TreeWalkResult};
 use headwater::model::Revision;
-use headwater::source::etcd::{Content, EtcdSource, Publication};
+use headwater::source::etcd::{Content, EtcdSource, NewRevision};
 
 use super::Cluster;
 use crate::Options;
@@ -86,7 +86,7 @@ fn publish(
     files: &Files,
 ) -> anyhow::Result<(f64, Revision)> {
     let seconds = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-    let publication = Publication {
+    let publication = NewRevision {
         files: files.clone(),
         author: "Bench".to_owned(),
         subject: "bench".to_owned(),

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use headwater_client::{Client, Live, State};
+use headwater_client::{Client, HealthState, Live};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -171,7 +171,7 @@ async fn configured(
 async fn all_live(lives: &[Live<Service>]) -> anyhow::Result<()> {
     for live in lives {
         let mut health = live.health();
-        while health.state() != State::Live {
+        while health.state() != HealthState::Live {
             if !tokio::time::timeout(STARTED_MAX, health.changed()).await? {
                 bail!("an instance follows no more");
             }

@@ -1,12 +1,12 @@
-//! A small web service that has its configuration before it listens and follows it while it runs:
+//! A small web service that reads its configuration before it listens, and follows changes while it runs:
 //! `HEADWATER_URL=http://localhost:8888 cargo run -p headwater-client --example actix_service`,
 //! then `curl http://127.0.0.1:8080/` and `curl http://127.0.0.1:8080/health`.
 
 use actix_web::{App, HttpResponse, HttpServer, Responder, get, web};
-use headwater_client::{Client, Live, State};
+use headwater_client::{Client, HealthState, Live};
 use serde::Deserialize;
 
-/// What the service wants to know. Everything has a default, so that it runs with any configuration.
+/// The settings of the service. Every setting has a default, so that the service runs with any configuration.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 struct Settings {
@@ -14,7 +14,7 @@ struct Settings {
     greeting: String,
 }
 
-/// Read once: a service does not move while it runs.
+/// The address of the service, which is read at start only.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
 struct Server {
@@ -34,17 +34,17 @@ impl Default for Server {
     }
 }
 
-/// Always what is configured now.
+/// Returns the present greeting.
 #[get("/")]
 async fn index(settings: web::Data<Live<Settings>>) -> impl Responder {
     format!("{}\n", settings.current().greeting)
 }
 
-/// A stale configuration is worth a word, but no reason to take the service away.
+/// Reports the state of the configuration. A stale one does not make the service unhealthy.
 #[get("/health")]
 async fn health(settings: web::Data<Live<Settings>>) -> impl Responder {
     let state = match settings.health().state() {
-        State::Live => "live",
+        HealthState::Live => "live",
         _ => "stale",
     };
     let rejected = settings.rejection().map(|rejection| rejection.error.to_string());

@@ -1,4 +1,4 @@
-//! A program that uses config already takes its configuration from a server in one line:
+//! A program that already uses config adds the configuration of a server in one line:
 //! `cargo run -p headwater-client --features config --example config`.
 
 use config::Config;

@@ -1,4 +1,4 @@
-//! A program that uses figment already takes its configuration from a server in one line:
+//! A program that already uses figment adds the configuration of a server in one line:
 //! `cargo run -p headwater-client --features figment --example figment`.
 
 use figment::Figment;

@@ -1,4 +1,4 @@
-//! A service whose configuration is its own type and changes while it runs. Start `headwater serve`, then this with
+//! A service that keeps its configuration as its own type while it changes. Start `headwater serve` and this example,
 //! `cargo run -p headwater-client --example live`, and change the `catalogue` in `config-repo/product.yml`.
 
 use headwater_client::Client;
@@ -11,7 +11,7 @@ struct Catalogue {
 }
 
 fn validate(catalogue: &Catalogue) -> Result<(), &'static str> {
-    if catalogue.discount_percent > 100 { Err("nobody is paid for buying") } else { Ok(()) }
+    if catalogue.discount_percent > 100 { Err("the discount exceeds 100 %") } else { Ok(()) }
 }
 
 #[tokio::main(flavor = "current_thread")]

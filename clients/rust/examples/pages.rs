@@ -1,8 +1,8 @@
-//! What stands in the pages of the project as fragments, so that it is compiled: the README, then `docs/watching.md`.
+//! The code fragments of the project's pages, so that they are compiled: first the README, then `docs/watching.md`.
 #![allow(
     clippy::print_stdout,
     dead_code,
-    reason = "fragments show something, and nobody calls them"
+    reason = "the fragments print, and most of them are never called"
 )]
 
 use headwater_client::{Client, Configuration, Error, Update};

@@ -1,5 +1,5 @@
-//! The service of `docs/start.md`, which says how it is started and changed.
-#![expect(clippy::print_stdout, reason = "it shows what it has")]
+//! The service of `docs/start.md`, which describes how to start and change it.
+#![expect(clippy::print_stdout, reason = "the example prints its configuration")]
 
 #[derive(serde::Deserialize)]
 struct Catalogue {

@@ -1,4 +1,4 @@
-//! What a client is told before it is one. Nothing is checked before [`Builder::build`].
+//! The settings of a client. [`Builder::build`] validates them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,18 +10,17 @@ use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::instance;
 use crate::last_known_good::LastKnownGood;
-use crate::retry::Limits;
+use crate::limits::{Limits, StreamLimits};
 use crate::server::{Query, Server};
 #[cfg(feature = "rustls")]
-use crate::tls::System;
-use crate::watch::Times;
+use crate::tls::SystemRoots;
 
 mod http;
 
-/// Longer waits are mistakes, and would overflow clocks.
+/// The longest accepted timeout. A longer one is a mistake and could overflow the clock.
 const DEADLINE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Settings of a [`Client`]. Only the application has no default.
+/// The settings of a [`Client`]. Every setting except the application has a default.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` or `connect`"]
 pub struct Builder {
@@ -33,14 +32,14 @@ pub struct Builder {
     credentials: Credentials,
     connect_timeout: Duration,
     limits: Limits,
-    times: Times,
+    stream_limits: StreamLimits,
     last_known_good: Option<PathBuf>,
     allow_empty: bool,
     placeholders: bool,
     #[cfg(feature = "rustls")]
     roots: Vec<Vec<u8>>,
     #[cfg(feature = "rustls")]
-    system: System,
+    system: SystemRoots,
 }
 
 impl Default for Builder {
@@ -55,144 +54,169 @@ impl Default for Builder {
             credentials: Credentials::None,
             connect_timeout: seconds(5),
             limits: Limits { deadline: seconds(60), request_timeout: seconds(15) },
-            times: Times { stream_start: seconds(5), silence: seconds(45) },
+            stream_limits: StreamLimits { start_timeout: seconds(5), silence_timeout: seconds(45) },
             last_known_good: None,
             allow_empty: false,
             placeholders: true,
             #[cfg(feature = "rustls")]
             roots: Vec::new(),
             #[cfg(feature = "rustls")]
-            system: System::Trusted,
+            system: SystemRoots::Trusted,
         }
     }
 }
 
-impl Builder {
-    /// The one server to ask. The default is `http://localhost:8888`.
+impl Client {
+    /// Creates a builder with the default settings. It reads no environment variable.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Creates a builder with the settings of the environment variables `HEADWATER_URL` (several URLs are separated by
+    /// commas), `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE`,
+    /// `HEADWATER_INSTANCE` and `HEADWATER_LAST_KNOWN_GOOD`.
     ///
-    /// User information in the URL is sent to this server as Basic credentials and shown nowhere.
+    /// A blank variable counts as not set. A later call on the builder overrides the variable.
+    pub fn from_env() -> Builder {
+        Builder::default().variables(|name| std::env::var(name).ok())
+    }
+}
+
+impl Builder {
+    /// Sets the URL of the only server. The default is `http://localhost:8888`.
+    ///
+    /// User information in the URL is sent to this server as Basic credentials. It appears in no message.
     pub fn url(self, url: impl Into<String>) -> Builder {
         self.urls([url])
     }
 
-    /// Several servers, in the order in which they are tried.
+    /// Sets the URLs of several servers, in the order in which the client tries them.
     pub fn urls<U: Into<String>>(mut self, urls: impl IntoIterator<Item = U>) -> Builder {
         self.urls = Urls(urls.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Whose configuration is wanted.
+    /// Sets the name of the application whose configuration the client requests.
     pub fn application(mut self, application: impl Into<String>) -> Builder {
         self.application = application.into();
         self
     }
 
-    /// The profiles, the last one being the most specific. The default is `default`.
+    /// Sets the profiles. The last one is the most specific. The default is `default`.
     pub fn profiles<P: Into<String>>(mut self, profiles: impl IntoIterator<Item = P>) -> Builder {
         self.profiles = profiles.into_iter().map(Into::into).collect();
         self
     }
 
-    /// A branch, tag or commit; slashes are sent as Spring clients send them. Without one, the server chooses.
+    /// Sets the label: a branch, tag or commit. The default is the default label of the server.
+    ///
+    /// A slash in the label is sent as `(_)`, as Spring clients do.
     pub fn label(mut self, label: impl Into<String>) -> Builder {
         self.label = Some(label.into());
         self
     }
 
-    /// The name under which servers show this instance of the service, and what became of its configuration: up to 128
-    /// letters, digits and `-_.:/`. Unless said, it is the name of the host, the process id and a random number.
+    /// Sets the name under which servers list this instance of the service at `/-/instances`: 1 to 128 letters, digits
+    /// and `-_.:/`. The default consists of the host name, the process id and a random number.
     pub fn instance(mut self, name: impl Into<String>) -> Builder {
         self.instance = Some(name.into());
         self
     }
 
-    /// A token, sent as `Authorization: Bearer`.
+    /// Sets a token, which is sent as `Authorization: Bearer`.
     pub fn token(mut self, token: impl Into<String>) -> Builder {
         self.credentials = Credentials::Token(token.into());
         self
     }
 
-    /// A file that holds the token; it is read again for every round of attempts.
+    /// Sets the path of a file that contains the token. The client reads it again for every round of attempts, so that a
+    /// rotated token is used without a restart.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Builder {
         self.credentials = Credentials::TokenFile(path.into());
         self
     }
 
-    /// A user and a password, sent as `Authorization: Basic`, as Spring's servers want them.
+    /// Sets a user name and a password, which are sent as `Authorization: Basic`.
     pub fn basic(mut self, user: impl Into<String>, password: impl Into<String>) -> Builder {
         self.credentials = Credentials::Basic { user: user.into(), password: password.into() };
         self
     }
 
-    /// How long a connection may take to be made; 5 s unless said.
+    /// Sets the time limit for establishing a connection. The default is 5 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Builder {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long one attempt at one server may take in all; 15 s unless said.
+    /// Sets the time limit for one attempt at one server, from the connection to the end of the body. The default is 15 s.
     pub fn request_timeout(mut self, limit: Duration) -> Builder {
         self.limits.request_timeout = limit;
         self
     }
 
-    /// How long [`Client::connect`] may take with all its attempts; 60 s unless said.
+    /// Sets the time limit for [`Client::connect`] with all its attempts. The default is 60 s.
     pub fn deadline(mut self, limit: Duration) -> Builder {
         self.limits.deadline = limit;
         self
     }
 
-    /// How long a stream of events may take to begin to speak, before long polls are used in its place: some proxies keep
-    /// streams to themselves. 5 s unless said.
-    pub fn stream_start_timeout(mut self, limit: Duration) -> Builder {
-        self.times.stream_start = limit;
-        self
-    }
-
-    /// How long a stream of events may be silent before its connection is taken for dead: 45 s unless said, in which
-    /// Headwater shows three times that it is alive.
-    pub fn silence_timeout(mut self, limit: Duration) -> Builder {
-        self.times.silence = limit;
-        self
-    }
-
-    /// Keeps a copy of each answer in this directory, and starts from it when no server answers before the deadline.
+    /// Sets the time within which an event stream has to deliver its first bytes. The default is 5 s.
     ///
-    /// Name a directory that is for this alone: it is made with mode 0700, its parent must exist, and one that others
-    /// can enter is not used. Several services may share it. On systems without Unix permissions there is no copy.
+    /// Some proxies hold streams back. When the time is over, the client uses long polls instead of the stream.
+    pub fn stream_start_timeout(mut self, limit: Duration) -> Builder {
+        self.stream_limits.start_timeout = limit;
+        self
+    }
+
+    /// Sets the time after which a silent event stream is closed and replaced. The default is 45 s, in which Headwater
+    /// sends three heartbeats.
+    pub fn silence_timeout(mut self, limit: Duration) -> Builder {
+        self.stream_limits.silence_timeout = limit;
+        self
+    }
+
+    /// Enables the last-known-good copy. The client stores each received configuration in this directory, and starts from
+    /// the stored one when no server answers before the deadline.
+    ///
+    /// The directory must serve no other purpose. The client creates it with mode 0700 in an existing parent, and does
+    /// not use a directory that other users can enter. Several services may share it. On systems without Unix
+    /// permissions the client stores no copy.
     pub fn last_known_good(mut self, directory: impl Into<PathBuf>) -> Builder {
         self.last_known_good = Some(directory.into());
         self
     }
 
-    /// Takes an answer without any property source for an answer, instead of for an error.
+    /// Sets whether an answer without any property source is accepted. The default is `false`, which makes it
+    /// [`Error::Empty`].
     pub fn allow_empty(mut self, allowed: bool) -> Builder {
         self.allow_empty = allowed;
         self
     }
 
-    /// Whether `${…}` in values is resolved; `false` leaves the text as it is.
+    /// Sets whether placeholders (`${…}`) in values are resolved. The default is `true`. `false` leaves the text as it is.
     pub fn placeholders(mut self, resolved: bool) -> Builder {
         self.placeholders = resolved;
         self
     }
 
-    /// Trusts these certificate authorities too, beside those of the system. May be called again for more. It is there
-    /// with the feature `rustls`.
+    /// Trusts the certificate authorities in this PEM text in addition to those of the system. Each call adds to the
+    /// earlier ones. Requires the feature `rustls`.
     #[cfg(feature = "rustls")]
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Builder {
         self.roots.push(pem.into());
         self
     }
 
-    /// Trusts the authorities named by [`Builder::root_certificate_pem`] alone, and not those of the system.
+    /// Trusts only the authorities of [`Builder::root_certificate_pem`], and not those of the system. Requires the feature
+    /// `rustls`.
     #[cfg(feature = "rustls")]
     pub fn only_own_root_certificates(mut self) -> Builder {
-        self.system = System::Ignored;
+        self.system = SystemRoots::Ignored;
         self
     }
 
-    pub(crate) fn variables(mut self, variable: fn(&str) -> Option<String>) -> Builder {
+    /// Applies the environment variables that are documented at [`Client::from_env`].
+    fn variables(mut self, variable: fn(&str) -> Option<String>) -> Builder {
         let set = |name| {
             variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
         };
@@ -222,21 +246,25 @@ impl Builder {
         self
     }
 
-    /// Checks everything that can be checked without a server.
+    /// Validates the settings and creates the client. It sends nothing.
     ///
     /// # Errors
-    /// [`Error::Settings`] that says what cannot be right.
+    /// [`Error::Settings`] for the first setting that is invalid.
     pub fn build(self) -> Result<Client, Error> {
         if self.application.is_empty() {
             return Err(Error::Settings(
-                "no application: call `application` or set HEADWATER_APPLICATION".into(),
+                "the application is not set: call `application` or set HEADWATER_APPLICATION"
+                    .into(),
             ));
         }
         let Limits { deadline, request_timeout } = self.limits;
-        let Times { stream_start, silence } = self.times;
-        if [deadline, request_timeout, stream_start, silence].iter().any(|it| *it > DEADLINE_MAX) {
+        let StreamLimits { start_timeout, silence_timeout } = self.stream_limits;
+        if [deadline, request_timeout, start_timeout, silence_timeout]
+            .iter()
+            .any(|it| *it > DEADLINE_MAX)
+        {
             return Err(Error::Settings(format!(
-                "a timeout is longer than {} s",
+                "a timeout is longer than the maximum of {} s",
                 DEADLINE_MAX.as_secs()
             )));
         }
@@ -252,9 +280,9 @@ impl Builder {
         if !matches!(self.credentials, Credentials::None | Credentials::TokenFile(_)) {
             self.credentials.header()?;
         }
-        let instance = self.instance.as_deref().map(instance::named).transpose()?;
+        let instance = self.instance.as_deref().map(instance::parse_name).transpose()?;
         Ok(Client {
-            instance: instance.unwrap_or_else(instance::unnamed),
+            instance: instance.unwrap_or_else(instance::generate_name),
             http: self.http(&servers)?,
             servers,
             last_known_good: self
@@ -263,30 +291,30 @@ impl Builder {
             query,
             credentials: self.credentials,
             limits: self.limits,
-            times: self.times,
+            stream_limits: self.stream_limits,
             allow_empty: self.allow_empty,
             placeholders: self.placeholders,
         })
     }
 
-    /// [`Builder::build`] and [`Client::connect`] in one.
+    /// Calls [`Builder::build`] and [`Client::connect`].
     ///
     /// # Errors
-    /// As both of them.
+    /// The errors of both.
     pub async fn connect(self) -> Result<Configuration, Error> {
         self.build()?.connect().await
     }
 
-    /// [`Builder::build`] and [`Client::connect_blocking`] in one.
+    /// Calls [`Builder::build`] and [`Client::connect_blocking`].
     ///
     /// # Errors
-    /// As both of them.
+    /// The errors of both.
     pub fn connect_blocking(self) -> Result<Configuration, Error> {
         self.build()?.connect_blocking()
     }
 }
 
-/// Base URLs as they were given; they may hold passwords.
+/// The base URLs as they were set. They may contain passwords, so `Debug` shows only their number.
 #[derive(Clone, Default)]
 struct Urls(Vec<String>);
 

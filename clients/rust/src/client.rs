@@ -1,21 +1,20 @@
-//! A client: servers, a question, and patience.
+//! The client: requests one environment from several servers.
 
 use std::fmt;
 
 use hyper::header::HeaderValue;
 
-use crate::builder::Builder;
 use crate::configuration::{Configuration, Origin};
 use crate::credentials::Credentials;
-use crate::error::{DeadlineExceeded, Error};
+use crate::error::{DeadlineError, Error, LastKnownGoodError};
 use crate::fetch::{Attempt, Fetched, fetch};
 use crate::http::Http;
-use crate::last_known_good::{Copy, LastKnownGood, LastKnownGoodProblem};
-use crate::retry::{Limits, Servers, first_answer};
+use crate::last_known_good::{LastKnownGood, StoredCopy};
+use crate::limits::{Limits, StreamLimits};
+use crate::retry::{Servers, first_answer};
 use crate::server::{Query, Server};
-use crate::watch::Times;
 
-/// Asks one question of one or several servers. Cheap to clone; `Debug` shows no credentials.
+/// A client for the environment of one application. It is cheap to clone. `Debug` shows no credentials.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) http: Http,
@@ -24,99 +23,90 @@ pub struct Client {
     pub(crate) instance: HeaderValue,
     pub(crate) credentials: Credentials,
     pub(crate) limits: Limits,
-    pub(crate) times: Times,
+    pub(crate) stream_limits: StreamLimits,
     pub(crate) last_known_good: Option<LastKnownGood>,
     pub(crate) allow_empty: bool,
     pub(crate) placeholders: bool,
 }
 
 impl Client {
-    /// A client that knows nothing yet, not even what the environment variables say.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// A builder that knows what the environment variables say: `HEADWATER_URL` (several, separated by commas),
-    /// `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE`, `HEADWATER_INSTANCE` and
-    /// `HEADWATER_LAST_KNOWN_GOOD`. Empty ones count as not set; whatever is called on the builder afterwards stands above them.
-    pub fn from_env() -> Builder {
-        Builder::default().variables(|name| std::env::var(name).ok())
-    }
-
-    /// Asks until a server answers or the deadline comes.
+    /// Requests the configuration until a server answers or the deadline passes.
     ///
-    /// Servers are tried in order; the next one is tried when there is no connection, no answer in time, a bad answer
-    /// or a status that passes (5xx, 429, 408, 3xx), with pauses between the rounds. Any other status is final.
-    /// If no server gives an answer and a last known good copy was asked for, that is what is returned,
-    /// [stale](Configuration::is_stale).
+    /// The client tries the servers in order. It continues with the next server after a failed connection, a timeout, an
+    /// unusable answer, or one of the statuses 5xx, 429, 408 and 3xx, and pauses between rounds. Every other status ends
+    /// the attempts. When no server answers before the deadline, the client returns the last-known-good copy if one is
+    /// enabled and usable. That configuration is [stale](Configuration::is_stale).
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Refused`] and [`Error::Empty`] at once;
-    /// [`Error::Deadline`] when time is up.
+    /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Rejected`] and [`Error::Empty`] at once.
+    /// [`Error::Deadline`] after the deadline.
     pub async fn connect(&self) -> Result<Configuration, Error> {
-        match self.ask().await {
+        match self.fetch_first().await {
             Ok(configuration) => {
-                self.keep(&configuration).await;
+                self.save_copy(&configuration).await;
                 Ok(configuration)
             }
-            Err(Error::Deadline(deadline)) => self.stale(deadline).await,
+            Err(Error::Deadline(deadline)) => self.fall_back_to_copy(deadline).await,
             Err(error) => Err(error),
         }
     }
 
-    /// [`Client::connect`] for programs without an asynchronous runtime. Blocks the thread.
+    /// Calls [`Client::connect`] in a program without an asynchronous runtime. Blocks the thread.
     ///
     /// # Errors
-    /// As [`Client::connect`].
+    /// The errors of [`Client::connect`].
     pub fn connect_blocking(&self) -> Result<Configuration, Error> {
-        // On a thread of its own, since a runtime must not be started inside another one.
+        // Runs on its own thread, because a runtime must not be started inside another one.
         let connect = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime =
-                runtime.map_err(|error| Error::Settings(format!("no runtime: {error}")))?;
+            let runtime = runtime.map_err(|error| {
+                Error::Settings(format!("no Tokio runtime could be started: {error}"))
+            })?;
             runtime.block_on(self.connect())
         };
         std::thread::scope(|scope| scope.spawn(connect).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// The first answer of a server before the deadline.
-    pub(crate) async fn ask(&self) -> Result<Configuration, Error> {
-        let mut round = Round { client: self, header: None };
-        let (server, fetched) = first_answer(&mut round, self.limits).await?;
-        Ok(self.fresh(fetched, self.servers[server].name()))
+    /// Returns the first answer of a server before the deadline.
+    pub(crate) async fn fetch_first(&self) -> Result<Configuration, Error> {
+        let mut attempts = EnvironmentAttempts { client: self, header: None };
+        let (server, fetched) = first_answer(&mut attempts, self.limits).await?;
+        Ok(self.configuration_from(fetched, self.servers[server].name()))
     }
 
-    /// What has just come from a server.
-    pub(crate) fn fresh(&self, fetched: Fetched, server: &str) -> Configuration {
-        let Fetched { environment, digest } = fetched;
+    /// Creates the configuration for the answer of a server.
+    pub(crate) fn configuration_from(&self, fetched: Fetched, server: &str) -> Configuration {
+        let Fetched { environment, digest, epochs } = fetched;
         let Query { application, profiles, label } = &self.query;
         let revision = environment.version.as_deref();
         tracing::info!(application, profiles, label, revision, server, "configuration received");
         let server = Some(server.to_owned());
-        self.configuration(environment, Origin { digest, server, ..Origin::default() })
+        self.configuration(environment, Origin { digest, epochs, server, ..Origin::default() })
     }
 
-    /// Keeps what came from a server for the next start, if that was asked for.
-    pub(crate) async fn keep(&self, configuration: &Configuration) {
+    /// Writes the last-known-good copy if it is enabled. A failure is logged, and the service continues.
+    pub(crate) async fn save_copy(&self, configuration: &Configuration) {
         let Some(copy) = self.last_known_good.clone() else {
             return;
         };
         let kept = configuration.clone();
-        let write =
-            move || kept.server().map_or(Ok(()), |server| copy.write(kept.environment(), server));
+        let write = move || match kept.server() {
+            Some(server) => copy.write(kept.environment(), kept.epochs(), server),
+            None => Ok(()),
+        };
         if let Ok(Err(problem)) = tokio::task::spawn_blocking(write).await {
             let Query { application, profiles, label } = &self.query;
-            tracing::warn!(application, profiles, label, %problem, "no last known good copy was written");
+            tracing::warn!(application, profiles, label, %problem, "the last-known-good copy was not written");
         }
     }
 
-    /// The same client, which keeps nothing.
+    /// Returns a client that is equal but writes no last-known-good copy.
     pub(crate) fn without_copy(&self) -> Client {
         Client { last_known_good: None, ..self.clone() }
     }
 
-    /// Nothing at all is an error unless it was allowed.
+    /// Returns an error for an answer without property sources, unless the settings allow it.
     pub(crate) fn check_content(&self, fetched: &Fetched, server: &Server) -> Result<(), Error> {
         if self.allow_empty || !fetched.environment.property_sources.is_empty() {
             return Ok(());
@@ -125,14 +115,14 @@ impl Client {
         Err(Error::Empty { server: server.name().to_owned(), application, profiles })
     }
 
-    /// The last known good copy in place of an answer.
-    pub(crate) async fn stale(
+    /// Returns the last-known-good copy after no server answered.
+    pub(crate) async fn fall_back_to_copy(
         &self,
-        mut deadline: DeadlineExceeded,
+        mut deadline: DeadlineError,
     ) -> Result<Configuration, Error> {
-        match self.copy().await {
+        match self.load_copy().await {
             Some(Ok(configuration)) => {
-                tracing::warn!(%deadline, "no server answered");
+                tracing::warn!(%deadline, "no server answered before the deadline");
                 Ok(configuration)
             }
             Some(Err(problem)) => {
@@ -143,8 +133,8 @@ impl Client {
         }
     }
 
-    /// The last known good copy, if one was asked for.
-    pub(crate) async fn copy(&self) -> Option<Result<Configuration, LastKnownGoodProblem>> {
+    /// Reads the last-known-good copy. `None` when it is not enabled.
+    pub(crate) async fn load_copy(&self) -> Option<Result<Configuration, LastKnownGoodError>> {
         let Query { application, profiles, label } = &self.query;
         let copy = self.last_known_good.clone()?;
         let servers: Vec<_> = self.servers.iter().map(|server| server.name().to_owned()).collect();
@@ -153,7 +143,7 @@ impl Client {
             copy.read(&servers)
         });
         match read.await.ok()? {
-            Ok(Copy { environment, server, written }) => {
+            Ok(StoredCopy { environment, epochs, server, written }) => {
                 let age_seconds = written.elapsed().unwrap_or_default().as_secs();
                 let revision = environment.version.as_deref();
                 tracing::warn!(
@@ -163,14 +153,14 @@ impl Client {
                     revision,
                     server,
                     age_seconds,
-                    "starting from the last known good copy"
+                    "starting from the last-known-good copy"
                 );
                 let (server, stale_since) = (Some(server), Some(written));
-                let origin = Origin { server, stale_since, ..Origin::default() };
+                let origin = Origin { epochs, server, stale_since, ..Origin::default() };
                 Some(Ok(self.configuration(environment, origin)))
             }
             Err(problem) => {
-                tracing::warn!(application, profiles, label, %problem, "the last known good copy is not used");
+                tracing::warn!(application, profiles, label, %problem, "the last-known-good copy cannot be used");
                 Some(Err(problem))
             }
         }
@@ -186,13 +176,14 @@ impl Client {
     }
 }
 
-/// The servers during one connect, with the credentials of the current round.
-struct Round<'a> {
+/// The attempts of one connect.
+struct EnvironmentAttempts<'a> {
     client: &'a Client,
+    /// The credentials of the current round.
     header: Option<HeaderValue>,
 }
 
-impl Servers for Round<'_> {
+impl Servers for EnvironmentAttempts<'_> {
     type Answer = Fetched;
 
     fn names(&self) -> Vec<&str> {

@@ -1,12 +1,12 @@
-//! A [`Configuration`] as a source for `config`.
+//! [`Configuration`] as a source of the `config` crate.
 
 use config::{ConfigError, Map, Source, Value};
 
 use crate::configuration::Configuration;
 
-/// One line for a program that has a `Config` already: `.add_source(configuration)`.
+/// Adds the configuration to a program that already uses `config`: `.add_source(configuration)`.
 ///
-/// Keys become field names (`max-items` is `max_items`), except those in brackets, which stay as they are.
+/// Keys become field names: `max-items` is `max_items`. Keys in brackets are not changed.
 impl Source for Configuration {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())

@@ -1,4 +1,4 @@
-//! What a service holds after it has connected: values by key and as types.
+//! The configuration of a service: values by key and as types.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use headwater_wire::Environment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::de::{self, DeError, Place, Problem, Scope};
+use crate::de::{self, DeError, DeErrorKind, NodeDeserializer, Scope};
 use crate::effective::{self, Effective};
 use crate::error::Error;
 use crate::placeholder::{Resolver, Variables};
@@ -17,7 +17,7 @@ use crate::tree::{Child, Tree, View};
 
 /// The effective configuration of one application at one revision.
 ///
-/// It never changes and is cheap to clone. `Debug` shows where it came from and no value.
+/// It is immutable and cheap to clone. `Debug` shows its origin and no value.
 ///
 /// ```
 /// # let environment = serde_json::from_value(serde_json::json!({ "name": "product", "propertySources": [
@@ -46,21 +46,23 @@ struct Inner {
     resolver: Resolver,
     placeholders: bool,
     digest: Option<String>,
+    epochs: Option<String>,
     server: Option<String>,
     stale_since: Option<SystemTime>,
 }
 
-/// Where an environment came from, and how it is read.
+/// The origin of an environment, and whether its placeholders are resolved.
 #[derive(Default)]
 pub(crate) struct Origin {
     pub(crate) digest: Option<String>,
+    pub(crate) epochs: Option<String>,
     pub(crate) server: Option<String>,
     pub(crate) stale_since: Option<SystemTime>,
     pub(crate) placeholders: bool,
 }
 
 impl Configuration {
-    /// A configuration without a server, for tests: placeholders are resolved as after a connect.
+    /// Creates a configuration without a server, for tests. Its placeholders are resolved.
     #[must_use]
     pub fn from_environment(environment: Environment) -> Configuration {
         let origin = Origin { placeholders: true, ..Origin::default() };
@@ -73,7 +75,7 @@ impl Configuration {
         variables: Variables,
     ) -> Configuration {
         let properties = effective::merge(&environment.property_sources);
-        let Origin { digest, server, stale_since, placeholders } = origin;
+        let Origin { digest, epochs, server, stale_since, placeholders } = origin;
         Configuration(Arc::new(Inner {
             tree: Tree::new(&properties),
             resolver: Resolver::new(variables),
@@ -81,39 +83,42 @@ impl Configuration {
             properties,
             placeholders,
             digest,
+            epochs,
             server,
             stale_since,
         }))
     }
 
-    /// The whole configuration as `T`.
+    /// Reads the whole configuration as `T`.
     ///
-    /// Names are relaxed: the field `max_items` takes `max-items`, `maxItems` and `max_items`, the most specific source
-    /// winning whatever its spelling. Strings become numbers and booleans where the type wants them, `a, b` becomes a
-    /// list, an empty value is `None`, an empty list or an empty map. Fields under `#[serde(flatten)]` and untagged
-    /// enums are read by `serde` without these liberties.
+    /// Names match by relaxed spelling: the field `max_items` accepts `max-items`, `maxItems` and `max_items`, and the most
+    /// specific source wins with any spelling. Strings are converted to the numbers and booleans that the type expects. A
+    /// value such as `a, b` can be read as a list. An empty value can be read as `None`, an empty list or an empty map.
+    /// Fields below `#[serde(flatten)]` and untagged enums are read by `serde` without these conversions.
     ///
     /// # Errors
-    /// [`Error::Deserialize`] with the key and what was expected; [`Error::Placeholder`] if a value that `T` needs has
-    /// a placeholder without an answer.
+    /// [`Error::Deserialize`] with the key and the expected type. [`Error::Placeholder`] when a value of `T` has a
+    /// placeholder that cannot be resolved.
     pub fn get<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.get_at("")
     }
 
-    /// What is below `prefix` (`a.b`, `a.list[0]`, any spelling) as `T`; also a single value. `""` is the whole.
+    /// Reads the value or the values below `prefix` as `T`. `prefix` is a key such as `a.b` or `a.list[0]` in any relaxed
+    /// spelling. The empty prefix stands for the whole configuration.
     ///
-    /// Where nothing is there, an `Option` is `None` and a struct has its defaults.
+    /// When the prefix does not exist, an `Option` is `None` and the fields of a struct have their defaults.
     ///
     /// # Errors
-    /// As [`Configuration::get`]; also if nothing is there and `T` needs something.
+    /// The errors of [`Configuration::get`], and [`Error::Deserialize`] when the prefix does not exist and `T` requires a
+    /// value.
     pub fn get_at<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, Error> {
         let tree = &self.0.tree;
         let view =
             if prefix.is_empty() { tree.root() } else { tree.find(prefix).unwrap_or_default() };
-        self.read(view, de::as_written).map_err(|error| to_error(error, prefix))
+        self.read(view, de::key_as_sent).map_err(|error| to_error(error, prefix))
     }
 
-    /// What is at `view` as `T`, with the keys of maps as the caller wants them.
+    /// Reads the values at `view` as `T`. `map_key` determines the spelling of map keys.
     fn read<T: DeserializeOwned>(
         &self,
         view: View,
@@ -121,63 +126,69 @@ impl Configuration {
     ) -> Result<T, DeError> {
         let Inner { tree, properties, resolver, placeholders, .. } = &*self.0;
         let scope = Scope { tree, properties, resolver: placeholders.then_some(resolver), map_key };
-        T::deserialize(Place::new(scope, view))
+        T::deserialize(NodeDeserializer::new(scope, view))
     }
 
     #[cfg(any(feature = "figment", feature = "config"))]
     pub(crate) fn read_for_fields<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let field = |child: &Child<'_>| match child.bracket {
-            true => child.name.to_owned(),
-            false => crate::names::snake_case(child.name),
+        let field = |child: &Child<'_>| {
+            if child.bracket { child.name.to_owned() } else { crate::names::snake_case(child.name) }
         };
         self.read(self.0.tree.root(), field).map_err(|error| to_error(error, ""))
     }
 
-    /// The value of one key as the server sent it, placeholders and all; a relaxed spelling is found too.
+    /// Returns the value of a key as the server sent it, with unresolved placeholders. `key` may have any relaxed spelling.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&Value> {
         let position = self.0.resolver.position(&self.0.properties, key)?;
         Some(&self.0.properties[position].value)
     }
 
-    /// Every effective property, lists behind plain keys. Within a source, the order is that of the file if `serde_json`
-    /// has its feature `preserve_order`, and alphabetical if not.
+    /// Returns every effective property: plain keys first, then the elements of lists. Within a source, the order is that
+    /// of the file when `serde_json` has its feature `preserve_order`, and alphabetical otherwise.
     pub fn properties(&self) -> impl Iterator<Item = Property<'_>> {
         (0..self.0.properties.len()).map(|position| Property { inner: &self.0, position })
     }
 
-    /// The answer as it was sent, with all of its sources.
+    /// Returns the answer of the server, with all its sources.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.0.environment
     }
 
-    /// What the server served: for git, a commit id.
+    /// Returns the revision of the answer. For git it is a commit id.
     #[must_use]
     pub fn revision(&self) -> Option<&str> {
         self.0.environment.version.as_deref()
     }
 
-    /// What the content of the environment is known by, whatever its revision: 64 hexadecimal digits. `None` if the server
-    /// does not say, as others than Headwater do not, and for a copy from disk.
+    /// Returns the digest of the content, which does not depend on the revision: 64 hexadecimal digits. `None` for a server
+    /// that is not a Headwater server, and for the last-known-good copy.
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
         self.0.digest.as_deref()
     }
 
-    /// The server that gave the answer, without user information; `None` for one made by hand.
+    /// Returns the epochs of the publication, which order it together with the revision. `None` for a label that was never
+    /// rewound.
+    pub(crate) fn epochs(&self) -> Option<&str> {
+        self.0.epochs.as_deref()
+    }
+
+    /// Returns the URL of the server that answered, without user information. `None` for
+    /// [`Configuration::from_environment`].
     #[must_use]
     pub fn server(&self) -> Option<&str> {
         self.0.server.as_deref()
     }
 
-    /// Whether this is the last known good copy from disk, because no server answered.
+    /// Returns whether this is the last-known-good copy, because no server answered.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.0.stale_since.is_some()
     }
 
-    /// When the copy was last what a server said; `None` if it has just come from one.
+    /// Returns the time at which a server sent the last-known-good copy. `None` for an answer of a server.
     #[must_use]
     pub fn stale_since(&self) -> Option<SystemTime> {
         self.0.stale_since
@@ -192,28 +203,28 @@ pub struct Property<'a> {
 }
 
 impl<'a> Property<'a> {
-    /// The flat key, as it is written: `shop.routes[0].path`.
+    /// Returns the flat key as the server sent it, such as `shop.routes[0].path`.
     #[must_use]
     pub fn key(&self) -> &'a str {
         &self.inner.properties[self.position].key
     }
 
-    /// The name of the source that won, usually a file.
+    /// Returns the name of the source that determines the value, usually a file.
     #[must_use]
     pub fn source(&self) -> &'a str {
         &self.inner.environment.property_sources[self.inner.properties[self.position].source].name
     }
 
-    /// The value as the server sent it.
+    /// Returns the value as the server sent it, with unresolved placeholders.
     #[must_use]
     pub fn raw(&self) -> &'a Value {
         &self.inner.properties[self.position].value
     }
 
-    /// The value with its placeholders replaced.
+    /// Returns the value with its placeholders resolved.
     ///
     /// # Errors
-    /// [`Error::Placeholder`] if one of them has no answer.
+    /// [`Error::Placeholder`] when a placeholder cannot be resolved.
     pub fn value(&self) -> Result<Cow<'a, Value>, Error> {
         if !self.inner.placeholders {
             return Ok(Cow::Borrowed(self.raw()));
@@ -230,9 +241,9 @@ fn to_error(error: DeError, prefix: &str) -> Error {
         "."
     };
     let key = format!("{prefix}{dot}{}", error.key);
-    match error.problem {
-        Problem::Type(problem) => Error::Deserialize { key, problem },
-        Problem::Placeholder(problem) => Error::Placeholder { key, problem },
+    match error.kind {
+        DeErrorKind::Type(problem) => Error::Deserialize { key, problem },
+        DeErrorKind::Placeholder(problem) => Error::Placeholder { key, problem },
     }
 }
 

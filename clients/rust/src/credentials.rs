@@ -1,4 +1,4 @@
-//! Who the client says it is. Nothing here can be printed.
+//! The credentials of a client. No type here shows a secret in `Debug`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,40 +8,40 @@ use tokio::io::AsyncReadExt;
 
 use crate::error::Error;
 
-/// No token is longer than this.
+/// The longest accepted token, in bytes.
 const TOKEN_LENGTH_MAX: usize = 64 * 1024;
 
-/// How the client names itself to every server whose URL does not say otherwise.
+/// The credentials for every server whose URL contains none.
 #[derive(Clone, Default)]
 pub(crate) enum Credentials {
     #[default]
     None,
     /// Sent as `Authorization: Bearer`.
     Token(String),
-    /// Read anew for every round of attempts, so that a rotated token is used without a restart.
+    /// Read again for every round of attempts, so that a rotated token is used without a restart.
     TokenFile(PathBuf),
     /// Sent as `Authorization: Basic`.
     Basic { user: String, password: String },
 }
 
 impl Credentials {
-    /// User information as it stands in a URL.
+    /// Reads the user information of a URL, which is percent-encoded.
     pub(crate) fn percent_encoded(user: &str, password: &str) -> Credentials {
         Credentials::Basic { user: percent_decoded(user), password: percent_decoded(password) }
     }
 
-    /// The value of the `Authorization` header, read from the file if there is one.
+    /// Returns the value of the `Authorization` header. Reads the token file if one is set.
     pub(crate) async fn current_header(&self) -> Result<Option<HeaderValue>, Error> {
         match self {
             Credentials::None => Ok(None),
             Credentials::TokenFile(path) => {
-                Credentials::Token(token_in(path).await?).header().map(Some)
+                Credentials::Token(read_token(path).await?).header().map(Some)
             }
             known => known.header().map(Some),
         }
     }
 
-    /// The value of the `Authorization` header, marked as sensitive.
+    /// Returns the value of the `Authorization` header, marked as sensitive.
     pub(crate) fn header(&self) -> Result<HeaderValue, Error> {
         let text = match self {
             Credentials::Token(token) => format!("Bearer {token}"),
@@ -49,18 +49,21 @@ impl Credentials {
                 format!("Basic {}", base64(format!("{user}:{password}").as_bytes()))
             }
             Credentials::None | Credentials::TokenFile(_) => {
-                return Err(Error::Settings("there are no credentials".into()));
+                return Err(Error::Settings("no credentials are set".into()));
             }
         };
-        let refused =
-            |_| Error::Settings("the token has characters that no header can carry".into());
-        let mut header = HeaderValue::from_str(&text).map_err(refused)?;
+        let invalid = |_| {
+            Error::Settings(
+                "the token contains characters that an HTTP header must not contain".into(),
+            )
+        };
+        let mut header = HeaderValue::from_str(&text).map_err(invalid)?;
         header.set_sensitive(true);
         Ok(header)
     }
 }
 
-async fn token_in(path: &Path) -> Result<String, Error> {
+async fn read_token(path: &Path) -> Result<String, Error> {
     let problem = |problem: String| Error::TokenFile { path: path.to_owned(), problem };
     let file =
         tokio::fs::File::open(path).await.map_err(|error| problem(error.kind().to_string()))?;
@@ -148,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_with_a_line_break_is_refused_without_being_shown() {
+    fn a_token_with_a_line_break_is_rejected_without_being_shown() {
         let error = Credentials::Token("s3cret\nX-Evil: 1".into()).header().unwrap_err();
         assert!(!format!("{error:?} {error}").contains("s3cret"));
     }
 
     #[tokio::test]
-    async fn a_token_file_is_trimmed_and_must_hold_something() {
+    async fn a_token_file_is_trimmed_and_must_not_be_empty() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("token");
         let credentials = Credentials::TokenFile(path.clone());

@@ -1,7 +1,7 @@
-//! The effective properties as a `serde` deserializer.
+//! A `serde` deserializer for the effective properties.
 //!
-//! Types decide: a field `max_items: u32` takes `max-items: "20"` from a `.properties` file as well as the number from
-//! a YAML file. Errors name the key and what was expected there, never the value.
+//! The target type determines the conversion: a field `max_items: u32` accepts `max-items: "20"` from a `.properties`
+//! file as well as the number from a YAML file. Errors name the key and the expected type, and never the value.
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
@@ -17,41 +17,41 @@ mod tests;
 mod variant;
 
 use access::{Elements, Entries, Pieces};
-pub(crate) use error::{DeError, Problem};
+pub(crate) use error::{DeError, DeErrorKind};
 use scalar::Scalar;
 use variant::Variant;
 
-/// What all the nodes of one deserialization share.
+/// The context that all nodes of one deserialization share.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) properties: &'a [Effective],
-    /// `None` leaves placeholders as they are.
+    /// Resolves placeholders. `None` leaves them unresolved.
     pub(crate) resolver: Option<&'a Resolver>,
-    /// How the keys of maps are written.
+    /// Determines the spelling of map keys.
     pub(crate) map_key: fn(&Child<'_>) -> String,
 }
 
-/// The keys of maps as they were sent.
-pub(crate) fn as_written(child: &Child<'_>) -> String {
+/// Spells map keys as they were sent.
+pub(crate) fn key_as_sent(child: &Child<'_>) -> String {
     child.name.to_owned()
 }
 
-/// A place in the tree, for the type that wants to be there.
+/// Deserializes the node at one view of the tree.
 #[derive(Clone)]
-pub(crate) struct Place<'a> {
+pub(crate) struct NodeDeserializer<'a> {
     scope: Scope<'a>,
     view: View,
-    /// A value beside children is only a value where both are shown as entries of one map.
+    /// Ignores the children. It is set for a value that is shown beside its children as another entry of the same map.
     value_only: bool,
 }
 
-impl<'a> Place<'a> {
-    pub(crate) fn new(scope: Scope<'a>, view: View) -> Place<'a> {
-        Place { scope, view, value_only: false }
+impl<'a> NodeDeserializer<'a> {
+    pub(crate) fn new(scope: Scope<'a>, view: View) -> NodeDeserializer<'a> {
+        NodeDeserializer { scope, view, value_only: false }
     }
 
-    /// The value at this place itself, resolved.
+    /// Returns the resolved value of the node itself.
     fn scalar(&self) -> Result<Option<Scalar<'a>>, DeError> {
         let Some(position) = self.scope.tree.property(&self.view) else {
             return Ok(None);
@@ -73,12 +73,13 @@ impl<'a> Place<'a> {
         if self.value_only { Vec::new() } else { self.scope.tree.children(&self.view) }
     }
 
-    /// Neither children nor a value: the place was asked for, and nothing is there.
+    /// Returns whether the node has neither children nor a value, because the requested key does not exist.
     fn is_absent(&self) -> bool {
         !self.has_children() && self.scope.tree.property(&self.view).is_none()
     }
 
-    /// An empty value stands for an empty list, an empty map or nothing at all: flat keys cannot say which.
+    /// Returns whether the value is empty. An empty value stands for an empty list, an empty map or `None`, which flat keys
+    /// cannot distinguish.
     fn is_empty(&self) -> Result<bool, DeError> {
         Ok(!self.has_children() && self.scalar()?.is_some_and(|scalar| scalar.is_empty()))
     }
@@ -108,7 +109,7 @@ macro_rules! scalars {
     )*};
 }
 
-impl<'a> de::Deserializer<'a> for Place<'a> {
+impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
     type Error = DeError;
 
     scalars! {
@@ -142,14 +143,14 @@ impl<'a> de::Deserializer<'a> for Place<'a> {
             return self.list(elements, visitor);
         }
         if !children.is_empty() {
-            return Err(DeError::found("a map").wanted("a list"));
+            return Err(DeError::found("a map").expected("a list"));
         }
         visitor.visit_seq(Pieces::of(self.expected_scalar()?))
     }
 
     fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
         if !self.has_children() && !self.is_empty()? {
-            return Err(self.expected_scalar()?.unlike("a map"));
+            return Err(self.expected_scalar()?.mismatch("a map"));
         }
         visitor.visit_map(self.entries())
     }
@@ -161,7 +162,7 @@ impl<'a> de::Deserializer<'a> for Place<'a> {
         visitor: V,
     ) -> Result<V::Value, DeError> {
         if !self.has_children() && !self.is_absent() && !self.is_empty()? {
-            return Err(self.expected_scalar()?.unlike("a map"));
+            return Err(self.expected_scalar()?.mismatch("a map"));
         }
         visitor.visit_map(Entries::of_struct(self.scope, self.children(), fields))
     }
@@ -174,12 +175,15 @@ impl<'a> de::Deserializer<'a> for Place<'a> {
     ) -> Result<V::Value, DeError> {
         let mut children = self.children();
         match children.pop() {
-            None => visitor.visit_enum(Variant::unit(self.expected_scalar()?, variants)?),
+            None => {
+                let name = self.expected_scalar()?.into_text()?;
+                visitor.visit_enum(Variant::unit(name, variants))
+            }
             Some(child) if children.is_empty() => {
-                let content = Place::new(self.scope, child.view);
+                let content = NodeDeserializer::new(self.scope, child.view);
                 visitor.visit_enum(Variant::with_content(child.name, variants, content))
             }
-            Some(_) => Err(DeError::found("a map of several entries").wanted("one variant")),
+            Some(_) => Err(DeError::found("a map of several entries").expected("one variant")),
         }
     }
 
@@ -212,7 +216,7 @@ impl<'a> de::Deserializer<'a> for Place<'a> {
         if self.is_empty()? {
             visitor.visit_unit()
         } else {
-            Err(DeError::found("a value").wanted("nothing"))
+            Err(DeError::found("a value").expected("nothing"))
         }
     }
 
@@ -229,7 +233,7 @@ impl<'a> de::Deserializer<'a> for Place<'a> {
     }
 }
 
-impl<'a> IntoDeserializer<'a, DeError> for Place<'a> {
+impl<'a> IntoDeserializer<'a, DeError> for NodeDeserializer<'a> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -237,12 +241,12 @@ impl<'a> IntoDeserializer<'a, DeError> for Place<'a> {
     }
 }
 
-/// Lets a seed read a place, and puts the name of the place before whatever it complains about.
-fn at<'a, S: DeserializeSeed<'a>>(
+/// Deserializes a child and prefixes the key of an error with the name of the child.
+fn deserialize_child<'a, S: DeserializeSeed<'a>>(
     seed: S,
-    place: Place<'a>,
+    child: NodeDeserializer<'a>,
     name: &str,
     bracket: bool,
 ) -> Result<S::Value, DeError> {
-    seed.deserialize(place).map_err(|error| error.below(name, bracket))
+    seed.deserialize(child).map_err(|error| error.below(name, bracket))
 }

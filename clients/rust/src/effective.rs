@@ -1,11 +1,11 @@
-//! From many property sources to one value per key: precedence, and nothing else.
+//! Merges property sources to one value for each key, by precedence.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use headwater_wire::PropertySource;
 use serde_json::Value;
 
-/// One key of the effective configuration.
+/// The effective value of one key.
 #[derive(Clone)]
 pub(crate) struct Effective {
     pub(crate) key: String,
@@ -14,12 +14,12 @@ pub(crate) struct Effective {
     pub(crate) source: usize,
 }
 
-/// Merges sources that are given most specific first.
+/// Merges sources, of which the first is the most specific.
 ///
-/// Plain keys overwrite each other and keep the position at which they first appeared. Keys with a bracket belong to
-/// the group named by the text before it, and the most specific source that has any key of a group has all of it:
-/// lists are replaced, never mixed. A list and a plain value of the same name replace each other too, so that an
-/// empty list (which arrives as an empty value) empties the list below it.
+/// A plain key takes the value of the most specific source and keeps the position at which it first appeared. A key with
+/// a bracket belongs to the group that the text before the bracket names. The most specific source with any key of a
+/// group determines the whole group: lists are replaced and never mixed. A list and a plain value of the same name also
+/// replace each other. An empty list arrives as an empty value and thus empties the list of a less specific source.
 pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
     let mut plain = Vec::<Effective>::new();
     let mut position = HashMap::<&str, usize>::new();
@@ -32,7 +32,7 @@ pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
             if let Some(group) = group_of(key) {
                 groups.insert(group, entry, replaced.insert(group));
             } else if key == "spring.profiles" {
-                // Written by old servers to say when a document applies; it configures nothing.
+                // Old servers send the activation condition of a document under this key. It is not a property.
             } else if let Some(&at) = position.get(key.as_str()) {
                 plain[at] = entry;
             } else {
@@ -42,19 +42,19 @@ pub(crate) fn merge(sources: &[PropertySource]) -> Vec<Effective> {
         }
     }
 
-    let groups = groups.less_specific_than(&plain, &position);
+    let groups = groups.without_replaced_by(&plain, &position);
     plain.retain(|entry| groups.source(&entry.key).is_none_or(|source| entry.source <= source));
     plain.extend(groups.into_entries());
     plain.shrink_to_fit();
     plain
 }
 
-/// `a.list` for `a.list[0].b`: whatever stands before the first bracket, even if it is nothing.
+/// Returns the text before the first bracket, which may be empty: `a.list` for `a.list[0].b`.
 fn group_of(key: &str) -> Option<&str> {
     key.find('[').map(|at| &key[..at])
 }
 
-/// The value itself where the server also says where it came from (`{"value": .., "origin": ..}`).
+/// Unwraps a value that the server sends together with its origin: `{"value": .., "origin": ..}`.
 fn untracked(value: &Value) -> Value {
     match value {
         Value::Object(members) if members.len() == 2 && members.contains_key("origin") => {
@@ -84,8 +84,8 @@ impl<'a> Groups<'a> {
         entries.push(entry);
     }
 
-    /// Drops the groups that a plain value of a more specific source replaces.
-    fn less_specific_than(mut self, plain: &[Effective], position: &HashMap<&str, usize>) -> Self {
+    /// Empties the groups that a plain value of a more specific source replaces.
+    fn without_replaced_by(mut self, plain: &[Effective], position: &HashMap<&str, usize>) -> Self {
         for (group, entries) in &mut self.entries {
             let value = position.get(*group).map(|&at| plain[at].source);
             if value.is_some_and(|value| entries.first().is_some_and(|entry| value < entry.source))
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Sources most specific first; expected as `key=value@source`.
+    /// Merges sources, the most specific first, and compares the result as `key=value@source`.
     #[track_caller]
     fn check(sources: &[Value], expected: &str) {
         let sources: Vec<_> = sources.iter().map(|source| source_of(source.clone())).collect();

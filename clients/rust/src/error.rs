@@ -1,170 +1,236 @@
-//! What can go wrong, typed where a caller would branch. No variant holds a value, a token or a password, unless a
-//! service's own function puts it there.
+//! The errors of the crate, with a variant for each case that a caller may handle differently.
+//!
+//! Invariant: no error contains a value, a token or a password. [`Error::Invalid`] is the only exception: it contains the
+//! error of the service's own function.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::last_known_good::LastKnownGoodProblem;
-use crate::placeholder::PlaceholderProblem;
-
-/// Why there is no configuration, or why a type cannot take it.
+/// The reason for which a configuration is not available, or does not fit a type.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client is told something that cannot be right; nothing was sent.
+    /// A setting of the client is invalid. Nothing was sent.
     #[error("{0}")]
     Settings(String),
 
-    /// The token file cannot be used.
+    /// The token file cannot be read, or its content is not a token.
     #[error("token file {}: {problem}", path.display())]
     TokenFile {
-        /// The file as it was named.
+        /// The path of the file, as it was configured.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         problem: String,
     },
 
-    /// A server answered that there is no such application, profile or label. Final: it was not asked again.
-    #[error("{server} knows no configuration for application `{application}`, profiles `{profiles}`, {}", label_text(.label))]
+    /// A server answered with 404: it has no such application, profile or label. The client does not try again.
+    #[error("{server} has no configuration for application `{application}`, profiles `{profiles}`, {}", label_text(.label))]
     NotFound {
-        /// The server that said so.
+        /// The URL of the server.
         server: String,
-        /// The application asked for.
+        /// The requested application.
         application: String,
-        /// The profiles asked for, joined by commas.
+        /// The requested profiles, joined by commas.
         profiles: String,
-        /// The label asked for, if one was.
+        /// The requested label. `None` for the default label.
         label: Option<String>,
     },
 
-    /// A server answered that it has no such text file for this application, profiles and label. Final.
+    /// A server answered with 404: it has no such text file for this application, profiles and label. The client does not
+    /// try again.
     #[error("{server} has no file `{name}` for application `{application}`, profiles `{profiles}`")]
     NoText {
-        /// The server that said so.
+        /// The URL of the server.
         server: String,
-        /// The file asked for.
+        /// The path of the requested file.
         name: String,
-        /// The application asked for.
+        /// The requested application.
         application: String,
-        /// The profiles asked for, joined by commas.
+        /// The requested profiles, joined by commas.
         profiles: String,
     },
 
-    /// A server does not accept the credentials, or wants some (401, 403). Final.
-    #[error("{server} refused the credentials with status {status}")]
+    /// A server rejected the credentials, or requires credentials (401, 403). The client does not try again.
+    #[error("{server} rejected the credentials with status {status}")]
     Unauthorized {
-        /// The server that said so.
+        /// The URL of the server.
         server: String,
         /// 401 or 403.
         status: u16,
     },
 
-    /// A server does not accept the request (400 and the like). Final.
-    #[error("{server} refused the request with status {status}")]
-    Refused {
-        /// The server that said so.
+    /// A server rejected the request with 400 or another 4xx status. The client does not try again.
+    #[error("{server} rejected the request with status {status}")]
+    Rejected {
+        /// The URL of the server.
         server: String,
-        /// The status it gave.
+        /// The status code.
         status: u16,
     },
 
-    /// A server answered without any property source, and that was not allowed. Final.
+    /// A server answered without any property source, which the settings do not allow. The client does not try again.
     #[error(
         "{server} answered without any property source for application `{application}`, profiles `{profiles}`"
     )]
     Empty {
-        /// The server that said so.
+        /// The URL of the server.
         server: String,
-        /// The application asked for.
+        /// The requested application.
         application: String,
-        /// The profiles asked for, joined by commas.
+        /// The requested profiles, joined by commas.
         profiles: String,
     },
 
-    /// No server gave an answer in time, and no last known good copy could stand in for one.
+    /// No server answered before the deadline, and no last-known-good copy could be used.
     #[error(transparent)]
-    Deadline(#[from] DeadlineExceeded),
+    Deadline(#[from] DeadlineError),
 
     /// The configuration does not fit the type.
     #[error("`{key}` {problem}")]
     Deserialize {
-        /// The key, as far as it leads.
+        /// The key of the value, as far as it exists.
         key: String,
-        /// What is there and what was expected; never the value.
+        /// The kind of the present value and the expected type. Never the value.
         problem: String,
     },
 
-    /// The service's own function does not take the configuration. The text is that function's, and may quote a value.
-    #[error("the configuration is not valid: {0}")]
+    /// The service's own function rejected the configuration. The text comes from that function and may quote a value.
+    #[error("the configuration is invalid: {0}")]
     Invalid(Box<dyn std::error::Error + Send + Sync>),
 
-    /// A value that is needed has a placeholder without an answer.
-    #[error("`{key}` has a placeholder: {problem}")]
+    /// A value contains a placeholder that cannot be resolved.
+    #[error("`{key}` has an unresolvable placeholder: {problem}")]
     Placeholder {
-        /// The key whose value has the placeholder.
+        /// The key of the value.
         key: String,
-        /// What is wrong with it.
-        problem: PlaceholderProblem,
+        /// The reason.
+        problem: PlaceholderError,
     },
 }
 
-/// No server gave an answer in time: what each of them did last.
+/// No server answered before the deadline. Contains the last failure of each server.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct DeadlineExceeded {
-    /// The time that was allowed.
+pub struct DeadlineError {
+    /// The configured deadline.
     pub deadline: Duration,
-    /// One entry for each server, in the order in which they are tried.
-    pub servers: Vec<ServerFailure>,
-    /// Why the copy on disk did not help, if one was asked for.
-    pub last_known_good: Option<LastKnownGoodProblem>,
+    /// The elapsed time. It may be up to 0.2 s less than the deadline, when no further attempt could end in time.
+    pub waited: Duration,
+    /// The attempts at each server, in the order in which the servers are tried.
+    pub servers: Vec<ServerAttempts>,
+    /// The reason for which the last-known-good copy could not be used. `None` when the copy is not enabled.
+    pub last_known_good: Option<LastKnownGoodError>,
 }
 
-/// How often one server was tried, and what it did last.
+/// The attempts at one server.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct ServerFailure {
-    /// Its URL, without user information.
+pub struct ServerAttempts {
+    /// The URL of the server, without user information.
     pub server: String,
-    /// Number of attempts.
+    /// The number of attempts.
     pub attempt_count: u32,
-    /// The last failure; `None` if its turn never came.
-    pub last: Option<Failure>,
+    /// The failure of the last attempt. `None` when the server was never tried.
+    pub last: Option<AttemptError>,
 }
 
-/// Why one attempt failed, if it is worth another one.
+/// The failure of one attempt. Another attempt may succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Failure {
-    /// There was no connection, or it broke.
+pub enum AttemptError {
+    /// The connection could not be established, or it failed.
     #[error("{0}")]
     Connection(String),
-    /// There was no whole answer in time.
+    /// No complete answer arrived within the time limit.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The server said that it cannot answer now (5xx, 429, 408), or pointed elsewhere (3xx).
+    /// The server answered with a temporary error (5xx, 429, 408) or with a redirect (3xx), which is not followed.
     #[error("status {0}")]
     Status(u16),
-    /// The server does not know yet what was seen before (503 with `Headwater-Revision`): another one is ahead of it.
-    #[error("behind: it does not know the revision that was told last")]
+    /// The server does not have the revision yet that the client received last (503 with `Headwater-Revision`).
+    #[error("the server does not have the revision yet that was received last")]
     Behind,
-    /// The answer does not say that its server knows what was seen before: something between keeps answers and gave an
-    /// old one.
-    #[error("an answer that was kept from before the revision that was told last")]
+    /// The answer is older than the revision that the client received last: it comes from a cache between client and
+    /// server.
+    #[error("a cache returned an answer that is older than the revision that was received last")]
     Cached,
-    /// The answer was larger than the client takes.
-    #[error("an answer of more than {0} bytes")]
+    /// The answer was published before a rewind of the label that the client has already received.
+    #[error("the server returned an older publication than the one that was received last")]
+    Older,
+    /// The answer exceeds the size limit of the client.
+    #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// The answer was no environment, or not the one that was asked for.
-    #[error("a bad answer: {0}")]
+    /// The answer is not the requested document.
+    #[error("unexpected answer: {0}")]
     BadAnswer(&'static str),
-    /// A stream of events ended. Servers do that when they stop.
-    #[error("the stream ended")]
+    /// The server ended an event stream, as it does when it stops.
+    #[error("the server ended the event stream")]
     Ended,
-    /// A stream of events said nothing for so long, not even that it is alive.
-    #[error("silent for {} ms", .0.as_millis())]
+    /// An event stream delivered nothing for this time, not even a heartbeat.
+    #[error("the event stream was silent for {} ms", .0.as_millis())]
     Silent(Duration),
+}
+
+/// The reason for which there is no usable last-known-good copy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LastKnownGoodError {
+    /// No copy was ever written.
+    #[error("there is no copy in {}", .0.display())]
+    Absent(PathBuf),
+    /// The file or its directory is accessible to other users, is a link, or is of another type.
+    #[error("{} cannot be trusted: {problem}", path.display())]
+    Untrusted {
+        /// The file or directory.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
+    /// The content of the file differs from what was written.
+    #[error("{} is damaged: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        problem: &'static str,
+    },
+    /// The copy is of another request or another server.
+    #[error("{} is for another {what}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The part that differs: `application`, `profiles`, `label` or `server`.
+        what: &'static str,
+    },
+    /// A file operation failed.
+    #[error("{}: {problem}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        problem: String,
+    },
+}
+
+/// The reason for which a placeholder cannot be resolved. It names keys and no values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceholderError {
+    /// No property and no variable has this name, and the placeholder has no default.
+    #[error("no property or variable is named `{0}`, and the placeholder has no default")]
+    Missing(String),
+    /// The value of this key refers to itself.
+    #[error("`{0}` refers to itself")]
+    Cycle(String),
+    /// The resolution exceeds a limit of depth, length or work.
+    #[error("more than {limit} {unit}")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+        /// The unit of the limit.
+        unit: &'static str,
+    },
 }
 
 fn label_text(label: &Option<String>) -> String {
@@ -173,22 +239,24 @@ fn label_text(label: &Option<String>) -> String {
         .map_or_else(|| "the default label".to_owned(), |label| format!("label `{label}`"))
 }
 
-impl fmt::Display for DeadlineExceeded {
+impl fmt::Display for DeadlineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no configuration within {} s", self.deadline.as_secs_f64())?;
-        for failure in &self.servers {
-            match &failure.last {
+        // Two decimals are exact enough for a reader.
+        let seconds = (self.waited.as_secs_f64() * 100.0).round() / 100.0;
+        write!(f, "no configuration within {seconds} s")?;
+        for server in &self.servers {
+            match &server.last {
                 Some(last) => {
-                    write!(f, "; {}: {last} (attempts: {})", failure.server, failure.attempt_count)?
+                    write!(f, "; {}: {last} (attempts: {})", server.server, server.attempt_count)?
                 }
-                None => write!(f, "; {}: never tried", failure.server)?,
+                None => write!(f, "; {}: never tried", server.server)?,
             }
         }
         match &self.last_known_good {
-            Some(problem) => write!(f, "; last known good: {problem}"),
+            Some(problem) => write!(f, "; last-known-good copy: {problem}"),
             None => Ok(()),
         }
     }
 }
 
-impl std::error::Error for DeadlineExceeded {}
+impl std::error::Error for DeadlineError {}

@@ -1,70 +1,74 @@
-//! One attempt at one server: a request, and what its answer means. It knows nothing of retries.
+//! One attempt at one server: the request, and the interpretation of its response. This module does not retry.
 
 use std::time::Duration;
 
-use headwater_wire::Environment;
+use headwater_wire::{Environment, headers};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, RETRY_AFTER};
 
-use crate::error::{Error, Failure};
+use crate::error::{AttemptError, Error};
 use crate::http::{Http, Request, Response};
 use crate::server::{Query, Server};
 
-/// No environment is larger than this.
+/// The largest accepted body, in bytes.
 pub(crate) const BODY_LENGTH_MAX: usize = 16 * 1024 * 1024;
-/// With a 503, the newest revision that the server has, which is not the one that was asked for.
-const REVISION_HEADER: &str = "headwater-revision";
-/// SHA-256 in hexadecimal.
+/// The length of a SHA-256 digest in hexadecimal.
 const DIGEST_LENGTH: usize = 64;
 
-/// Why an attempt gave no environment.
+/// A failed attempt.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// Asking again would give the same.
+    /// Every further attempt would fail in the same way.
     Final(Error),
-    /// Another server, or the same one later, may do better.
-    Again { failure: Failure, retry_after: Option<Duration> },
+    /// An attempt at another server, or a later one, may succeed.
+    Again { failure: AttemptError, retry_after: Option<Duration> },
 }
 
-impl From<Failure> for Attempt {
-    fn from(failure: Failure) -> Attempt {
+impl From<AttemptError> for Attempt {
+    fn from(failure: AttemptError) -> Attempt {
         Attempt::Again { failure, retry_after: None }
     }
 }
 
-/// What a server answered, and the digest that it gave it.
+/// The longest epochs that are sent. Longer ones are ignored.
+const EPOCHS_LENGTH_MAX: usize = 2 * 1024;
+
+/// The answer of a server.
 pub(crate) struct Fetched {
     pub(crate) environment: Environment,
     pub(crate) digest: Option<String>,
+    /// The epochs of the publication. `None` for a label that was never rewound.
+    pub(crate) epochs: Option<String>,
 }
 
-/// Asks one server once. The caller bounds the time.
+/// Requests the environment from one server. The caller limits the time.
 pub(crate) async fn fetch(
     http: &Http,
     server: &Server,
     query: &Query,
     credentials: Option<&HeaderValue>,
 ) -> Result<Fetched, Attempt> {
-    let request = addressed(http.get(server.url(query)), server, credentials, "application/json");
+    let request = authorized(http.get(server.url(query)), server, credentials, "application/json");
     let response = request.send().await?;
     read(response, server, query).await
 }
 
-/// A request to a server, with what it is to answer in and what opens it: the server's own credentials before the others.
-pub(crate) fn addressed(
+/// Adds the accepted media type and the credentials to a request. Credentials from the URL of the server take precedence
+/// over `credentials`.
+pub(crate) fn authorized(
     request: Request,
     server: &Server,
     credentials: Option<&HeaderValue>,
-    form: &'static str,
+    media_type: &'static str,
 ) -> Request {
-    let request = request.header(ACCEPT, HeaderValue::from_static(form));
+    let request = request.header(ACCEPT, HeaderValue::from_static(media_type));
     match server.credentials().or(credentials) {
         Some(header) => request.header(AUTHORIZATION, header.clone()),
         None => request,
     }
 }
 
-/// The environment in a response, if there is one.
+/// Reads the environment from a response.
 pub(crate) async fn read(
     response: Response,
     server: &Server,
@@ -72,11 +76,13 @@ pub(crate) async fn read(
 ) -> Result<Fetched, Attempt> {
     check_status(&response, server, query)?;
     let digest = digest_in(response.headers().get(ETAG));
+    let epochs = response.headers().get(headers::EPOCH).and_then(|header| header.to_str().ok());
+    let epochs = epochs.filter(|epochs| are_epochs(epochs)).map(str::to_owned);
     let body = bounded_body(response).await?;
-    Ok(Fetched { environment: environment_in(&body, query)?, digest })
+    Ok(Fetched { environment: environment_in(&body, query)?, digest, epochs })
 }
 
-/// The digest in an entity tag of ours, `W/"<digest>.v1"`; other servers make theirs of other things.
+/// Returns the digest from an entity tag of Headwater, `W/"<digest>.v1"`. The tags of other servers contain none.
 fn digest_in(etag: Option<&HeaderValue>) -> Option<String> {
     let (digest, _) = etag?.to_str().ok()?.strip_prefix("W/\"")?.split_once('.')?;
     is_digest(digest).then(|| digest.to_owned())
@@ -86,14 +92,20 @@ pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == DIGEST_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether the status promises what was asked for, and if not, whether to ask again.
+/// Returns whether a text has the form of epochs.
+pub(crate) fn are_epochs(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b',');
+    (1..=EPOCHS_LENGTH_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+/// Returns an error unless the status is 200. The error tells whether another attempt may succeed.
 pub(crate) fn check_status(
     response: &Response,
     server: &Server,
     query: &Query,
 ) -> Result<(), Attempt> {
     let (status, server) = (response.status(), server.name().to_owned());
-    let failure = Failure::Status(status.as_u16());
+    let failure = AttemptError::Status(status.as_u16());
     Err(match status {
         StatusCode::OK => return Ok(()),
         StatusCode::NOT_FOUND => {
@@ -104,28 +116,28 @@ pub(crate) fn check_status(
             Attempt::Final(Error::Unauthorized { server, status: status.as_u16() })
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => failure.into(),
-        StatusCode::SERVICE_UNAVAILABLE if response.headers().contains_key(REVISION_HEADER) => {
-            Attempt::Again { failure: Failure::Behind, retry_after: retry_after(response) }
+        StatusCode::SERVICE_UNAVAILABLE if response.headers().contains_key(headers::REVISION) => {
+            Attempt::Again { failure: AttemptError::Behind, retry_after: retry_after(response) }
         }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             Attempt::Again { failure, retry_after: retry_after(response) }
         }
-        refused if refused.is_client_error() => {
-            Attempt::Final(Error::Refused { server, status: refused.as_u16() })
+        status if status.is_client_error() => {
+            Attempt::Final(Error::Rejected { server, status: status.as_u16() })
         }
         _ => failure.into(),
     })
 }
 
-/// Seconds only: a date would trust two clocks.
+/// Reads `Retry-After` in seconds. A date is ignored, because it would depend on two clocks.
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
-/// All of a body, if it is not too long.
+/// Reads a body up to the size limit.
 pub(crate) async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Attempt> {
-    let too_large = || Failure::TooLarge(BODY_LENGTH_MAX);
+    let too_large = || AttemptError::TooLarge(BODY_LENGTH_MAX);
     if response.content_length().is_some_and(|length| length > BODY_LENGTH_MAX as u64) {
         return Err(too_large().into());
     }
@@ -139,13 +151,13 @@ pub(crate) async fn bounded_body(mut response: Response) -> Result<Vec<u8>, Atte
     Ok(body)
 }
 
-/// The environment in a body, if it is the one that was asked for.
-pub(crate) fn environment_in(body: &[u8], query: &Query) -> Result<Environment, Failure> {
-    // What the parser says may quote the answer, so it is not passed on.
+/// Parses an environment and checks that it is for the requested application.
+pub(crate) fn environment_in(body: &[u8], query: &Query) -> Result<Environment, AttemptError> {
+    // The message of the parser may quote a value, so it is dropped.
     let environment: Environment = serde_json::from_slice(body)
-        .map_err(|_| Failure::BadAnswer("it is no environment in JSON"))?;
+        .map_err(|_| AttemptError::BadAnswer("it is not an environment in JSON"))?;
     if environment.name != query.application {
-        return Err(Failure::BadAnswer("it is for another application"));
+        return Err(AttemptError::BadAnswer("it is for another application"));
     }
     Ok(environment)
 }

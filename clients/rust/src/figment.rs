@@ -1,14 +1,14 @@
-//! A [`Configuration`] as a provider for `figment`.
+//! [`Configuration`] as a provider of the `figment` crate.
 
 use figment::value::{Dict, Map};
 use figment::{Metadata, Profile, Provider};
 
 use crate::configuration::Configuration;
 
-/// One line for a program that has a `Figment` already: `.merge(&configuration)`.
+/// Adds the configuration to a program that already uses `figment`: `.merge(&configuration)`.
 ///
-/// Keys become field names (`max-items` is `max_items`), except those in brackets, which stay as they are. All of it is
-/// in figment's default profile, as what `Env` reads is: the server has chosen the profiles already.
+/// Keys become field names: `max-items` is `max_items`. Keys in brackets are not changed. All values are in figment's
+/// default profile, because the server has already applied the profiles.
 impl Provider for Configuration {
     fn metadata(&self) -> Metadata {
         let metadata = Metadata::named("Headwater");

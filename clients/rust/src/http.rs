@@ -1,8 +1,9 @@
-//! HTTP to one server, by hyper: a request, and its answer as it comes. It knows nothing of retries.
+//! HTTP requests to one server, sent with hyper. This module does not retry.
 //!
-//! Each request has a connection of its own, which ends with the answer: what is asked often is a stream, or waits for long.
-//! Redirects are not followed, for credentials must not follow them, and no proxy is used: a configuration server is not
-//! behind the one to the outside.
+//! Each request has its own connection, which ends with the response. Frequent requests are streams or long polls, so
+//! that a connection pool would gain nothing. Redirects are not followed, because they could carry the credentials to
+//! another server. The proxy variables of the environment are not used: they describe the way to external hosts, and a
+//! configuration server is internal.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,21 +20,21 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::error::Failure;
+use crate::error::AttemptError;
 use crate::server::Url;
 #[cfg(feature = "rustls")]
 use crate::tls::Tls;
 
-/// How long one address of a name is tried alone, before the next one is tried beside it.
+/// The time after which the next address of a host is tried in parallel.
 const HEAD_START: Duration = Duration::from_millis(300);
-const NAME: HeaderValue =
+const USER_AGENT_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("headwater-client/", env!("CARGO_PKG_VERSION")));
 
-/// How servers are reached.
+/// The transport for requests to all servers.
 #[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) connect_timeout: Duration,
-    /// None where no server is asked by https.
+    /// `None` when no server URL is https.
     #[cfg(feature = "rustls")]
     pub(crate) tls: Option<Tls>,
 }
@@ -49,16 +50,16 @@ impl Http {
 
     fn request(&self, method: Method, url: Url) -> Request {
         let headers = HeaderMap::from_iter([
-            (USER_AGENT, NAME),
+            (USER_AGENT, USER_AGENT_VALUE),
             (CONNECTION, HeaderValue::from_static("close")),
         ]);
         Request { http: self.clone(), method, url, headers }
     }
 
-    /// A connection of the kind that the URL names.
-    async fn connect(&self, url: &Url) -> Result<Connection, Failure> {
+    /// Connects to the host of `url`, with TLS for https.
+    async fn connect(&self, url: &Url) -> Result<Connection, AttemptError> {
         let stream = tcp(url.host(), url.port()).await.map_err(|error| broken(&error))?;
-        // A request is small and goes out whole.
+        // A request is small and is sent in one piece.
         stream.set_nodelay(true).map_err(|error| broken(&error))?;
         #[cfg(feature = "rustls")]
         if let Some(tls) = self.tls.as_ref().filter(|_| url.is_https()) {
@@ -69,7 +70,7 @@ impl Http {
     }
 }
 
-/// A request that is about to be sent.
+/// A request that has not been sent yet.
 pub(crate) struct Request {
     http: Http,
     method: Method,
@@ -78,13 +79,13 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Adds a header.
+    /// Sets a header.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Request {
         self.headers.insert(name, value);
         self
     }
 
-    /// Adds a header, unless it is a text that none can hold.
+    /// Sets a header, unless the text contains characters that a header must not contain.
     pub(crate) fn text(self, name: HeaderName, text: &str) -> Request {
         match HeaderValue::from_str(text) {
             Ok(value) => self.header(name, value),
@@ -92,12 +93,13 @@ impl Request {
         }
     }
 
-    /// Sends it and waits for the beginning of the answer. The caller bounds the time; that of connecting is bounded here.
-    pub(crate) async fn send(self) -> Result<Response, Failure> {
+    /// Sends the request and waits for the head of the response. Only the time for connecting is limited here. The caller
+    /// limits the rest.
+    pub(crate) async fn send(self) -> Result<Response, AttemptError> {
         let limit = self.http.connect_timeout;
         let connected = timeout(limit, self.http.connect(&self.url)).await;
         let connected = connected.map_err(|_| {
-            Failure::Connection(format!("no connection within {} ms", limit.as_millis()))
+            AttemptError::Connection(format!("no connection within {} ms", limit.as_millis()))
         });
         let Connection { mut sender, task } = connected??;
         let mut request = hyper::Request::new(Empty::new());
@@ -111,11 +113,11 @@ impl Request {
     }
 }
 
-/// An answer, as far as it has come.
+/// A response whose body may not have arrived yet.
 pub(crate) struct Response {
     head: Parts,
     body: Incoming,
-    /// The connection ends when this is dropped.
+    /// Drives the connection. Dropping it closes the connection.
     _task: JoinSet<()>,
 }
 
@@ -128,13 +130,13 @@ impl Response {
         &self.head.headers
     }
 
-    /// How long the body says it is.
+    /// Returns the announced length of the body.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.body.size_hint().exact()
     }
 
-    /// The next piece of the body; `None` at its end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    /// Returns the next piece of the body, or `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, AttemptError> {
         while let Some(frame) = self.body.frame().await {
             if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
                 return Ok(Some(data));
@@ -152,21 +154,22 @@ struct Connection {
 impl Connection {
     async fn over(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<Connection, Failure> {
+    ) -> Result<Connection, AttemptError> {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        // What goes wrong there is told to whoever waits for the answer.
+        // The task needs no result: the sender of the request receives every error of the connection.
         let mut task = JoinSet::new();
         task.spawn(async { drop(connection.await) });
         Ok(Connection { sender, task })
     }
 }
 
-/// Connects to the first address of a name that answers. They are tried in order, each a moment after the one before.
+/// Connects to the first address of a host that accepts. The addresses are tried in order, each [`HEAD_START`] after the
+/// one before or as soon as that one has failed.
 async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
     let mut addresses = lookup_host((host, port)).await?.collect::<Vec<SocketAddr>>().into_iter();
     let mut attempts = JoinSet::new();
-    let mut last = std::io::Error::other("the name of the server has no address");
+    let mut last = std::io::Error::other("the host name of the server has no address");
     loop {
         match addresses.next() {
             Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
@@ -184,13 +187,13 @@ async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
     }
 }
 
-/// The innermost cause: the outer ones only say that a request failed.
-fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
+/// Describes an error by its innermost cause. The outer ones only say that a request failed.
+fn broken(error: &(dyn std::error::Error + 'static)) -> AttemptError {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    Failure::Connection(cause.to_string())
+    AttemptError::Connection(cause.to_string())
 }
 
 #[cfg(test)]
@@ -200,8 +203,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_name_is_tried_at_all_its_addresses() {
-        // Where the name stands for an address of the sixth version too, nobody listens there.
+    async fn all_addresses_of_a_host_are_tried() {
+        // `localhost` may also have an IPv6 address, on which nothing listens.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(tcp("localhost", port).await.unwrap().peer_addr().unwrap().port(), port);

@@ -1,8 +1,8 @@
-//! The copy on disk with which a service starts while no server can be reached.
+//! The last-known-good copy: a file from which a service starts while no server is reachable.
 //!
-//! It exists only if it was asked for. What is read must be a plain file of our own that nobody else can write, with a
-//! checksum that is right, for exactly this application, profiles and label, and from one of the configured servers.
-//! Anything else is left alone and said.
+//! The copy exists only when it is enabled. It is used only when it is a regular file that belongs to the user of the
+//! process and is accessible to no other user, when its checksum is correct, and when it is for the same application,
+//! profiles and label and from one of the configured servers. Every other file is left unchanged and reported.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use headwater_wire::Environment;
 use serde::{Deserialize, Serialize};
 
+use crate::error::LastKnownGoodError;
 use crate::server::Query;
 
 #[cfg(unix)]
@@ -21,54 +22,13 @@ mod files;
 #[cfg(test)]
 mod tests;
 
-/// An environment of the largest size, its escapes and what stands around it.
+/// The largest file: an environment of the largest size with escaped characters, and the other members of the record.
 const LENGTH_MAX: usize = 2 * crate::fetch::BODY_LENGTH_MAX;
 const MAGIC: &str = "headwater last known good 1 ";
-/// The magic, the checksum in hex and a line break.
+/// The length of the first line: the magic, the checksum in hexadecimal and a line feed.
 const HEAD_LENGTH: usize = MAGIC.len() + 64 + 1;
 
-/// Why there is no usable last known good copy.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LastKnownGoodProblem {
-    /// None was ever written.
-    #[error("there is none in {}", .0.display())]
-    Absent(PathBuf),
-    /// The file or its directory is open to others, a link, or not a file at all.
-    #[error("{} cannot be trusted: {problem}", path.display())]
-    Untrusted {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The file is not what was written.
-    #[error("{} is damaged: {problem}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The file belongs to another question or another server.
-    #[error("{} is of another {what}", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// `application`, `profiles`, `label` or `server`.
-        what: &'static str,
-    },
-    /// The file system did not do what it was asked.
-    #[error("{}: {problem}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system says.
-        problem: String,
-    },
-}
-
-/// The copy of one question, in a directory that is ours alone.
+/// The copy for one query.
 #[derive(Debug, Clone)]
 pub(crate) struct LastKnownGood {
     directory: PathBuf,
@@ -76,15 +36,16 @@ pub(crate) struct LastKnownGood {
     query: Query,
 }
 
-/// A copy that may be used.
+/// A verified copy.
 #[derive(Debug)]
-pub(crate) struct Copy {
+pub(crate) struct StoredCopy {
     pub(crate) environment: Environment,
+    pub(crate) epochs: Option<String>,
     pub(crate) server: String,
     pub(crate) written: SystemTime,
 }
 
-/// What is in the file behind its first line.
+/// The content of the file after its first line.
 #[derive(Serialize, Deserialize)]
 struct Record<E> {
     application: String,
@@ -92,6 +53,8 @@ struct Record<E> {
     label: Option<String>,
     server: String,
     written_unix_seconds: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epochs: Option<String>,
     environment: E,
 }
 
@@ -100,12 +63,13 @@ impl LastKnownGood {
         LastKnownGood { directory, file: file_name(query), query: query.clone() }
     }
 
-    /// Writes the copy: whole or not at all, also across a power cut. Blocks.
+    /// Writes the copy atomically and durably. Blocks.
     pub(crate) fn write(
         &self,
         environment: &Environment,
+        epochs: Option<&str>,
         server: &str,
-    ) -> Result<(), LastKnownGoodProblem> {
+    ) -> Result<(), LastKnownGoodError> {
         let Query { application, profiles, label } = self.query.clone();
         let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let written_unix_seconds = age.as_secs();
@@ -115,9 +79,10 @@ impl LastKnownGood {
             label,
             server: server.to_owned(),
             written_unix_seconds,
+            epochs: epochs.map(str::to_owned),
             environment,
         };
-        let io = |error: serde_json::Error| LastKnownGoodProblem::Io {
+        let io = |error: serde_json::Error| LastKnownGoodError::Io {
             path: self.path(),
             problem: error.to_string(),
         };
@@ -127,11 +92,11 @@ impl LastKnownGood {
         files::replace(&self.directory, &self.file, &bytes)
     }
 
-    /// Reads the copy, if it may be used for one of these servers. Blocks.
-    pub(crate) fn read(&self, servers: &[&str]) -> Result<Copy, LastKnownGoodProblem> {
+    /// Reads and verifies the copy. It must come from one of these servers. Blocks.
+    pub(crate) fn read(&self, servers: &[&str]) -> Result<StoredCopy, LastKnownGoodError> {
         let bytes = files::read(&self.directory, &self.file, LENGTH_MAX)?;
         let record = self.verified(&bytes)?;
-        let foreign = |what| Err(LastKnownGoodProblem::Foreign { path: self.path(), what });
+        let foreign = |what| Err(LastKnownGoodError::Foreign { path: self.path(), what });
         match record {
             Record { application, .. } if application != self.query.application => {
                 foreign("application")
@@ -139,27 +104,28 @@ impl LastKnownGood {
             Record { profiles, .. } if profiles != self.query.profiles => foreign("profiles"),
             Record { label, .. } if label != self.query.label => foreign("label"),
             Record { server, .. } if !servers.contains(&server.as_str()) => foreign("server"),
-            Record { server, written_unix_seconds, environment, .. } => {
+            Record { server, written_unix_seconds, epochs, environment, .. } => {
                 let written = UNIX_EPOCH
                     .checked_add(Duration::from_secs(written_unix_seconds))
                     .unwrap_or(UNIX_EPOCH);
-                Ok(Copy { environment, server, written })
+                let epochs = epochs.filter(|epochs| crate::fetch::are_epochs(epochs));
+                Ok(StoredCopy { environment, epochs, server, written })
             }
         }
     }
 
-    /// Nothing is parsed before the checksum is right.
-    fn verified(&self, bytes: &[u8]) -> Result<Record<Environment>, LastKnownGoodProblem> {
-        let damaged = |problem| LastKnownGoodProblem::Damaged { path: self.path(), problem };
+    /// Verifies the checksum before it parses the content.
+    fn verified(&self, bytes: &[u8]) -> Result<Record<Environment>, LastKnownGoodError> {
+        let damaged = |problem| LastKnownGoodError::Damaged { path: self.path(), problem };
         let (head, body) =
             bytes.split_at_checked(HEAD_LENGTH).ok_or_else(|| damaged("it is too short"))?;
         let rest = head
             .strip_prefix(MAGIC.as_bytes())
-            .ok_or_else(|| damaged("it begins with something else"))?;
+            .ok_or_else(|| damaged("its first line is not that of a copy"))?;
         if rest.strip_suffix(b"\n") != Some(checksum(body).as_bytes()) {
             return Err(damaged("its checksum is wrong"));
         }
-        serde_json::from_slice(body).map_err(|_| damaged("it holds no environment"))
+        serde_json::from_slice(body).map_err(|_| damaged("it does not contain an environment"))
     }
 
     fn path(&self) -> PathBuf {
@@ -167,11 +133,12 @@ impl LastKnownGood {
     }
 }
 
-/// One name for one question. Names are hashed, so that none can lead out of the directory or run into another.
+/// Returns the name of the file for a query. The names of the query are hashed, so that they cannot lead out of the
+/// directory or collide.
 fn file_name(query: &Query) -> String {
     let label = query.label.as_deref().map_or_else(|| "-".to_owned(), |label| format!("={label}"));
-    let question = format!("{}\0{}\0{label}", query.application, query.profiles);
-    format!("{}.headwater", &checksum(question.as_bytes())[..32])
+    let name = format!("{}\0{}\0{label}", query.application, query.profiles);
+    format!("{}.headwater", &checksum(name.as_bytes())[..32])
 }
 
 fn checksum(bytes: &[u8]) -> String {

@@ -2,19 +2,23 @@
 //!
 //! # Map
 //!
-//! In the order in which a start-up passes them: `builder` and `credentials` say what to ask and as whom, `server`
-//! spells the URL, `http` (and `tls`) sends it, `fetch` makes one attempt, `retry` decides about the next one, `last_known_good` stands in when there
-//! is none, `effective` merges the sources, `tree` nests the keys (`names` says which are the same), `placeholder` and
-//! `de` turn them into the caller's types. `client` and [`Configuration`] put them together.
+//! The modules in the order in which a start of a service uses them:
 //!
-//! `text` asks for a file that is no environment, `resource` for what a server says of itself.
+//! 1. `builder` and `credentials` hold the settings. `server` builds the URLs.
+//! 2. `http` and `tls` send a request within the `limits`. `fetch` makes one attempt. `retry` repeats attempts until the deadline.
+//! 3. `last_known_good` is the copy on disk for a start without a server.
+//! 4. `effective` merges the sources, and `tree` nests the keys. `names` has the grammar of keys.
+//! 5. `placeholder` resolves placeholders, and `de` deserializes the caller's types.
 //!
-//! `watch` asks on: `sse` reads events, and the rest is in its own folder. `live` makes the service's own type of what
-//! it tells, and `instance` is the name under which servers show what became of it.
+//! `client` and [`Configuration`] combine them. `text` reads text files, `resource` reads the resources of a server about
+//! itself, and `exchange` returns a response unchanged.
 //!
-//! `mock` is a server for tests.
+//! `watch` receives changes, and `sse` decodes its event streams. `live` keeps the service's own type up to date.
+//! `instance` is the name under which servers list this instance. `mock` is a server for tests.
 //!
 //! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
+
+#![warn(missing_docs)]
 
 mod builder;
 mod client;
@@ -25,12 +29,14 @@ mod credentials;
 mod de;
 mod effective;
 mod error;
+mod exchange;
 mod fetch;
 #[cfg(feature = "figment")]
 mod figment;
 mod http;
 mod instance;
 mod last_known_good;
+mod limits;
 mod live;
 #[cfg(feature = "mock")]
 mod mock;
@@ -46,15 +52,16 @@ mod tls;
 mod tree;
 mod watch;
 
-pub use headwater_wire::{Environment, PropertySource};
+pub use headwater_wire::{Environment, Outcome, PropertySource};
 
 pub use crate::builder::Builder;
 pub use crate::client::Client;
 pub use crate::configuration::{Configuration, Property};
-pub use crate::error::{DeadlineExceeded, Error, Failure, ServerFailure};
-pub use crate::last_known_good::LastKnownGoodProblem;
+pub use crate::error::{
+    AttemptError, DeadlineError, Error, LastKnownGoodError, PlaceholderError, ServerAttempts,
+};
+pub use crate::exchange::RawResponse;
 pub use crate::live::{Live, LiveStart, Rejection};
 #[cfg(feature = "mock")]
 pub use crate::mock::Mock;
-pub use crate::placeholder::PlaceholderProblem;
-pub use crate::watch::{Health, Moves, Outcome, State, Update, Watch};
+pub use crate::watch::{ChangeHints, Health, HealthState, Update, Watch};

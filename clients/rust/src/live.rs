@@ -1,6 +1,7 @@
 //! A configuration as the service's own type, replaced while the service runs.
 //!
-//! `start` finds the first one, `follow` takes what the watch tells, `acceptance` decides what is good enough.
+//! `start` obtains the first value, `follow` applies the updates of the watch, and `acceptance` decides whether a
+//! configuration is accepted.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,9 +21,9 @@ mod start;
 
 pub use start::LiveStart;
 
-/// The configuration of a service as its own type `T`: always whole, always the newest that is good.
+/// The configuration of a service as its own type `T`: the newest accepted one, always as a whole.
 ///
-/// A handle is cheap to clone and can be kept anywhere. Watching ends when the last one is dropped.
+/// A handle is cheap to clone. The watch ends when the last handle is dropped.
 ///
 /// ```no_run
 /// use headwater_client::Client;
@@ -44,82 +45,83 @@ pub use start::LiveStart;
 /// ```
 pub struct Live<T> {
     shared: Arc<Shared<T>>,
-    /// What this handle was told of.
+    /// Marks the changes that this handle has returned.
     changes: watch::Receiver<()>,
     health: Health,
-    /// It ends with the last handle.
+    /// Drives the watch. The last handle that is dropped ends it.
     _task: Arc<JoinSet<()>>,
 }
 
 struct Shared<T> {
     current: ArcSwap<T>,
-    notes: Mutex<Notes>,
+    status: Mutex<LiveStatus>,
 }
 
-/// Where the current value comes from, and what was refused since.
-struct Notes {
+/// The configuration behind the current value, and the one that was rejected since.
+struct LiveStatus {
     configuration: Configuration,
     rejection: Option<Arc<Rejection>>,
 }
 
-/// The newest configuration, where the service does not take it.
+/// The newest configuration, which the service rejected.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Rejection {
-    /// What was refused. It has values, which its `Debug` does not show.
+    /// The rejected configuration. Its `Debug` shows no value.
     pub configuration: Configuration,
-    /// Why.
+    /// The reason for the rejection.
     pub error: Error,
-    /// Since when.
+    /// The time of the rejection.
     pub since: SystemTime,
 }
 
 impl<T> Live<T> {
-    /// What the service is configured with now. Takes no lock and never waits.
+    /// Returns the current value. Takes no lock and never waits.
     ///
-    /// Whoever needs several values that belong together takes them from one of these.
+    /// Values that belong together must be read from one returned `Arc`, because the next call may return a newer one.
     #[must_use]
     pub fn current(&self) -> Arc<T> {
         self.shared.current.load_full()
     }
 
-    /// Waits until there is something that this handle was not told of, and gives the newest.
+    /// Waits for a value that this handle has not returned yet, and returns the newest one.
     ///
-    /// Changes that come while nobody waits are not lost, and several are one. A clone was told of what the handle that it
-    /// was made from was told of. Nothing is lost if the future is dropped. `None` once nothing will come any more because
-    /// the runtime it was started on has ended.
+    /// A change that happens between two calls is not lost. Several of them are returned as one. A clone begins with the
+    /// position of the handle from which it was made. The result is `None` after the runtime of the watch has ended.
+    ///
+    /// Cancellation: dropping the future loses no change.
     pub async fn changed(&mut self) -> Option<Arc<T>> {
         self.changes.changed().await.ok()?;
         Some(self.current())
     }
 
-    /// The configuration that the current value was read from; a moment after a change it may be the next one already.
+    /// Returns the configuration of the current value. During a change it may still be that of the former value.
     #[must_use]
     pub fn configuration(&self) -> Configuration {
-        self.notes().configuration.clone()
+        self.status().configuration.clone()
     }
 
-    /// What the server has and the service does not take, if the newest configuration is such a one.
+    /// Returns the rejection of the newest configuration. `None` when the service accepted it.
     #[must_use]
     pub fn rejection(&self) -> Option<Arc<Rejection>> {
-        self.notes().rejection.clone()
+        self.status().rejection.clone()
     }
 
-    /// Whether a server is connected; to be kept and looked at anywhere. A configuration that was rejected does not show
-    /// here but in [`Live::rejection`].
+    /// Returns the health of the watch: whether a server is connected. A rejected configuration does not appear there but
+    /// in [`Live::rejection`].
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.shared.notes()
+    fn status(&self) -> MutexGuard<'_, LiveStatus> {
+        self.shared.status()
     }
 }
 
 impl<T> Shared<T> {
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn status(&self) -> MutexGuard<'_, LiveStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +138,7 @@ impl<T> Clone for Live<T> {
 
 impl<T> fmt::Debug for Live<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Notes { configuration, rejection } = &*self.notes();
+        let LiveStatus { configuration, rejection } = &*self.status();
         f.debug_struct("Live")
             .field("configuration", configuration)
             .field("rejected", &rejection.as_ref().map(|it| &it.configuration))

@@ -1,7 +1,7 @@
-//! A server for the tests of services: in this process, on a free port of the loopback interface.
+//! A server for the tests of services. It runs in the process of the test, on a free port of the loopback interface.
 //!
-//! It says what it is told to say and behaves as Headwater does towards one that asks, waits, streams or acknowledges. It
-//! knows no files, labels, credentials or precedence.
+//! It returns the environments that the test sets. Towards requests, long polls, streams and acknowledgements it behaves
+//! like Headwater. It has no files, labels, credentials or precedence.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,9 +21,9 @@ use tokio::task::{AbortHandle, JoinSet};
 
 mod answer;
 
-/// A server that is set from a test. It ends, with all of its connections, when it is dropped.
+/// A server whose environments a test sets. Dropping it ends it and all its connections.
 ///
-/// It is there with the feature `mock`, which a service takes for its tests alone:
+/// It requires the feature `mock`, which a service enables for its tests only:
 /// `cargo add --dev headwater-client --features mock`.
 ///
 /// ```
@@ -52,22 +52,23 @@ mod answer;
 /// ```
 pub struct Mock {
     url: String,
-    state: Arc<State>,
+    state: Arc<MockState>,
     task: AbortHandle,
 }
 
 #[derive(Default)]
-struct State {
-    /// By application and profiles.
-    environments: Mutex<HashMap<(String, String), Environment>>,
+struct MockState {
+    /// The environments by application and profiles.
+    environments: Mutex<HashMap<(String, String), EnvironmentSender>>,
+    /// The last acknowledgement of each instance.
     acknowledged: Mutex<HashMap<String, String>>,
     revision: AtomicU64,
     request_count: AtomicUsize,
 }
 
-type Environment = watch::Sender<Option<Arc<Served>>>;
+type EnvironmentSender = watch::Sender<Option<Arc<Served>>>;
 
-/// What an environment is answered with.
+/// The answer to requests for an environment.
 struct Served {
     revision: String,
     digest: String,
@@ -75,29 +76,31 @@ struct Served {
 }
 
 impl Mock {
-    /// A server that knows nothing yet.
+    /// Starts a server without environments.
     ///
     /// # Errors
-    /// If the system gives it no port.
+    /// The error of the operating system when no port is available.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// When called outside of a Tokio runtime.
     pub async fn start() -> io::Result<Mock> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let state = Arc::<State>::default();
+        let state = Arc::<MockState>::default();
         let task = tokio::spawn(serve(listener, Arc::clone(&state))).abort_handle();
         Ok(Mock { url, state, task })
     }
 
-    /// Where it is.
+    /// Returns the base URL of the server.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Says what an application is configured with for these profiles (joined by commas, as they are asked for; `default`
-    /// for none), whatever the label. Objects and lists become flat keys. Whoever watches is told.
+    /// Sets the properties of an environment and notifies its watchers.
+    ///
+    /// Profiles are joined by commas, as in a request, and are `default` when the client sets none. The label of a request
+    /// is ignored. Objects and lists become flat keys.
     pub fn set(&self, application: &str, profiles: &str, properties: &Value) {
         let revision = (self.state.revision.fetch_add(1, Ordering::Relaxed) + 1).to_string();
         let mut source = Map::new();
@@ -116,27 +119,27 @@ impl Mock {
         self.state.environment(application, profiles).send_replace(Some(Arc::new(served)));
     }
 
-    /// Takes an environment away: 404, and watchers are told that it is gone.
+    /// Removes an environment. Requests for it return 404, and its watchers receive the event `gone`.
     pub fn remove(&self, application: &str, profiles: &str) {
         self.state.environment(application, profiles).send_replace(None);
     }
 
-    /// How many requests there were, whatever they were answered with.
+    /// Returns the number of received requests, regardless of their answers.
     #[must_use]
     pub fn request_count(&self) -> usize {
         self.state.request_count.load(Ordering::Relaxed)
     }
 
-    /// What an instance ([`Builder::instance`](crate::Builder::instance)) said last of a configuration:
-    /// `<revision>.<digest> ok` or `… rejected`. The first thing that was set has revision 1.
+    /// Returns the last acknowledgement of an instance ([`Builder::instance`](crate::Builder::instance)):
+    /// `<revision>.<digest> ok` or `<revision>.<digest> rejected`. The first call of [`Mock::set`] creates revision 1.
     #[must_use]
     pub fn acknowledged(&self, instance: &str) -> Option<String> {
         lock(&self.state.acknowledged).get(instance).cloned()
     }
 }
 
-impl State {
-    fn environment(&self, application: &str, profiles: &str) -> Environment {
+impl MockState {
+    fn environment(&self, application: &str, profiles: &str) -> EnvironmentSender {
         let key = (application.to_owned(), profiles.to_owned());
         lock(&self.environments).entry(key).or_default().clone()
     }
@@ -154,8 +157,8 @@ impl fmt::Debug for Mock {
     }
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    // They end with this task.
+async fn serve(listener: TcpListener, state: Arc<MockState>) {
+    // Dropping the set with this task ends the connections.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let state = Arc::clone(&state);
@@ -165,7 +168,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-/// As servers flatten what is in a file.
+/// Converts objects and lists to flat keys, as servers do with the content of a file.
 fn flatten(key: String, value: &Value, flat: &mut Map<String, Value>) {
     match value {
         Value::Object(members) if !members.is_empty() => {

@@ -1,14 +1,14 @@
-//! How keys are cut into parts and when two spellings mean the same name. It knows nothing of values.
+//! The grammar of keys: their parts, and the spellings that are equal under relaxed binding.
 
-/// Keys nest at most this deep; what is left of a deeper key is one last part.
+/// The largest number of parts of a key. The rest of a deeper key is its last part.
 const DEPTH_MAX: usize = 64;
 
 /// One step of a flat key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Part<'a> {
-    /// Between dots: `a` in `a.b`.
+    /// A part between dots: `a` in `a.b`.
     Name(&'a str),
-    /// Between brackets: `0` in `a[0]`, `/api/**` in `routes[/api/**]`.
+    /// A part between brackets: `0` in `a[0]`, `/api/**` in `routes[/api/**]`.
     Bracket(&'a str),
 }
 
@@ -20,7 +20,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Cuts `a.b[0].c` into its parts. Every text is a key: what cannot be cut stays a name.
+/// Splits a key such as `a.b[0].c` into its parts. Every text is a valid key: unbalanced brackets are part of a name.
 pub(crate) fn parts(key: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut rest = Some(key);
@@ -42,7 +42,7 @@ fn first_part(text: &str) -> (Part<'_>, Option<&str>) {
         let next = rest.strip_prefix('.').or((!rest.is_empty()).then_some(rest));
         return (Part::Bracket(inner), next);
     }
-    // A bracket that is never closed is a character like any other.
+    // An opening bracket without a closing one is an ordinary character.
     let bracket = text.find('[').filter(|&at| at > 0 && text[at..].contains(']'));
     match (text.find('.'), bracket) {
         (Some(dot), bracket) if bracket.is_none_or(|at| dot < at) => {
@@ -53,15 +53,15 @@ fn first_part(text: &str) -> (Part<'_>, Option<&str>) {
     }
 }
 
-/// The form in which relaxed spellings are equal: `max-items`, `maxItems` and `max_items` are all `maxitems`.
+/// Returns the canonical form of a name: `maxitems` for `max-items`, `maxItems` and `max_items`.
 pub(crate) fn relaxed(name: &str) -> String {
     let mut relaxed = String::with_capacity(name.len());
     relaxed.extend(letters(name));
     relaxed
 }
 
-/// Whether two spellings are [`relaxed`] the same.
-pub(crate) fn same(one: &str, other: &str) -> bool {
+/// Returns whether two names have the same [`relaxed`] form.
+pub(crate) fn are_same(one: &str, other: &str) -> bool {
     letters(one).eq(letters(other))
 }
 
@@ -69,7 +69,7 @@ fn letters(name: &str) -> impl Iterator<Item = char> {
     name.chars().filter(|letter| !matches!(letter, '-' | '_')).flat_map(char::to_lowercase)
 }
 
-/// [`relaxed`] for a whole key; what stands in brackets is meant literally.
+/// Returns the canonical form of a key. Parts in brackets are literal and keep their spelling.
 pub(crate) fn relaxed_key(key: &str) -> String {
     let mut text = String::with_capacity(key.len());
     for part in parts(key) {
@@ -81,7 +81,7 @@ pub(crate) fn relaxed_key(key: &str) -> String {
     text
 }
 
-/// `max-items` and `maxItems` as a Rust field is called: `max_items`.
+/// Converts a name to a Rust field name: `max_items` for `max-items` and `maxItems`.
 #[cfg(any(feature = "figment", feature = "config"))]
 pub(crate) fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
@@ -99,7 +99,7 @@ pub(crate) fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The names under which the process environment may hold `key`: as it is, then `A_B_C` and `A_BC` for `a.b-c`.
+/// Returns the environment variables that may contain the value of `key`: `a.b-c`, `A_B_C` and `A_BC` for `a.b-c`.
 pub(crate) fn variables(key: &str) -> [String; 3] {
     let upper = key.to_uppercase();
     let underscored = |text: &str| -> String {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_cut_at_dots_and_brackets() {
+    fn a_key_is_split_at_dots_and_brackets() {
         use Part::{Bracket, Name};
         check("a", &[Name("a")]);
         check("a.b-c", &[Name("a"), Name("b-c")]);
@@ -145,10 +145,10 @@ mod tests {
     fn spellings_of_one_name_are_equal() {
         for spelling in ["max-items", "maxItems", "max_items", "MAX_ITEMS"] {
             assert_eq!(relaxed(spelling), "maxitems");
-            assert!(same(spelling, "maxItems"));
+            assert!(are_same(spelling, "maxItems"));
         }
         for other in ["max", "max-items-2", "min-items", ""] {
-            assert!(!same(other, "maxItems") && !same("maxItems", other), "{other}");
+            assert!(!are_same(other, "maxItems") && !are_same("maxItems", other), "{other}");
         }
         assert_eq!(relaxed_key("Shop.max-items[A-b]"), ".shop.maxitems[A-b]");
     }
@@ -162,7 +162,7 @@ mod tests {
 
     #[cfg(any(feature = "figment", feature = "config"))]
     #[test]
-    fn snake_case_is_how_fields_are_called() {
+    fn names_become_field_names_in_snake_case() {
         assert_eq!(snake_case("max-items"), "max_items");
         assert_eq!(snake_case("maxItems2Go"), "max_items2_go");
         assert_eq!(snake_case("URL"), "url");

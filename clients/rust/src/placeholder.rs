@@ -1,9 +1,9 @@
-//! `${key}` and `${key:default}` inside values.
+//! Placeholders inside values: `${key}` and `${key:default}`.
 //!
-//! A key is looked up in the environment itself as it is written, then in the process environment, then in both by
-//! its relaxed spellings. What the process environment holds is taken as it is, so that a password with a `${` in it
-//! stays one. `\${key}` is the text `${key}`. A placeholder without a value and without a default is an error, as it
-//! is in Spring, but only for whoever asks for the property that needs it.
+//! A key is looked up in this order: exactly in the configuration, exactly among the variables of the process, by relaxed
+//! spelling in the configuration, by relaxed spelling among the variables. The value of a variable is not resolved again,
+//! so that a password may contain `${`. `\${key}` stands for the text `${key}`. A placeholder without a value and
+//! without a default is an error, as in Spring, but only when the property that contains it is read.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,46 +12,29 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::effective::Effective;
+use crate::error::PlaceholderError;
 use crate::names;
 
-/// How far placeholders may lead to placeholders.
+/// The largest nesting depth of placeholders.
 const DEPTH_MAX: usize = 32;
-/// How many placeholders one value may lead to.
+/// The largest number of placeholders that one value may involve.
 const STEP_COUNT_MAX: usize = 10_000;
-/// How long one value may become.
+/// The largest length of a resolved value, in bytes.
 const LENGTH_MAX: usize = 1024 * 1024;
 
-/// Why the placeholders of a value have no answer. It names keys, never values.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlaceholderProblem {
-    /// No property and no variable has this name, and there is no default.
-    #[error("nothing is called `{0}`, and the placeholder has no default")]
-    Missing(String),
-    /// The value leads back to itself.
-    #[error("`{0}` leads back to itself")]
-    Cycle(String),
-    /// The answer would be too deep, too long or too much work.
-    #[error("exceeds {limit} {unit}")]
-    TooLarge {
-        /// The bound that was hit.
-        limit: usize,
-        /// What is counted.
-        unit: &'static str,
-    },
-}
-
-/// Reads a variable of the process; a plain function, so that tests need not change the real ones.
+/// Reads a variable of the process. Tests supply their own function instead of changing the real variables.
 pub(crate) type Variables = fn(&str) -> Option<String>;
 
-/// Where placeholders are looked up.
+/// Resolves the placeholders of one configuration.
+///
+/// Invariant: every call passes the same list of properties, because the index is built from the first one.
 pub(crate) struct Resolver {
-    /// Most environments have no placeholder, so it is made when the first one is met.
+    /// Built on first use, because most configurations have no placeholder.
     index: OnceLock<Index>,
     variables: Variables,
 }
 
-/// Positions of the properties, by their names.
+/// The positions of the properties by exact and by relaxed name.
 struct Index {
     exact: HashMap<String, usize>,
     relaxed: HashMap<String, usize>,
@@ -72,13 +55,12 @@ impl Index {
     }
 }
 
-/// It is asked about one and the same list of properties for as long as it is.
 impl Resolver {
     pub(crate) fn new(variables: Variables) -> Resolver {
         Resolver { index: OnceLock::new(), variables }
     }
 
-    /// Position of the property called `key`, as it is written or by a relaxed spelling.
+    /// Returns the position of the property `key`, by its exact or its relaxed spelling.
     pub(crate) fn position(&self, properties: &[Effective], key: &str) -> Option<usize> {
         let Index { exact, relaxed } = self.index(properties);
         exact.get(key).or_else(|| relaxed.get(&names::relaxed_key(key))).copied()
@@ -88,38 +70,39 @@ impl Resolver {
         self.index.get_or_init(|| Index::new(properties))
     }
 
-    /// The value of a property with its placeholders replaced.
+    /// Returns the value of a property with its placeholders resolved.
     pub(crate) fn resolve<'p>(
         &self,
         properties: &'p [Effective],
         position: usize,
-    ) -> Result<Cow<'p, Value>, PlaceholderProblem> {
+    ) -> Result<Cow<'p, Value>, PlaceholderError> {
         let value = &properties[position].value;
         match value {
             Value::String(text) if text.contains("${") => {
                 let index = self.index(properties);
                 let variables = self.variables;
                 let active = vec![position];
-                let mut run = Run { index, variables, properties, active, steps: 0 };
-                run.text(text).map(|text| Cow::Owned(Value::String(text)))
+                let mut resolution =
+                    Resolution { index, variables, properties, active, step_count: 0 };
+                resolution.text(text).map(|text| Cow::Owned(Value::String(text)))
             }
             _ => Ok(Cow::Borrowed(value)),
         }
     }
 }
 
-/// The resolving of one value.
-struct Run<'a> {
+/// The resolution of one value.
+struct Resolution<'a> {
     index: &'a Index,
     variables: Variables,
     properties: &'a [Effective],
     /// The properties that are being resolved, outermost first.
     active: Vec<usize>,
-    steps: usize,
+    step_count: usize,
 }
 
-impl Run<'_> {
-    fn text(&mut self, text: &str) -> Result<String, PlaceholderProblem> {
+impl Resolution<'_> {
+    fn text(&mut self, text: &str) -> Result<String, PlaceholderError> {
         let mut resolved = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find("${") {
@@ -134,7 +117,7 @@ impl Run<'_> {
                 resolved.push_str(&value);
             }
             if resolved.len() > LENGTH_MAX {
-                return Err(PlaceholderProblem::TooLarge { limit: LENGTH_MAX, unit: "bytes" });
+                return Err(PlaceholderError::TooLarge { limit: LENGTH_MAX, unit: "bytes" });
             }
             rest = &rest[end + 1..];
         }
@@ -142,16 +125,13 @@ impl Run<'_> {
         Ok(resolved)
     }
 
-    /// The answer to what stands between the braces.
-    fn placeholder(&mut self, inside: &str) -> Result<String, PlaceholderProblem> {
-        self.steps += 1;
-        if self.steps > STEP_COUNT_MAX {
-            return Err(PlaceholderProblem::TooLarge {
-                limit: STEP_COUNT_MAX,
-                unit: "placeholders",
-            });
+    /// Resolves the text between the braces of a placeholder.
+    fn placeholder(&mut self, inside: &str) -> Result<String, PlaceholderError> {
+        self.step_count += 1;
+        if self.step_count > STEP_COUNT_MAX {
+            return Err(PlaceholderError::TooLarge { limit: STEP_COUNT_MAX, unit: "placeholders" });
         }
-        // A key may itself have a colon in it.
+        // The key itself may contain a colon.
         if let Some(&position) = self.index.exact.get(inside.trim()) {
             return self.property(inside.trim(), position);
         }
@@ -163,20 +143,20 @@ impl Run<'_> {
         match (self.lookup(key.trim())?, default) {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => self.nested(default),
-            (None, None) => Err(PlaceholderProblem::Missing(key.trim().to_owned())),
+            (None, None) => Err(PlaceholderError::Missing(key.trim().to_owned())),
         }
     }
 
-    /// Text inside a placeholder, which counts as one level.
-    fn nested(&mut self, text: &str) -> Result<String, PlaceholderProblem> {
+    /// Resolves text inside a placeholder, which counts as one level of nesting.
+    fn nested(&mut self, text: &str) -> Result<String, PlaceholderError> {
         if !text.contains("${") {
             return Ok(text.to_owned());
         }
-        let innermost = *self.active.last().expect("resolving begins with a property");
+        let innermost = *self.active.last().expect("a resolution begins with a property");
         self.descend(innermost, text)
     }
 
-    fn lookup(&mut self, key: &str) -> Result<Option<String>, PlaceholderProblem> {
+    fn lookup(&mut self, key: &str) -> Result<Option<String>, PlaceholderError> {
         let [as_written, relaxed @ ..] = names::variables(key);
         let variable = |name: &String| (self.variables)(name);
         if let Some(&position) = self.index.exact.get(key) {
@@ -191,13 +171,13 @@ impl Run<'_> {
         Ok(relaxed.iter().find_map(variable))
     }
 
-    fn property(&mut self, key: &str, position: usize) -> Result<String, PlaceholderProblem> {
+    fn property(&mut self, key: &str, position: usize) -> Result<String, PlaceholderError> {
         if self.active.contains(&position) {
-            // `PATH: ${PATH}` means the variable, where there is one.
-            let own = self.active.last() == Some(&position);
-            let variable =
-                own.then(|| names::variables(key).iter().find_map(|name| (self.variables)(name)));
-            return variable.flatten().ok_or_else(|| PlaceholderProblem::Cycle(key.to_owned()));
+            // A property that refers to itself, such as `PATH: ${PATH}`, means the variable of that name.
+            let is_self_reference = self.active.last() == Some(&position);
+            let variable = is_self_reference
+                .then(|| names::variables(key).iter().find_map(|name| (self.variables)(name)));
+            return variable.flatten().ok_or_else(|| PlaceholderError::Cycle(key.to_owned()));
         }
         match &self.properties[position].value {
             Value::String(text) => self.descend(position, text),
@@ -206,9 +186,9 @@ impl Run<'_> {
         }
     }
 
-    fn descend(&mut self, position: usize, text: &str) -> Result<String, PlaceholderProblem> {
+    fn descend(&mut self, position: usize, text: &str) -> Result<String, PlaceholderError> {
         if self.active.len() == DEPTH_MAX {
-            return Err(PlaceholderProblem::TooLarge { limit: DEPTH_MAX, unit: "levels" });
+            return Err(PlaceholderError::TooLarge { limit: DEPTH_MAX, unit: "levels" });
         }
         self.active.push(position);
         let resolved = self.text(text);
@@ -217,7 +197,7 @@ impl Run<'_> {
     }
 }
 
-/// Where the placeholder ends whose inside `text` begins with; braces inside it are counted.
+/// Finds the brace that closes a placeholder. `text` begins after its opening brace. Nested braces are counted.
 fn closing_brace(text: &str) -> Option<usize> {
     let mut open = 0_usize;
     for (at, byte) in text.bytes().enumerate() {
@@ -231,7 +211,7 @@ fn closing_brace(text: &str) -> Option<usize> {
     None
 }
 
-/// The first colon that is not part of a nested placeholder.
+/// Finds the colon before the default: the first one outside of nested placeholders.
 fn default_colon(inside: &str) -> Option<usize> {
     let mut open = 0_usize;
     for (at, byte) in inside.bytes().enumerate() {

@@ -1,34 +1,35 @@
-//! What a server says of itself: its own resources, for programs that look after servers.
+//! The resources of a Headwater server about itself, for programs that monitor servers.
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
 use crate::client::Client;
-use crate::error::{Error, Failure};
-use crate::fetch::{Attempt, addressed, bounded_body, check_status};
+use crate::error::{AttemptError, Error};
+use crate::fetch::{Attempt, authorized, bounded_body, check_status};
 use crate::retry::{Servers, first_answer};
 use crate::server::Server;
 
 impl Client {
-    /// Some of a Headwater's own resources, such as `replicas` for `/-/replicas`, as the JSON that they are, in the order in
-    /// which they are named. All come from the same server: the first that gives them.
+    /// Reads resources of a Headwater server, such as `replicas` for `/-/replicas`, and returns their JSON texts in the
+    /// order of `names`. All of them come from one server, the first that returns them.
     ///
     /// # Errors
-    /// [`Error::Refused`] if a server has no such resource; otherwise as [`Client::connect`], but no copy is kept.
+    /// [`Error::Rejected`] when a server does not have a resource. Otherwise the errors of [`Client::connect`], without the
+    /// last-known-good copy.
     pub async fn resources(&self, names: &[&str]) -> Result<Vec<String>, Error> {
-        let mut round = Round { client: self, header: None, names };
-        first_answer(&mut round, self.limits).await.map(|(_, texts)| texts)
+        let mut attempts = ResourceAttempts { client: self, header: None, names };
+        first_answer(&mut attempts, self.limits).await.map(|(_, texts)| texts)
     }
 }
 
-/// The servers while one of them is asked.
-struct Round<'a> {
+/// The attempts to read the resources.
+struct ResourceAttempts<'a> {
     client: &'a Client,
     header: Option<HeaderValue>,
     names: &'a [&'a str],
 }
 
-impl Servers for Round<'_> {
+impl Servers for ResourceAttempts<'_> {
     type Answer = Vec<String>;
 
     fn names(&self) -> Vec<&str> {
@@ -50,18 +51,18 @@ impl Servers for Round<'_> {
     }
 }
 
-impl Round<'_> {
+impl ResourceAttempts<'_> {
     async fn read(&self, server: &Server, name: &str) -> Result<String, Attempt> {
-        let request = self.client.http.get(server.own_url(&["-", name]));
-        let request = addressed(request, server, self.header.as_ref(), "application/json");
+        let request = self.client.http.get(server.url_below_base(&["-", name]));
+        let request = authorized(request, server, self.header.as_ref(), "application/json");
         let response = request.send().await?;
         check_status(&response, server, &self.client.query).map_err(|attempt| match attempt {
             Attempt::Final(Error::NotFound { server, .. }) => {
-                Attempt::Final(Error::Refused { server, status: StatusCode::NOT_FOUND.as_u16() })
+                Attempt::Final(Error::Rejected { server, status: StatusCode::NOT_FOUND.as_u16() })
             }
             other => other,
         })?;
         let body = bounded_body(response).await?;
-        String::from_utf8(body).map_err(|_| Failure::BadAnswer("it is no text").into())
+        String::from_utf8(body).map_err(|_| AttemptError::BadAnswer("it is not UTF-8 text").into())
     }
 }

@@ -1,4 +1,4 @@
-//! One server: where it is, and what is said to it. URLs are taken apart here, so that nobody else sees a password.
+//! The URL of a server, and the paths of requests to it. Only this module sees the passwords in URLs.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use hyper::header::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::credentials::Credentials;
-use crate::error::{Error, Failure};
+use crate::error::{AttemptError, Error};
 
-/// A server to ask, with the credentials that stood in its own URL.
+/// A configured server, with the credentials from its URL.
 #[derive(Clone)]
 pub(crate) struct Server {
     base: Url,
@@ -17,44 +17,45 @@ pub(crate) struct Server {
     credentials: Option<HeaderValue>,
 }
 
-/// What is asked for; the same for all servers.
+/// The requested environment. It is the same for all servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) application: String,
-    /// Joined by commas.
+    /// The profiles, joined by commas.
     pub(crate) profiles: String,
     pub(crate) label: Option<String>,
 }
 
 impl Server {
-    /// Reads a base URL. The error does not repeat the text, which may hold a password.
+    /// Parses a base URL. The error does not quote the text, which may contain a password.
     pub(crate) fn parse(text: &str) -> Result<Server, Error> {
-        let unusable = |why: &str| Error::Settings(format!("a server url is not usable: {why}"));
-        let uri: Uri = text.trim().parse().map_err(|_| unusable("it is no url"))?;
+        let invalid = |reason: &str| Error::Settings(format!("a server URL is invalid: {reason}"));
+        let uri: Uri = text.trim().parse().map_err(|_| invalid("it cannot be parsed"))?;
         let scheme = uri.scheme_str().filter(|it| matches!(*it, "http" | "https"));
         let (Some(scheme), Some(authority)) = (scheme, uri.authority()) else {
-            return Err(unusable("it must begin with http:// or https://"));
+            return Err(invalid("it must begin with http:// or https://"));
         };
         if cfg!(not(feature = "rustls")) && scheme == "https" {
-            return Err(unusable("https needs the feature `rustls`"));
+            return Err(invalid("https requires the feature `rustls`"));
         }
         let (user_information, place) =
             authority.as_str().rsplit_once('@').unwrap_or(("", authority.as_str()));
         let (host, port) = (authority.host(), authority.port_u16());
         if host.is_empty() || (port.is_none() && place != host) {
-            return Err(unusable("its host or port is not valid"));
+            return Err(invalid("its host or port is not valid"));
         }
         let (user, password) = user_information.split_once(':').unwrap_or((user_information, ""));
-        let credentials = match user.is_empty() && password.is_empty() {
-            true => None,
-            false => Some(Credentials::percent_encoded(user, password).header()?),
+        let credentials = if user.is_empty() && password.is_empty() {
+            None
+        } else {
+            Some(Credentials::percent_encoded(user, password).header()?)
         };
-        let usual = Url::usual_port(scheme == "https");
-        let port = port.unwrap_or(usual);
+        let default_port = Url::default_port(scheme == "https");
+        let port = port.unwrap_or(default_port);
         let host = host.to_ascii_lowercase();
         let base = Url {
             is_https: scheme == "https",
-            authority: if port == usual { host.clone() } else { format!("{host}:{port}") },
+            authority: if port == default_port { host.clone() } else { format!("{host}:{port}") },
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port,
             path: uri.path().trim_end_matches('/').to_owned(),
@@ -62,7 +63,8 @@ impl Server {
         Ok(Server { name: base.to_string(), base, credentials })
     }
 
-    /// Its URL without user information and final slash: its name in messages, and its identity.
+    /// Returns the URL without user information and without a trailing slash. It identifies the server in messages and in
+    /// the last-known-good copy.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -76,32 +78,32 @@ impl Server {
         self.base.is_https
     }
 
-    /// Where the environment is, and texts below it.
+    /// Returns the URL of an environment. Text files are below it.
     pub(crate) fn url(&self, query: &Query) -> Url {
-        let url = self.own_url(&[&segment(&query.application), &query.profiles]);
+        let url = self.url_below_base(&[&segment(&query.application), &query.profiles]);
         query.label.iter().fold(url, |url, label| url.join(&segment(label)))
     }
 
-    /// A path of the server below its base.
-    pub(crate) fn own_url(&self, path: &[&str]) -> Url {
+    /// Returns the URL with these path segments below the base URL.
+    pub(crate) fn url_below_base(&self, path: &[&str]) -> Url {
         path.iter().fold(self.base.clone(), |url, segment| url.join(segment))
     }
 }
 
-/// A place on a server.
+/// A URL without user information.
 #[derive(Debug, Clone)]
 pub(crate) struct Url {
     is_https: bool,
-    /// Without the brackets of an address.
+    /// A name or an address. An IPv6 address has no brackets here.
     host: String,
     port: u16,
-    /// As the `Host` header has it.
+    /// The value of the `Host` header.
     authority: String,
-    /// With a query, if there is one; empty for the root.
+    /// The path and the query. Empty for the root.
     path: String,
 }
 
-/// What a segment of a path cannot hold as it is.
+/// The characters that are percent-encoded in a path segment.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -119,7 +121,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'%');
 
 impl Url {
-    fn usual_port(is_https: bool) -> u16 {
+    fn default_port(is_https: bool) -> u16 {
         if is_https { 443 } else { 80 }
     }
 
@@ -136,29 +138,33 @@ impl Url {
         self.port
     }
 
-    /// One segment further.
+    /// Appends a path segment, which is escaped here.
     pub(crate) fn join(mut self, segment: &str) -> Url {
         self.path.push('/');
         self.path.extend(utf8_percent_encode(segment, ESCAPED));
         self
     }
 
-    /// With a query, which has to be escaped already.
-    pub(crate) fn ask(mut self, query: &str) -> Url {
+    /// Appends a query, which must already be escaped.
+    pub(crate) fn with_query(mut self, query: &str) -> Url {
         self.path.push('?');
         self.path.push_str(query);
         self
     }
 
-    /// What is asked for in a request.
-    pub(crate) fn target(&self) -> Result<Uri, Failure> {
+    /// Returns the request target: path and query.
+    pub(crate) fn target(&self) -> Result<Uri, AttemptError> {
         let target = if self.path.is_empty() { "/" } else { &self.path };
-        target.parse().map_err(|_| Failure::Connection("the url is too long".to_owned()))
+        target.parse().map_err(|_| AttemptError::Connection("the URL is too long".to_owned()))
     }
 
-    /// Whom a request is for.
-    pub(crate) fn authority(&self) -> Result<HeaderValue, Failure> {
-        let invalid = |_| Failure::Connection("the host has no valid name".to_owned());
+    /// Returns the value of the `Host` header.
+    pub(crate) fn authority(&self) -> Result<HeaderValue, AttemptError> {
+        let invalid = |_| {
+            AttemptError::Connection(
+                "the host name contains characters that an HTTP header must not contain".to_owned(),
+            )
+        };
         HeaderValue::from_str(&self.authority).map_err(invalid)
     }
 }
@@ -170,13 +176,13 @@ impl fmt::Display for Url {
     }
 }
 
-/// Spring's way to write a slash inside a name.
+/// Replaces slashes in a name with `(_)`, which the protocol defines because a name is one path segment.
 fn segment(name: &str) -> String {
     name.replace('/', "(_)")
 }
 
 impl Query {
-    /// Checks what servers would quietly leave out of a path.
+    /// Rejects names that would disappear from the path of a request or change its meaning.
     pub(crate) fn validated(self) -> Result<Query, Error> {
         let names = [
             ("application", Some(&self.application)),
@@ -185,16 +191,16 @@ impl Query {
         ];
         for (what, name) in names {
             match name.map(String::as_str) {
-                Some("") => return Err(Error::Settings(format!("the {what} is empty"))),
+                Some("") => return Err(Error::Settings(format!("the {what} must not be empty"))),
                 Some(name @ ("." | "..")) => {
-                    return Err(Error::Settings(format!("the {what} cannot be `{name}`")));
+                    return Err(Error::Settings(format!("the {what} must not be `{name}`")));
                 }
                 _ => {}
             }
         }
         if self.profiles.contains('/') {
             return Err(Error::Settings(format!(
-                "the profiles `{}` contain a slash",
+                "the profiles `{}` must not contain a slash",
                 self.profiles
             )));
         }
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_spelled_as_spring_clients_spell_them() {
+    fn paths_follow_the_spelling_of_spring_clients() {
         check("http://h:1", None, "http://h:1/product/prod,eu");
         check("http://h:1/", Some("main"), "http://h:1/product/prod,eu/main");
         check(
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_reached_without_its_brackets() {
+    fn an_ipv6_address_loses_its_brackets_for_the_connection() {
         let server = Server::parse("http://me:s3cret@[::1]/x").unwrap();
         assert_eq!((server.base.host(), server.base.port()), ("::1", 80));
         assert_eq!(server.base.authority().unwrap(), "[::1]");
@@ -271,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_vanish_from_the_path_are_refused() {
+    fn names_that_would_disappear_from_the_path_are_rejected() {
         for bad in [
             query("", "p", None),
             query("..", "p", None),

@@ -1,47 +1,47 @@
-//! Server-sent events out of bytes that come in pieces of any size, as the HTML standard reads them.
+//! A decoder for server-sent events, as the HTML standard defines them. It accepts the bytes in pieces of any size.
 //!
-//! It keeps one event at most and refuses what is longer than it was told to keep. An event that a cut connection left
-//! without its final blank line never comes out.
+//! The decoder buffers at most one event and rejects one that exceeds its limit. It never returns an incomplete event,
+//! such as the last one of an interrupted connection.
 
 use std::time::Duration;
 
-/// Something that a stream said. Comments, which only show that it is alive, are not among it.
+/// One item of a stream. Comments, which are only signs of life, are not returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Item {
     Event(Event),
-    /// How long to wait before connecting again.
+    /// The time to wait before the next connection.
     Retry(Duration),
 }
 
-/// A whole event. `Debug` is derived for tests; data is never logged.
+/// A complete event. `Debug` exists for tests: the data is never logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// Its type; `message` where the stream gave none.
+    /// The type of the event. `message` when the stream names none.
     pub(crate) name: String,
-    /// The last id that the stream gave, with this event or an earlier one.
+    /// The last id of the stream, from this event or an earlier one.
     pub(crate) id: Option<String>,
     pub(crate) data: String,
 }
 
-/// A line or an event is longer than may be kept.
+/// A line or an event exceeds the limit of the decoder.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLong;
+pub(crate) struct TooLongError;
 
-/// What is known of a stream so far.
+/// The state of decoding one stream.
 pub(crate) struct Decoder {
     length_max: usize,
     line: Vec<u8>,
     is_first_line: bool,
-    /// The line before ended in a carriage return: a line feed now belongs to it.
+    /// The previous line ended with a carriage return. A line feed that follows belongs to the same line end.
     after_return: bool,
     name: String,
     id: Option<String>,
-    /// Every line of data with a line feed behind it.
+    /// The data of the event so far, with a line feed after each line.
     data: String,
 }
 
 impl Decoder {
-    /// Keeps no more than so many bytes of a line and of an event's data together.
+    /// Creates a decoder. `length_max` limits the bytes of the current line and the data of the current event together.
     pub(crate) fn new(length_max: usize) -> Decoder {
         Decoder {
             length_max,
@@ -54,8 +54,12 @@ impl Decoder {
         }
     }
 
-    /// Takes the next bytes and adds what they complete.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], items: &mut Vec<Item>) -> Result<(), TooLong> {
+    /// Decodes the next bytes and appends the completed items.
+    pub(crate) fn push(
+        &mut self,
+        mut bytes: &[u8],
+        items: &mut Vec<Item>,
+    ) -> Result<(), TooLongError> {
         while let Some(first) = bytes.first() {
             if std::mem::take(&mut self.after_return) && *first == b'\n' {
                 bytes = &bytes[1..];
@@ -64,7 +68,7 @@ impl Decoder {
             let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
             let part = &bytes[..end.unwrap_or(bytes.len())];
             if self.line.len() + self.data.len() + part.len() > self.length_max {
-                return Err(TooLong);
+                return Err(TooLongError);
             }
             self.line.extend_from_slice(part);
             let Some(end) = end else { break };

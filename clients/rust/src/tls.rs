@@ -1,4 +1,4 @@
-//! TLS to one server, by rustls: which certificates are believed.
+//! TLS connections with rustls, and the certificate authorities that the client trusts.
 
 use std::io;
 use std::sync::Arc;
@@ -12,35 +12,42 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::Error;
 
-/// What is spoken; servers that offer more are told so.
+/// The protocol that is negotiated with ALPN.
 const PROTOCOL: &[u8] = b"http/1.1";
 
-/// How servers prove who they are.
+/// The TLS configuration for all servers.
 #[derive(Clone)]
 pub(crate) struct Tls(TlsConnector);
 
-/// The authorities of the system.
+/// The trust in the certificate authorities of the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum System {
+pub(crate) enum SystemRoots {
     Trusted,
     Ignored,
 }
 
 impl Tls {
-    /// Believes these authorities, and those of the system where they are trusted.
-    pub(crate) fn new(own: Vec<CertificateDer<'static>>, system: System) -> Result<Tls, Error> {
-        let unusable = |_| Error::Settings("https has no usable certificate authorities".into());
+    /// Trusts the authorities `own`, and those of the operating system according to `system`.
+    pub(crate) fn new(
+        own: Vec<CertificateDer<'static>>,
+        system: SystemRoots,
+    ) -> Result<Tls, Error> {
+        let unusable = |_| {
+            Error::Settings(
+                "https is configured, but no usable certificate authority was found".into(),
+            )
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?;
         let mut config = match system {
-            System::Trusted => {
+            SystemRoots::Trusted => {
                 let verifier = Verifier::new_with_extra_roots(own, provider).map_err(unusable)?;
                 let builder = builder.dangerous();
                 builder.with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
-            System::Ignored => {
+            SystemRoots::Ignored => {
                 let mut roots = RootCertStore::empty();
                 for certificate in own {
                     roots.add(certificate).map_err(unusable)?;
@@ -62,11 +69,11 @@ impl Tls {
     }
 }
 
-/// The certificates in a text.
+/// Parses the certificates of a PEM text.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(Error::Settings("a root certificate is not pem".into())),
+        _ => Err(Error::Settings("a root certificate is not a PEM certificate".into())),
     }
 }

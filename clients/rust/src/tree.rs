@@ -1,4 +1,4 @@
-//! The effective properties as a tree, and views of it in which relaxed spellings of one name are one.
+//! The effective properties as a tree. Views of it treat the relaxed spellings of one name as one node.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use crate::effective::Effective;
 use crate::names::{self, Part};
 
-/// Nodes refer to properties by position, so that the tree holds no value.
+/// The tree of all keys. Nodes refer to properties by position, so the tree contains no value.
 #[derive(Debug)]
 pub(crate) struct Tree {
     nodes: Vec<Node>,
@@ -16,18 +16,18 @@ pub(crate) struct Tree {
 struct Node {
     name: String,
     bracket: bool,
-    /// Position in the effective properties.
+    /// The position of the property with exactly this key.
     property: Option<usize>,
-    /// The most specific source below this node.
+    /// The most specific source of a property at or below this node.
     source: usize,
     children: Vec<usize>,
 }
 
-/// One or more nodes that mean the same: `maxItems` of one source and `max-items` of another.
+/// One or more nodes with the same meaning, such as `maxItems` of one source and `max-items` of another.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View(Vec<usize>);
 
-/// A child as it is written, and its view.
+/// A child of a view, with its name as it was sent.
 #[derive(Debug)]
 pub(crate) struct Child<'a> {
     pub(crate) name: &'a str,
@@ -53,7 +53,7 @@ impl Tree {
             }
             tree.nodes[at].property = Some(position);
         }
-        // It is kept for as long as the configuration is.
+        // The tree lives as long as the configuration and does not grow.
         tree.nodes.shrink_to_fit();
         tree
     }
@@ -69,17 +69,17 @@ impl Tree {
         View(vec![ROOT])
     }
 
-    /// What `key` names, in any spelling; nothing if no property is there or below.
+    /// Returns the view of `key` in any relaxed spelling. `None` when there is no property at or below it.
     pub(crate) fn find(&self, key: &str) -> Option<View> {
         let mut view = self.root();
         for part in names::parts(key) {
-            let matching = self.children(&view).into_iter().filter(|child| child.answers_to(part));
-            view = self.one(matching.map(|child| child.view).collect())?;
+            let matching = self.children(&view).into_iter().filter(|child| child.matches(part));
+            view = self.merge(matching.map(|child| child.view).collect())?;
         }
         Some(view)
     }
 
-    /// The property at the view itself.
+    /// Returns the position of the property at the view itself.
     pub(crate) fn property(&self, view: &View) -> Option<usize> {
         let holders = view.0.iter().filter(|&&node| self.nodes[node].property.is_some());
         holders
@@ -91,10 +91,10 @@ impl Tree {
         view.0.iter().any(|&node| !self.nodes[node].children.is_empty())
     }
 
-    /// The children in the order of the properties, those of the same spelling together.
+    /// Returns the children in the order of the properties. Children with the same spelling share one view.
     pub(crate) fn children(&self, view: &View) -> Vec<Child<'_>> {
         if let [node] = view.0[..] {
-            // No two of them have the same spelling.
+            // The children of one node all have different names.
             return self.nodes[node].children.iter().map(|&node| self.child(node)).collect();
         }
         let mut children = Vec::<Child<'_>>::new();
@@ -117,14 +117,14 @@ impl Tree {
         Child { name, bracket: *bracket, view: View(vec![node]) }
     }
 
-    /// Views of several spellings as one. Lists are not mixed: the most specific one stands for all.
-    pub(crate) fn one(&self, views: Vec<View>) -> Option<View> {
+    /// Merges the views of several spellings. Lists are never mixed: the most specific one replaces the others.
+    pub(crate) fn merge(&self, views: Vec<View>) -> Option<View> {
         let nodes: Vec<usize> = views.into_iter().flat_map(|view| view.0).collect();
-        let list = |&node: &usize| {
+        let is_list = |&node: &usize| {
             let children = &self.nodes[node].children;
             !children.is_empty() && children.iter().all(|&child| self.nodes[child].bracket)
         };
-        if nodes.len() > 1 && nodes.iter().any(list) {
+        if nodes.len() > 1 && nodes.iter().any(is_list) {
             return nodes
                 .into_iter()
                 .min_by_key(|&node| self.nodes[node].source)
@@ -146,7 +146,7 @@ impl Node {
     }
 }
 
-/// The children as list elements, in order; nothing if they are no list.
+/// Returns the children as list elements, ordered by index. `None` when they are not a list.
 pub(crate) fn elements(children: &[Child<'_>]) -> Option<Vec<(usize, View)>> {
     let index = |child: &Child<'_>| child.bracket.then(|| child.name.parse().ok()).flatten();
     let elements = children.iter().map(|child| Some((index(child)?, child.view.clone())));
@@ -156,11 +156,11 @@ pub(crate) fn elements(children: &[Child<'_>]) -> Option<Vec<(usize, View)>> {
 }
 
 impl Child<'_> {
-    fn answers_to(&self, part: Part<'_>) -> bool {
+    fn matches(&self, part: Part<'_>) -> bool {
         match part {
             Part::Bracket(text) => self.bracket && self.name == text,
             Part::Name(text) if self.bracket => self.name == text,
-            Part::Name(text) => names::same(self.name, text),
+            Part::Name(text) => names::are_same(self.name, text),
         }
     }
 }

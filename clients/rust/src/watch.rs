@@ -1,11 +1,13 @@
-//! Watching: the present configuration, then every other one, for as long as the service runs.
+//! Watches: the present configuration and then every change, for as long as the service runs.
 //!
-//! One task for each [`Watch`] does the talking: [`follow`] decides what an answer means, [`pace`] whom to ask and when,
-//! [`connection`] holds one conversation; another one has its say ([`acknowledge`]). The watcher takes the newest from a [`mailbox`] and delays nobody.
-//! [`moves`] follows no environment, only that something moved.
+//! Each [`Watch`] has two tasks. The first one receives configurations: [`pace`] selects the server and the time of the next
+//! attempt, [`connection`] is one stream or long poll, and [`follow`] interprets the result. The second one reports outcomes
+//! to the server ([`acknowledge`]). The service takes the newest update from a [`mailbox`], so that a slow service delays
+//! nothing. [`hints`] follows the changes of a whole server instead of one environment.
 
 use std::sync::Arc;
 
+use headwater_wire::Outcome;
 use tokio::task::JoinSet;
 
 use crate::client::Client;
@@ -16,34 +18,25 @@ mod acknowledge;
 mod connection;
 mod follow;
 mod health;
+mod hints;
+mod known;
 mod mailbox;
-mod moves;
+mod order;
 mod pace;
 
-pub use acknowledge::Outcome;
-pub(crate) use connection::Times;
-pub use health::{Health, State};
-pub use moves::Moves;
+pub use health::{Health, HealthState};
+pub use hints::ChangeHints;
+pub use mailbox::Update;
 
 use acknowledge::{Acknowledgement, Acknowledgements};
-use follow::Follower;
+use follow::WatchFollower;
 use mailbox::Mailbox;
 
-/// What a [`Watch`] has to tell.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Update {
-    /// What the service is configured with from now on.
-    Configuration(Configuration),
-    /// Every server says that what is watched is no longer there, as when its branch was deleted. Keep what you have; if
-    /// it comes back, you are told.
-    Gone,
-}
-
-/// One watched environment. The connection ends when this is dropped.
+/// A watch of one environment. Dropping it closes its connection.
 ///
-/// It is level-triggered: who is slow is told the newest configuration and not those that were there only between. It
-/// never gives an older one after a newer one, nor half of one, and says nothing while only the revision moves.
+/// The watch is level-triggered: a slow service receives the newest configuration and none of those before it. The watch
+/// never returns an older configuration after a newer one, never a part of one, and nothing for a new revision with the
+/// same content.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), headwater_client::Error> {
@@ -65,29 +58,30 @@ pub struct Watch {
     mailbox: Arc<Mailbox>,
     acknowledgements: Arc<Acknowledgements>,
     health: Health,
-    /// They end when this is dropped.
+    /// Drives the connection and the acknowledgements. Dropping it ends both.
     _tasks: JoinSet<()>,
 }
 
 impl Client {
-    /// Watches the environment: tells the present one first, then every change.
+    /// Watches the environment. The watch returns the present configuration first and then every change.
     ///
-    /// It goes on for as long as it is held, whatever happens to the servers: events are streamed, resumed on any of the
-    /// servers after a disconnection, and asked for by long polls where something between eats streams. Only a refusal
-    /// before the first configuration ends it (see [`Client::connect`]): a service that can start without a server calls
-    /// `connect` first, and then [`Client::watch_from`].
+    /// The watch continues until it is dropped. After a disconnection it resumes the event stream at any of the servers. It
+    /// uses long polls when a proxy does not pass streams. Only an error before the first configuration ends it (see
+    /// [`Client::connect`]). A service that can start without a server calls `connect` first and then
+    /// [`Client::watch_from`].
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// When called outside of a Tokio runtime.
     #[must_use = "a watch ends when it is dropped"]
     pub fn watch(&self) -> Watch {
         self.start(None)
     }
 
-    /// Watches the environment from a configuration that this client gave: tells what differs from it.
+    /// Watches the environment from a configuration that this client has returned. The watch returns only configurations
+    /// that differ from it.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime.
+    /// When called outside of a Tokio runtime.
     #[must_use = "a watch ends when it is dropped"]
     pub fn watch_from(&self, configuration: &Configuration) -> Watch {
         self.start(Some(configuration.clone()))
@@ -96,36 +90,37 @@ impl Client {
     fn start(&self, known: Option<Configuration>) -> Watch {
         let mailbox = Arc::<Mailbox>::default();
         let acknowledgements = Arc::<Acknowledgements>::default();
-        let ends = (Arc::clone(&mailbox), Arc::clone(&acknowledgements));
-        let (follower, health) = Follower::new(self.clone(), known, ends);
+        let shared = (Arc::clone(&mailbox), Arc::clone(&acknowledgements));
+        let (follower, health) = WatchFollower::new(self.clone(), known, shared);
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run());
-        tasks.spawn(acknowledge::tell(self.clone(), Arc::clone(&acknowledgements)));
+        tasks.spawn(acknowledge::report(self.clone(), Arc::clone(&acknowledgements)));
         Watch { mailbox, acknowledgements, health, _tasks: tasks }
     }
 }
 
 impl Watch {
-    /// The newest update that was not taken yet; waits for one. Nothing is lost if the future is dropped.
+    /// Waits for the newest update that has not been returned yet. The result is `None` after an error, which ends the
+    /// watch.
     ///
-    /// `None` after an error, which is the end.
+    /// Cancellation: dropping the future loses no update.
     ///
     /// # Errors
-    /// Before the first configuration: [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Refused`],
-    /// [`Error::Empty`], [`Error::TokenFile`]. Afterwards none; see [`Watch::health`].
+    /// Before the first configuration: [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Rejected`],
+    /// [`Error::Empty`], [`Error::TokenFile`]. Later failures appear in [`Watch::health`] only.
     pub async fn next(&mut self) -> Option<Result<Update, Error>> {
         self.mailbox.next().await
     }
 
-    /// Says what became of a configuration in this instance, for the servers to show at `/-/instances`. The last word
-    /// counts, and is told within seconds to whatever server is followed.
+    /// Reports the outcome of a configuration in this instance, which servers list at `/-/instances`. The last report
+    /// counts. The connected server receives it within seconds.
     pub fn acknowledge(&mut self, configuration: &Configuration, outcome: Outcome) {
-        if let Some(acknowledgement) = Acknowledgement::of(configuration, outcome) {
-            self.acknowledgements.put(acknowledgement);
+        if let Some(acknowledgement) = Acknowledgement::new(configuration, outcome) {
+            self.acknowledgements.set(acknowledgement);
         }
     }
 
-    /// Whether it is connected; to be kept and looked at anywhere.
+    /// Returns a handle to the health of the watch.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()

@@ -1,47 +1,51 @@
-//! Stands in for tonic-prost-build in the build script of etcd-client: the code that it would generate with protoc is in
-//! `generated/`. That it belongs to the protocol of this very etcd-client is checked; `generate/` makes it anew.
+//! A replacement for tonic-prost-build in the build script of etcd-client. It spares everyone who builds Headwater the
+//! program `protoc`.
+//!
+//! tonic-prost-build would generate the code of etcd's protocol with `protoc`. This crate copies the generated code from
+//! `generated/` instead, after it has verified that the code belongs to the protocol of the present etcd-client. After an
+//! update of etcd-client, `generate/` generates the code again.
 
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// What the text of the protocol adds up to that `generated/` was made of.
+/// The checksum of the protocol files from which `generated/` was generated.
 const PROTOCOL: u64 = 0xbb1f_77e1_c9cf_6b2c;
 
-/// The settings of a run: as in the original.
+/// Creates a builder, as in tonic-prost-build.
 pub fn configure() -> Builder {
     Builder { with_server: false }
 }
 
-/// As much of the original as etcd-client uses.
+/// The part of tonic-prost-build's builder that etcd-client uses.
 pub struct Builder {
     with_server: bool,
 }
 
 impl Builder {
-    /// Whether the code of a server is wanted. There is none here.
+    /// Sets whether to generate the code of a server, which is not available here.
     #[must_use]
     pub fn build_server(self, enable: bool) -> Self {
         Self { with_server: enable }
     }
 
-    /// Puts the code for these files where the build script's package looks for it.
+    /// Copies the generated code to the output directory of the build script.
     ///
     /// # Errors
-    /// When they are not the files that the code was made of, or something cannot be read or written.
+    /// When the protocol files differ from those of the generated code, or when a file cannot be read or written.
     pub fn compile_protos<P: AsRef<Path>>(self, protos: &[P], includes: &[P]) -> Result<()> {
         if self.with_server {
-            return Err(Error::other("there is no code for a server in etcd/proto/generated"));
+            return Err(Error::other("etcd/proto/generated contains no code for a server"));
         }
         let found = sum(protos, includes)?;
         if found != PROTOCOL {
             return Err(Error::other(format!(
-                "etcd/proto/generated belongs to another protocol than that of this etcd-client ({found:#x}): \
-                 etcd/proto/generate/src/main.rs says how it is made anew"
+                "etcd/proto/generated does not match the protocol of etcd-client (checksum {found:#x}, expected \
+                 {PROTOCOL:#x}): generate it again as described in etcd/proto/generate/src/main.rs"
             )));
         }
-        let out = std::env::var_os("OUT_DIR")
-            .map(PathBuf::from)
-            .ok_or_else(|| Error::other("OUT_DIR is not set: this is for build scripts"))?;
+        let out = std::env::var_os("OUT_DIR").map(PathBuf::from).ok_or_else(|| {
+            Error::other("OUT_DIR is not set: the crate works only in a build script")
+        })?;
         for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("generated"))? {
             let entry = entry?;
             std::fs::write(out.join(entry.file_name()), std::fs::read(entry.path())?)?;
@@ -50,7 +54,7 @@ impl Builder {
     }
 }
 
-/// FNV-1a over the text of all files: nobody is kept from forging it, only from forgetting it.
+/// Computes FNV-1a over the text of all files. The checksum detects a forgotten update, not a forged file.
 fn sum<P: AsRef<Path>>(protos: &[P], includes: &[P]) -> Result<u64> {
     let mut sum = 0xcbf2_9ce4_8422_2325_u64;
     for proto in protos {
@@ -58,7 +62,7 @@ fn sum<P: AsRef<Path>>(protos: &[P], includes: &[P]) -> Result<u64> {
         let place = places
             .chain([proto.as_ref().to_owned()])
             .find(|place| place.exists())
-            .ok_or_else(|| Error::other("a file of the protocol is missing"))?;
+            .ok_or_else(|| Error::other("a protocol file is missing"))?;
         for byte in std::fs::read(place)? {
             sum = (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

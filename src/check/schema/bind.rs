@@ -1,10 +1,11 @@
-//! Values as the application will read them. In `.properties` everything is text, and Spring binds `8080` to a number, `yes`
-//! to a boolean and `a,b` to a list: what can be read as the type that the schema wants, is.
+//! Conversion of values to the types that the application will read. In `.properties` every value is text, and Spring binds
+//! `8080` to a number, `yes` to a boolean and `a,b` to a list. A value is converted if the schema expects that type.
 
-use headwater_schema::{JsonType, TypeKind, ValidationError, ValidationErrorKind};
+use jsonschema::JsonType;
+use jsonschema::error::{TypeKind, ValidationError, ValidationErrorKind};
 use serde_json::{Map, Number, Value};
 
-/// In which order a text is tried as the types that would do.
+/// The order in which the expected types are tried for a text.
 const TYPES: [JsonType; 7] = [
     JsonType::Integer,
     JsonType::Number,
@@ -15,7 +16,7 @@ const TYPES: [JsonType; 7] = [
     JsonType::String,
 ];
 
-/// The same instance with values read as the schema wants them, or `None` if that helps none of the errors.
+/// Converts values to the types that the errors expect. Returns `None` if no value can be converted.
 pub(super) fn bind(instance: &Value, errors: &[ValidationError<'_>]) -> Option<Value> {
     let mut wishes = Vec::new();
     errors.iter().for_each(|error| collect(error, &mut wishes));
@@ -33,25 +34,27 @@ pub(super) fn bind(instance: &Value, errors: &[ValidationError<'_>]) -> Option<V
     bound
 }
 
-/// What a schema wants to find at a place.
-struct Wish<'a> {
+/// The expectation of a schema at a place.
+struct TypeExpectation<'a> {
     pointer: String,
-    kind: Wanted<'a>,
+    kind: ExpectedType<'a>,
 }
 
-enum Wanted<'a> {
+enum ExpectedType<'a> {
     Type(&'a TypeKind),
     OneOf(&'a Value),
 }
 
-fn collect<'a>(error: &'a ValidationError<'_>, wishes: &mut Vec<Wish<'a>>) {
+fn collect<'a>(error: &'a ValidationError<'_>, wishes: &mut Vec<TypeExpectation<'a>>) {
     let mut wish = |kind| {
-        wishes.push(Wish { pointer: error.instance_path().as_str().to_owned(), kind });
+        wishes.push(TypeExpectation { pointer: error.instance_path().as_str().to_owned(), kind });
     };
     match error.kind() {
-        ValidationErrorKind::Type { kind } => wish(Wanted::Type(kind)),
-        ValidationErrorKind::Enum { options } => wish(Wanted::OneOf(options)),
-        ValidationErrorKind::Constant { expected_value } => wish(Wanted::OneOf(expected_value)),
+        ValidationErrorKind::Type { kind } => wish(ExpectedType::Type(kind)),
+        ValidationErrorKind::Enum { options } => wish(ExpectedType::OneOf(options)),
+        ValidationErrorKind::Constant { expected_value } => {
+            wish(ExpectedType::OneOf(expected_value))
+        }
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
             context.iter().flatten().for_each(|error| collect(error, wishes));
         }
@@ -59,26 +62,26 @@ fn collect<'a>(error: &'a ValidationError<'_>, wishes: &mut Vec<Wish<'a>>) {
     }
 }
 
-fn read(value: &Value, wish: &Wish<'_>) -> Option<Value> {
+fn read(value: &Value, wish: &TypeExpectation<'_>) -> Option<Value> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::Null | Value::Array(_) | Value::Object(_) => return None,
     };
     match wish.kind {
-        Wanted::Type(TypeKind::Single(kind)) => as_type(&text, *kind),
-        Wanted::Type(TypeKind::Multiple(kinds)) => TYPES
+        ExpectedType::Type(TypeKind::Single(kind)) => as_type(&text, *kind),
+        ExpectedType::Type(TypeKind::Multiple(kinds)) => TYPES
             .iter()
             .filter(|kind| kinds.contains(**kind))
             .find_map(|kind| as_type(&text, *kind)),
-        Wanted::OneOf(Value::Array(options)) => {
+        ExpectedType::OneOf(Value::Array(options)) => {
             options.iter().find(|option| is_written(&text, option)).cloned()
         }
-        Wanted::OneOf(option) => is_written(&text, option).then(|| option.clone()),
+        ExpectedType::OneOf(option) => is_written(&text, option).then(|| option.clone()),
     }
 }
 
-/// Whether a text is how a scalar of the schema would be written.
+/// Returns true if a text is a spelling of a scalar in the schema.
 fn is_written(text: &str, option: &Value) -> bool {
     let kind = match option {
         Value::Bool(_) => JsonType::Boolean,
@@ -105,7 +108,7 @@ fn as_type(text: &str, kind: JsonType) -> Option<Value> {
     }
 }
 
-/// A decimal integer with or without a sign, or a hexadecimal one.
+/// Parses a decimal integer with or without a sign, or a hexadecimal integer.
 fn integer(text: &str) -> Option<Value> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
@@ -130,7 +133,7 @@ fn number(text: &str) -> Option<Value> {
     Number::from_f64(value).map(Value::Number)
 }
 
-/// As Spring's converter reads it.
+/// Parses a boolean as Spring's converter does.
 fn boolean(text: &str) -> Option<bool> {
     let is = |words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     match (is(["true", "on", "yes", "1"]), is(["false", "off", "no", "0"])) {

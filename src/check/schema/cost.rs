@@ -1,26 +1,28 @@
-//! How much work a schema is for one environment, counted before it is done: with references a small schema can ask for more
-//! than anybody can wait for, or for something that never ends.
+//! The cost of applying a schema to one environment, counted before the application. With references, a small schema can need
+//! unlimited time.
 
 use serde_json::Value;
 
-/// How many pairs of a part of the schema and a part of the environment one application may look at.
+use crate::percent;
+
+/// The most pairs of a subschema and a value that one application may visit.
 const STEP_COUNT_MAX: usize = 100_000;
-/// How deep references and values may lead.
+/// The deepest nesting of references and values.
 const DEPTH_MAX: usize = 256;
 
-/// Whether a schema can be applied within the bounds.
+/// Returns true if a schema can be applied within the limits.
 pub(super) fn is_affordable(schema: &Value, instance: &Value) -> bool {
-    let mut walk = Walk { root: schema, steps_left: STEP_COUNT_MAX };
+    let mut walk = CostCounter { root: schema, steps_left: STEP_COUNT_MAX };
     walk.visit(schema, instance, 0).is_some()
 }
 
-struct Walk<'a> {
+struct CostCounter<'a> {
     root: &'a Value,
     steps_left: usize,
 }
 
-impl Walk<'_> {
-    /// Goes wherever an application could go, which may be further than it does. `None` when that is too far.
+impl CostCounter<'_> {
+    /// Visits every pair that an application could visit, which may be more than it does. `None` beyond the limits.
     fn visit(&mut self, schema: &Value, instance: &Value, depth: usize) -> Option<()> {
         self.spend(1)?;
         if depth > DEPTH_MAX {
@@ -29,7 +31,7 @@ impl Walk<'_> {
         let Value::Object(keywords) = schema else {
             return Some(());
         };
-        // To know what is left over, the other keywords are asked once more.
+        // These keywords evaluate the other keywords once more to find what is left over.
         let leftover = ["unevaluatedProperties", "unevaluatedItems"];
         let times =
             if leftover.iter().any(|keyword| keywords.contains_key(*keyword)) { 2 } else { 1 };
@@ -96,28 +98,8 @@ impl Walk<'_> {
     }
 }
 
-/// What a reference within the file leads to.
+/// The target of a reference within the file.
 fn referred<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
     let pointer = reference.strip_prefix('#')?;
-    root.pointer(&decoded(pointer)?)
-}
-
-/// A pointer as it stands in a URI, without its percent signs.
-fn decoded(pointer: &str) -> Option<String> {
-    if !pointer.contains('%') {
-        return Some(pointer.to_owned());
-    }
-    let mut bytes = Vec::with_capacity(pointer.len());
-    let mut rest = pointer.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    String::from_utf8(bytes).ok()
+    root.pointer(&percent::decode(pointer)?)
 }

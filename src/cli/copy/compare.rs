@@ -1,5 +1,5 @@
-//! Whether two snapshots configure everybody alike: for every known environment the same sources in order, keys, values and
-//! types. Names of sources count without their base, which is another one in another source. No value is ever told.
+//! Compares the environments of two snapshots: for every known environment the same sources in order, keys, values and types.
+//! Names of sources count without their base, which differs between sources. Values are never printed.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -9,62 +9,64 @@ use serde_json::{Value, json};
 
 use crate::catalog::catalog;
 use crate::cli::output;
+use crate::cli::progress::ProgressLine;
 use crate::model::{Document, Label, Problem, Property, PropertySource, Query};
 use crate::resolve;
 use crate::snapshot::Snapshot;
 
-/// The most differences that are told.
+/// The most differences that are printed.
 const DIFFERENCE_COUNT_MAX: usize = 20;
 
-/// What came of it.
+/// The result.
 #[derive(Default)]
-pub(super) struct Comparison {
+pub(super) struct CopyComparison {
     pub(super) environment_count: usize,
-    /// How many cannot be used in either, for the same reason.
+    /// Environments that are broken in both, for the same reason.
     pub(super) broken_count: usize,
-    /// How many environments differ.
+    /// Environments that differ.
     pub(super) difference_count: usize,
-    differences: Vec<Difference>,
+    differences: Vec<CopyDifference>,
 }
 
 /// The first difference of an environment.
-struct Difference {
+struct CopyDifference {
     query: Query,
-    /// The file that sets it, and the key, where it is about one.
+    /// The file and the key, if the difference is in one key.
     file: Option<Arc<str>>,
     key: Option<Arc<str>>,
     what: String,
 }
 
-/// What a query gives: nothing where the label is unknown to it.
-type Outcome = Option<Result<Vec<PropertySource>, Problem>>;
+/// The sources of a query, or its problem. `None` if the snapshot does not know the label.
+type ResolvedSources = Option<Result<Vec<PropertySource>, Problem>>;
 
 /// Compares with one snapshot.
 pub(super) struct Verifier<'a> {
     before: &'a Snapshot,
-    /// What was found in it so far.
-    outcomes: BTreeMap<Name, Outcome>,
-    known: Known,
+    /// The results of `before` so far.
+    outcomes: BTreeMap<EnvironmentName, ResolvedSources>,
+    known: EqualDocuments,
 }
 
 /// An application and its profiles.
-type Name = (Arc<str>, Arc<str>);
+type EnvironmentName = (Arc<str>, Arc<str>);
 
 impl<'a> Verifier<'a> {
     pub(super) fn of(before: &'a Snapshot) -> Self {
-        Self { before, outcomes: BTreeMap::new(), known: Known::default() }
+        Self { before, outcomes: BTreeMap::new(), known: EqualDocuments::default() }
     }
 
-    /// Compares all environments that either of them knows.
-    pub(super) fn compare(&mut self, after: &Snapshot) -> anyhow::Result<Comparison> {
-        let mut names: BTreeSet<Name> = self.outcomes.keys().cloned().collect();
+    /// Compares all environments that either snapshot knows.
+    pub(super) fn compare(&mut self, after: &Snapshot) -> anyhow::Result<CopyComparison> {
+        let mut names: BTreeSet<EnvironmentName> = self.outcomes.keys().cloned().collect();
         let before = self.outcomes.is_empty().then_some(self.before);
         for snapshot in before.into_iter().chain([after]) {
             let queries = catalog(snapshot)?.queries(&Label::Default).into_iter();
             names.extend(queries.map(|query| (query.application, query.profiles)));
         }
-        let mut comparison = Comparison::default();
-        self.known = Known::default();
+        let mut comparison = CopyComparison::default();
+        self.known = EqualDocuments::default();
+        let progress = ProgressLine::counted("environments", names.len());
         for name in names {
             let (application, profiles) = name.clone();
             let query = Query { application, profiles, label: Label::Default };
@@ -74,21 +76,24 @@ impl<'a> Verifier<'a> {
             };
             let found = self.known.judge(before, &outcome(after, &query)?);
             comparison.add(query, found);
+            progress.advance();
         }
         Ok(comparison)
     }
 }
 
-impl Comparison {
-    fn add(&mut self, query: Query, found: Found) {
+impl CopyComparison {
+    fn add(&mut self, query: Query, found: EnvironmentMatch) {
         self.environment_count += 1;
         let difference = match found {
-            Found::Same => return,
-            Found::Broken => {
+            EnvironmentMatch::Same => return,
+            EnvironmentMatch::Broken => {
                 self.broken_count += 1;
                 return;
             }
-            Found::Other { file, key, what } => Difference { query, file, key, what },
+            EnvironmentMatch::Other { file, key, what } => {
+                CopyDifference { query, file, key, what }
+            }
         };
         self.difference_count += 1;
         if self.differences.len() < DIFFERENCE_COUNT_MAX {
@@ -97,7 +102,7 @@ impl Comparison {
     }
 }
 
-fn outcome(snapshot: &Snapshot, query: &Query) -> anyhow::Result<Outcome> {
+fn outcome(snapshot: &Snapshot, query: &Query) -> anyhow::Result<ResolvedSources> {
     let Some(chosen) = resolve::choose(snapshot, query) else { return Ok(None) };
     let mut sources = Vec::new();
     for index in chosen {
@@ -110,7 +115,7 @@ fn outcome(snapshot: &Snapshot, query: &Query) -> anyhow::Result<Outcome> {
     Ok(Some(Ok(sources)))
 }
 
-fn said(outcome: &Outcome) -> String {
+fn outcome_text(outcome: &ResolvedSources) -> String {
     match outcome {
         None => "not there".to_owned(),
         Some(Ok(_)) => "whole".to_owned(),
@@ -118,13 +123,13 @@ fn said(outcome: &Outcome) -> String {
     }
 }
 
-/// Files that are known to say the same: most are met in many environments.
+/// Pairs of documents that are equal. Most of them occur in many environments.
 #[derive(Default)]
-struct Known(HashSet<(*const Document, *const Document)>);
+struct EqualDocuments(HashSet<(*const Document, *const Document)>);
 
-enum Found {
+enum EnvironmentMatch {
     Same,
-    /// In the same way.
+    /// Both are broken in the same way.
     Broken,
     Other {
         file: Option<Arc<str>>,
@@ -133,27 +138,31 @@ enum Found {
     },
 }
 
-impl Found {
+impl EnvironmentMatch {
     fn other(what: String) -> Self {
         Self::Other { file: None, key: None, what }
     }
 }
 
-impl Known {
-    fn judge(&mut self, before: &Outcome, after: &Outcome) -> Found {
+impl EqualDocuments {
+    fn judge(&mut self, before: &ResolvedSources, after: &ResolvedSources) -> EnvironmentMatch {
         match (before, after) {
             (Some(Ok(before)), Some(Ok(after))) => self.sources(before, after),
-            (Some(Err(before)), Some(Err(after))) if before == after => Found::Broken,
-            (None, None) => Found::Same,
-            (before, after) => Found::other(format!("was {}, is {}", said(before), said(after))),
+            (Some(Err(before)), Some(Err(after))) if before == after => EnvironmentMatch::Broken,
+            (None, None) => EnvironmentMatch::Same,
+            (before, after) => EnvironmentMatch::other(format!(
+                "was {}, is {}",
+                outcome_text(before),
+                outcome_text(after)
+            )),
         }
     }
 
-    fn sources(&mut self, before: &[PropertySource], after: &[PropertySource]) -> Found {
+    fn sources(&mut self, before: &[PropertySource], after: &[PropertySource]) -> EnvironmentMatch {
         for (before, after) in before.iter().zip(after) {
             if (&before.file, before.index) != (&after.file, after.index) {
                 let what = format!("has {} where {} was", place(after), place(before));
-                return Found::other(what);
+                return EnvironmentMatch::other(what);
             }
             let ids = (before.documents.as_ptr(), after.documents.as_ptr());
             if self.0.contains(&ids) {
@@ -161,7 +170,7 @@ impl Known {
             }
             if let Some((key, what)) = first_difference(before.properties(), after.properties()) {
                 let (file, key) = (before.file.clone(), Some(key));
-                return Found::Other { file, key, what: what.to_owned() };
+                return EnvironmentMatch::Other { file, key, what: what.to_owned() };
             }
             let is_all_same = before.documents.len() == after.documents.len()
                 && before.documents.iter().zip(after.documents.iter()).all(|(before, after)| {
@@ -171,11 +180,11 @@ impl Known {
                 self.0.insert(ids);
             }
         }
-        match before.len() == after.len() {
-            true => Found::Same,
-            false => {
-                Found::other(format!("has {} sources where {} were", after.len(), before.len()))
-            }
+        if before.len() == after.len() {
+            EnvironmentMatch::Same
+        } else {
+            let (before, after) = (before.len(), after.len());
+            EnvironmentMatch::other(format!("has {after} sources where {before} were"))
         }
     }
 }
@@ -188,25 +197,26 @@ fn place(source: &PropertySource) -> String {
 fn first_difference(before: &[Property], after: &[Property]) -> Option<(Arc<str>, &'static str)> {
     for (before, after) in before.iter().zip(after) {
         if before.key != after.key {
-            return Some((Arc::clone(&before.key), "is another key there"));
+            return Some((Arc::clone(&before.key), "is another key in the target"));
         }
         if before.value != after.value {
-            return Some((Arc::clone(&before.key), "has another value or type there"));
+            return Some((Arc::clone(&before.key), "has another value or type in the target"));
         }
     }
-    let (short, long, what) = match before.len() < after.len() {
-        true => (before.len(), after, "is there and was not"),
-        false => (after.len(), before, "is not there"),
+    let (short, long, what) = if before.len() < after.len() {
+        (before.len(), after, "is only in the target")
+    } else {
+        (after.len(), before, "is not in the target")
     };
     long.get(short).map(|property| (Arc::clone(&property.key), what))
 }
 
-/// A line for each difference that is told.
-pub(super) fn lines(comparison: &Comparison) -> Vec<String> {
+/// A line for each difference that is printed.
+pub(super) fn lines(comparison: &CopyComparison) -> Vec<String> {
     let mut lines: Vec<String> = comparison
         .differences
         .iter()
-        .map(|Difference { query, file, key, what }| {
+        .map(|CopyDifference { query, file, key, what }| {
             let place: String =
                 [file, key].into_iter().flatten().map(|it| format!("{it}: ")).collect();
             let line = format!("{}/{}: {place}{what}", query.application, query.profiles);
@@ -220,8 +230,8 @@ pub(super) fn lines(comparison: &Comparison) -> Vec<String> {
     lines
 }
 
-pub(super) fn as_json(comparison: &Comparison) -> Value {
-    let difference = |it: &Difference| {
+pub(super) fn as_json(comparison: &CopyComparison) -> Value {
+    let difference = |it: &CopyDifference| {
         json!({
             "application": &*it.query.application,
             "profiles": &*it.query.profiles,
@@ -246,6 +256,7 @@ mod tests {
             style: Style::Git,
             search_paths: Vec::new(),
             patterns: Vec::new(),
+            toml: true,
             json: false,
         }));
         let files: Vec<_> = files.iter().map(|(path, text)| (*path, Some(*text))).collect();
@@ -259,7 +270,7 @@ mod tests {
     fn check(before: &[(&str, &str)], after: &[(&str, &str)], expected: &[&str]) {
         let (before, after) = (snapshot("here", before), snapshot("there", after));
         let mut verifier = Verifier::of(&before);
-        // Twice, since the second look takes what is known from the first.
+        // Twice, because the second comparison uses the results of the first.
         for _ in 0..2 {
             let comparison = verifier.compare(&after).unwrap();
             assert_eq!(lines(&comparison), expected);
@@ -268,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_configures_alike_is_the_same() {
+    fn equal_configuration_is_equal() {
         let files = [("application.yml", "a: 1\n---\nb: two"), ("orders-dev.yml", "c: 3.0")];
         check(&files, &files, &[]);
         let spelled = [("application.yml", "# more\na:   1\n---\nb: \"two\""), files[1]];
@@ -277,19 +288,19 @@ mod tests {
     }
 
     #[test]
-    fn another_value_type_key_or_order_is_told_by_its_key_and_never_by_its_value() {
+    fn another_value_type_key_or_order_is_reported_by_its_key_and_never_by_its_value() {
         let check = |before: &str, after: &str, expected: &[&str]| {
             let files = |text: &'static str| [("orders.yml", text)];
             let leak = |text: &str| -> &'static str { text.to_owned().leak() };
             check(&files(leak(before)), &files(leak(after)), expected);
         };
-        let other = "orders/default: orders.yml: a: has another value or type there";
+        let other = "orders/default: orders.yml: a: has another value or type in the target";
         check("a: hunter2", "a: hunter3", &[other]);
         check("a: 1", "a: \"1\"", &[other]);
         check("a: true", "a: \"true\"", &[other]);
-        check("a: 1\nb: 2", "a: 1", &["orders/default: orders.yml: b: is not there"]);
-        check("a: 1", "a: 1\nb: 2", &["orders/default: orders.yml: b: is there and was not"]);
-        let order = "orders/default: orders.yml: a: is another key there";
+        check("a: 1\nb: 2", "a: 1", &["orders/default: orders.yml: b: is not in the target"]);
+        check("a: 1", "a: 1\nb: 2", &["orders/default: orders.yml: b: is only in the target"]);
+        let order = "orders/default: orders.yml: a: is another key in the target";
         check("a: 1\nb: 2", "b: 2\na: 1", &[order]);
     }
 
@@ -311,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_in_either_is_no_difference() {
+    fn an_environment_that_is_broken_in_both_is_no_difference() {
         let (good, bad) = (("orders.yml", "a: 1"), ("orders.yml", "a: ["));
         check(&[bad], &[bad], &[]);
         let (before, after) = (snapshot("here", &[bad]), snapshot("there", &[bad]));

@@ -1,5 +1,4 @@
-//! What is copied to: a directory, a git repository or a prefix in etcd. Each is written so that nothing of it is seen
-//! before all of it can be.
+//! The target of a copy: a directory, a git repository or a prefix in etcd. Readers see all new files or none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,83 +6,86 @@ use std::time::SystemTime;
 
 use anyhow::bail;
 
-use super::{Arguments, Original, Refused};
+use super::{CopyArguments, CopyError, CopySource};
 use crate::model::{Label, Revision};
-use crate::server;
+use crate::opening;
 use crate::settings::{Settings, SourceSettings};
 use crate::snapshot::{Snapshot, Style};
-use crate::source::etcd::{EtcdSource, Publication, PublishError};
+use crate::source::etcd::{EtcdSource, NewRevision, PublishError};
 use crate::source::files::{self, Files};
-use crate::source::{self, OpenOptions, SourceError, Standing, directory, git};
+use crate::source::{self, OpenOptions, Overwrite, SourceError, directory, git};
 
-/// Who publishes, for people.
+/// The author of commits and publications.
 const AUTHOR: &str = "Headwater";
-/// The branch, or the label, of a target that says nothing else.
+/// The branch or label of a target without one.
 const DEFAULT_LABEL: &str = "main";
 
 /// A target.
-pub(super) enum Target {
-    Directory(Place),
-    Git(Place),
+pub(super) enum CopyTarget {
+    Directory(TargetPlace),
+    Git(TargetPlace),
     Etcd { source: Arc<EtcdSource>, default_label: Option<String> },
 }
 
-/// Where a target is on this machine.
-pub(super) struct Place {
+/// The place of a target on this machine.
+pub(super) struct TargetPlace {
     uri: String,
     path: PathBuf,
 }
 
-/// What is to be there.
-pub(super) struct Wanted<'a> {
+/// The content that the target shall have.
+pub(super) struct CopyContent<'a> {
     pub(super) files: &'a Files,
     pub(super) subject: String,
     pub(super) label: String,
-    /// How its files are found.
+    /// The options with which its files are found.
     pub(super) options: OpenOptions,
-    pub(super) standing: Standing,
+    pub(super) overwrite: Overwrite,
 }
 
-/// What there is before anything is moved.
-pub(super) enum Ready {
-    /// Just that already.
+/// The prepared target, before readers see a change.
+pub(super) enum PreparedTarget {
+    /// The target has this content already.
     Same(Snapshot),
-    /// What would be seen, and how it comes to be.
+    /// The future content, and the draft that publishes it.
     Draft { snapshot: Snapshot, draft: Box<Draft> },
 }
 
 pub(super) enum Draft {
-    Directory(directory::write::Draft),
-    Git(git::write::Draft),
-    /// What the label has to lead to until then.
+    Directory(directory::write::DirectoryDraft),
+    Git(git::write::CommitDraft),
+    /// The revision that the label must have until then.
     Etcd(Option<Revision>),
 }
 
-impl Target {
-    /// Tells what an address means by looking at what is there, or else by its name.
+impl CopyTarget {
+    /// Finds the kind of a target by the files at its address, or by its name.
     pub(super) async fn find(to: &SourceSettings, settings: &Settings) -> anyhow::Result<Self> {
-        if server::is_mirrored(to) {
-            bail!("a repository elsewhere is not written to: copy to one here, and push it there");
+        if opening::is_mirrored(to) {
+            bail!(
+                "a remote repository is not written to. Copy to a local repository, and push that"
+            );
         }
         if let Some(name) = to.uri.strip_prefix("hosted:") {
             bail!(
-                "a hosted repository takes pushes: copy to a repository here, and push it to /-/git/{name}.git"
+                "a hosted repository is not written to. Copy to a local repository, and push that to /-/git/{name}.git"
             );
         }
         if to.uri.starts_with("etcd:") {
-            let source = server::open_etcd(to, settings).await?;
+            let source = opening::open_etcd(to, settings).await?;
             return Ok(Self::Etcd { source, default_label: to.default_label.clone() });
         }
         let path = source::path_of(&to.uri)?;
-        let place = Place { uri: to.uri.clone(), path };
+        let place = TargetPlace { uri: to.uri.clone(), path };
         let is_named_git = place.path.extension().is_some_and(|extension| extension == "git");
-        match git::is_repository(&place.path) || is_named_git {
-            true => Ok(Self::Git(place)),
-            false => Ok(Self::Directory(place)),
+        if git::is_repository(&place.path) || is_named_git {
+            Ok(Self::Git(place))
+        } else {
+            Ok(Self::Directory(place))
         }
     }
 
-    /// As it is named in a report.
+    /// The name in a report.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Directory(place) | Self::Git(place) => place.uri.clone(),
@@ -91,52 +93,49 @@ impl Target {
         }
     }
 
-    /// The label in a report: a directory has none.
-    pub(super) fn shown_label(&self, wanted: &Wanted<'_>) -> Option<String> {
+    /// The label in a report. A directory has none.
+    pub(super) fn shown_label(&self, wanted: &CopyContent<'_>) -> Option<String> {
         (!matches!(self, Self::Directory(_))).then(|| wanted.label.clone())
     }
 
-    /// Refuses what this target could not serve as it was.
-    pub(super) fn accepts(&self, original: &Original) -> anyhow::Result<()> {
+    /// Rejects content that this target could not serve unchanged.
+    pub(super) fn accepts(&self, original: &CopySource) -> anyhow::Result<()> {
         let overlays = &original.snapshot.members[0].overlays;
         match self {
             Self::Directory(_) => {
                 let unfit = directory::write::unfit(&original.files);
-                match unfit.is_empty() {
-                    true => Ok(()),
-                    false => Err(Refused::Files(unfit).into()),
-                }
+                if unfit.is_empty() { Ok(()) } else { Err(CopyError::Files(unfit).into()) }
             }
             Self::Git(_) | Self::Etcd { .. } if overlays.is_empty() => Ok(()),
-            Self::Git(_) | Self::Etcd { .. } => Err(Refused::because(format!(
-                "{} is a folder that is laid over the rest, which only a directory has",
+            Self::Git(_) | Self::Etcd { .. } => Err(CopyError::refused(format!(
+                "{} is a folder over the root of a directory. Only a directory can hold that",
                 original.label
             ))),
         }
     }
 
-    /// Where to copy to: what was asked for, or what it is called where it comes from. The root of a directory has no name.
+    /// The label to copy to: the requested one, or the one of the source. The root of a directory has no name.
     pub(super) fn label(
         &self,
-        arguments: &Arguments,
-        original: &Original,
+        arguments: &CopyArguments,
+        original: &CopySource,
     ) -> anyhow::Result<String> {
         let member = &original.snapshot.members[0];
         match (self, &arguments.to_label) {
             (Self::Directory(_), Some(_)) => {
-                Err(Refused::because("a directory has no branches: leave out --to-label"))
+                Err(CopyError::refused("a directory has no branches. Leave out --to-label"))
             }
             (Self::Directory(_), None) => Ok(original.label.clone()),
             (_, Some(label)) => Ok(label.clone()),
             (_, None) if member.layout.style == Style::Native => self.own_label(),
-            (_, None) if *member.revision.as_str() == *original.label => {
-                Err(Refused::because("a revision has no name there: give it one with --to-label"))
-            }
+            (_, None) if *member.revision.as_str() == *original.label => Err(CopyError::refused(
+                "a commit id is no name for the target. Name a branch with --to-label",
+            )),
             (_, None) => Ok(original.label.clone()),
         }
     }
 
-    /// What a request without a label gets here.
+    /// The default label of the target.
     fn own_label(&self) -> anyhow::Result<String> {
         let known = match self {
             Self::Git(place) if git::is_repository(&place.path) => {
@@ -148,48 +147,48 @@ impl Target {
         Ok(known.unwrap_or_else(|| DEFAULT_LABEL.to_owned()))
     }
 
-    /// Writes all that nobody sees yet.
-    pub(super) async fn prepare(&self, wanted: &Wanted<'_>) -> anyhow::Result<Ready> {
+    /// Writes everything that readers do not see yet.
+    pub(super) async fn prepare(&self, wanted: &CopyContent<'_>) -> anyhow::Result<PreparedTarget> {
         let there = self.read(wanted).await?;
         if let Some(there) = &there
             && files::of(&there.members[0].tree).is_ok_and(|files| files == *wanted.files)
         {
-            return Ok(Ready::Same(there.clone()));
+            return Ok(PreparedTarget::Same(there.clone()));
         }
-        let Wanted { files, subject, label, options, standing } = wanted;
+        let CopyContent { files, subject, label, options, overwrite } = wanted;
         let (snapshot, draft) = match self {
             Self::Directory(place) => {
-                let draft = directory::write::Draft::write(files, &place.path, *standing)
+                let draft = directory::write::DirectoryDraft::write(files, &place.path, *overwrite)
                     .map_err(of_directory)?;
                 let options = OpenOptions { default_label: Some(label.clone()), ..options.clone() };
                 let written = source::open_path(draft.path(), &place.uri, options)?;
                 (written.load(&Label::Default, None).await?, Draft::Directory(draft))
             }
             Self::Git(place) => {
-                let draft =
-                    git::write::Draft::write(&place.path, label, files, subject).map_err(of_git)?;
+                let draft = git::write::CommitDraft::write(&place.path, label, files, subject)
+                    .map_err(of_git)?;
                 let incoming = source::open_incoming(draft.path(), Vec::new(), options)?;
                 let Some(snapshot) = incoming.snapshot(&draft.commit(), label)? else {
-                    bail!("the commit that was written is not there");
+                    bail!("the commit that was written cannot be found");
                 };
                 (snapshot, Draft::Git(draft))
             }
             Self::Etcd { source, .. } => {
-                let preview = source.preview(label, files).map_err(Refused::because)?;
-                // What was put by hand is no revision that another one could follow.
+                let preview = source.preview(label, files).map_err(CopyError::refused)?;
+                // Files that were put by hand have no revision that another one could follow.
                 let published = there.filter(|there| there.members[0].commit.is_some());
                 let expected = published.map(|there| there.revision);
                 (with_options(preview, options), Draft::Etcd(expected))
             }
         };
-        Ok(Ready::Draft { snapshot, draft: Box::new(draft) })
+        Ok(PreparedTarget::Draft { snapshot, draft: Box::new(draft) })
     }
 
-    /// Has everybody see it. Gives the revision that it has got, where that is known.
+    /// Publishes the draft. Returns its revision, if it has one.
     pub(super) async fn publish(
         &self,
         draft: Draft,
-        wanted: &Wanted<'_>,
+        wanted: &CopyContent<'_>,
     ) -> anyhow::Result<Option<Revision>> {
         match (self, draft) {
             (_, Draft::Directory(draft)) => {
@@ -202,7 +201,7 @@ impl Target {
                 Ok(Some(revision))
             }
             (Self::Etcd { source, .. }, Draft::Etcd(expected)) => {
-                let publication = Publication {
+                let publication = NewRevision {
                     files: wanted.files.clone(),
                     author: AUTHOR.to_owned(),
                     subject: wanted.subject.clone(),
@@ -212,13 +211,13 @@ impl Target {
                 published.map(Some).map_err(|error| of_etcd(error, &wanted.label))
             }
             (Self::Directory(_) | Self::Git(_), Draft::Etcd(_)) => {
-                bail!("what was written is for another target")
+                bail!("the draft is for another kind of target")
             }
         }
     }
 
-    /// What everybody sees there now; nothing if there is nothing.
-    pub(super) async fn read(&self, wanted: &Wanted<'_>) -> anyhow::Result<Option<Snapshot>> {
+    /// The present content of the target, if there is any.
+    pub(super) async fn read(&self, wanted: &CopyContent<'_>) -> anyhow::Result<Option<Snapshot>> {
         let label = Label::Named(wanted.label.as_str().into());
         let found = match self {
             Self::Git(place) if !git::is_repository(&place.path) => return Ok(None),
@@ -237,7 +236,7 @@ impl Target {
             }
         };
         match found {
-            // Where one name is missing another one may stand in for it.
+            // A source may answer with another label in place of a missing one.
             Ok(found) => Ok(Some(found)
                 .filter(|found| found.members[0].label.as_deref() == Some(&wanted.label))),
             Err(SourceError::UnknownLabel(_)) => Ok(None),
@@ -246,36 +245,37 @@ impl Target {
     }
 }
 
-fn of_directory(error: directory::write::WriteError) -> anyhow::Error {
+fn of_directory(error: directory::write::DirectoryWriteError) -> anyhow::Error {
     match error {
-        directory::write::WriteError::System { .. } => error.into(),
-        error => Refused::because(error),
+        directory::write::DirectoryWriteError::System { .. } => error.into(),
+        error => CopyError::refused(error),
     }
 }
 
-fn of_git(error: git::write::WriteError) -> anyhow::Error {
+fn of_git(error: git::write::CommitWriteError) -> anyhow::Error {
     match error {
-        git::write::WriteError::Repository(_) => error.into(),
-        error => Refused::because(error),
+        git::write::CommitWriteError::Repository(_) => error.into(),
+        error => CopyError::refused(error),
     }
 }
 
 fn of_etcd(error: PublishError, label: &str) -> anyhow::Error {
     match error {
-        PublishError::Unavailable(_) | PublishError::Unsure(_) => error.into(),
-        PublishError::Moved { .. } => Refused::because(format!(
-            "label {label} was moved by somebody else meanwhile: nothing was copied, try again"
+        PublishError::Unavailable(_) | PublishError::Unknown(_) => error.into(),
+        PublishError::Moved { .. } => CopyError::refused(format!(
+            "nothing was copied: another program moved the label {label} meanwhile. Try again"
         )),
-        PublishError::Refused(reason) => Refused::because(reason),
+        PublishError::Refused(reason) => CopyError::refused(reason),
     }
 }
 
-/// What is in etcd, with its files found as in another source.
+/// A snapshot of etcd, with the search options of another source.
 fn with_options(mut snapshot: Snapshot, options: &OpenOptions) -> Snapshot {
     for member in &mut snapshot.members {
         let mut layout = (*member.layout).clone();
         layout.search_paths.clone_from(&options.search_paths);
         layout.patterns = crate::snapshot::expand_patterns(&options.patterns);
+        layout.toml = options.toml;
         layout.json = options.json;
         member.layout = Arc::new(layout);
     }

@@ -12,12 +12,12 @@ use rustix::process::{
     waitid, waitpgid, waitpid,
 };
 
-use super::supervisor::Reached;
+use super::supervisor::SignalReach;
 
 /// Which group the program is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Grouping {
-    /// One of its own, which ends with it.
+    /// Its own process group, which ends with it.
     Own,
     /// Ours, for it may read from the terminal: one in the background may not, and keys are sent to the whole group.
     Terminal,
@@ -29,13 +29,13 @@ impl Grouping {
         if io::stdin().is_terminal() { Self::Terminal } else { Self::Own }
     }
 
-    /// Whom a signal has reached when it reaches this process. One that is sent by hand looks like one from the
-    /// keyboard; those are left to the terminal.
-    pub(super) fn reached(self, signal: Signal) -> Reached {
+    /// The processes that a signal has reached when it reaches this one. A signal that is sent by hand looks like one from
+    /// the keyboard, and signals from the keyboard are left to the terminal.
+    pub(super) fn reached(self, signal: Signal) -> SignalReach {
         let from_keys = [Signal::INT, Signal::QUIT, Signal::WINCH];
         match self {
-            Self::Terminal if from_keys.contains(&signal) => Reached::Both,
-            Self::Terminal | Self::Own => Reached::Us,
+            Self::Terminal if from_keys.contains(&signal) => SignalReach::Both,
+            Self::Terminal | Self::Own => SignalReach::Us,
         }
     }
 }
@@ -68,7 +68,7 @@ impl Child {
 
     /// Sends a signal to the program itself: what its own children are to do is its business.
     pub(super) fn send(&self, signal: Signal) {
-        // It has not been waited for, so the id is still its own; one that has ended needs no signal.
+        // The child has not been reaped, so the id is still its own. A child that has ended needs no signal.
         let _ = kill_process(self.id, signal);
     }
 
@@ -84,13 +84,13 @@ impl Child {
         }
     }
 
-    /// Its exit code if it has ended; what is left of its group ends with it. To be called whenever a child of this
+    /// Its exit code, if it has ended. The rest of its group is killed then. To be called whenever a child of this
     /// process has ended.
     pub(super) fn ended(&self) -> io::Result<Option<u8>> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let was_seen = retried(|| waitid(WaitId::Pid(self.id), look))?.is_some();
         if was_seen {
-            // Before it is waited for: until then nobody else's group can have this id.
+            // Before the child is reaped, because no other group can have this id until then.
             self.kill_group();
         }
         let code = self.reap()?;
@@ -115,12 +115,12 @@ impl Child {
     }
 }
 
-/// Waits for what programs have left behind when they ended, as [`Child::reap`] does for the one that runs.
+/// Reaps the processes that ended programs have left behind, as [`Child::reap`] does for the running one.
 #[derive(Debug, Default)]
-pub(super) struct LeftBehind(Vec<Pid>);
+pub(super) struct Orphans(Vec<Pid>);
 
-impl LeftBehind {
-    /// What is left of the group of a program that has ended.
+impl Orphans {
+    /// Adds the remaining group of a program that has ended.
     pub(super) fn add(&mut self, child: &Child) {
         if child.grouping == Grouping::Own {
             self.0.push(child.id);
@@ -147,7 +147,7 @@ fn exit_code(status: WaitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Again where a signal came between; nothing where there is nobody to wait for.
+/// Waits for a process, again after an interruption. `None` if there is no process to wait for.
 fn retried<T>(mut wait: impl FnMut() -> rustix::io::Result<Option<T>>) -> io::Result<Option<T>> {
     loop {
         match wait() {

@@ -1,5 +1,5 @@
-//! Commands that people give as text: the check of a file, the reload of a program. A shell reads them; what they print
-//! goes to standard error, for standard output belongs to the program.
+//! Runs commands of the user through a shell: the check of a file, the reload of a program. Their output goes to standard
+//! error, because standard output belongs to the program.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
-/// Runs a command with a path added to it; `HEADWATER_TARGET` says whose place the file will take.
+/// Runs a command with a path as its last argument. `HEADWATER_TARGET` is the path that the file will have.
 pub(super) async fn with_path(
     text: &str,
     path: &Path,
@@ -21,7 +21,7 @@ pub(super) async fn with_path(
     end(command, timeout).await
 }
 
-/// Runs a command; `HEADWATER_CHILD` says which process it is about.
+/// Runs a command. `HEADWATER_CHILD` is the process id of the program.
 pub(super) async fn about(text: &str, child: Pid, timeout: Duration) -> io::Result<ExitStatus> {
     let mut command = shell(text);
     command.env("HEADWATER_CHILD", child.as_raw_nonzero().to_string());
@@ -34,11 +34,13 @@ fn shell(text: &str) -> Command {
     command
 }
 
-/// One that takes too long is killed with all that it started, and so is one that nobody waits for any more.
+/// Waits for a command, and kills its process group after the time limit.
+///
+/// Cancellation: a command whose future is dropped is killed too.
 async fn end(mut command: Command, timeout: Duration) -> io::Result<ExitStatus> {
     command.stdin(Stdio::null()).stdout(io::stderr()).process_group(0);
     let mut child = command.spawn()?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let mut group = CommandGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
     let ended = tokio::time::timeout(timeout, child.wait()).await.unwrap_or_else(|_| {
         let problem = format!("it did not end within {} s", timeout.as_secs());
         Err(io::Error::new(io::ErrorKind::TimedOut, problem))
@@ -50,12 +52,12 @@ async fn end(mut command: Command, timeout: Duration) -> io::Result<ExitStatus> 
 }
 
 /// A group of processes, killed when it is dropped.
-struct Group(Option<Pid>);
+struct CommandGroup(Option<Pid>);
 
-impl Drop for Group {
+impl Drop for CommandGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // One that has just ended needs no killing.
+            // A group that has just ended cannot be killed.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

@@ -1,4 +1,4 @@
-//! One rendered file: written beside its place, and moved there whole or not at all.
+//! Writes a rendered file beside its place, and moves it there in one step.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Who may do what with a rendered file.
+use crate::regular_file;
+
+/// Permissions and owner of a rendered file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Access {
+pub(super) struct FileAccess {
     /// Permission bits.
     pub(super) mode: u32,
-    /// User and group by number; `None` leaves those of this process.
+    /// User and group by number. `None` keeps those of this process.
     pub(super) owner: Option<Owner>,
 }
 
@@ -25,14 +27,18 @@ pub(super) struct Owner {
 
 /// A file that is written and not in its place yet. It is deleted when it is dropped.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(super) struct StagedFile {
     temporary: NamedTempFile,
     target: PathBuf,
 }
 
 /// Writes `text` beside `target`, in the same directory and with the same ending, since some programs go by that.
 /// `None` where the very same is in its place already.
-pub(super) fn stage(target: &Path, text: &str, access: Access) -> io::Result<Option<Staged>> {
+pub(super) fn stage(
+    target: &Path,
+    text: &str,
+    access: FileAccess,
+) -> io::Result<Option<StagedFile>> {
     if is_there(target, text.as_bytes(), access)? {
         return Ok(None);
     }
@@ -49,10 +55,10 @@ pub(super) fn stage(target: &Path, text: &str, access: Access) -> io::Result<Opt
     // After the owner: a change of owner takes bits away.
     temporary.as_file().set_permissions(Permissions::from_mode(access.mode))?;
     temporary.as_file().sync_all()?;
-    Ok(Some(Staged { temporary, target: target.to_owned() }))
+    Ok(Some(StagedFile { temporary, target: target.to_owned() }))
 }
 
-impl Staged {
+impl StagedFile {
     /// Where it is now.
     pub(super) fn path(&self) -> &Path {
         self.temporary.path()
@@ -69,7 +75,7 @@ impl Staged {
         let synced = File::open(directory(&self.target)).and_then(|it| it.sync_all());
         if let Err(error) = synced {
             let file = self.target.display();
-            tracing::warn!(%file, %error, "the file is in its place and may not survive a power cut");
+            tracing::warn!(%file, %error, "the file was replaced, but it may not survive a power failure");
         }
         Ok(())
     }
@@ -82,8 +88,8 @@ fn directory(target: &Path) -> &Path {
     }
 }
 
-/// Whether a plain file with these bytes, this mode and this owner is in its place.
-fn is_there(target: &Path, bytes: &[u8], access: Access) -> io::Result<bool> {
+/// True if a plain file with these bytes, this mode and this owner is in its place.
+fn is_there(target: &Path, bytes: &[u8], access: FileAccess) -> io::Result<bool> {
     let found = match fs::symlink_metadata(target) {
         Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(found) => found,
@@ -100,8 +106,8 @@ fn is_there(target: &Path, bytes: &[u8], access: Access) -> io::Result<bool> {
     if !same_outside {
         return Ok(false);
     }
-    // One that cannot be read is replaced.
-    let Ok(file) = File::open(target) else {
+    // An unreadable file is replaced.
+    let Ok(file) = regular_file::open(target) else {
         return Ok(false);
     };
     let mut content = Vec::with_capacity(bytes.len());
@@ -113,7 +119,7 @@ fn is_there(target: &Path, bytes: &[u8], access: Access) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    const PRIVATE: Access = Access { mode: 0o600, owner: None };
+    const PRIVATE: FileAccess = FileAccess { mode: 0o600, owner: None };
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
@@ -141,7 +147,7 @@ mod tests {
         let target = place.path().join("app.cfg");
         stage(&target, "one", PRIVATE).unwrap().unwrap().replace().unwrap();
         assert!(stage(&target, "one", PRIVATE).unwrap().is_none());
-        let open = Access { mode: 0o644, owner: None };
+        let open = FileAccess { mode: 0o644, owner: None };
         stage(&target, "one", open).unwrap().unwrap().replace().unwrap();
         assert_eq!(fs::metadata(&target).unwrap().mode() & 0o7777, 0o644);
         assert!(stage(&target, "one", open).unwrap().is_none());
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_file_is_said() {
+    fn a_path_that_cannot_be_a_file_is_rejected() {
         let place = tempfile::tempdir().unwrap();
         for target in [place.path().to_owned(), place.path().join("none/app.cfg")] {
             assert!(stage(&target, "one", PRIVATE).is_err(), "{}", target.display());

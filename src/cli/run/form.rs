@@ -2,54 +2,54 @@
 
 use std::fmt::Write;
 
-use super::values::{Entry, Values};
+use super::values::{KeyValue, KeyValues};
 use super::variables::Variables;
-use crate::cli::output;
-use crate::render::flat::{self, FlatError, Placeholders};
+use crate::cli::environment;
+use crate::render::flat::{self, FlatError, PlaceholderMode};
 
-/// Placeholders are resolved in the entries already; what has no answer stays as it is.
-pub(super) fn yaml(values: &Values) -> Result<String, FlatError> {
-    let environment = output::from_wire(&Values::environment(values.0.iter()));
-    flat::yaml(&environment, Placeholders::Keep)
+/// Placeholders are resolved in the entries already. A placeholder without a value stays as it is.
+pub(super) fn yaml(values: &KeyValues) -> Result<String, FlatError> {
+    let environment = environment::from_wire(&KeyValues::environment(values.0.iter()));
+    flat::yaml(&environment, PlaceholderMode::Keep)
 }
 
-pub(super) fn json(values: &Values) -> Result<String, FlatError> {
+pub(super) fn json(values: &KeyValues) -> Result<String, FlatError> {
     Ok(nested(values.0.iter())? + "\n")
 }
 
 /// Some of the keys as nested JSON on one line.
-pub(super) fn nested<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<String, FlatError> {
-    let environment = output::from_wire(&Values::environment(entries));
-    flat::json(&environment, Placeholders::Keep)
+pub(super) fn nested<'a>(entries: impl Iterator<Item = &'a KeyValue>) -> Result<String, FlatError> {
+    let environment = environment::from_wire(&KeyValues::environment(entries));
+    flat::json(&environment, PlaceholderMode::Keep)
 }
 
 /// `key=value` lines with the escapes of `java.util.Properties`, in ASCII, so that every reader understands them.
-pub(super) fn properties(values: &Values) -> String {
+pub(super) fn properties(values: &KeyValues) -> String {
     let mut out = String::new();
     for entry in &values.0 {
-        escape(&mut out, &entry.key, Place::Key);
+        escape(&mut out, &entry.key, FormPlace::Key);
         out.push('=');
-        escape(&mut out, &entry.text(), Place::Value);
+        escape(&mut out, &entry.text(), FormPlace::Value);
         out.push('\n');
     }
     out
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FormPlace {
     Key,
     Value,
 }
 
-fn escape(out: &mut String, text: &str, place: Place) {
+fn escape(out: &mut String, text: &str, place: FormPlace) {
     for (at, c) in text.chars().enumerate() {
         match c {
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            ' ' if at == 0 || place == Place::Key => out.push_str("\\ "),
-            '=' | ':' if place == Place::Key => out.extend(['\\', c]),
+            ' ' if at == 0 || place == FormPlace::Key => out.push_str("\\ "),
+            '=' | ':' if place == FormPlace::Key => out.extend(['\\', c]),
             '#' | '!' if at == 0 => out.extend(['\\', c]),
             ' '..='~' => out.push(c),
             other => {
@@ -72,9 +72,10 @@ pub(super) fn env(variables: &Variables) -> String {
 
 fn quoted(value: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c);
-    match value.chars().all(is_plain) {
-        true => value.to_owned(),
-        false => format!("'{}'", value.replace('\'', r"'\''")),
+    if value.chars().all(is_plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
     }
 }
 
@@ -84,14 +85,14 @@ mod tests {
 
     use super::*;
 
-    fn values(pairs: &[(&str, Value)]) -> Values {
-        let entry = |(key, value): &(&str, Value)| Entry {
+    fn values(pairs: &[(&str, Value)]) -> KeyValues {
+        let entry = |(key, value): &(&str, Value)| KeyValue {
             key: (*key).to_owned(),
             value: value.clone(),
             rank: 0,
             unanswered: None,
         };
-        Values(pairs.iter().map(entry).collect())
+        KeyValues(pairs.iter().map(entry).collect())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What people write on the command line.
+//! Parses arguments of `headwater run`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::file::Owner;
-use super::prepare::{Target, Template};
+use super::prepare::{FileTarget, TemplateSource};
 
-/// The longest time that may be asked for.
+/// The longest time that an argument can name.
 const SECONDS_MAX: f64 = 366.0 * 24.0 * 3600.0;
-/// The shortest pause that may be asked for.
+/// The shortest pause that an argument can name.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Endings of templates that a server keeps.
 const TEMPLATE_ENDINGS: [&str; 3] = [".j2", ".jinja", ".jinja2"];
@@ -30,41 +30,41 @@ const SIGNALS: [(&str, Signal); 9] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mode(pub(super) u32);
 
-/// `TEMPLATE:PATH`, cut at the last colon.
-pub(super) fn target(text: &str) -> Result<Target, String> {
-    let (template, path) = text.rsplit_once(':').ok_or("a colon is missing")?;
+/// Parses `TEMPLATE:PATH`, cut at the last colon.
+pub(super) fn target(text: &str) -> Result<FileTarget, String> {
+    let (template, path) = text.rsplit_once(':').ok_or("expected TEMPLATE:PATH, with a colon")?;
     if template.is_empty() || path.is_empty() {
-        return Err("there is nothing on one side of the colon".to_owned());
+        return Err("expected TEMPLATE:PATH, one side of the colon is empty".to_owned());
     }
     let is_template = |name: &str| TEMPLATE_ENDINGS.iter().any(|ending| name.ends_with(ending));
     let template = match (template, template.strip_prefix("server:")) {
-        (_, Some("")) => return Err("server: is followed by the name of a file".to_owned()),
-        (_, Some(name)) if is_template(name) => Template::Remote(name.to_owned()),
-        (_, Some(name)) => Template::Text(name.to_owned()),
-        ("yaml", _) => Template::Yaml,
-        ("properties", _) => Template::Properties,
-        ("json", _) => Template::Json,
-        ("env" | ".env", _) => Template::Env,
-        (file, _) => Template::Local(PathBuf::from(file)),
+        (_, Some("")) => return Err("expected the name of a file after server:".to_owned()),
+        (_, Some(name)) if is_template(name) => TemplateSource::Remote(name.to_owned()),
+        (_, Some(name)) => TemplateSource::Text(name.to_owned()),
+        ("yaml", _) => TemplateSource::Yaml,
+        ("properties", _) => TemplateSource::Properties,
+        ("json", _) => TemplateSource::Json,
+        ("env" | ".env", _) => TemplateSource::Env,
+        (file, _) => TemplateSource::Local(PathBuf::from(file)),
     };
-    Ok(Target { template, path: PathBuf::from(path) })
+    Ok(FileTarget { template, path: PathBuf::from(path) })
 }
 
-/// Seconds, with a fraction or not.
+/// Parses seconds, with or without a fraction.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
             Ok(Duration::from_secs_f64(seconds))
         }
-        _ => Err(format!("a number of seconds up to {SECONDS_MAX} is wanted")),
+        _ => Err(format!("expected a number of seconds up to {SECONDS_MAX}")),
     }
 }
 
-/// Seconds between two of something: not none at all.
+/// Parses a pause between two events, which must not be zero.
 pub(super) fn pause(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         pause if pause >= PAUSE_MIN => Ok(pause),
-        _ => Err(format!("at least {} s are wanted", PAUSE_MIN.as_secs_f64())),
+        _ => Err(format!("expected at least {} s", PAUSE_MIN.as_secs_f64())),
     }
 }
 
@@ -74,18 +74,20 @@ pub(super) fn signal(text: &str) -> Result<Signal, String> {
     let found = SIGNALS.iter().find(|(known, _)| *known == name);
     found
         .map(|(_, signal)| *signal)
-        .ok_or_else(|| format!("one of {} is wanted", SIGNALS.map(|(name, _)| name).join(", ")))
+        .ok_or_else(|| format!("expected one of {}", SIGNALS.map(|(name, _)| name).join(", ")))
 }
 
 pub(super) fn mode(text: &str) -> Result<Mode, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(Mode(mode)),
-        _ => Err("an octal number up to 0777 is wanted".to_owned()),
+        _ => Err("expected an octal number up to 0777".to_owned()),
     }
 }
 
 pub(super) fn owner(text: &str) -> Result<Owner, String> {
-    let number = |text: &str| text.parse::<u32>().map_err(|_| "numbers are wanted".to_owned());
+    let number = |text: &str| {
+        text.parse::<u32>().map_err(|_| "expected numeric ids, as UID or UID:GID".to_owned())
+    };
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(number(group)?)),
         None => (text, None),
@@ -97,7 +99,9 @@ pub(super) fn owner(text: &str) -> Result<Owner, String> {
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !is_name || text.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err("letters, digits and underscores are wanted, not a digit first".to_owned());
+        return Err(
+            "expected letters, digits and underscores, without a digit at the start".to_owned()
+        );
     }
     Ok(text.to_owned())
 }
@@ -107,29 +111,33 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, template: Template, path: &str) {
+    fn check(text: &str, template: TemplateSource, path: &str) {
         let found = target(text).unwrap();
         assert_eq!((found.template, found.path), (template, PathBuf::from(path)));
     }
 
     #[test]
-    fn a_file_is_named_with_what_it_is_made_from() {
-        check("yaml:/etc/a.yml", Template::Yaml, "/etc/a.yml");
-        check("properties:a", Template::Properties, "a");
-        check("json:a", Template::Json, "a");
-        check("env:a", Template::Env, "a");
-        check(".env:.env", Template::Env, ".env");
-        check("./yaml:a", Template::Local("./yaml".into()), "a");
-        check("C:/x.j2:a", Template::Local("C:/x.j2".into()), "a");
-        check("server:gateway.cfg:/etc/h.cfg", Template::Text("gateway.cfg".into()), "/etc/h.cfg");
-        check("server:d/g.cfg.j2:h", Template::Remote("d/g.cfg.j2".into()), "h");
+    fn a_file_is_named_with_its_template() {
+        check("yaml:/etc/a.yml", TemplateSource::Yaml, "/etc/a.yml");
+        check("properties:a", TemplateSource::Properties, "a");
+        check("json:a", TemplateSource::Json, "a");
+        check("env:a", TemplateSource::Env, "a");
+        check(".env:.env", TemplateSource::Env, ".env");
+        check("./yaml:a", TemplateSource::Local("./yaml".into()), "a");
+        check("C:/x.j2:a", TemplateSource::Local("C:/x.j2".into()), "a");
+        check(
+            "server:gateway.cfg:/etc/h.cfg",
+            TemplateSource::Text("gateway.cfg".into()),
+            "/etc/h.cfg",
+        );
+        check("server:d/g.cfg.j2:h", TemplateSource::Remote("d/g.cfg.j2".into()), "h");
         for bad in ["a", ":a", "a:", "server::a", ""] {
             assert!(target(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn impossible_arguments_are_rejected() {
         assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
         for bad in ["-1", "x", "NaN", "inf", "1e9"] {

@@ -2,8 +2,6 @@
 //! of them or none.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +10,26 @@ use anyhow::{Context, anyhow, bail};
 use headwater_client::{Client, Configuration, Error};
 
 use super::command;
-use super::file::{self, Access, Staged};
+use super::file::{self, FileAccess, StagedFile};
 use super::form;
 use super::template;
-use super::values::Values;
-use super::variables::{self, Rules, Variables};
+use super::values::KeyValues;
+use super::variables::{self, VariableRules, Variables};
+use crate::regular_file;
 
-/// How long a check may take.
+/// The time limit of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A file to render.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) template: Template,
+pub(super) struct FileTarget {
+    pub(super) template: TemplateSource,
     pub(super) path: PathBuf,
 }
 
-/// What a file is made from.
+/// The template, or the form, that a file is rendered from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Template {
+pub(super) enum TemplateSource {
     Yaml,
     Properties,
     Json,
@@ -38,78 +37,82 @@ pub(super) enum Template {
     Env,
     /// A template on this machine.
     Local(PathBuf),
-    /// A text of the server, which resolves its placeholders.
+    /// A text of the server, with placeholders that the server resolves.
     Text(String),
     /// A template that the server keeps.
     Remote(String),
 }
 
-/// How everything is made.
+/// The options for variables and files.
 pub(super) struct Recipe {
     pub(super) client: Client,
-    pub(super) rules: Rules,
-    /// Whether the program gets variables.
-    pub(super) environment: Environment,
-    pub(super) targets: Vec<Target>,
-    pub(super) access: Access,
-    /// A command that a new file must pass; the path is added to it.
+    pub(super) rules: VariableRules,
+    /// Variables for the program, or none.
+    pub(super) environment: ProgramEnvironment,
+    pub(super) targets: Vec<FileTarget>,
+    pub(super) access: FileAccess,
+    /// A command that must accept a new file. The path is added to it.
     pub(super) check: Option<String>,
 }
 
-/// Whether configuration goes into the environment of the program.
+/// The environment of the program: with configuration or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Environment {
+pub(super) enum ProgramEnvironment {
     Variables,
     Untouched,
 }
 
-/// What the program gets now.
-pub(super) struct Prepared {
-    /// What all of it was made from.
+/// The variables and files of a configuration.
+pub(super) struct PreparedInputs {
+    /// The configuration that they are made from.
     pub(super) configuration: Configuration,
     pub(super) variables: BTreeMap<String, String>,
-    pub(super) files: Files,
+    pub(super) files: FileEffect,
 }
 
-/// Whether any file differs from what it was.
+/// The effect on the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Files {
+pub(super) enum FileEffect {
     Same,
     Replaced,
 }
 
 impl Recipe {
-    /// Whether something is fetched that changes without the environment.
-    pub(super) fn asks_for_texts(&self) -> bool {
-        let is_fetched =
-            |it: &Target| matches!(it.template, Template::Text(_) | Template::Remote(_));
+    /// True if a text of the server is fetched. It can change without the environment.
+    pub(super) fn fetches_texts(&self) -> bool {
+        let is_fetched = |it: &FileTarget| {
+            matches!(it.template, TemplateSource::Text(_) | TemplateSource::Remote(_))
+        };
         self.targets.iter().any(is_fetched)
     }
 
     /// Renders everything, checks it and puts it in place.
     ///
     /// # Errors
-    /// Says which file or key is wrong and why; nothing has been replaced then, or what the message says.
-    pub(super) async fn prepare(&self, configuration: &Configuration) -> anyhow::Result<Prepared> {
-        let values = Arc::new(Values::of(configuration));
+    /// Names the file or the key, and the reason. Then no file has been replaced, except the files that the message names.
+    pub(super) async fn prepare(
+        &self,
+        configuration: &Configuration,
+    ) -> anyhow::Result<PreparedInputs> {
+        let values = Arc::new(KeyValues::of(configuration));
         for problem in values.unanswered() {
-            tracing::warn!(problem, "a placeholder is left as it is");
+            tracing::warn!(problem, "a placeholder has no value and stays as it is");
         }
         let variables = match self.environment {
-            Environment::Variables => self.variables(&values)?,
-            Environment::Untouched => Variables::default(),
+            ProgramEnvironment::Variables => self.variables(&values)?,
+            ProgramEnvironment::Untouched => Variables::default(),
         };
         let staged = self.stage(configuration, &values).await?;
-        let files = if staged.is_empty() { Files::Same } else { Files::Replaced };
+        let files = if staged.is_empty() { FileEffect::Same } else { FileEffect::Replaced };
         tokio::task::spawn_blocking(move || staged.into_iter().try_for_each(replace)).await??;
         let configuration = configuration.clone();
-        Ok(Prepared { configuration, variables: variables.by_name, files })
+        Ok(PreparedInputs { configuration, variables: variables.by_name, files })
     }
 
-    fn variables(&self, values: &Values) -> anyhow::Result<Variables> {
+    fn variables(&self, values: &KeyValues) -> anyhow::Result<Variables> {
         let variables = variables::variables(&values.0, &self.rules)?;
         for variable in &variables.left_out {
-            tracing::warn!(variable, "a key would set a protected variable and does not");
+            tracing::warn!(variable, "a key names a protected variable, which is not set");
         }
         Ok(variables)
     }
@@ -118,8 +121,8 @@ impl Recipe {
     async fn stage(
         &self,
         configuration: &Configuration,
-        values: &Arc<Values>,
-    ) -> anyhow::Result<Vec<Staged>> {
+        values: &Arc<KeyValues>,
+    ) -> anyhow::Result<Vec<StagedFile>> {
         let mut staged = Vec::new();
         for target in &self.targets {
             let text = self.text(target, configuration, values).await;
@@ -139,31 +142,31 @@ impl Recipe {
         Ok(staged)
     }
 
-    /// The text of a file; `None` where it cannot be had now and the one in its place stays.
+    /// The text of a file. `None` if the servers are unreachable, and the file stays as it is.
     async fn text(
         &self,
-        target: &Target,
+        target: &FileTarget,
         configuration: &Configuration,
-        values: &Arc<Values>,
+        values: &Arc<KeyValues>,
     ) -> anyhow::Result<Option<String>> {
         match &target.template {
-            Template::Yaml => Ok(Some(form::yaml(values)?)),
-            Template::Json => Ok(Some(form::json(values)?)),
-            Template::Properties => Ok(Some(form::properties(values))),
-            Template::Env => Ok(Some(form::env(&self.variables(values)?))),
-            Template::Text(name) => {
-                self.fetched(target, configuration, self.client.text(name)).await
+            TemplateSource::Yaml => Ok(Some(form::yaml(values)?)),
+            TemplateSource::Json => Ok(Some(form::json(values)?)),
+            TemplateSource::Properties => Ok(Some(form::properties(values))),
+            TemplateSource::Env => Ok(Some(form::env(&self.variables(values)?))),
+            TemplateSource::Text(name) => {
+                self.fetch(target, configuration, self.client.text(name)).await
             }
-            Template::Remote(name) => {
-                let asked = self.client.text_as_written(name);
-                let Some(text) = self.fetched(target, configuration, asked).await? else {
+            TemplateSource::Remote(name) => {
+                let request = self.client.text_as_written(name);
+                let Some(text) = self.fetch(target, configuration, request).await? else {
                     return Ok(None);
                 };
                 let (name, values) = (name.clone(), Arc::clone(values));
                 let rendered = move || Ok(template::render(&name, &text, &values)?);
                 tokio::task::spawn_blocking(rendered).await?.map(Some)
             }
-            Template::Local(path) => {
+            TemplateSource::Local(path) => {
                 let (path, values) = (path.clone(), Arc::clone(values));
                 let rendered = move || {
                     let text = read(&path)?;
@@ -174,31 +177,32 @@ impl Recipe {
         }
     }
 
-    /// A text of the server. While none answers, the file of before is its last known good copy.
-    async fn fetched(
+    /// A text of the server. While no server is reachable, the earlier file is its last known good copy.
+    async fn fetch(
         &self,
-        target: &Target,
+        target: &FileTarget,
         configuration: &Configuration,
-        asked: impl Future<Output = Result<String, Error>>,
+        request: impl Future<Output = Result<String, Error>>,
     ) -> anyhow::Result<Option<String>> {
-        let failure = match configuration.is_stale() {
-            true => anyhow!("no server answers, and there is no file of before"),
-            false => match asked.await {
+        let failure = if configuration.is_stale() {
+            anyhow!("no server is reachable, and there is no earlier file")
+        } else {
+            match request.await {
                 Ok(text) => return Ok(Some(text)),
                 Err(error @ Error::Deadline(_)) => error.into(),
                 Err(error) => return Err(error.into()),
-            },
+            }
         };
         if !target.path.is_file() {
             return Err(failure);
         }
         tracing::warn!(
-            file = %target.path.display(), "no server answers: the file stays as it was, stale"
+            file = %target.path.display(), "no server is reachable: keeping the stale file"
         );
         Ok(None)
     }
 
-    async fn check(&self, file: &Staged) -> anyhow::Result<()> {
+    async fn check(&self, file: &StagedFile) -> anyhow::Result<()> {
         let Some(check) = &self.check else {
             return Ok(());
         };
@@ -206,27 +210,21 @@ impl Recipe {
         let checked = command::with_path(check, file.path(), file.target(), CHECK_TIMEOUT).await;
         let status = checked.with_context(|| format!("{target}: cannot run the check"))?;
         if !status.success() {
-            bail!("{target}: the check refuses the new file ({status})");
+            bail!("{target}: the check command rejected the new file ({status})");
         }
         Ok(())
     }
 }
 
-fn replace(file: Staged) -> anyhow::Result<()> {
+fn replace(file: StagedFile) -> anyhow::Result<()> {
     let target = file.target().display().to_string();
     file.replace().with_context(|| format!("cannot replace {target}"))?;
     tracing::info!(file = target, "replaced");
     Ok(())
 }
 
+/// A template is read again on each change, so that a pipe in its place must not be waited for.
 fn read(path: &Path) -> anyhow::Result<String> {
-    let what = || format!("cannot read the template {}", path.display());
-    let limit = template::LENGTH_MAX as u64;
-    let mut text = String::new();
-    let file = File::open(path).with_context(what)?;
-    file.take(limit + 1).read_to_string(&mut text).with_context(what)?;
-    if text.len() as u64 > limit {
-        bail!("the template {} is longer than {limit} bytes", path.display());
-    }
-    Ok(text)
+    regular_file::read_text(path, template::LENGTH_MAX as u64)
+        .with_context(|| format!("cannot read the template {}", path.display()))
 }

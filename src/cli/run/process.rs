@@ -1,4 +1,4 @@
-//! The loop around the program: tells the supervisor what happens and does what it says.
+//! The loop around the program: passes events to the supervisor and runs its actions.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,19 +14,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::child::{Child, Grouping, LeftBehind};
+use super::child::{Child, Grouping, Orphans};
 use super::command;
-use super::follow::{Followed, Verdict};
-use super::prepare::{Files, Prepared, Recipe};
+use super::follow::{AppliedOutcome, Subscription};
+use super::prepare::{FileEffect, PreparedInputs, Recipe};
 use super::signals::Signals;
-use super::supervisor::{Action, Event, Reaction, Supervisor};
-use super::texts::Texts;
+use super::supervisor::{Reaction, Supervisor, SupervisorAction, SupervisorEvent};
+use super::texts::ServerTexts;
 
-/// How long a reload command may take.
+/// The time limit of a reload command.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What to run, and what to do about changes.
-pub(super) struct Plan {
+/// The program to run, and the reaction to changes.
+pub(super) struct RunPlan {
     pub(super) recipe: Recipe,
     pub(super) command: Vec<OsString>,
     pub(super) reaction: Reaction,
@@ -37,176 +37,185 @@ pub(super) struct Plan {
     pub(super) refresh: Duration,
 }
 
-/// Runs the program until it ends; gives its exit code.
+/// Runs the program until it ends. Returns its exit code.
 ///
 /// # Errors
-/// It cannot be started, or this process cannot be told of signals.
+/// When it cannot be started, or this process cannot listen to signals.
 pub(super) async fn supervise(
-    plan: Plan,
-    prepared: Prepared,
-    followed: Followed,
+    plan: RunPlan,
+    prepared: PreparedInputs,
+    subscription: Subscription,
     mut signals: Signals,
 ) -> anyhow::Result<ExitCode> {
     // Before the program starts: it may end at once.
     let mut ends = unix::signal(SignalKind::child()).context("cannot listen to signals")?;
     let mut supervisor = Supervisor::new(plan.grace);
-    let has_texts = plan.recipe.asks_for_texts();
-    let health = followed.health.clone();
-    let mut texts = has_texts.then(|| Texts::follow(&plan.recipe.client, health, plan.refresh));
-    let mut scene = Scene::start(Arc::new(plan), prepared, followed)?;
+    let has_texts = plan.recipe.fetches_texts();
+    let health = subscription.health.clone();
+    let mut texts =
+        has_texts.then(|| ServerTexts::follow(&plan.recipe.client, health, plan.refresh));
+    let mut run_loop = RunLoop::start(Arc::new(plan), prepared, subscription)?;
     loop {
         let event = tokio::select! {
-            _ = ends.recv() => match scene.reap()? {
-                Some(code) => Event::Ended(code),
+            _ = ends.recv() => match run_loop.reap()? {
+                Some(code) => SupervisorEvent::Ended(code),
                 None => continue,
             },
-            signal = signals.next() => Event::Told(signal, scene.grouping.reached(signal)),
-            event = done(&mut scene.work) => scene.finished(event),
-            () = changed(&mut scene.followed.configurations) => Event::Changed,
-            () = texts_changed(&mut texts) => Event::Changed,
-            () = alarm(&mut scene.alarm) => Event::Alarm,
+            signal = signals.next() => SupervisorEvent::Signalled(signal, run_loop.grouping.reached(signal)),
+            event = done(&mut run_loop.task) => run_loop.finished(event),
+            () = changed(&mut run_loop.subscription.configurations) => SupervisorEvent::Changed,
+            () = texts_changed(&mut texts) => SupervisorEvent::Changed,
+            () = alarm(&mut run_loop.alarm) => SupervisorEvent::Alarm,
         };
         for action in supervisor.on(event) {
-            if let Some(code) = scene.perform(action)? {
-                scene.give_up().await;
+            if let Some(code) = run_loop.perform(action)? {
+                run_loop.give_up().await;
                 return Ok(ExitCode::from(code));
             }
         }
     }
 }
 
-/// What the loop works with.
-struct Scene {
-    plan: Arc<Plan>,
-    followed: Followed,
-    /// What is being prepared, or is in place and not told to the program yet.
+/// The state of the loop.
+struct RunLoop {
+    plan: Arc<RunPlan>,
+    subscription: Subscription,
+    /// The configuration that is being prepared, or that the program has not received yet.
     candidate: Configuration,
     grouping: Grouping,
     child: Child,
-    left_behind: LeftBehind,
-    /// What the program is started with next time.
+    orphans: Orphans,
+    /// The variables of the next start.
     variables: BTreeMap<String, String>,
-    work: Option<JoinHandle<Work>>,
+    task: Option<JoinHandle<TaskResult>>,
     alarm: Option<Instant>,
 }
 
-/// What was done beside the loop.
-enum Work {
-    Prepared(anyhow::Result<Prepared>),
+/// The result of a task beside the loop.
+enum TaskResult {
+    Prepared(anyhow::Result<PreparedInputs>),
     Reloaded(Outcome),
 }
 
-impl Scene {
-    fn start(plan: Arc<Plan>, prepared: Prepared, followed: Followed) -> anyhow::Result<Self> {
+impl RunLoop {
+    fn start(
+        plan: Arc<RunPlan>,
+        prepared: PreparedInputs,
+        subscription: Subscription,
+    ) -> anyhow::Result<Self> {
         let grouping = Grouping::choose();
-        let Prepared { configuration: candidate, variables, .. } = prepared;
+        let PreparedInputs { configuration: candidate, variables, .. } = prepared;
         let child = start(&plan.command, &variables, grouping)?;
-        let scene = Self {
+        let run_loop = Self {
             plan,
-            followed,
+            subscription,
             candidate,
             grouping,
             child,
-            left_behind: LeftBehind::default(),
+            orphans: Orphans::default(),
             variables,
-            work: None,
+            task: None,
             alarm: None,
         };
-        scene.acknowledge(Outcome::Applied);
-        Ok(scene)
+        run_loop.acknowledge(Outcome::Applied);
+        Ok(run_loop)
     }
 
-    /// Says to the servers what became of what was prepared.
+    /// Reports the outcome of the prepared configuration to the servers.
     fn acknowledge(&self, outcome: Outcome) {
         let configuration = self.candidate.clone();
-        self.followed.verdicts.send_replace(Some(Verdict { configuration, outcome }));
+        self.subscription.outcomes.send_replace(Some(AppliedOutcome { configuration, outcome }));
     }
 
     /// The exit code of the program if it has ended.
     fn reap(&mut self) -> io::Result<Option<u8>> {
-        self.left_behind.reap();
+        self.orphans.reap();
         let ended = self.child.ended()?;
         if ended.is_some() {
-            self.left_behind.add(&self.child);
+            self.orphans.add(&self.child);
         }
         Ok(ended)
     }
 
-    /// Does what the supervisor says; gives the exit code at the end.
-    fn perform(&mut self, action: Action) -> anyhow::Result<Option<u8>> {
+    /// Runs the actions of the supervisor. Returns the exit code at the end.
+    fn perform(&mut self, action: SupervisorAction) -> anyhow::Result<Option<u8>> {
         match action {
-            Action::Prepare => {
+            SupervisorAction::Prepare => {
                 let plan = Arc::clone(&self.plan);
-                let configuration = self.followed.configurations.borrow_and_update().clone();
+                let configuration = self.subscription.configurations.borrow_and_update().clone();
                 self.candidate = configuration.clone();
-                self.work = Some(tokio::spawn(async move {
-                    Work::Prepared(plan.recipe.prepare(&configuration).await)
+                self.task = Some(tokio::spawn(async move {
+                    TaskResult::Prepared(plan.recipe.prepare(&configuration).await)
                 }));
             }
-            Action::Send(signal) => self.child.send(signal),
-            Action::Reload => {
+            SupervisorAction::Send(signal) => self.child.send(signal),
+            SupervisorAction::Reload => {
                 let (plan, child) = (Arc::clone(&self.plan), self.child.id);
-                self.work = Some(tokio::spawn(async move {
+                self.task = Some(tokio::spawn(async move {
                     let text = plan.reload.as_deref().unwrap_or_default();
-                    Work::Reloaded(reload(text, child).await)
+                    TaskResult::Reloaded(reload(text, child).await)
                 }));
             }
-            Action::Alarm(after) => self.alarm = Some(Instant::now() + after),
-            Action::Kill => {
-                tracing::warn!("the program was told to end and did not: it is killed");
+            SupervisorAction::Alarm(after) => self.alarm = Some(Instant::now() + after),
+            SupervisorAction::Kill => {
+                tracing::warn!("the program did not end within the grace period: it is killed");
                 self.child.kill();
             }
-            Action::Start => {
+            SupervisorAction::Start => {
                 self.alarm = None;
                 self.child = start(&self.plan.command, &self.variables, self.grouping)?;
-                tracing::info!("started again");
+                tracing::info!("program restarted");
                 self.acknowledge(Outcome::Applied);
             }
-            Action::Exit(code) => return Ok(Some(code)),
+            SupervisorAction::Exit(code) => return Ok(Some(code)),
         }
         Ok(None)
     }
 
-    /// Ends what is done beside the loop: a check or a reload is nobody's any more.
+    /// Cancels a check or a reload that is under way.
     async fn give_up(&mut self) {
-        if let Some(work) = self.work.take() {
-            work.abort();
-            // That it was cancelled is what was wanted.
-            let _ = work.await;
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // The task was cancelled on purpose.
+            let _ = task.await;
         }
     }
 
-    /// What became of the work.
-    fn finished(&mut self, work: Work) -> Event {
-        match work {
-            Work::Reloaded(outcome) => {
+    /// Turns the result of a task into an event.
+    fn finished(&mut self, result: TaskResult) -> SupervisorEvent {
+        match result {
+            TaskResult::Reloaded(outcome) => {
                 self.acknowledge(outcome);
-                Event::Reloaded
+                SupervisorEvent::Reloaded
             }
-            Work::Prepared(Ok(prepared)) => {
+            TaskResult::Prepared(Ok(prepared)) => {
                 let reaction = reaction(self.plan.reaction, &prepared, &self.variables);
                 self.variables = prepared.variables;
                 // The others have taken effect only when they are done.
                 if matches!(reaction, Reaction::Nothing | Reaction::Signal(_)) {
                     self.acknowledge(Outcome::Applied);
                 }
-                Event::Prepared(reaction)
+                SupervisorEvent::Prepared(reaction)
             }
-            Work::Prepared(Err(problem)) => {
-                tracing::error!(problem = %format!("{problem:#}"), "a change is not used: what was there stays");
+            TaskResult::Prepared(Err(problem)) => {
+                tracing::error!(problem = %format!("{problem:#}"), "the change cannot be used: keeping the last configuration");
                 self.acknowledge(Outcome::Rejected);
-                Event::Refused
+                SupervisorEvent::Refused
             }
         }
     }
 }
 
 /// Variables of a running program cannot be changed: only a restart brings them.
-fn reaction(wanted: Reaction, prepared: &Prepared, old: &BTreeMap<String, String>) -> Reaction {
+fn reaction(
+    wanted: Reaction,
+    prepared: &PreparedInputs,
+    old: &BTreeMap<String, String>,
+) -> Reaction {
     match (prepared.files, wanted) {
-        (Files::Replaced, wanted) => wanted,
-        (Files::Same, Reaction::Restart) if prepared.variables != *old => Reaction::Restart,
-        (Files::Same, _) => Reaction::Nothing,
+        (FileEffect::Replaced, wanted) => wanted,
+        (FileEffect::Same, Reaction::Restart) if prepared.variables != *old => Reaction::Restart,
+        (FileEffect::Same, _) => Reaction::Nothing,
     }
 }
 
@@ -219,7 +228,7 @@ fn start(
     Child::start(command, variables, grouping).with_context(|| format!("cannot start {program}"))
 }
 
-/// A reload that fails is said; the program goes on with what it has.
+/// Logs the result of a reload. After a failure the program keeps the configuration that it has.
 async fn reload(text: &str, child: rustix::process::Pid) -> Outcome {
     match command::about(text, child, RELOAD_TIMEOUT).await {
         Ok(status) if status.success() => {
@@ -232,20 +241,20 @@ async fn reload(text: &str, child: rustix::process::Pid) -> Outcome {
     Outcome::Rejected
 }
 
-/// The next configuration; never once nobody watches any more.
+/// Waits for the next configuration, or for ever if the watch has ended.
 async fn changed(configurations: &mut watch::Receiver<Configuration>) {
     if configurations.changed().await.is_err() {
         std::future::pending().await
     }
 }
 
-/// What a task gave; never while there is none.
-async fn done(work: &mut Option<JoinHandle<Work>>) -> Work {
-    let Some(task) = work else {
+/// Waits for the result of a task, or for ever if there is none.
+async fn done(running: &mut Option<JoinHandle<TaskResult>>) -> TaskResult {
+    let Some(task) = running else {
         return std::future::pending().await;
     };
     let ended = task.await;
-    *work = None;
+    *running = None;
     match ended {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -260,8 +269,8 @@ async fn alarm(at: &mut Option<Instant>) {
     *at = None;
 }
 
-/// When texts are worth asking for; never where there are none.
-async fn texts_changed(texts: &mut Option<Texts>) {
+/// Waits until texts should be requested again, or for ever if there are none.
+async fn texts_changed(texts: &mut Option<ServerTexts>) {
     match texts {
         Some(texts) => texts.changed().await,
         None => std::future::pending().await,

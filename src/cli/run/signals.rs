@@ -7,7 +7,7 @@ use std::task::Poll;
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-/// What is handed on.
+/// The signals that are forwarded to the program.
 const HANDED_ON: [Signal; 9] = [
     Signal::TERM,
     Signal::INT,
@@ -19,7 +19,8 @@ const HANDED_ON: [Signal; 9] = [
     Signal::ALARM,
     Signal::CONT,
 ];
-/// What ends a wait for a first configuration, even for the first process of a container, which nothing ends by itself.
+/// The signals that end the wait for a first configuration. The first process of a container ignores signals by default, so
+/// they need a handler.
 const ENDING: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP];
 
 /// The signals that come in.
@@ -44,7 +45,7 @@ impl Signals {
         .await
     }
 
-    /// Waits for a signal that ends a process which has nobody to hand it on to; gives the code that a shell would.
+    /// Waits for a signal that ends this process while there is no program. Returns the exit code in a shell's count.
     pub(super) async fn end(&mut self) -> ExitCode {
         loop {
             let signal = self.next().await;

@@ -1,196 +1,199 @@
-//! What to do when: events in, actions out. It starts nothing and knows no clock, so that every order of events can be
-//! tried.
+//! Decides what `headwater run` does: events in, actions out. It starts no process and has no clock, so that tests can try
+//! every order of events.
 
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-/// What the running program is told once a change is in place.
+/// The reaction of the program to a change that is in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reaction {
-    /// Nothing: it looks for itself, or nothing that it can see has changed.
+    /// None: the program looks for changes itself, or sees no change.
     Nothing,
     /// A signal.
     Signal(Signal),
-    /// A command that knows how.
+    /// The reload command runs.
     Reload,
-    /// It is stopped and started again.
+    /// The program is stopped and started again.
     Restart,
 }
 
-/// What happened.
+/// An event for the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
-    /// There is a new configuration, or there may be.
+pub(super) enum SupervisorEvent {
+    /// There is or may be a new configuration.
     Changed,
-    /// The newest configuration is in place, and this is to be done about it.
+    /// The newest configuration is in place. The program needs this reaction.
     Prepared(Reaction),
-    /// The newest configuration cannot be used; what was there stays.
+    /// The newest configuration cannot be used. The previous one stays.
     Refused,
-    /// The reload command has ended, well or not.
+    /// The reload command has ended, with success or not.
     Reloaded,
-    /// This process got a signal. `Reached` says who else did.
-    Told(Signal, Reached),
-    /// The child has ended; exit code as a shell counts.
+    /// This process received a signal, and perhaps the child did too.
+    Signalled(Signal, SignalReach),
+    /// The child has ended, with this exit code in a shell's count.
     Ended(u8),
-    /// The time that was asked for is up.
+    /// The requested time has passed.
     Alarm,
 }
 
-/// Whom a signal has reached already.
+/// The processes that a signal has reached already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reached {
+pub(super) enum SignalReach {
     /// Only this process.
     Us,
-    /// The child too: both are in the foreground of a terminal.
+    /// This process and the child: both are in the foreground of a terminal.
     Both,
 }
 
-/// What is to be done.
+/// An action for the caller of the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum SupervisorAction {
     /// Render the newest configuration, check it, put it in place.
     Prepare,
     /// Send the child a signal.
     Send(Signal),
     /// Run the reload command.
     Reload,
-    /// Wake up after this time, once.
+    /// Send one alarm after this time.
     Alarm(Duration),
-    /// End the child and all of its group, now.
+    /// Kill the child and its process group.
     Kill,
     /// Start the child.
     Start,
-    /// End with this code.
+    /// Exit with this code.
     Exit(u8),
 }
 
-/// What is going on. The child runs in all of these.
+/// The state of the supervisor. The child runs in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It has what there is.
+enum SupervisorState {
+    /// The child has the newest configuration.
     Quiet,
-    /// A configuration is rendered and checked.
+    /// A configuration is being rendered and checked.
     Preparing,
     /// The reload command runs.
     Reloading,
-    /// It was told to end and will be started again.
+    /// The child received a signal to end, and will be started again.
     Restarting,
-    /// It was told to end and this process will end with it.
+    /// The child received a signal to end, and this process ends with it.
     Leaving,
 }
 
-/// The order of things: one change at a time, what comes meanwhile is one more.
+/// Handles one change at a time. All changes meanwhile are one more change.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    state: State,
+    state: SupervisorState,
     grace: Duration,
-    /// Something changed while another change was dealt with.
+    /// Something changed while another change was handled.
     changed_meanwhile: bool,
 }
 
 impl Supervisor {
-    /// For a child that has just been started. One that is told to end has `grace` to do so.
+    /// Supervises a child that has just been started. A child that receives a signal to end has `grace` to do so.
     pub(super) fn new(grace: Duration) -> Self {
-        Self { state: State::Quiet, grace, changed_meanwhile: false }
+        Self { state: SupervisorState::Quiet, grace, changed_meanwhile: false }
     }
 
-    /// What to do about an event, in this order.
-    pub(super) fn on(&mut self, event: Event) -> Vec<Action> {
+    /// Returns the actions for an event, in their order.
+    pub(super) fn on(&mut self, event: SupervisorEvent) -> Vec<SupervisorAction> {
         match event {
-            Event::Changed => self.changed(),
-            Event::Prepared(reaction) => self.prepared(reaction),
-            Event::Refused | Event::Reloaded => self.settled(),
-            Event::Told(signal, reached) => self.told(signal, reached),
-            Event::Ended(code) => self.ended(code),
-            Event::Alarm => self.alarm(),
+            SupervisorEvent::Changed => self.changed(),
+            SupervisorEvent::Prepared(reaction) => self.prepared(reaction),
+            SupervisorEvent::Refused | SupervisorEvent::Reloaded => self.settled(),
+            SupervisorEvent::Signalled(signal, reached) => self.signalled(signal, reached),
+            SupervisorEvent::Ended(code) => self.ended(code),
+            SupervisorEvent::Alarm => self.alarm(),
         }
     }
 
-    fn changed(&mut self) -> Vec<Action> {
+    fn changed(&mut self) -> Vec<SupervisorAction> {
         match self.state {
-            State::Quiet => {
-                self.state = State::Preparing;
-                vec![Action::Prepare]
+            SupervisorState::Quiet => {
+                self.state = SupervisorState::Preparing;
+                vec![SupervisorAction::Prepare]
             }
-            State::Preparing | State::Reloading | State::Restarting => {
+            SupervisorState::Preparing
+            | SupervisorState::Reloading
+            | SupervisorState::Restarting => {
                 self.changed_meanwhile = true;
                 vec![]
             }
-            State::Leaving => vec![],
+            SupervisorState::Leaving => vec![],
         }
     }
 
-    fn prepared(&mut self, reaction: Reaction) -> Vec<Action> {
-        if self.state != State::Preparing {
+    fn prepared(&mut self, reaction: Reaction) -> Vec<SupervisorAction> {
+        if self.state != SupervisorState::Preparing {
             return vec![];
         }
         match reaction {
             Reaction::Nothing => self.settled(),
             Reaction::Signal(signal) => {
-                let mut actions = vec![Action::Send(signal)];
+                let mut actions = vec![SupervisorAction::Send(signal)];
                 actions.extend(self.settled());
                 actions
             }
             Reaction::Reload => {
-                self.state = State::Reloading;
-                vec![Action::Reload]
+                self.state = SupervisorState::Reloading;
+                vec![SupervisorAction::Reload]
             }
             Reaction::Restart => {
-                self.state = State::Restarting;
-                vec![Action::Send(Signal::TERM), Action::Alarm(self.grace)]
+                self.state = SupervisorState::Restarting;
+                vec![SupervisorAction::Send(Signal::TERM), SupervisorAction::Alarm(self.grace)]
             }
         }
     }
 
-    /// One change has been dealt with.
-    fn settled(&mut self) -> Vec<Action> {
-        if self.state == State::Leaving {
+    /// Finishes a change, and begins the next one.
+    fn settled(&mut self) -> Vec<SupervisorAction> {
+        if self.state == SupervisorState::Leaving {
             return vec![];
         }
-        self.state = State::Quiet;
-        match std::mem::take(&mut self.changed_meanwhile) {
-            true => self.changed(),
-            false => vec![],
-        }
+        self.state = SupervisorState::Quiet;
+        if std::mem::take(&mut self.changed_meanwhile) { self.changed() } else { vec![] }
     }
 
     /// TERM ends this process, and so does a key of the terminal while the child is being started again. Any other
     /// signal is the child's to answer.
-    fn told(&mut self, signal: Signal, reached: Reached) -> Vec<Action> {
+    fn signalled(&mut self, signal: Signal, reached: SignalReach) -> Vec<SupervisorAction> {
         let forward = match reached {
-            Reached::Us => vec![Action::Send(signal)],
-            Reached::Both => vec![],
+            SignalReach::Us => vec![SupervisorAction::Send(signal)],
+            SignalReach::Both => vec![],
         };
         let ends = signal == Signal::TERM;
         match self.state {
-            State::Leaving => forward,
-            State::Restarting if ends || signal == Signal::INT || signal == Signal::QUIT => {
-                // It was told to end already, and its time is running.
-                self.state = State::Leaving;
+            SupervisorState::Leaving => forward,
+            SupervisorState::Restarting
+                if ends || signal == Signal::INT || signal == Signal::QUIT =>
+            {
+                // It has received the signal already, and its time is running.
+                self.state = SupervisorState::Leaving;
                 if ends { vec![] } else { forward }
             }
             _ if ends => {
-                self.state = State::Leaving;
-                [forward, vec![Action::Alarm(self.grace)]].concat()
+                self.state = SupervisorState::Leaving;
+                [forward, vec![SupervisorAction::Alarm(self.grace)]].concat()
             }
             _ => forward,
         }
     }
 
-    fn ended(&mut self, code: u8) -> Vec<Action> {
-        if self.state != State::Restarting {
-            return vec![Action::Exit(code)];
+    fn ended(&mut self, code: u8) -> Vec<SupervisorAction> {
+        if self.state != SupervisorState::Restarting {
+            return vec![SupervisorAction::Exit(code)];
         }
-        let mut actions = vec![Action::Start];
+        let mut actions = vec![SupervisorAction::Start];
         actions.extend(self.settled());
         actions
     }
 
-    fn alarm(&self) -> Vec<Action> {
+    fn alarm(&self) -> Vec<SupervisorAction> {
         match self.state {
-            State::Restarting | State::Leaving => vec![Action::Kill],
-            State::Quiet | State::Preparing | State::Reloading => vec![],
+            SupervisorState::Restarting | SupervisorState::Leaving => vec![SupervisorAction::Kill],
+            SupervisorState::Quiet | SupervisorState::Preparing | SupervisorState::Reloading => {
+                vec![]
+            }
         }
     }
 }

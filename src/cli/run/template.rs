@@ -1,8 +1,8 @@
-//! Templates: Jinja, strict, with the configuration as what names stand for.
+//! Renders Jinja templates in strict mode. Names stand for the configuration.
 //!
 //! Sections are maps and lists. A name finds its key in any spelling (`http.timeout_seconds` is `http.timeout-seconds`), and
-//! `value("http.timeout-seconds")` finds one by its flat key. Whatever is not there is an error, and so is a value whose
-//! placeholder has no answer.
+//! `value("http.timeout-seconds")` finds a value by its flat key. A missing name is an error, and so is a value with an
+//! unresolved placeholder.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,34 +15,34 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, es
 use serde_json::Value as Json;
 
 use super::form;
-use super::values::Values;
+use super::values::KeyValues;
 
 /// No rendered file is longer than this, in bytes.
 pub(super) const LENGTH_MAX: usize = 16 * 1024 * 1024;
 /// No template takes more steps than this, in instructions of the engine.
 const STEP_COUNT_MAX: u64 = 10_000_000;
 
-/// Why there is no rendered text. Never carries a value.
+/// The reason for a missing text. It never contains a value.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
-pub(super) struct TemplateProblem {
+pub(super) struct TemplateError {
     what: String,
 }
 
-/// Renders a template; `name` is what messages call it.
-pub(super) fn render(name: &str, text: &str, values: &Values) -> Result<String, TemplateProblem> {
-    let root = root(values).map_err(|what| TemplateProblem { what })?;
+/// Renders a template. `name` is its name in messages.
+pub(super) fn render(name: &str, text: &str, values: &KeyValues) -> Result<String, TemplateError> {
+    let root = root(values).map_err(|what| TemplateError { what })?;
     let mut engine = engine(values);
-    let problem = |error: Error| TemplateProblem { what: said(name, &error) };
-    engine.add_template(name, text).map_err(problem)?;
-    let template = engine.get_template(name).map_err(problem)?;
-    let mut out = Bounded(Vec::new());
-    template.render_captured_to(root, &mut out).map_err(problem)?;
+    let failed = |error: Error| TemplateError { what: message(name, &error) };
+    engine.add_template(name, text).map_err(failed)?;
+    let template = engine.get_template(name).map_err(failed)?;
+    let mut out = BoundedWriter(Vec::new());
+    template.render_captured_to(root, &mut out).map_err(failed)?;
     String::from_utf8(out.0)
-        .map_err(|_| TemplateProblem { what: format!("{name} gives something that is no text") })
+        .map_err(|_| TemplateError { what: format!("{name} gives something that is no text") })
 }
 
-fn engine(values: &Values) -> Environment<'static> {
+fn engine(values: &KeyValues) -> Environment<'static> {
     let mut engine = Environment::new();
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine.set_auto_escape_callback(|_| AutoEscape::None);
@@ -62,8 +62,8 @@ fn engine(values: &Values) -> Environment<'static> {
     engine
 }
 
-/// The engine's own words may quote what it works on; they are left out where they do.
-fn said(name: &str, error: &Error) -> String {
+/// The engine's messages may quote values. Such a message is replaced.
+fn message(name: &str, error: &Error) -> String {
     let place = error.line().map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"));
     let detail = match error.kind() {
         ErrorKind::SyntaxError
@@ -81,7 +81,7 @@ fn said(name: &str, error: &Error) -> String {
 }
 
 /// The whole configuration as one section.
-fn root(values: &Values) -> Result<Value, String> {
+fn root(values: &KeyValues) -> Result<Value, String> {
     let answered = values.0.iter().filter(|entry| entry.unanswered.is_none());
     let text = form::nested(answered).map_err(|problem| problem.to_string())?;
     let tree: Json = serde_json::from_str(&text).map_err(|_| "no tree of keys".to_owned())?;
@@ -90,12 +90,12 @@ fn root(values: &Values) -> Result<Value, String> {
 
 fn node(json: &Json) -> Value {
     match json {
-        // A gap in a list: nobody has set it.
+        // A gap in a list has no value.
         Json::Null => Value::UNDEFINED,
         Json::Bool(value) => Value::from(*value),
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(integer), _) => Value::from(integer),
-            // What would lose digits stays text.
+            // A number that would lose digits stays text.
             (None, Some(real)) if real.to_string() == number.to_string() => Value::from(real),
             _ => Value::from(number.to_string()),
         },
@@ -154,9 +154,9 @@ impl fmt::Debug for Section {
 }
 
 /// Takes so many bytes and no more.
-struct Bounded(Vec<u8>);
+struct BoundedWriter(Vec<u8>);
 
-impl Write for Bounded {
+impl Write for BoundedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > LENGTH_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -175,9 +175,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::run::values::Entry;
+    use crate::cli::run::values::KeyValue;
 
-    fn values() -> Values {
+    fn values() -> KeyValues {
         let pairs = [
             ("server.port", json!(8080)),
             ("server.ratio", json!(0.5)),
@@ -192,15 +192,15 @@ mod tests {
         ];
         let mut entries: Vec<_> = pairs
             .into_iter()
-            .map(|(key, value)| Entry { key: key.into(), value, rank: 0, unanswered: None })
+            .map(|(key, value)| KeyValue { key: key.into(), value, rank: 0, unanswered: None })
             .collect();
-        entries.push(Entry {
+        entries.push(KeyValue {
             key: "open".into(),
             value: json!("s3cret ${nobody}"),
             rank: 0,
             unanswered: Some("why".into()),
         });
-        Values(entries)
+        KeyValues(entries)
     }
 
     #[track_caller]
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_for_what_is_configured() {
+    fn names_stand_for_configured_values() {
         check("port {{ server.port }}\n", "port 8080\n");
         check("{{ server.ratio }} {{ debug }} [{{ empty }}]", "0.5 false []");
         check("{{ http.timeout_seconds }} {{ http['timeout-seconds'] }}", "2 2");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error_with_its_line() {
+    fn a_missing_name_is_an_error_with_its_line() {
         refuses("a\n{{ server.prot }}\n", &["t.j2:2", "undefined"]);
         refuses("{{ value('none') }}", &["t.j2:1", "undefined"]);
         refuses("{{ routes[1].service }}", &["t.j2:1", "undefined"]);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_template_is_said_without_values() {
+    fn problems_of_a_template_contain_no_values() {
         refuses("a\nb\n{% for %}", &["t.j2:3", "syntax error"]);
         refuses("{{ server.port | frobnicate }}", &["unknown filter", "frobnicate"]);
         refuses("{{ headers['/**'] - 1 }}", &["t.j2:1"]);

@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use headwater_client::{Client, Health, Moves, State};
+use headwater_client::{ChangeHints, Client, Health, HealthState};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 /// The least time between two hints that are followed: a busy repository moves all the time.
 const HINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Hints that something has moved at the server, and a clock for where none come.
-pub(super) struct Texts {
-    moves: Moves,
+pub(super) struct ServerTexts {
+    moves: ChangeHints,
     /// When the next hint may be followed.
     not_before: Instant,
     ticks: Interval,
     health: Health,
 }
 
-impl Texts {
+impl ServerTexts {
     pub(super) fn follow(client: &Client, health: Health, refresh: Duration) -> Self {
         let now = Instant::now();
         let mut ticks = interval_at(now + refresh, refresh);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { moves: client.moves(), not_before: now, ticks, health }
+        Self { moves: client.change_hints(), not_before: now, ticks, health }
     }
 
     /// Waits until it is worth asking. Nothing is lost if the future is dropped.
@@ -37,8 +37,8 @@ impl Texts {
                     self.not_before = Instant::now() + HINT_PAUSE;
                     return;
                 }
-                // In an outage nobody is asked more often than the watch asks.
-                _ = self.ticks.tick() => if self.health.state() == State::Live {
+                // In an outage, texts are requested no more often than the watch connects.
+                _ = self.ticks.tick() => if self.health.state() == HealthState::Live {
                     return;
                 },
             }

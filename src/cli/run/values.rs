@@ -7,19 +7,19 @@ use headwater_wire::{Environment, PropertySource};
 use serde_json::{Map, Value};
 
 /// Every effective key, in the order of the configuration.
-pub(super) struct Values(pub(super) Vec<Entry>);
+pub(super) struct KeyValues(pub(super) Vec<KeyValue>);
 
-/// One key.
-pub(super) struct Entry {
+/// A key with its value.
+pub(super) struct KeyValue {
     pub(super) key: String,
     pub(super) value: Value,
-    /// Position of the source that it comes from; 0 is the most specific one.
+    /// Position of its source. 0 is the most specific one.
     pub(super) rank: usize,
-    /// Why a placeholder in it has no answer; the value has its text then.
+    /// The reason why a placeholder in it has no value. The placeholder stays in the text then.
     pub(super) unanswered: Option<String>,
 }
 
-impl Values {
+impl KeyValues {
     pub(super) fn of(configuration: &Configuration) -> Self {
         let sources = &configuration.environment().property_sources;
         let ranks: HashMap<&str, usize> =
@@ -30,18 +30,18 @@ impl Values {
                 Err(problem) => (property.raw().clone(), Some(problem.to_string())),
             };
             let rank = ranks.get(property.source()).copied().unwrap_or_default();
-            Entry { key: property.key().to_owned(), value, rank, unanswered }
+            KeyValue { key: property.key().to_owned(), value, rank, unanswered }
         });
         Self(entries.collect())
     }
 
-    /// Why the placeholders that have no answer have none. Names keys, never values.
+    /// The problems of placeholders without a value. They name keys, never values.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|entry| entry.unanswered.as_deref())
     }
 
     /// As one source, for the writers of flat forms.
-    pub(super) fn environment<'a>(entries: impl Iterator<Item = &'a Entry>) -> Environment {
+    pub(super) fn environment<'a>(entries: impl Iterator<Item = &'a KeyValue>) -> Environment {
         let source: Map<String, Value> =
             entries.map(|entry| (entry.key.clone(), entry.value.clone())).collect();
         Environment {
@@ -55,8 +55,8 @@ impl Values {
     }
 }
 
-impl Entry {
-    /// The value as text: nothing for null, JSON for what is no scalar.
+impl KeyValue {
+    /// The value as text: empty for null, and JSON for lists and objects.
     pub(super) fn text(&self) -> String {
         match &self.value {
             Value::Null => String::new(),

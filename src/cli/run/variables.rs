@@ -1,23 +1,23 @@
 //! Keys as names of environment variables.
 //!
-//! `http.timeout-seconds` is `HTTP_TIMEOUT_SECONDS` in plain naming, and `HTTP_TIMEOUTSECONDS` where Spring looks for it;
+//! `http.timeout-seconds` is `HTTP_TIMEOUT_SECONDS` in plain naming, and `HTTP_TIMEOUTSECONDS` where Spring looks for it.
 //! `routes[0].path` is `ROUTES_0_PATH` in both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::ValueEnum;
 
-use super::values::Entry;
+use super::values::KeyValue;
 
-/// No variable may be longer with its name, or the system does not start the program.
+/// The limit for a variable with its name. Beyond it the system does not start the program.
 const LENGTH_MAX: usize = 128 * 1024 - 1;
-/// All of them together, in bytes. The system takes 2 MB with the arguments and with what is there already; a program that
-/// was ended for a change must not fail to start because of it.
+/// The limit for all variables together, in bytes. The system allows 2 MB, with the arguments and the inherited variables. A
+/// program that was stopped for a change must be able to start again.
 const TOTAL_LENGTH_MAX: usize = 1024 * 1024;
-/// What the system counts for each one besides its text.
+/// The bytes that the system counts for each variable in addition to its text.
 const OVERHEAD: usize = 10;
 
-/// What a program, its loader or its interpreter obeys: never set by a configuration unless somebody asks for it.
+/// Variables that change how a program, its loader or its interpreter runs. Configuration sets them only with `--env-allow`.
 const PROTECTED: [&str; 32] = [
     "PATH",
     "HOME",
@@ -52,24 +52,24 @@ const PROTECTED: [&str; 32] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
-/// As [`PROTECTED`], for whatever begins so.
+/// Prefixes of further protected variables, as in [`PROTECTED`].
 const PROTECTED_PREFIXES: [&str; 7] =
     ["LD_", "DYLD_", "BASH_", "GIT_", "GLIBC_", "MALLOC_", "HEADWATER_"];
 
-/// How a key becomes the name of a variable.
+/// The conversion of keys into names of variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Naming {
-    /// Both names, where they differ
+    /// Both names, if they differ
     Both,
-    /// Whatever is no letter or digit becomes an underscore: HTTP_TIMEOUT_SECONDS
+    /// Characters other than letters and digits become underscores: HTTP_TIMEOUT_SECONDS
     Plain,
     /// As Spring Boot binds them, without dashes: HTTP_TIMEOUTSECONDS
     Spring,
 }
 
-/// What the command line says about variables.
+/// The options for variables.
 #[derive(Debug, Clone)]
-pub(super) struct Rules {
+pub(super) struct VariableRules {
     pub(super) naming: Naming,
     /// Stands before every name.
     pub(super) prefix: String,
@@ -85,22 +85,26 @@ pub(super) struct Variables {
     pub(super) left_out: BTreeSet<String>,
 }
 
-/// Why a configuration has no variables. Never carries a value.
+/// The reason for which a configuration has no variables. It never contains a value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum VariableProblem {
-    #[error("`{key}` has a NUL in it, which no variable can hold")]
+pub(super) enum VariableError {
+    #[error("the value of `{key}` contains a NUL character, which a variable cannot hold")]
     Nul { key: String },
-    #[error("`{key}` is longer than a variable can be ({LENGTH_MAX} bytes)")]
+    #[error("the value of `{key}` is longer than a variable can be ({LENGTH_MAX} bytes)")]
     TooLong { key: String },
-    #[error("there are more variables than a program can be given ({TOTAL_LENGTH_MAX} bytes)")]
+    #[error("the variables are larger than a program can receive ({TOTAL_LENGTH_MAX} bytes)")]
     TooMany,
-    #[error("`{first}` and `{second}` would both be the variable {name}, with different values")]
+    #[error("`{first}` and `{second}` both become the variable {name}, with different values")]
     Clash { name: String, first: String, second: String },
 }
 
-/// Of two spellings of one key the more specific source has it; two keys that differ otherwise must agree on the value.
-pub(super) fn variables(entries: &[Entry], rules: &Rules) -> Result<Variables, VariableProblem> {
-    let mut owners = BTreeMap::<String, &Entry>::new();
+/// Makes the variables. Of two spellings of one key, the more specific source wins. Two different keys with the same variable
+/// must have the same value.
+pub(super) fn variables(
+    entries: &[KeyValue],
+    rules: &VariableRules,
+) -> Result<Variables, VariableError> {
+    let mut owners = BTreeMap::<String, &KeyValue>::new();
     for entry in entries {
         for name in names(&entry.key, rules) {
             let Some(&other) = owners.get(&name) else {
@@ -122,28 +126,28 @@ pub(super) fn variables(entries: &[Entry], rules: &Rules) -> Result<Variables, V
         let text = entry.text();
         let key = || entry.key.clone();
         if text.contains('\0') {
-            return Err(VariableProblem::Nul { key: key() });
+            return Err(VariableError::Nul { key: key() });
         }
         if name.len() + 1 + text.len() > LENGTH_MAX {
-            return Err(VariableProblem::TooLong { key: key() });
+            return Err(VariableError::TooLong { key: key() });
         }
         total_length += name.len() + text.len() + OVERHEAD;
         if total_length > TOTAL_LENGTH_MAX {
-            return Err(VariableProblem::TooMany);
+            return Err(VariableError::TooMany);
         }
         variables.by_name.insert(name, text);
     }
     Ok(variables)
 }
 
-fn stands_above(entry: &Entry, other: &Entry, name: &str) -> Result<bool, VariableProblem> {
+fn stands_above(entry: &KeyValue, other: &KeyValue, name: &str) -> Result<bool, VariableError> {
     let same_key = relaxed(&entry.key) == relaxed(&other.key);
     if entry.text() == other.text() {
         return Ok(false);
     }
     if !same_key || entry.rank == other.rank {
         let (first, second) = (other.key.clone(), entry.key.clone());
-        return Err(VariableProblem::Clash { name: name.to_owned(), first, second });
+        return Err(VariableError::Clash { name: name.to_owned(), first, second });
     }
     Ok(entry.rank < other.rank)
 }
@@ -153,7 +157,7 @@ fn relaxed(key: &str) -> String {
     key.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
-fn names(key: &str, rules: &Rules) -> BTreeSet<String> {
+fn names(key: &str, rules: &VariableRules) -> BTreeSet<String> {
     let plain = || with_prefix(&name(key, |c| Some(letter(c))), &rules.prefix);
     let spring = || with_prefix(&name(key, |c| (c != '-').then(|| letter(c))), &rules.prefix);
     match rules.naming {
@@ -163,7 +167,7 @@ fn names(key: &str, rules: &Rules) -> BTreeSet<String> {
     }
 }
 
-/// The parts of a key joined by underscores; a bracket is a part like any other.
+/// The parts of a key, joined by underscores. A bracket is a part like the others.
 fn name(key: &str, letter: impl Fn(char) -> Option<char>) -> String {
     let mut name = String::with_capacity(key.len());
     let mut closed = false;
@@ -202,17 +206,17 @@ mod tests {
 
     use super::*;
 
-    fn rules(naming: Naming, prefix: &str) -> Rules {
-        Rules { naming, prefix: prefix.to_owned(), allowed: BTreeSet::new() }
+    fn rules(naming: Naming, prefix: &str) -> VariableRules {
+        VariableRules { naming, prefix: prefix.to_owned(), allowed: BTreeSet::new() }
     }
 
     /// Entries as `key=value@rank`.
-    fn entries(text: &str) -> Vec<Entry> {
+    fn entries(text: &str) -> Vec<KeyValue> {
         let entry = |line: &str| {
             let (rest, rank) = line.rsplit_once('@').unwrap();
             let (key, value) = rest.rsplit_once('=').unwrap();
             let (key, rank) = (key.to_owned(), rank.parse().unwrap());
-            Entry { key, value: json!(value), rank, unanswered: None }
+            KeyValue { key, value: json!(value), rank, unanswered: None }
         };
         text.split_whitespace().map(entry).collect()
     }
@@ -250,7 +254,7 @@ mod tests {
     fn lists_and_brackets_are_parts_like_others() {
         check(Naming::Both, "l[0]=a@0 l[1].b=c@0 l[2][3]=d@0", "L_0=a L_1_B=c L_2_3=d");
         check(Naming::Plain, "logging.level.[org.shop]=x@0", "LOGGING_LEVEL_ORG_SHOP=x");
-        // What only differs in its signs stays apart.
+        // Keys that differ in their signs only stay apart.
         check(Naming::Plain, "h.[/**]=1@0 h.[/a/**]=2@0", "H__A___=2 H____=1");
         check(Naming::Plain, "straße=1@0", "STRA_E=1");
     }
@@ -265,25 +269,25 @@ mod tests {
     fn two_keys_that_disagree_about_one_variable_are_refused() {
         check(Naming::Plain, "a.b-c=1@0 a.b.c=1@1", "A_B_C=1");
         for text in ["a.b-c=1@0 a.b.c=2@1", "a.b-c=1@0 a.b_c=2@0"] {
-            let problem = variables(&entries(text), &rules(Naming::Plain, "")).err().unwrap();
-            assert!(matches!(problem, VariableProblem::Clash { .. }), "{text}");
-            assert!(problem.to_string().contains("A_B_C"), "{problem}");
+            let error = variables(&entries(text), &rules(Naming::Plain, "")).err().unwrap();
+            assert!(matches!(error, VariableError::Clash { .. }), "{text}");
+            assert!(error.to_string().contains("A_B_C"), "{error}");
         }
         check(Naming::Spring, "a.b-c=1@0 a.b.c=2@1", "A_BC=1 A_B_C=2");
     }
 
     #[test]
-    fn what_others_obey_is_set_only_if_prefixed_or_asked_for() {
+    fn protected_variables_need_a_prefix_or_permission() {
         let text = "path=1@0 ld.preload=2@0 home=3@0 port=4@0 headwater.url=5@0";
         check(Naming::Both, text, "PORT=4 -HEADWATER_URL -HOME -LD_PRELOAD -PATH");
         let prefixed = variables(&entries(text), &rules(Naming::Both, "APP_")).unwrap();
         assert!(prefixed.left_out.is_empty());
         assert_eq!(prefixed.by_name["APP_PATH"], "1");
-        let mut asked = rules(Naming::Both, "");
-        asked.allowed.insert("PATH".to_owned());
-        let asked = variables(&entries(text), &asked).unwrap();
-        assert_eq!(asked.by_name["PATH"], "1");
-        assert!(!asked.by_name.contains_key("HOME"));
+        let mut rules_with_path = rules(Naming::Both, "");
+        rules_with_path.allowed.insert("PATH".to_owned());
+        let permitted = variables(&entries(text), &rules_with_path).unwrap();
+        assert_eq!(permitted.by_name["PATH"], "1");
+        assert!(!permitted.by_name.contains_key("HOME"));
         // A prefix that leads to a protected name is not enough.
         let odd = variables(&entries("preload=1@0"), &rules(Naming::Both, "LD_")).unwrap();
         assert!(odd.left_out.contains("LD_PRELOAD"));
@@ -296,19 +300,19 @@ mod tests {
         let found = variables(&entries, &rules(Naming::Both, "")).unwrap();
         assert_eq!(found.by_name["A"], "one\ntwo");
         entries[0].value = json!("secret\0");
-        let problem = variables(&entries, &rules(Naming::Both, "")).err().unwrap();
-        assert_eq!(problem, VariableProblem::Nul { key: "a".into() });
+        let error = variables(&entries, &rules(Naming::Both, "")).err().unwrap();
+        assert_eq!(error, VariableError::Nul { key: "a".into() });
         entries[0].value = json!("x".repeat(LENGTH_MAX - 2));
         assert!(variables(&entries, &rules(Naming::Both, "")).is_ok());
         entries[0].value = json!("x".repeat(LENGTH_MAX - 1));
-        let problem = variables(&entries, &rules(Naming::Both, "")).err().unwrap();
-        assert_eq!(problem, VariableProblem::TooLong { key: "a".into() });
+        let error = variables(&entries, &rules(Naming::Both, "")).err().unwrap();
+        assert_eq!(error, VariableError::TooLong { key: "a".into() });
     }
 
     #[test]
     fn a_program_can_be_given_so_much_and_no_more() {
-        let many = |count: usize| -> Vec<Entry> {
-            let entry = |number: usize| Entry {
+        let many = |count: usize| -> Vec<KeyValue> {
+            let entry = |number: usize| KeyValue {
                 key: format!("k{number}"),
                 value: json!("x".repeat(100_000)),
                 rank: 0,
@@ -317,7 +321,7 @@ mod tests {
             (0..count).map(entry).collect()
         };
         assert!(variables(&many(10), &rules(Naming::Both, "")).is_ok());
-        let problem = variables(&many(11), &rules(Naming::Both, "")).err().unwrap();
-        assert_eq!(problem, VariableProblem::TooMany);
+        let error = variables(&many(11), &rules(Naming::Both, "")).err().unwrap();
+        assert_eq!(error, VariableError::TooMany);
     }
 }

@@ -1,4 +1,4 @@
-//! The command that is run on a change: one run at a time, and one more for all that happens meanwhile.
+//! The command after a change. One run at a time, and one more run for all changes during it.
 
 use std::collections::BTreeSet;
 use std::process::{ExitStatus, Stdio};
@@ -10,43 +10,43 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::cli::output;
+use crate::cli::{environment, output};
 
-/// How long a command that is told to end may take before it is killed.
+/// The time that a command gets to end before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// The most that `HEADWATER_CHANGED_KEYS` holds, in bytes; systems refuse variables of more than 128 KiB.
+/// The limit for `HEADWATER_CHANGED_KEYS`, in bytes. Systems refuse variables of more than 128 KiB.
 const KEYS_LENGTH_MAX: usize = 64 * 1024;
 
-/// What a run is for.
-pub(super) struct Occasion {
+/// The reason for a run.
+pub(super) struct RunReason {
     application: String,
     profiles: String,
     label: String,
     revision: String,
     digest: String,
-    /// Keys that were added, removed or changed since the run before.
+    /// Keys that were added, removed or changed since the previous run.
     keys: BTreeSet<String>,
 }
 
-impl Occasion {
+impl RunReason {
     pub(super) fn new<'a>(
-        asked: &output::Asked,
+        environment: &environment::EnvironmentArguments,
         configuration: &Configuration,
         keys: impl Iterator<Item = &'a str>,
     ) -> Self {
-        // A name from a server could hold a NUL, which no variable can.
+        // A name from a server may contain a NUL character, which a variable cannot hold.
         let shown = |text: Option<&str>| output::one_line(text.unwrap_or_default());
         Self {
-            application: asked.application.clone(),
-            profiles: asked.profiles.clone(),
-            label: asked.label.clone().unwrap_or_default(),
+            application: environment.application.clone(),
+            profiles: environment.profiles.clone(),
+            label: environment.label.clone().unwrap_or_default(),
             revision: shown(configuration.revision()),
             digest: shown(configuration.digest()),
             keys: keys.map(output::one_line).collect(),
         }
     }
 
-    /// As many keys as there is room for, one on each line.
+    /// The keys up to the limit, one on each line.
     fn lines_of_keys(&self) -> String {
         let mut lines = String::new();
         for key in &self.keys {
@@ -64,9 +64,9 @@ impl Occasion {
 pub(super) struct Runner {
     command: String,
     child: Option<Child>,
-    /// What the next run is for, once this one has ended.
-    next: Option<Occasion>,
-    /// Whether the last run did not end well.
+    /// The reason for the next run, which starts when this one has ended.
+    next: Option<RunReason>,
+    /// The last run failed.
     pub(super) has_failed: bool,
 }
 
@@ -79,8 +79,8 @@ impl Runner {
         self.child.is_none()
     }
 
-    /// Runs the command, now or after the run that is not over yet.
-    pub(super) fn add(&mut self, mut occasion: Occasion) -> anyhow::Result<()> {
+    /// Runs the command, now or after the present run.
+    pub(super) fn add(&mut self, mut occasion: RunReason) -> anyhow::Result<()> {
         if let Some(before) = self.next.take() {
             occasion.keys.extend(before.keys);
         }
@@ -88,7 +88,9 @@ impl Runner {
         self.start()
     }
 
-    /// Waits for the end of the run, tells of a failure and begins the next one. May be dropped at any time.
+    /// Waits for the end of the run, reports a failure and starts the next run.
+    ///
+    /// Cancellation: the future can be dropped at any time. The run goes on.
     pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
         let Some(child) = &mut self.child else {
             return std::future::pending().await;
@@ -120,7 +122,7 @@ impl Runner {
             .stdin(Stdio::null())
             .stdout(std::io::stderr())
             .stderr(Stdio::inherit())
-            // Of its own, so that all that it starts can be told to end.
+            // Its own process group, so that every process that it starts can be stopped.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -129,12 +131,12 @@ impl Runner {
         Ok(())
     }
 
-    /// Tells a command that runs to end, and sees to it that it does.
+    /// Stops a run, and kills it if it does not end in time.
     pub(super) async fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let Some(group) = group else { return };
-        // One that has ended meanwhile needs no telling.
+        // A group that has ended meanwhile needs no signal.
         let _ = kill_process_group(group, Signal::TERM);
         if timeout(STOP_MAX, child.wait()).await.is_err() {
             let _ = kill_process_group(group, Signal::KILL);

@@ -1,31 +1,31 @@
-//! One event as people read it, and as programs do: a line of JSON.
+//! Prints an event: as text for people, or as a line of JSON for programs.
 
 use std::fmt::Write;
 
 use headwater_client::Configuration;
 use serde_json::{Value, json};
 
-use super::Arguments;
+use super::WatchArguments;
 use crate::change::Change;
-use crate::cli::{Output, difference, output};
+use crate::cli::{OutputForm, difference, environment, output};
 
-/// Something to tell.
-pub(super) struct Event<'a> {
+/// A change, or the state at the start.
+pub(super) struct WatchEvent<'a> {
     kind: &'static str,
     old: Option<&'a Configuration>,
     new: Option<&'a Configuration>,
     change: Change,
 }
 
-/// Whether anybody reads what is told.
+/// The state of the reader of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum OutputReader {
     Read,
     NobodyReads,
 }
 
-impl<'a> Event<'a> {
-    /// What is there at the start.
+impl<'a> WatchEvent<'a> {
+    /// The configuration at the start.
     pub(super) fn current(new: &'a Configuration) -> Self {
         Self { kind: "current", old: None, new: Some(new), change: Change::default() }
     }
@@ -34,7 +34,7 @@ impl<'a> Event<'a> {
         Self { kind: "change", old: Some(old), new: Some(new), change }
     }
 
-    /// There is nothing any more; what was there last still counts.
+    /// The servers have no such configuration any more. The last one stays valid.
     pub(super) fn gone(old: Option<&'a Configuration>) -> Self {
         Self { kind: "gone", old, new: None, change: Change::default() }
     }
@@ -45,14 +45,14 @@ impl<'a> Event<'a> {
         [added, removed, changed].into_iter().flatten().map(|key| &**key)
     }
 
-    fn line(&self, arguments: &Arguments) -> String {
-        let asked = &arguments.asked;
+    fn line(&self, arguments: &WatchArguments) -> String {
+        let environment = &arguments.environment;
         let mut event = json!({
             "time": now(),
             "event": self.kind,
-            "application": asked.application,
-            "profiles": asked.profiles,
-            "label": asked.label,
+            "application": environment.application,
+            "profiles": environment.profiles,
+            "label": environment.label,
         });
         if let Some(new) = self.new {
             event["revision"] = new.revision().into();
@@ -67,20 +67,21 @@ impl<'a> Event<'a> {
         format!("{event}\n")
     }
 
-    fn text(&self, arguments: &Arguments) -> String {
+    fn text(&self, arguments: &WatchArguments) -> String {
         let revision = self.new.or(self.old).and_then(Configuration::revision);
         let mut text = format!("{}  {}  ", now(), output::short(revision.unwrap_or("-")));
         match self.kind {
             "change" => {
                 text.push_str(&difference::summary(&self.change));
                 text.push('\n');
-                let environments = (self.old.zip(self.new))
-                    .map(|(old, new)| [old, new].map(|side| output::from_wire(side.environment())));
+                let environments = (self.old.zip(self.new)).map(|(old, new)| {
+                    [old, new].map(|side| environment::from_wire(side.environment()))
+                });
                 let shown = environments.as_ref().filter(|_| arguments.values);
                 let values = shown.map(|[old, new]| (old, new));
                 text.push_str(&difference::lines(&self.change, values, "  "));
             }
-            "gone" => text.push_str("gone: the servers do not know it any more\n"),
+            "gone" => text.push_str("gone: the servers have no such configuration any more\n"),
             _ => {
                 let count = self.new.map_or(0, |new| new.properties().count());
                 // Writing to a string cannot fail.
@@ -92,12 +93,15 @@ impl<'a> Event<'a> {
 }
 
 /// Prints an event and flushes it.
-pub(super) fn print(arguments: &Arguments, event: &Event<'_>) -> anyhow::Result<Told> {
+pub(super) fn print(
+    arguments: &WatchArguments,
+    event: &WatchEvent<'_>,
+) -> anyhow::Result<OutputReader> {
     let text = match arguments.output {
-        Output::Json => event.line(arguments),
-        Output::Table => event.text(arguments),
+        OutputForm::Json => event.line(arguments),
+        OutputForm::Table => event.text(arguments),
     };
-    Ok(if output::write(&text)? { Told::Read } else { Told::NobodyReads })
+    Ok(if output::write(&text)? { OutputReader::Read } else { OutputReader::NobodyReads })
 }
 
 fn now() -> String {

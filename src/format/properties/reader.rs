@@ -1,39 +1,38 @@
-//! The characters of a `.properties` file after escapes and continued lines, with the place that Spring gives them.
-//!
-//! Columns count logical characters: an escape counts once, and Spring reports the same.
+//! The logical characters of a `.properties` file: escapes are resolved and continued lines joined. Positions are those that
+//! Spring reports. A column counts logical characters, so an escape counts once.
 
 use crate::format::ParseError;
 use crate::model::Position;
 
-/// Where a value ends.
+/// The end of a value.
 #[derive(Clone, Copy)]
-pub(super) enum End {
+pub(super) enum ValueEnd {
     Line,
     LineOrComma,
 }
 
-/// A cursor on one logical character.
-pub(super) struct Reader<'a> {
+/// A cursor on the current logical character.
+pub(super) struct CharacterReader<'a> {
     bytes: &'a [u8],
-    /// The next byte to read.
+    /// The offset of the next byte.
     next: usize,
-    /// Line ends read so far.
+    /// The number of line ends read so far.
     lines: u32,
-    /// Of the present character, from 0; -1 behind a line end.
+    /// The column of the current character, from 0. It is -1 behind a line end.
     column: i32,
-    /// How many characters the line had whose end was read last.
+    /// The number of characters in the last completed line.
     width: u32,
-    /// The present character; `None` at the end of the file.
+    /// The current character. `None` at the end of the file.
     unit: Option<u16>,
     escaped: bool,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> CharacterReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, next: 0, lines: 0, column: -1, width: 0, unit: None, escaped: false }
     }
 
-    /// Goes to the next character; blanks at the start of a line are passed over. Whether there is one.
+    /// Moves to the next character and skips blanks at the start of a line. Returns false at the end of the file.
     pub(super) fn advance(&mut self) -> Result<bool, ParseError> {
         loop {
             self.escaped = false;
@@ -67,7 +66,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the end of the line, whatever is escaped there.
+    /// Moves to the end of the line and ignores escapes.
     pub(super) fn skip_line(&mut self) {
         while !self.is(b'\n') && self.unit.is_some() {
             self.raw();
@@ -103,20 +102,21 @@ impl<'a> Reader<'a> {
         self.unit.is_none() || !self.escaped && self.is(b'\n')
     }
 
-    pub(super) fn at_end(&self, end: End) -> bool {
-        self.at_end_of_line() || matches!(end, End::LineOrComma) && !self.escaped && self.is(b',')
+    pub(super) fn at_end(&self, end: ValueEnd) -> bool {
+        self.at_end_of_line()
+            || matches!(end, ValueEnd::LineOrComma) && !self.escaped && self.is(b',')
     }
 
-    /// Of the present character, from 1.
+    /// The position of the current character.
     pub(super) fn position(&self) -> Position {
         match self.column {
-            // Behind a line end; the value that is not there would stand before it.
+            // Behind a line end: an absent value has the position before that line end.
             -1 => Position { line: self.lines, column: self.width + 1 },
             column => Position { line: self.lines + 1, column: column.cast_unsigned() + 1 },
         }
     }
 
-    /// One byte as its Latin-1 character; `\r` and `\r\n` are line ends too.
+    /// Reads one byte as a Latin-1 character. `\r` and `\r\n` are line ends too.
     fn raw(&mut self) {
         let byte = self.bytes.get(self.next).copied();
         self.next += 1;

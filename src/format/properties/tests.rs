@@ -1,4 +1,4 @@
-//! The table of the specification (10 and A4), and the limits.
+//! Recorded cases of the original (docs/protocol.md#10-properties-xml-toml-and-json), and the limits.
 
 use super::parse;
 use crate::format::{DOCUMENTS_MAX, KEYS_MAX};

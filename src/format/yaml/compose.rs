@@ -1,28 +1,29 @@
-//! Events to a tree: anchors shared, merges done, duplicate keys and everything that grows out of bounds refused.
+//! Builds documents from events. Aliased nodes are shared and merges resolved. Duplicate keys and exceeded limits are errors.
 
 use std::collections::HashSet;
 
-use super::events::{Event, Events, Tag};
+use super::document::{
+    KeyIdentity, KeyTooLongError, NodeContent, NodeId, YamlDocument, YamlNode, identity,
+};
+use super::events::{EventReader, Tag, YamlEvent};
+use super::explicit_tag;
+use super::limits::{EXPANSION_MAX, expands_too_far, key_too_long};
 use super::merge;
-use super::scalar::{self, BadNumber, Leaf};
-use super::tagged;
-use super::tree::{Content, Identity, Node, NodeId, TooLong, Tree, identity};
-use crate::format::flat::KEY_BYTES_MAX;
+use super::scalar::{self, Leaf, NumberError};
+use crate::format::flat_builder::KEY_BYTES_MAX;
 use crate::format::{DOCUMENTS_MAX, ParseError};
 use crate::model::Position;
 
-/// The deepest node, where the root has depth 0; SnakeYAML's own bound.
+/// The deepest node, as in SnakeYAML. The root has depth 0.
 const DEPTH_MAX: usize = 50;
 /// The most nodes of one file, keys included.
 const NODES_MAX: usize = 500_000;
-/// The most nodes that all aliases and merges of one file may stand for.
-const EXPANSION_MAX: u64 = 1_000_000;
 
-/// Makes the trees of one file, document by document.
+/// Builds the documents of one file one after the other.
 pub(super) struct Composer<'a> {
-    events: Events<'a>,
-    nodes: Vec<Node<'a>>,
-    /// What each anchor of the present document names; `None` while that node is still open.
+    events: EventReader<'a>,
+    nodes: Vec<YamlNode<'a>>,
+    /// The node of each anchor in the current document. `None` while that node is incomplete.
     anchors: Vec<Option<NodeId>>,
     documents: usize,
     nodes_before: usize,
@@ -30,9 +31,10 @@ pub(super) struct Composer<'a> {
 }
 
 impl<'a> Composer<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// `dash` is the character that replaces dashes in the text.
+    pub(super) fn new(text: &'a str, dash: Option<char>) -> Self {
         Self {
-            events: Events::new(text),
+            events: EventReader::new(text, dash),
             nodes: Vec::new(),
             anchors: Vec::new(),
             documents: 0,
@@ -41,18 +43,18 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// The next document, `None` at the end of the file.
-    pub(super) fn next_document(&mut self) -> Result<Option<Tree<'a>>, ParseError> {
+    /// Builds the next document. Returns `None` at the end of the file.
+    pub(super) fn next_document(&mut self) -> Result<Option<YamlDocument<'a>>, ParseError> {
         loop {
             match self.events.next()? {
                 None => return Ok(None),
-                Some((Event::DocumentStart, position)) => {
+                Some((YamlEvent::DocumentStart, position)) => {
                     self.count_document(position)?;
                     let (event, position) = self.next_event()?;
                     let root = self.node(event, position, 0)?;
                     let nodes = std::mem::take(&mut self.nodes);
                     self.nodes_before += nodes.len();
-                    return Ok(Some(Tree { nodes, root }));
+                    return Ok(Some(YamlDocument { nodes, root }));
                 }
                 Some(_) => {}
             }
@@ -68,52 +70,53 @@ impl<'a> Composer<'a> {
         Ok(())
     }
 
-    fn next_event(&mut self) -> Result<(Event<'a>, Position), ParseError> {
+    fn next_event(&mut self) -> Result<(YamlEvent<'a>, Position), ParseError> {
         self.events.next()?.ok_or_else(|| ParseError::whole("file ends within a document"))
     }
 
     fn node(
         &mut self,
-        event: Event<'a>,
+        event: YamlEvent<'a>,
         position: Position,
         depth: usize,
     ) -> Result<NodeId, ParseError> {
-        if let Event::Alias(anchor) = event {
+        if let YamlEvent::Alias(anchor) = event {
             return self.alias(anchor, position);
         }
         if depth > DEPTH_MAX {
             return Err(ParseError::at(position, format!("nested deeper than {DEPTH_MAX}")));
         }
         match event {
-            Event::Scalar { text, plain, anchor, tag } => {
+            YamlEvent::Scalar { text, plain, anchor, tag } => {
                 let leaf = leaf(text, plain, &tag).map_err(|why| ParseError::at(position, why))?;
-                let id = self.add(position, Content::Leaf(leaf))?;
+                let id = self.add(position, NodeContent::Leaf(leaf))?;
                 self.name(anchor, id);
                 Ok(id)
             }
-            Event::ListStart { anchor, tag } => {
+            YamlEvent::ListStart { anchor, tag } => {
                 check_tag(&tag, &["seq"], position)?;
                 let items = self.items(depth)?;
-                let id = self.add(position, Content::List(items))?;
+                let id = self.add(position, NodeContent::List(items))?;
                 self.name(anchor, id);
                 Ok(id)
             }
-            Event::MapStart { anchor, tag } => {
+            YamlEvent::MapStart { anchor, tag } => {
                 check_tag(&tag, &["map", "set"], position)?;
                 let entries = self.entries(depth)?;
                 let content = match tag {
                     Tag::Standard(name) if *name == *"set" => {
-                        Content::List(entries.iter().map(|(key, _)| *key).collect())
+                        NodeContent::List(entries.iter().map(|(key, _)| *key).collect())
                     }
-                    _ => Content::Map(self.merged(entries)?),
+                    _ => NodeContent::Map(self.merged(entries)?),
                 };
                 let id = self.add(position, content)?;
                 self.name(anchor, id);
                 Ok(id)
             }
-            Event::Alias(_) | Event::DocumentStart | Event::DocumentEnd | Event::End => {
-                Err(ParseError::at(position, "value expected"))
-            }
+            YamlEvent::Alias(_)
+            | YamlEvent::DocumentStart
+            | YamlEvent::DocumentEnd
+            | YamlEvent::End => Err(ParseError::at(position, "value expected")),
         }
     }
 
@@ -121,7 +124,7 @@ impl<'a> Composer<'a> {
         let mut items = Vec::new();
         loop {
             match self.next_event()? {
-                (Event::End, _) => return Ok(items),
+                (YamlEvent::End, _) => return Ok(items),
                 (event, position) => {
                     let item = self.node(event, position, depth + 1)?;
                     self.check_value(item)?;
@@ -135,7 +138,7 @@ impl<'a> Composer<'a> {
         let mut entries = Vec::new();
         loop {
             match self.next_event()? {
-                (Event::End, _) => break,
+                (YamlEvent::End, _) => break,
                 (event, position) => {
                     let key = self.node(event, position, depth + 1)?;
                     let (event, position) = self.next_event()?;
@@ -149,10 +152,10 @@ impl<'a> Composer<'a> {
         Ok(entries)
     }
 
-    /// `<<` is for keys only.
+    /// Rejects `<<` as a value.
     fn check_value(&self, id: NodeId) -> Result<(), ParseError> {
         match &self.nodes[id as usize] {
-            Node { content: Content::Leaf(Leaf::Merge), position, .. } => {
+            YamlNode { content: NodeContent::Leaf(Leaf::Merge), position, .. } => {
                 Err(ParseError::at(*position, "merge sign is not a key here"))
             }
             _ => Ok(()),
@@ -160,15 +163,15 @@ impl<'a> Composer<'a> {
     }
 
     fn check_duplicates(&self, entries: &[(NodeId, NodeId)]) -> Result<(), ParseError> {
-        let mut seen: HashSet<Seen<'_>> = HashSet::with_capacity(entries.len());
+        let mut seen: HashSet<SeenKey<'_>> = HashSet::with_capacity(entries.len());
         for (id, _) in entries {
-            let Node { position, content, .. } = &self.nodes[*id as usize];
-            if matches!(content, Content::Leaf(Leaf::Merge)) {
+            let YamlNode { position, content, .. } = &self.nodes[*id as usize];
+            if matches!(content, NodeContent::Leaf(Leaf::Merge)) {
                 continue;
             }
-            let identity =
-                identity(&self.nodes, *id, KEY_BYTES_MAX).map_err(|TooLong| too_long(*position))?;
-            let key = Seen { identity, position: *position };
+            let identity = identity(&self.nodes, *id, KEY_BYTES_MAX)
+                .map_err(|KeyTooLongError| key_too_long(*position))?;
+            let key = SeenKey { identity, position: *position };
             if let Some(first) = seen.get(&key) {
                 let Position { line, column } = first.position;
                 let message = format!("duplicate key, first given at line {line}, column {column}");
@@ -184,7 +187,7 @@ impl<'a> Composer<'a> {
         entries: Vec<(NodeId, NodeId)>,
     ) -> Result<Vec<(NodeId, NodeId)>, ParseError> {
         let is_merge = |(key, _): &(NodeId, NodeId)| {
-            matches!(self.nodes[*key as usize].content, Content::Leaf(Leaf::Merge))
+            matches!(self.nodes[*key as usize].content, NodeContent::Leaf(Leaf::Merge))
         };
         if !entries.iter().any(is_merge) {
             return Ok(entries);
@@ -216,37 +219,39 @@ impl<'a> Composer<'a> {
         self.anchors[anchor] = Some(id);
     }
 
-    fn add(&mut self, position: Position, content: Content<'a>) -> Result<NodeId, ParseError> {
+    fn add(&mut self, position: Position, content: NodeContent<'a>) -> Result<NodeId, ParseError> {
         let count = self.nodes.len();
         if self.nodes_before + count >= NODES_MAX {
             return Err(ParseError::at(position, format!("file has more than {NODES_MAX} nodes")));
         }
         let weight_of = |id: &NodeId| self.nodes[*id as usize].weight;
         let below: u64 = match &content {
-            Content::Leaf(_) => 0,
-            Content::List(items) => items.iter().map(weight_of).sum(),
-            Content::Map(entries) => entries.iter().map(|(_, value)| 1 + weight_of(value)).sum(),
+            NodeContent::Leaf(_) => 0,
+            NodeContent::List(items) => items.iter().map(weight_of).sum(),
+            NodeContent::Map(entries) => {
+                entries.iter().map(|(_, value)| 1 + weight_of(value)).sum()
+            }
         };
-        self.nodes.push(Node { position, content, weight: 1 + below });
+        self.nodes.push(YamlNode { position, content, weight: 1 + below });
         Ok(NodeId::try_from(count).expect("NODES_MAX is below the largest id"))
     }
 }
 
-/// A key with its place, told apart by its identity.
-struct Seen<'n> {
-    identity: Identity<'n>,
+/// A key with its position. Equality compares the identity alone.
+struct SeenKey<'n> {
+    identity: KeyIdentity<'n>,
     position: Position,
 }
 
-impl PartialEq for Seen<'_> {
+impl PartialEq for SeenKey<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.identity == other.identity
     }
 }
 
-impl Eq for Seen<'_> {}
+impl Eq for SeenKey<'_> {}
 
-impl std::hash::Hash for Seen<'_> {
+impl std::hash::Hash for SeenKey<'_> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.identity.hash(state);
     }
@@ -260,8 +265,8 @@ fn leaf<'a>(
     match tag {
         Tag::None if !plain => Ok(Leaf::String(text)),
         Tag::None | Tag::NonSpecific => scalar::resolve(text)
-            .map_err(|BadNumber| "number cannot be read, quote it if it is text"),
-        Tag::Standard(name) => tagged::resolve(name, text),
+            .map_err(|NumberError| "number cannot be read, quote it if it is text"),
+        Tag::Standard(name) => explicit_tag::resolve(name, text),
         Tag::Unknown => Err("tag is not known"),
     }
 }
@@ -274,13 +279,4 @@ fn check_tag(tag: &Tag, fitting: &[&str], position: Position) -> Result<(), Pars
             Err(ParseError::at(position, "tag is not known for a list or a map"))
         }
     }
-}
-
-fn too_long(position: Position) -> ParseError {
-    ParseError::at(position, format!("key is longer than {KEY_BYTES_MAX} bytes"))
-}
-
-pub(super) fn expands_too_far(position: Position) -> ParseError {
-    let message = format!("aliases stand for more than {EXPANSION_MAX} nodes");
-    ParseError::at(position, message)
 }

@@ -1,4 +1,4 @@
-//! The only file that knows the YAML parser: its events in our words, its errors without its texts.
+//! The adapter to the YAML parser. It translates events and replaces the texts of errors, which quote the file.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use granit_parser::{
     ErrorKind, Event as Raw, Marker, Parser, ScalarStyle, ScanError, Span, StrInput,
 };
 
-use super::start::{self, Place};
+use super::value_start::{self, TextPlace};
 use crate::format::ParseError;
 use crate::model::Position;
 
 const NAMESPACE: &str = "tag:yaml.org,2002:";
 
-/// What the composer needs to know. Anchors are numbers from 1, 0 is none.
-pub(super) enum Event<'a> {
+/// A parser event. Anchors are numbered from 1, and 0 means no anchor.
+pub(super) enum YamlEvent<'a> {
     DocumentStart,
     DocumentEnd,
     Alias(usize),
@@ -31,40 +31,77 @@ pub(super) enum Event<'a> {
         anchor: usize,
         tag: Tag,
     },
-    /// Of a list or a map.
+    /// The end of a list or a map.
     End,
 }
 
 /// An explicit tag.
 pub(super) enum Tag {
     None,
-    /// `!`: typed as a plain scalar is, quoted or not.
+    /// `!`: the scalar is typed like a plain one, quoted or not.
     NonSpecific,
     /// `!!name`.
     Standard(Box<str>),
     Unknown,
 }
 
-/// The events of a text, each with the place where its node begins.
-pub(super) struct Events<'a> {
+/// Reads the events of a text, each with the start of its node.
+pub(super) struct EventReader<'a> {
     parser: Parser<'a, StrInput<'a>>,
     text: &'a str,
-    /// Where the event before ended.
-    end: Place,
+    /// The end of the previous event.
+    end: TextPlace,
+    /// The character that replaces dashes in the text.
+    dash: Option<char>,
 }
 
-impl<'a> Events<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+/// The reason why the parser rejects a text, as far as `rewrite` needs it.
+pub(super) enum SyntaxFault {
+    /// A line of quoted text begins with a tab or with too little indentation. `before` is the offset behind the previous
+    /// event, and `at` the offset of the fault.
+    QuotedLine {
+        before: usize,
+        at: usize,
+    },
+    Other,
+}
+
+/// The first fault that the parser finds in a text.
+pub(super) fn first_fault(text: &str) -> Option<SyntaxFault> {
+    let mut parser = Parser::new_from_str(text);
+    let mut before = 0;
+    loop {
+        let error = match parser.next_event()? {
+            Ok((Raw::StreamEnd, _)) => return None,
+            Ok((_, span)) => {
+                before = place(&span.end).offset;
+                continue;
+            }
+            Err(error) => error,
+        };
+        let at = place(error.marker()).offset;
+        return Some(match error.kind() {
+            ErrorKind::InvalidQuotedScalarIndent | ErrorKind::TabInIndentation => {
+                SyntaxFault::QuotedLine { before: before.min(at), at }
+            }
+            _ => SyntaxFault::Other,
+        });
+    }
+}
+
+impl<'a> EventReader<'a> {
+    pub(super) fn new(text: &'a str, dash: Option<char>) -> Self {
         let options = granit_parser::options! { emit_anchor_events: true, emit_comments: false };
         Self {
             parser: Parser::new_from_str_with_options(text, options),
             text,
-            end: Place::default(),
+            end: TextPlace::default(),
+            dash,
         }
     }
 
-    /// The next event, `None` at the end of the stream.
-    pub(super) fn next(&mut self) -> Result<Option<(Event<'a>, Position)>, ParseError> {
+    /// Reads the next event. Returns `None` at the end of the stream.
+    pub(super) fn next(&mut self) -> Result<Option<(YamlEvent<'a>, Position)>, ParseError> {
         loop {
             let Some(next) = self.parser.next_event() else { return Ok(None) };
             let (raw, span) = next.map_err(|error| lowered(&error))?;
@@ -74,30 +111,30 @@ impl<'a> Events<'a> {
             }
             let event = match raw {
                 Raw::StreamEnd => return Ok(None),
-                Raw::DocumentStart(..) => Event::DocumentStart,
-                Raw::DocumentEnd => Event::DocumentEnd,
-                Raw::SequenceEnd | Raw::MappingEnd => Event::End,
-                Raw::Alias(anchor) => Event::Alias(anchor),
+                Raw::DocumentStart(..) => YamlEvent::DocumentStart,
+                Raw::DocumentEnd => YamlEvent::DocumentEnd,
+                Raw::SequenceEnd | Raw::MappingEnd => YamlEvent::End,
+                Raw::Alias(anchor) => YamlEvent::Alias(anchor),
                 Raw::SequenceStart(_, anchor, tag) => {
-                    Event::ListStart { anchor, tag: lower_tag(tag) }
+                    YamlEvent::ListStart { anchor, tag: lower_tag(tag) }
                 }
                 Raw::MappingStart(_, anchor, tag) => {
-                    Event::MapStart { anchor, tag: lower_tag(tag) }
+                    YamlEvent::MapStart { anchor, tag: lower_tag(tag) }
                 }
-                Raw::Scalar(text, style, anchor, tag) => Event::Scalar {
-                    text: self.scalar_text(text, style, &span),
+                Raw::Scalar(text, style, anchor, tag) => YamlEvent::Scalar {
+                    text: with_dashes(self.scalar_text(text, style, &span), self.dash),
                     plain: style == ScalarStyle::Plain,
                     anchor,
                     tag: lower_tag(tag),
                 },
-                // The start of the stream, and anchors, which were looked at with their node.
+                // The start of the stream, and anchors, which `start_of_node` has already read with their node.
                 _ => continue,
             };
             return Ok(Some((event, start)));
         }
     }
 
-    /// A node begins at its anchor or its tag, whichever comes first; otherwise where its own text does.
+    /// The start of a node: the first of its anchor and its tag, or the start of its text.
     fn start_of_node(&mut self, event: &Raw<'a>, span: &Span) -> Result<Position, ParseError> {
         let tag = span.tag_start();
         let anchor = match event.anchor_id() {
@@ -114,17 +151,17 @@ impl<'a> Events<'a> {
             }
             (Some(first), None, _) | (None, Some(first), _) => place(&first),
             (None, None, Raw::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..)) => {
-                start::of_block(self.text, self.end)
+                value_start::of_block(self.text, self.end)
             }
             (None, None, Raw::Scalar(..)) if span.start.index() == span.end.index() => {
-                start::of_nothing(self.text, own, self.end)
+                value_start::of_nothing(self.text, own, self.end)
             }
             _ => own,
         };
         Ok(start.position())
     }
 
-    /// Undoes two courtesies of the parser: `~` for a value that is not there, and a last line break that is not there.
+    /// Undoes two additions of the parser: `~` for an absent value, and an absent last line break.
     fn scalar_text(&self, text: Cow<'a, str>, style: ScalarStyle, span: &Span) -> Cow<'a, str> {
         match style {
             ScalarStyle::Plain if span.start.index() == span.end.index() => Cow::Borrowed(""),
@@ -138,7 +175,7 @@ impl<'a> Events<'a> {
     }
 }
 
-/// A block that ends with the file: its last line has no line break if the file has none.
+/// Removes the line break that the parser adds to a block at the end of a file without a final line break.
 fn without_added_break<'a>(block: Cow<'a, str>, text: &str) -> Cow<'a, str> {
     let last_line = text.rsplit(['\n', '\r']).next().unwrap_or_default();
     let Some(without) = block.strip_suffix('\n') else { return block };
@@ -147,7 +184,7 @@ fn without_added_break<'a>(block: Cow<'a, str>, text: &str) -> Cow<'a, str> {
     }
     let last_of_block = without.rsplit('\n').next().unwrap_or_default();
     let is_blank = |line: &str| line.bytes().all(|byte| byte == b' ');
-    // A last line of blanks is one of the block only if it is further in than the block.
+    // A last line of blanks belongs to the block only if it is indented deeper than the block.
     if last_line.is_empty()
         || is_blank(last_line) && (last_of_block.is_empty() || !is_blank(last_of_block))
     {
@@ -156,7 +193,7 @@ fn without_added_break<'a>(block: Cow<'a, str>, text: &str) -> Cow<'a, str> {
     Cow::Owned(without.to_owned())
 }
 
-/// Whether the last line is blank and the one above it is not.
+/// Returns true if the last line is blank and the line above it is not.
 fn follows_content(text: &str, last_line: &str) -> bool {
     let above = &text[..text.len() - last_line.len()];
     let above = above.strip_suffix('\n').unwrap_or(above);
@@ -164,6 +201,14 @@ fn follows_content(text: &str, last_line: &str) -> bool {
     !last_line.is_empty()
         && last_line.trim_end_matches(' ').is_empty()
         && !above.ends_with(['\n', '\r'])
+}
+
+/// Restores the dashes that `rewrite` replaced in the text of a scalar.
+fn with_dashes(text: Cow<'_, str>, dash: Option<char>) -> Cow<'_, str> {
+    match dash.filter(|sign| text.contains(*sign)) {
+        Some(sign) => Cow::Owned(text.replace(sign, "-")),
+        None => text,
+    }
 }
 
 fn lower_tag(tag: Option<Cow<'_, granit_parser::Tag>>) -> Tag {
@@ -177,16 +222,16 @@ fn lower_tag(tag: Option<Cow<'_, granit_parser::Tag>>) -> Tag {
     }
 }
 
-fn place(marker: &Marker) -> Place {
+fn place(marker: &Marker) -> TextPlace {
     let offset = marker.byte_offset().unwrap_or_default();
-    Place { offset, line: marker.line(), column: marker.col() + 1 }
+    TextPlace { offset, line: marker.line(), column: marker.col() + 1 }
 }
 
 fn lowered(error: &ScanError) -> ParseError {
     ParseError::at(place(error.marker()).position(), sentence(error.kind()))
 }
 
-/// The mistakes that are made often have a sentence of their own.
+/// The message for an error. Frequent mistakes have their own message.
 fn sentence(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::UnknownAnchor => "alias names an anchor that is not defined before it",
@@ -198,7 +243,7 @@ fn sentence(kind: &ErrorKind) -> &'static str {
         ErrorKind::InvalidIndentation | ErrorKind::InvalidBlockScalarIndent => {
             "line is indented wrongly"
         }
-        ErrorKind::InvalidQuotedScalarIndent => "quoted text goes on further out than its key",
+        ErrorKind::InvalidQuotedScalarIndent => "quoted text is indented less than its key",
         ErrorKind::UnclosedQuotedScalar => "quoted text is not closed",
         ErrorKind::UnknownQuotedScalarEscape
         | ErrorKind::InvalidQuotedScalarHexEscape

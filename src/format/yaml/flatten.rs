@@ -1,20 +1,20 @@
-//! A composed document to flat keys, as Spring's `YamlProcessor` names them (specification, 9).
+//! Flattens a document into the keys of Spring's `YamlProcessor` (docs/protocol.md#9-yaml).
 
 use std::collections::HashMap;
 
+use super::document::{KeyIdentity, NodeContent, NodeId, YamlDocument, YamlNode, identity};
 use super::scalar::Leaf;
-use super::tree::{Content, Identity, Node, NodeId, Tree, identity};
 use crate::format::ParseError;
-use crate::format::flat::{Flat, KEY_BYTES_MAX};
+use crate::format::flat_builder::{FlatBuilder, KEY_BYTES_MAX};
 use crate::model::Scalar;
 
-/// Adds one document. Nothing, an empty text and an empty list are none at all; an empty map is one without keys.
-pub(super) fn document(tree: &Tree<'_>, flat: &mut Flat) -> Result<(), ParseError> {
+/// Adds one document. Null, an empty text and an empty list add none. An empty map adds a document without keys.
+pub(super) fn document(tree: &YamlDocument<'_>, flat: &mut FlatBuilder) -> Result<(), ParseError> {
     match &tree.nodes[tree.root as usize].content {
-        Content::Leaf(leaf) if leaf.text().unwrap_or_default().is_empty() => return Ok(()),
-        Content::List(items) if items.is_empty() => return Ok(()),
-        Content::Map(entries) => map(tree, entries, flat)?,
-        Content::Leaf(_) | Content::List(_) => {
+        NodeContent::Leaf(leaf) if leaf.text().unwrap_or_default().is_empty() => return Ok(()),
+        NodeContent::List(items) if items.is_empty() => return Ok(()),
+        NodeContent::Map(entries) => map(tree, entries, flat)?,
+        NodeContent::Leaf(_) | NodeContent::List(_) => {
             let mark = flat.enter_key("document");
             node(tree, tree.root, flat)?;
             flat.leave(mark);
@@ -23,49 +23,56 @@ pub(super) fn document(tree: &Tree<'_>, flat: &mut Flat) -> Result<(), ParseErro
     flat.end_document()
 }
 
-fn node(tree: &Tree<'_>, id: NodeId, flat: &mut Flat) -> Result<(), ParseError> {
-    let Node { position, content, .. } = &tree.nodes[id as usize];
+fn node(tree: &YamlDocument<'_>, id: NodeId, flat: &mut FlatBuilder) -> Result<(), ParseError> {
+    let YamlNode { position, content, .. } = &tree.nodes[id as usize];
     match content {
-        Content::Leaf(leaf) => flat.put(scalar(leaf), *position),
-        Content::List(items) if items.is_empty() => flat.put(Scalar::String("".into()), *position),
-        Content::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+        NodeContent::Leaf(leaf) => flat.put(scalar(leaf), *position),
+        NodeContent::List(items) if items.is_empty() => {
+            flat.put(Scalar::String("".into()), *position)
+        }
+        NodeContent::List(items) => items.iter().enumerate().try_for_each(|(index, item)| {
             let mark = flat.enter_item(index);
             node(tree, *item, flat)?;
             flat.leave(mark);
             Ok(())
         }),
-        Content::Map(entries) => map(tree, entries, flat),
+        NodeContent::Map(entries) => map(tree, entries, flat),
     }
 }
 
-fn map(tree: &Tree<'_>, entries: &[(NodeId, NodeId)], flat: &mut Flat) -> Result<(), ParseError> {
+fn map(
+    tree: &YamlDocument<'_>,
+    entries: &[(NodeId, NodeId)],
+    flat: &mut FlatBuilder,
+) -> Result<(), ParseError> {
     let is_text = |(key, _): &(NodeId, NodeId)| {
-        matches!(tree.nodes[*key as usize].content, Content::Leaf(Leaf::String(_)))
+        matches!(tree.nodes[*key as usize].content, NodeContent::Leaf(Leaf::String(_)))
     };
     if !entries.iter().all(is_text) {
         return map_with_odd_keys(tree, entries, flat);
     }
     entries.iter().try_for_each(|(key, value)| {
-        let Content::Leaf(Leaf::String(key)) = &tree.nodes[*key as usize].content else {
+        let NodeContent::Leaf(Leaf::String(key)) = &tree.nodes[*key as usize].content else {
             return Ok(());
         };
         below(tree, key, *value, flat)
     })
 }
 
-/// Keys that are no strings get brackets, which another key of the map may have spelt out: then the later value counts.
+/// Flattens a map with keys that are no strings. These keys are written in brackets. If another key of the map is spelled
+/// with the same brackets, the later value wins.
 fn map_with_odd_keys(
-    tree: &Tree<'_>,
+    tree: &YamlDocument<'_>,
     entries: &[(NodeId, NodeId)],
-    flat: &mut Flat,
+    flat: &mut FlatBuilder,
 ) -> Result<(), ParseError> {
     let mut named: Vec<(String, NodeId)> = Vec::with_capacity(entries.len());
     let mut places = HashMap::new();
     for (key, value) in entries {
         let position = tree.nodes[*key as usize].position;
         let name = match identity(&tree.nodes, *key, KEY_BYTES_MAX) {
-            Ok(Identity::Text(text)) => text.to_owned(),
-            Ok(Identity::Other(text)) => format!("[{text}]"),
+            Ok(KeyIdentity::Text(text)) => text.to_owned(),
+            Ok(KeyIdentity::Other(text)) => format!("[{text}]"),
             Err(_) => return Err(ParseError::at(position, "key is too long")),
         };
         let place = *places.entry(name.clone()).or_insert(named.len());
@@ -77,7 +84,12 @@ fn map_with_odd_keys(
     named.iter().try_for_each(|(key, value)| below(tree, key, *value, flat))
 }
 
-fn below(tree: &Tree<'_>, key: &str, value: NodeId, flat: &mut Flat) -> Result<(), ParseError> {
+fn below(
+    tree: &YamlDocument<'_>,
+    key: &str,
+    value: NodeId,
+    flat: &mut FlatBuilder,
+) -> Result<(), ParseError> {
     let mark = flat.enter_key(key);
     node(tree, value, flat)?;
     flat.leave(mark);

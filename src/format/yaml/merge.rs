@@ -1,38 +1,38 @@
-//! The merge key `<<`: entries of other maps, where the map itself has none of that name.
+//! The merge key `<<`, which adds the entries of other maps for keys that the map itself does not have.
 
 use std::collections::HashMap;
 
-use super::compose::expands_too_far;
+use super::document::{KeyIdentity, KeyTooLongError, NodeContent, NodeId, YamlNode, identity};
+use super::limits::{expands_too_far, key_too_long};
 use super::scalar::Leaf;
-use super::tree::{Content, Identity, Node, NodeId, identity};
 use crate::format::ParseError;
-use crate::format::flat::KEY_BYTES_MAX;
+use crate::format::flat_builder::KEY_BYTES_MAX;
 use crate::model::Position;
 
-type Entries = Vec<(NodeId, NodeId)>;
+type MapEntries = Vec<(NodeId, NodeId)>;
 
-/// A map under way: entries in order, and where each key stands.
+/// A merge in progress: entries in order, and the index of each key.
 struct Merge<'n, 'a> {
-    nodes: &'n [Node<'a>],
-    entries: Entries,
-    places: HashMap<Identity<'n>, usize>,
+    nodes: &'n [YamlNode<'a>],
+    entries: MapEntries,
+    places: HashMap<KeyIdentity<'n>, usize>,
     cost: u64,
     cost_max: u64,
 }
 
-/// The entries with all merges done, and how many nodes the merges stand for.
+/// Resolves the merges of a map. Returns its entries and the number of nodes that the merges expand to.
 ///
-/// A merged entry stands where its `<<` stood; an entry of the map itself takes the place of a merged one, and of
-/// several maps to merge the first counts.
+/// A merged entry has the place of its `<<`. An entry of the map itself replaces a merged one in its place. With several
+/// merged maps the first one wins.
 pub(super) fn merged(
-    nodes: &[Node<'_>],
+    nodes: &[YamlNode<'_>],
     entries: &[(NodeId, NodeId)],
     cost_max: u64,
-) -> Result<(Entries, u64), ParseError> {
+) -> Result<(MapEntries, u64), ParseError> {
     let mut merge = Merge { nodes, entries: Vec::new(), places: HashMap::new(), cost: 0, cost_max };
     for (key, value) in entries {
         match &nodes[*key as usize].content {
-            Content::Leaf(Leaf::Merge) => merge.all_of(*value)?,
+            NodeContent::Leaf(Leaf::Merge) => merge.all_of(*value)?,
             _ => merge.own(*key, *value)?,
         }
     }
@@ -41,18 +41,18 @@ pub(super) fn merged(
 
 impl<'n> Merge<'n, '_> {
     fn all_of(&mut self, id: NodeId) -> Result<(), ParseError> {
-        let Node { position, content, .. } = &self.nodes[id as usize];
+        let YamlNode { position, content, .. } = &self.nodes[id as usize];
         match content {
-            Content::Map(entries) => self.others(entries, *position),
-            Content::List(maps) => {
+            NodeContent::Map(entries) => self.others(entries, *position),
+            NodeContent::List(maps) => {
                 maps.iter().try_for_each(|map| match &self.nodes[*map as usize] {
-                    Node { content: Content::Map(entries), position, .. } => {
+                    YamlNode { content: NodeContent::Map(entries), position, .. } => {
                         self.others(entries, *position)
                     }
                     other => Err(ParseError::at(other.position, "only maps can be merged")),
                 })
             }
-            Content::Leaf(_) => Err(ParseError::at(*position, "only maps can be merged")),
+            NodeContent::Leaf(_) => Err(ParseError::at(*position, "only maps can be merged")),
         }
     }
 
@@ -86,10 +86,8 @@ impl<'n> Merge<'n, '_> {
         Ok(())
     }
 
-    fn identity(&self, key: NodeId) -> Result<Identity<'n>, ParseError> {
-        identity(self.nodes, key, KEY_BYTES_MAX).map_err(|_| {
-            let position = self.nodes[key as usize].position;
-            ParseError::at(position, format!("key is longer than {KEY_BYTES_MAX} bytes"))
-        })
+    fn identity(&self, key: NodeId) -> Result<KeyIdentity<'n>, ParseError> {
+        let position = self.nodes[key as usize].position;
+        identity(self.nodes, key, KEY_BYTES_MAX).map_err(|KeyTooLongError| key_too_long(position))
     }
 }

@@ -1,10 +1,10 @@
-//! What a plain scalar means in YAML 1.1 as SnakeYAML reads it, without timestamps (specification, 9).
+//! The types of plain scalars in YAML 1.1 as SnakeYAML reads them, without timestamps (docs/protocol.md#9-yaml).
 
 use std::borrow::Cow;
 
-use crate::format::java;
+use crate::format::java_number;
 
-/// Longer scalars are never numbers, as in SnakeYAML.
+/// The longest number, in bytes. A longer scalar is text, as in SnakeYAML.
 pub(super) const NUMBER_BYTES_MAX: usize = 1_024;
 
 /// A scalar with its type.
@@ -14,12 +14,12 @@ pub(super) enum Leaf<'a> {
     Integer(Box<str>),
     Float(Box<str>),
     String(Cow<'a, str>),
-    /// `<<`, which only a key may be.
+    /// `<<`, which is allowed only as a key.
     Merge,
 }
 
 impl Leaf<'_> {
-    /// The text in Java; `None` for null.
+    /// The text in Java. `None` for null.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Null => None,
@@ -32,12 +32,12 @@ impl Leaf<'_> {
     }
 }
 
-/// Looks like a number and is none: `._`, `99999999999999999999:30`.
+/// A scalar has the form of a number but no value: `._`, `99999999999999999999:30`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadNumber;
+pub(super) struct NumberError;
 
-/// Types a scalar that stood there without quotes.
-pub(super) fn resolve(text: Cow<'_, str>) -> Result<Leaf<'_>, BadNumber> {
+/// Types a scalar without quotes.
+pub(super) fn resolve(text: Cow<'_, str>) -> Result<Leaf<'_>, NumberError> {
     let leaf = match text.as_bytes() {
         [] => Leaf::Null,
         [b'+' | b'-' | b'.' | b'0'..=b'9', ..] => match number(&text)? {
@@ -66,7 +66,7 @@ fn word(text: &str) -> Option<Leaf<'static>> {
     }
 }
 
-fn number(text: &str) -> Result<Option<Leaf<'static>>, BadNumber> {
+fn number(text: &str) -> Result<Option<Leaf<'static>>, NumberError> {
     if text.len() > NUMBER_BYTES_MAX {
         return Ok(None);
     }
@@ -117,7 +117,7 @@ fn without_sign(text: &str) -> &str {
     text.strip_prefix(['-', '+']).unwrap_or(text)
 }
 
-/// Digits with underscores between, before and behind them, at least one of them a digit.
+/// Returns true for digits and underscores with at least one digit.
 fn digits(bytes: &[u8], is_digit: impl Fn(u8) -> bool) -> bool {
     bytes.iter().any(|byte| is_digit(*byte))
         && bytes.iter().all(|byte| is_digit(*byte) || *byte == b'_')
@@ -128,7 +128,7 @@ fn after_digits(bytes: &[u8]) -> &[u8] {
     &bytes[digits..]
 }
 
-/// What follows one or more `:` with a number below sixty.
+/// The rest behind one or more groups of `:` and a number below sixty.
 fn after_sixtieths(mut bytes: &[u8]) -> Option<&[u8]> {
     let length = bytes.len();
     loop {
@@ -149,11 +149,11 @@ fn is_exponent_or_end(bytes: &[u8]) -> bool {
     }
 }
 
-/// The decimal text of an integer in any of the five notations.
-pub(super) fn integer(text: &str) -> Result<Box<str>, BadNumber> {
+/// Converts an integer in any of the five notations to decimal text.
+pub(super) fn integer(text: &str) -> Result<Box<str>, NumberError> {
     let digits = without_sign(text).replace('_', "");
     let magnitude = match digits.as_bytes() {
-        [] => return Err(BadNumber),
+        [] => return Err(NumberError),
         [b'0'] => "0".to_owned(),
         [b'0', b'b', ..] => decimal(&digits[2..], 2)?,
         [b'0', b'x', ..] => decimal(&digits[2..], 16)?,
@@ -165,18 +165,18 @@ pub(super) fn integer(text: &str) -> Result<Box<str>, BadNumber> {
     Ok(format!("{sign}{magnitude}").into())
 }
 
-/// Turns digits of a radix to decimal ones.
-fn decimal(digits: &str, radix: u32) -> Result<String, BadNumber> {
+/// Converts digits of a radix to decimal digits.
+fn decimal(digits: &str, radix: u32) -> Result<String, NumberError> {
     if digits.is_empty()
         || digits.len() > NUMBER_BYTES_MAX
         || !digits.chars().all(|digit| digit.is_digit(radix))
     {
-        return Err(BadNumber);
+        return Err(NumberError);
     }
     if radix == 10 {
         return Ok(digits.to_owned());
     }
-    // Limbs of nine decimal digits, the lowest first; as many digits at once as fit into 32 bits.
+    // Limbs have nine decimal digits, lowest first. Each step adds as many digits as fit into 32 bits.
     const LIMB: u64 = 1_000_000_000;
     let digits: Vec<u64> =
         digits.chars().filter_map(|digit| digit.to_digit(radix)).map(u64::from).collect();
@@ -200,24 +200,24 @@ fn decimal(digits: &str, radix: u32) -> Result<String, BadNumber> {
     Ok(limbs.iter().rev().fold(highest, |text, limb| format!("{text}{limb:09}")))
 }
 
-/// Base 60, in Java's 32 bits: what overflows there has always come out wrong, and comes out the same here.
-fn sixtieths(negative: bool, digits: &str) -> Result<Box<str>, BadNumber> {
+/// Converts base 60 in Java's 32 bits. An overflow gives the same wrong number as in the original.
+fn sixtieths(negative: bool, digits: &str) -> Result<Box<str>, NumberError> {
     let mut value = 0i32;
     let mut unit = 1i32;
     for part in digits.rsplit(':') {
-        let part: i64 = part.parse().map_err(|_| BadNumber)?;
+        let part: i64 = part.parse().map_err(|_| NumberError)?;
         value = i64::from(value).wrapping_add(part.wrapping_mul(i64::from(unit))) as i32;
         unit = unit.wrapping_mul(60);
     }
     match (negative, value) {
-        (true, ..=-1) => Err(BadNumber),
+        (true, ..=-1) => Err(NumberError),
         (true, 1..) => Ok(format!("-{value}").into()),
         _ => Ok(value.to_string().into()),
     }
 }
 
-/// The text of a floating point number as Java prints it.
-pub(super) fn float(text: &str) -> Result<Box<str>, BadNumber> {
+/// Converts a floating-point number to the text that Java prints.
+pub(super) fn float(text: &str) -> Result<Box<str>, NumberError> {
     let digits = without_sign(text).replace('_', "");
     let magnitude = match digits.to_ascii_lowercase().as_str() {
         ".inf" => f64::INFINITY,
@@ -226,10 +226,10 @@ pub(super) fn float(text: &str) -> Result<Box<str>, BadNumber> {
         _ => float_part(&digits)?,
     };
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
-    Ok(java::double(magnitude * sign))
+    Ok(java_number::double(magnitude * sign))
 }
 
-fn float_sixtieths(digits: &str) -> Result<f64, BadNumber> {
+fn float_sixtieths(digits: &str) -> Result<f64, NumberError> {
     let mut value = 0.0;
     let mut unit = 1i32;
     for part in digits.rsplit(':') {
@@ -239,12 +239,12 @@ fn float_sixtieths(digits: &str) -> Result<f64, BadNumber> {
     Ok(value)
 }
 
-fn float_part(digits: &str) -> Result<f64, BadNumber> {
+fn float_part(digits: &str) -> Result<f64, NumberError> {
     let starts_well = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
     if !starts_well || digits.len() > NUMBER_BYTES_MAX {
-        return Err(BadNumber);
+        return Err(NumberError);
     }
-    digits.parse().map_err(|_| BadNumber)
+    digits.parse().map_err(|_| NumberError)
 }
 
 #[cfg(test)]

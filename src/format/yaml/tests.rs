@@ -1,9 +1,9 @@
-//! The tables of the specification (9 and A3), every limit at its edge, and the bombs.
+//! Recorded cases of the original (docs/protocol.md#9-yaml), each limit at its edge, and documents that expand without bound.
 
 use std::time::{Duration, Instant};
 
 use super::parse;
-use crate::format::flat::{FLAT_BYTES_MAX, KEY_BYTES_MAX};
+use crate::format::flat_builder::{FLAT_BYTES_MAX, KEY_BYTES_MAX};
 use crate::format::{DOCUMENTS_MAX, KEYS_MAX, ParseError};
 use crate::model::Document;
 
@@ -42,7 +42,7 @@ fn check_places(text: &str, expected: &[(&str, u32, u32)]) {
 fn refusal(text: &str) -> ParseError {
     let started = Instant::now();
     let error = parse(text.as_bytes()).map(|documents| documents.len()).unwrap_err();
-    // Milliseconds when optimized; the margin is for a debug build on a busy machine.
+    // This takes milliseconds when optimized. The margin is for a debug build on a busy machine.
     assert!(started.elapsed() <= Duration::from_secs(60), "{:?}", started.elapsed());
     error
 }
@@ -52,6 +52,50 @@ fn check_refused(text: &str, line: u32, column: u32, message: &str) {
     let error = refusal(text);
     let position = error.position.map(|position| (position.line, position.column));
     assert_eq!((position, error.message.as_str()), (Some((line, column)), message), "{text}");
+}
+
+#[test]
+fn a_dash_is_text_between_brackets() {
+    check("a: [-, _]", &["a[0]=-", "a[1]=_"]);
+    check("a: [-]", &["a[0]=-"]);
+    check("a: [x, -,-]\nb: 'a [-, b'", &["a[0]=x", "a[1]=-", "a[2]=-", "b=a [-, b"]);
+    check("a: {b: -, c: [[-], -]}", &["a.b=-", "a.c[0][0]=-", "a.c[1]=-"]);
+    check("a: [\n  -,\n  b\n]", &["a[0]=-", "a[1]=b"]);
+    check_places("a: [-, b]\nc: 1", &[("a[0]", 1, 5), ("a[1]", 1, 8), ("c", 2, 4)]);
+    // A dash before a blank is the sign of a list item, which is an error in a flow list.
+    refusal("a: [- , b]");
+    refusal("a: [-, b");
+    refusal("a: [-]\nb: [1");
+}
+
+#[test]
+fn quoted_text_may_have_any_indentation() {
+    check("a: \"x\n\ty\"\nb: 1", &["a=x y", "b=1"]);
+    check("a: 'x\n\ty'\nb: 1", &["a=x y", "b=1"]);
+    check(
+        "a:\n  b: \"x\n\t\ty\n \tz\n\n\tw\"\n  c: 'it''s\n\there'",
+        &["a.b=x y z\nw", "a.c=it's here"],
+    );
+    check("a:\n  - \"x \\\n\ty\"\n  - 'z\nw'", &["a[0]=x y", "a[1]=z w"]);
+    check("a: [\"x\n\ty\", 'z\n\tw', v]", &["a[0]=x y", "a[1]=z w", "a[2]=v"]);
+    check("a: \"x\ny # z\" # c\nb: 'u\nv'", &["a=x y # z", "b=u v"]);
+    check_places("a: \"x\n\ty\"\nb: 1", &[("a", 1, 4), ("b", 3, 4)]);
+    check(
+        "a: it's # it's\nb: \"x\n\ty\"\nc: [it's, \"u\n\tv\"]",
+        &["a=it's", "b=x y", "c[0]=it's", "c[1]=u v"],
+    );
+    refusal("a: \"x\n\ty");
+    refusal("a: 1\n\tb: 2");
+    // A tab inside the text is kept.
+    check("a: \"x\n\ty\\\tz\tw\"", &["a=x y\tz\tw"]);
+}
+
+#[test]
+fn many_quoted_texts_that_begin_with_tabs_are_read_in_little_time() {
+    let text = "k: [\"x\n\ty\"]\n".to_owned() + &"- \"x\n\ty\"\n".repeat(20_000);
+    refusal(&text);
+    let lines = format!("k: \"{}\"", "x\n\ty\n".repeat(50_000));
+    assert_eq!(parse(lines.as_bytes()).unwrap().len(), 1);
 }
 
 #[test]
@@ -94,7 +138,7 @@ fn the_later_of_two_spellings_counts_at_the_place_of_the_first() {
 }
 
 #[test]
-fn nothing_and_empty_collections() {
+fn null_and_empty_collections() {
     check("a:\nb: ~\nc: ''\nd: []\ne: {}", &["a=", "b=", "c=", "d="]);
     for none in ["", "# comment", "---\n---\n", "~", "''", "[]", "--- null\n..."] {
         check_count(none, 0);
@@ -158,7 +202,7 @@ fn duplicate_keys_are_refused_with_both_places() {
 }
 
 #[test]
-fn aliases_that_cannot_be_are_refused() {
+fn invalid_aliases_are_refused() {
     check_refused("a: &a [1, *a]", 1, 11, "alias stands within the node it names");
     check_refused("a: &a {<<: *a}", 1, 12, "alias stands within the node it names");
     check_refused("a: *b", 1, 4, "alias names an anchor that is not defined before it");
@@ -281,7 +325,7 @@ fn what_aliases_stand_for_is_bounded() {
     assert_eq!(error.message, "aliases stand for more than 1000000 nodes");
 }
 
-/// Each level names the one before ten times.
+/// Each level aliases the previous one ten times.
 fn laughs(level: impl Fn(usize) -> String) -> String {
     (1..12).map(|index| format!("a{index}: &a{index} {}\n", level(index - 1))).collect::<String>()
 }

@@ -1,12 +1,12 @@
-//! Bytes to text: UTF-8 unless a byte order mark says UTF-16, and only the characters that YAML allows.
+//! Decodes a file: UTF-16 with its byte order mark, else UTF-8. Characters that YAML forbids are errors.
 
 use std::borrow::Cow;
 
 use crate::format::ParseError;
-use crate::format::place::Places;
+use crate::format::position_index::PositionIndex;
 use crate::model::Position;
 
-/// The text without its byte order mark.
+/// Returns the text without its byte order mark.
 pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, ParseError> {
     let text = match bytes {
         [0xfe, 0xff, rest @ ..] => Cow::Owned(utf16(rest, u16::from_be_bytes)?),
@@ -49,7 +49,7 @@ fn check_printable(text: &str) -> Result<(), ParseError> {
         None => Ok(()),
         Some((at, c)) => {
             let message = format!("character U+{:04X} is not allowed in yaml", u32::from(c));
-            Err(ParseError::at(Places::new(text).of(at), message))
+            Err(ParseError::at(PositionIndex::new(text).of(at), message))
         }
     }
 }
@@ -63,7 +63,7 @@ fn is_printable(c: char) -> bool {
 }
 
 fn end_of(text: &str) -> Position {
-    Places::new(text).of(text.len())
+    PositionIndex::new(text).of(text.len())
 }
 
 #[cfg(test)]
@@ -89,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn broken_encodings_are_refused_at_their_place() {
+    fn broken_encodings_are_rejected_at_their_place() {
         check(b"ab\nc\xfc", Err((2, 2)));
         check(b"\xfe\xff\0a\xd8\0\0b", Err((1, 2)));
         check(b"\xff\xfea\0\0", Err((1, 2)));
     }
 
     #[test]
-    fn control_characters_are_refused_everywhere() {
+    fn control_characters_are_rejected_everywhere() {
         check(b"a: \0", Err((1, 4)));
         check(b"# \x07", Err((1, 3)));
         check(b"\n\x7f", Err((2, 1)));

@@ -1,18 +1,21 @@
-//! What a hook's body says was touched, and which applications Spring would tell (specification, 17.1). Pure.
+//! The paths in the body of a webhook, and the applications that they belong to (docs/protocol.md#15-webhooks). Pure.
 
 use serde_json::{Map, Value};
 
-/// What stands for everything where a git host does not say which files were touched.
+use crate::percent;
+
+/// The path that stands for all applications, where a git host does not list the files of a push.
 const EVERYTHING: &str = "application.yml";
-/// The longest name of a file that names applications, in bytes.
+/// The longest file name from which applications are derived, in bytes.
 const NAME_BYTES_MAX: usize = 255;
-/// The most applications that an answer names.
+/// The most applications in an answer.
 const APPLICATION_COUNT_MAX: usize = 1_000;
 
-/// The first value of a header.
+/// A function that returns the first value of a header.
 type Header<'a> = dyn Fn(&str) -> Option<&'a str> + 'a;
 
-/// The paths that a JSON body says were touched; none where it says nothing that is known. `None` if it is no JSON object.
+/// Returns the changed paths in a JSON body, in the formats of the known git hosts. Returns an empty list for an
+/// unknown format, and `None` if the body is not a JSON object.
 pub(super) fn paths(header: &Header<'_>, body: &[u8]) -> Option<Vec<String>> {
     let body: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let found = github(header, &body)
@@ -22,7 +25,8 @@ pub(super) fn paths(header: &Header<'_>, body: &[u8]) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// The paths of a form, in its query string or its body; `None` if it has none. One alone may be a list with commas.
+/// Returns the fields `path` of a form, from the query string and the body, or `None` without any. A single field may
+/// be a comma-separated list.
 pub(super) fn form(query: &str, body: &[u8]) -> Option<Vec<String>> {
     let body = std::str::from_utf8(body).ok()?;
     let fields = query.split('&').chain(body.split('&'));
@@ -40,7 +44,7 @@ pub(super) fn form(query: &str, body: &[u8]) -> Option<Vec<String>> {
     }
 }
 
-/// The applications that files belong to, in the order in which they are named first, each once.
+/// Returns the applications that files belong to, each once, in the order of their first occurrence.
 pub(super) fn applications(paths: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     let mut known = std::collections::HashSet::new();
@@ -62,7 +66,7 @@ pub(super) fn applications(paths: &[String]) -> Vec<String> {
     found
 }
 
-/// The name of a path's file without its extension; none if it is no file's.
+/// Returns the file name of a path without its extension, or `None` for a path without a usable file name.
 fn stem(path: &str) -> Option<&str> {
     let name = path.rsplit(['/', '\\']).next()?;
     if matches!(name, "." | "..") || name.len() > NAME_BYTES_MAX {
@@ -106,7 +110,7 @@ fn other(header: &Header<'_>, body: &Map<String, Value>) -> Option<Vec<String>> 
     })
 }
 
-/// All that the commits added, removed and modified; `None` if that is nothing.
+/// Returns the paths that the commits added, removed or modified, or `None` if there are none.
 fn commits(body: &Map<String, Value>) -> Option<Vec<String>> {
     let mut paths = Vec::new();
     for commit in body.get("commits")?.as_array()? {
@@ -122,24 +126,9 @@ fn texts(values: &[Value]) -> impl Iterator<Item = String> + '_ {
     values.iter().filter_map(Value::as_str).map(str::to_owned)
 }
 
-/// A field of a form: percent signs and `+`.
+/// Decodes a field of a form, in which `+` stands for a space.
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        match first {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
-                bytes.push(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?);
-                rest = &after[2..];
-                continue;
-            }
-            other => bytes.push(*other),
-        }
-        rest = after;
-    }
-    String::from_utf8(bytes).ok()
+    percent::decode(&text.replace('+', " "))
 }
 
 #[cfg(test)]
@@ -152,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_belongs_to_all_that_its_name_may_begin_with() {
+    fn a_file_belongs_to_each_application_that_its_name_may_begin_with() {
         check("foo-bar-dev.yml", &["foo-bar-dev", "foo-bar", "foo"]);
         check("foo.properties", &["foo"]);
         check("application.yml", &["*"]);
@@ -193,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_right_kind_says_nothing() {
+    fn bodies_of_unexpected_types_contain_no_paths() {
         let none = |_: &str| None;
         let push = |name: &str| (name == "x-github-event").then_some("push");
         for (body, expected) in [

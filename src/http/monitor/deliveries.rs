@@ -1,24 +1,26 @@
-//! Which deliveries were acted on lately, and how many there may be.
+//! The deliveries of the last time: repeated ones have no effect, and their rate is limited.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::http::error::Fault;
+use crate::http::error::HttpError;
 
 /// The most deliveries that are remembered.
 const REMEMBERED_COUNT_MAX: usize = 4_096;
-/// How many may come at once after a quiet time, and how many in a second then.
+/// The most deliveries that may arrive at once after a quiet time.
 const BURST_COUNT: f64 = 100.0;
+/// The rate at which deliveries may arrive after a burst.
 const COUNT_PER_SECOND: f64 = 10.0;
 
-/// The deliveries of late, oldest first, and how many more may come now.
+/// The remembered deliveries, and a token bucket that limits their rate.
 pub(super) struct Deliveries {
     known: HashSet<[u8; 32]>,
+    /// The same deliveries, oldest first.
     order: VecDeque<[u8; 32]>,
-    room: f64,
-    counted: Instant,
+    tokens: f64,
+    refilled: Instant,
 }
 
 impl Default for Deliveries {
@@ -26,29 +28,29 @@ impl Default for Deliveries {
         Self {
             known: HashSet::new(),
             order: VecDeque::new(),
-            room: BURST_COUNT,
-            counted: Instant::now(),
+            tokens: BURST_COUNT,
+            refilled: Instant::now(),
         }
     }
 }
 
 impl Deliveries {
-    /// Takes a delivery; gives whether it is one to act on: one that came before is not.
+    /// Admits a delivery. Returns false for a repeated delivery, which must have no effect.
     ///
     /// # Errors
-    /// When there were too many of late.
-    pub(super) fn take(&mut self, id: Option<&[u8]>) -> Result<bool, Fault> {
-        self.take_at(id, Instant::now())
+    /// [`HttpError::TooManyRequests`] above the rate limit.
+    pub(super) fn admit(&mut self, id: Option<&[u8]>) -> Result<bool, HttpError> {
+        self.admit_at(id, Instant::now())
     }
 
-    fn take_at(&mut self, id: Option<&[u8]>, now: Instant) -> Result<bool, Fault> {
-        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
-        self.counted = now;
-        self.room = (self.room + passed * COUNT_PER_SECOND).min(BURST_COUNT);
-        if self.room < 1.0 {
-            return Err(Fault::TooManyRequests);
+    fn admit_at(&mut self, id: Option<&[u8]>, now: Instant) -> Result<bool, HttpError> {
+        let passed = now.saturating_duration_since(self.refilled).as_secs_f64();
+        self.refilled = now;
+        self.tokens = (self.tokens + passed * COUNT_PER_SECOND).min(BURST_COUNT);
+        if self.tokens < 1.0 {
+            return Err(HttpError::TooManyRequests);
         }
-        self.room -= 1.0;
+        self.tokens -= 1.0;
         Ok(id.is_none_or(|id| self.remember(id)))
     }
 
@@ -75,24 +77,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delivery_is_acted_on_once() {
+    fn a_repeated_delivery_has_no_effect() {
         let mut deliveries = Deliveries::default();
-        assert!(deliveries.take(Some(b"a")).unwrap());
-        assert!(!deliveries.take(Some(b"a")).unwrap());
-        assert!(deliveries.take(Some(b"b")).unwrap());
-        assert!(deliveries.take(None).unwrap());
-        assert!(deliveries.take(None).unwrap());
+        assert!(deliveries.admit(Some(b"a")).unwrap());
+        assert!(!deliveries.admit(Some(b"a")).unwrap());
+        assert!(deliveries.admit(Some(b"b")).unwrap());
+        assert!(deliveries.admit(None).unwrap());
+        assert!(deliveries.admit(None).unwrap());
     }
 
     #[test]
-    fn so_many_are_taken_and_so_many_remembered() {
+    fn the_rate_and_the_memory_are_bounded() {
         let mut deliveries = Deliveries::default();
         let mut now = Instant::now();
-        let taken = (0..10_000).filter(|_| deliveries.take_at(None, now).is_ok()).count();
+        let taken = (0..10_000).filter(|_| deliveries.admit_at(None, now).is_ok()).count();
         assert!((100..=101).contains(&taken), "{taken}");
         for number in 0..2 * REMEMBERED_COUNT_MAX {
             now += Duration::from_millis(200);
-            assert!(deliveries.take_at(Some(&number.to_le_bytes()), now).unwrap());
+            assert!(deliveries.admit_at(Some(&number.to_le_bytes()), now).unwrap());
         }
         assert_eq!(deliveries.known.len(), REMEMBERED_COUNT_MAX);
         assert_eq!(deliveries.order.len(), REMEMBERED_COUNT_MAX);

@@ -1,4 +1,5 @@
-//! Who may watch: how many there are, in all and of each client, and whether the server is closing.
+//! The admission of watchers: their limits, in total and for each client, and the end of all streams when the server
+//! stops.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,33 +7,33 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use actix_http::header::HeaderMap;
+use actix_web::HttpRequest;
 use tokio::sync::watch;
 
-use crate::http::error::Fault;
+use crate::http::error::HttpError;
 use crate::sync::lock;
 
-/// How many watchers there may be.
+/// The limits of watchers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// In all.
+pub struct WatchLimits {
+    /// The limit in total.
     pub count_max: usize,
-    /// Of one client address, if that is limited.
+    /// The limit for each client address. `None` for no limit.
     pub client_count_max: Option<usize>,
-    /// Who is believed when it says for whom it asks.
-    pub trusted_proxies: Vec<Network>,
+    /// The proxies whose `X-Forwarded-For` is trusted.
+    pub trusted_proxies: Vec<IpNetwork>,
 }
 
 /// A range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// Any address of it.
+pub struct IpNetwork {
+    /// Any address of the range.
     pub address: IpAddr,
-    /// How many leading bits its addresses have in common.
+    /// The number of leading bits that all addresses share.
     pub prefix_bits: u8,
 }
 
-impl Network {
-    /// Whether an address is in it.
+impl IpNetwork {
     fn contains(&self, address: IpAddr) -> bool {
         let width: u32 = if self.address.is_ipv4() { 32 } else { 128 };
         let rest = width.saturating_sub(u32::from(self.prefix_bits));
@@ -49,38 +50,39 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Who watches, counted and bounded, and whether the server is closing.
+/// Counts the watchers and enforces their limits.
 pub struct Watchers {
-    limits: Limits,
-    present: Arc<Present>,
+    limits: WatchLimits,
+    counts: Arc<WatcherCounts>,
     closing: watch::Sender<bool>,
-    /// How often a list of watchers was woken by a change.
+    /// The number of times that a change woke a group of watchers.
     wakeup_count: AtomicU64,
 }
 
 #[derive(Default)]
-struct Present {
-    count: AtomicUsize,
-    of_clients: Mutex<HashMap<IpAddr, usize>>,
+struct WatcherCounts {
+    total: AtomicUsize,
+    by_client: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Watchers {
-    /// Nobody yet.
-    pub fn new(limits: Limits) -> Self {
+    /// Creates the limits without watchers.
+    pub fn new(limits: WatchLimits) -> Self {
         Self {
             limits,
-            present: Arc::default(),
+            counts: Arc::default(),
             closing: watch::Sender::new(false),
             wakeup_count: AtomicU64::new(0),
         }
     }
 
-    /// How many there are.
+    /// Returns the number of watchers.
     pub fn count(&self) -> usize {
-        self.present.count.load(Ordering::Relaxed)
+        self.counts.total.load(Ordering::Relaxed)
     }
 
-    /// How often a change woke a list of watchers: once for each worker that has watchers of the answer.
+    /// Returns the number of times that a change woke a group of watchers. A change counts once for each worker with
+    /// watchers of the answer.
     pub fn wakeup_count(&self) -> u64 {
         self.wakeup_count.load(Ordering::Relaxed)
     }
@@ -90,7 +92,7 @@ impl Watchers {
         self.closing.send_replace(true);
     }
 
-    pub(super) fn woken(&self) {
+    pub(super) fn record_wakeup(&self) {
         self.wakeup_count.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -98,56 +100,62 @@ impl Watchers {
         self.closing.subscribe()
     }
 
-    /// Counts a watcher for as long as the result is held.
-    pub(super) fn enter(
+    /// Returns the address of the client that sent a request, directly or through trusted proxies.
+    pub(in crate::http) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let peer = request.peer_addr()?.ip();
+        Some(client(request.headers(), peer, &self.limits.trusted_proxies))
+    }
+
+    /// Admits a watcher, which counts until the permit is dropped.
+    pub(super) fn admit(
         &self,
         headers: &HeaderMap,
         peer: Option<IpAddr>,
-    ) -> Result<Watching, Fault> {
-        let mut watching = Watching { present: Arc::clone(&self.present), client: None };
-        if self.present.count.fetch_add(1, Ordering::Relaxed) >= self.limits.count_max {
-            return Err(Fault::TooManyWatchers);
+    ) -> Result<WatcherPermit, HttpError> {
+        let mut permit = WatcherPermit { counts: Arc::clone(&self.counts), client: None };
+        if self.counts.total.fetch_add(1, Ordering::Relaxed) >= self.limits.count_max {
+            return Err(HttpError::TooManyWatchers(self.limits.count_max));
         }
-        if let (Some(count_max), Some(peer)) = (self.limits.client_count_max, peer) {
-            let client = client(headers, peer, &self.limits.trusted_proxies);
-            let mut of_clients = lock(&self.present.of_clients);
-            let count = of_clients.entry(client).or_default();
+        let client = peer.map(|peer| client(headers, peer, &self.limits.trusted_proxies));
+        if let (Some(count_max), Some(client)) = (self.limits.client_count_max, client) {
+            let mut by_client = lock(&self.counts.by_client);
+            let count = by_client.entry(client).or_default();
             if *count >= count_max {
-                return Err(Fault::TooManyOfClient);
+                return Err(HttpError::TooManyWatchersOfClient(count_max));
             }
             *count += 1;
-            watching.client = Some(client);
+            permit.client = Some(client);
         }
-        Ok(watching)
+        Ok(permit)
     }
 }
 
-/// One watcher; it is counted for as long as this is held.
-pub(super) struct Watching {
-    present: Arc<Present>,
-    /// The address that it was counted for, if addresses are counted.
+/// The permit of one watcher.
+pub(super) struct WatcherPermit {
+    counts: Arc<WatcherCounts>,
+    /// The address for which the watcher counts, if addresses are limited.
     client: Option<IpAddr>,
 }
 
-impl Drop for Watching {
+impl Drop for WatcherPermit {
     fn drop(&mut self) {
-        self.present.count.fetch_sub(1, Ordering::Relaxed);
+        self.counts.total.fetch_sub(1, Ordering::Relaxed);
         let Some(client) = self.client else {
             return;
         };
-        let mut of_clients = lock(&self.present.of_clients);
-        if let Some(count) = of_clients.get_mut(&client) {
+        let mut by_client = lock(&self.counts.by_client);
+        if let Some(count) = by_client.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
-                of_clients.remove(&client);
+                by_client.remove(&client);
             }
         }
     }
 }
 
-/// Who asks: the peer, or whom the nearest proxy that is not trusted asks for. Anybody can write `X-Forwarded-For`; each
-/// trusted proxy has put behind it whom it was asked by.
-fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> IpAddr {
+/// Returns the client of a request: the last address on the way that is not a trusted proxy. Any client can send
+/// `X-Forwarded-For`, but each trusted proxy appends the address of its own peer.
+fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNetwork]) -> IpAddr {
     let is_trusted = |address: IpAddr| {
         let address = address.to_canonical();
         trusted.iter().any(|network| network.contains(address))
@@ -176,8 +184,8 @@ mod tests {
     #[track_caller]
     fn check(peer: &str, forwarded: &'static str, expected: &str) {
         let trusted = [
-            Network { address: "10.0.0.0".parse().unwrap(), prefix_bits: 8 },
-            Network { address: "::1".parse().unwrap(), prefix_bits: 128 },
+            IpNetwork { address: "10.0.0.0".parse().unwrap(), prefix_bits: 8 },
+            IpNetwork { address: "::1".parse().unwrap(), prefix_bits: 128 },
         ];
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -189,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_count() {
         check("192.0.2.1", "198.51.100.7", "192.0.2.1");
         check("10.1.2.3", "198.51.100.7", "198.51.100.7");
         check("10.1.2.3", "203.0.113.9, 198.51.100.7", "198.51.100.7");
@@ -201,10 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_the_addresses_that_begin_alike() {
-        let network =
-            |address: &str, prefix_bits| Network { address: address.parse().unwrap(), prefix_bits };
-        let contains = |network: Network, address: &str| network.contains(address.parse().unwrap());
+    fn a_network_contains_the_addresses_with_its_prefix() {
+        let network = |address: &str, prefix_bits| IpNetwork {
+            address: address.parse().unwrap(),
+            prefix_bits,
+        };
+        let contains =
+            |network: IpNetwork, address: &str| network.contains(address.parse().unwrap());
         assert!(contains(network("10.0.0.0", 8), "10.255.0.1"));
         assert!(!contains(network("10.0.0.0", 8), "11.0.0.1"));
         assert!(contains(network("192.0.2.7", 32), "192.0.2.7"));

@@ -1,7 +1,7 @@
-//! One watcher's connection, after it has left HTTP: what is still to be sent, and what it was told last.
+//! The connection of one event stream, after it was detached from HTTP: its unsent bytes and its cursor.
 //!
-//! It keeps at most one event, and that one shared with all others who are sent it. While a client does not read, events
-//! pass it by; once it reads again it is told the newest.
+//! Invariant: a connection keeps at most one event, whose bytes it shares with the other connections of the group. A
+//! client that does not read misses events. Once it reads again, it receives the newest one.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -10,79 +10,89 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::list::{List, News, Subject};
+use super::feed::{Feed, NextMessage, WatchSubject};
 use super::wire::{self, Framing};
+use crate::http::identity::Lease;
 use crate::http::socket::Io;
 
-/// How much a client may send after its request, all of it in vain, in bytes.
-const HEARD_BYTES_MAX: usize = 16 * 1024;
-/// How many ticks without a word make a beat.
+/// The most bytes that a client may send after its request. They are ignored.
+const RECEIVED_BYTES_MAX: usize = 16 * 1024;
+/// The number of silent ticks after which a heartbeat is due.
 const QUIET_TICKS_MAX: u32 = 3;
 
-/// A watcher's connection. Used by its own task, which is woken when the client does something, and by the task of its list.
-pub(super) struct Connection<S: Subject>(RefCell<Line<S>>);
+/// The connection of an event stream. Two tasks of the same thread use it: its own, which the socket wakes, and that of
+/// its group.
+pub(super) struct Connection<S: WatchSubject>(RefCell<ConnectionState<S>>);
 
-struct Line<S: Subject> {
+struct ConnectionState<S: WatchSubject> {
     io: Io,
     framing: Framing,
     unsent: Bytes,
-    told: S::Told,
-    /// Whether what is unsent is the last there is.
+    cursor: S::Cursor,
+    /// The permission of the stream, under a policy.
+    lease: Option<Lease>,
+    /// True if the stream ends after the unsent bytes.
     is_last: bool,
-    /// When something was sent last.
-    spoke_at: u32,
-    heard_bytes: usize,
-    /// The connection's own task, once it runs.
+    /// The tick at which the last message was queued.
+    last_queued: u32,
+    received_bytes: usize,
+    /// The waker of the connection's own task. `None` until the task runs.
     task: Option<Waker>,
 }
 
-impl<S: Subject> Connection<S> {
-    /// A stream that begins now.
-    pub(super) fn new(io: Io, framing: Framing, told: S::Told) -> Self {
-        Self(RefCell::new(Line {
+impl<S: WatchSubject> Connection<S> {
+    /// Creates the connection with the opening of a stream as unsent bytes.
+    pub(super) fn new(io: Io, framing: Framing, cursor: S::Cursor, lease: Option<Lease>) -> Self {
+        Self(RefCell::new(ConnectionState {
             io,
             framing,
             unsent: wire::opening(framing),
-            told,
+            cursor,
+            lease,
             is_last: false,
-            spoke_at: 0,
-            heard_bytes: 0,
+            last_queued: 0,
+            received_bytes: 0,
             task: None,
         }))
     }
 
-    /// The connection's own task; ready when the connection is over.
-    pub(super) fn poll(&self, cx: &mut Context<'_>, list: &List<S>) -> Poll<()> {
-        let mut line = self.0.borrow_mut();
-        match &mut line.task {
+    /// Polls the connection in its own task. Ready when the connection has ended.
+    pub(super) fn poll(&self, cx: &mut Context<'_>, feed: &Feed<S>) -> Poll<()> {
+        let mut state = self.0.borrow_mut();
+        match &mut state.task {
             Some(task) => task.clone_from(cx.waker()),
-            None => line.task = Some(cx.waker().clone()),
+            None => state.task = Some(cx.waker().clone()),
         }
-        if line.listen(cx).is_ready() {
+        if state.poll_closed(cx).is_ready() {
             return Poll::Ready(());
         }
-        line.speak(cx, list)
+        state.flush(cx, feed)
     }
 
-    /// Sends what the client was not told yet, if it takes it now.
-    pub(super) fn tell(&self, list: &List<S>) {
-        self.0.borrow_mut().on_behalf_of_its_task(|line, cx| line.speak(cx, list));
+    /// Sends the next event, as far as the client takes it now.
+    pub(super) fn notify(&self, feed: &Feed<S>) {
+        self.0.borrow_mut().with_task_waker(|state, cx| state.flush(cx, feed));
     }
 
-    /// Sends a comment if nothing was sent for long.
-    pub(super) fn beat(&self, list: &List<S>) {
-        let mut line = self.0.borrow_mut();
-        if line.unsent.is_empty() && list.now().wrapping_sub(line.spoke_at) >= QUIET_TICKS_MAX {
-            line.say(wire::BEAT, list);
-            line.on_behalf_of_its_task(|line, cx| line.speak(cx, list));
+    /// Ends the stream of a caller that has lost access. Otherwise sends a heartbeat if no message was queued for some
+    /// time.
+    pub(super) fn heartbeat(&self, feed: &Feed<S>) {
+        let mut state = self.0.borrow_mut();
+        if !state.is_permitted() {
+            return state.with_task_waker(|_, _| Poll::Ready(()));
+        }
+        if state.unsent.is_empty() && feed.now().wrapping_sub(state.last_queued) >= QUIET_TICKS_MAX
+        {
+            state.queue(wire::HEARTBEAT, feed);
+            state.with_task_waker(|state, cx| state.flush(cx, feed));
         }
     }
 }
 
-impl<S: Subject> Line<S> {
-    /// Whoever does something with the connection does it so that its own task is woken later, and if it is over now. A
-    /// task that has not begun will see for itself.
-    fn on_behalf_of_its_task(&mut self, act: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<()>) {
+impl<S: WatchSubject> ConnectionState<S> {
+    /// Runs an action of the group's task with the waker of the connection's own task, so that the socket wakes that
+    /// task later. Wakes it now if the action ends the connection. A task that has not started yet needs no wake-up.
+    fn with_task_waker(&mut self, act: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<()>) {
         let Some(task) = self.task.take() else {
             return;
         };
@@ -92,42 +102,47 @@ impl<S: Subject> Line<S> {
         self.task = Some(task);
     }
 
-    /// Looks for the end of the connection; nothing that a client says counts.
-    fn listen(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client has closed the connection or sent too much. Ignores the bytes that it sends.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 256];
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer));
-            self.heard_bytes += buffer.filled().len();
-            let is_over = read.is_err() || buffer.filled().is_empty();
-            if is_over || self.heard_bytes > HEARD_BYTES_MAX {
+            self.received_bytes += buffer.filled().len();
+            let is_closed = read.is_err() || buffer.filled().is_empty();
+            if is_closed || self.received_bytes > RECEIVED_BYTES_MAX {
                 return Poll::Ready(());
             }
         }
     }
 
-    /// Sends what there is until the client takes no more or knows all; ready when that was the last.
-    fn speak(&mut self, cx: &mut Context<'_>, list: &List<S>) -> Poll<()> {
+    /// Sends unsent bytes and further events until the client takes no more or is up to date. Ready when the connection
+    /// has ended.
+    fn flush(&mut self, cx: &mut Context<'_>, feed: &Feed<S>) -> Poll<()> {
         loop {
+            // Examined before each write, so that no event follows a change of the policy that denies it.
+            if !self.is_permitted() {
+                return Poll::Ready(());
+            }
             while self.unsent.has_remaining() {
                 match Pin::new(&mut self.io).poll_write(cx, &self.unsent) {
                     Poll::Ready(Ok(count)) if count > 0 => self.unsent.advance(count),
                     Poll::Ready(_) => return Poll::Ready(()),
-                    // A server that stops does not wait for those who do not read.
-                    Poll::Pending if list.is_closing() => return Poll::Ready(()),
+                    // A stopping server does not wait for clients that do not read.
+                    Poll::Pending if feed.is_stopping() => return Poll::Ready(()),
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            // An event that is sent is not kept.
+            // Drops the reference to the bytes of the sent event.
             self.unsent = Bytes::new();
             if ready!(Pin::new(&mut self.io).poll_flush(cx)).is_err() || self.is_last {
                 return Poll::Ready(());
             }
-            match list.news(&mut self.told) {
-                News::None => return Poll::Pending,
-                News::Event(chunk) => self.say(chunk, list),
-                News::End(chunk) => {
-                    self.say(chunk.unwrap_or_default(), list);
+            match feed.next_message(&mut self.cursor, self.lease.as_ref()) {
+                NextMessage::None => return Poll::Pending,
+                NextMessage::Event(chunk) => self.queue(chunk, feed),
+                NextMessage::End(chunk) => {
+                    self.queue(chunk.unwrap_or_default(), feed);
                     self.is_last = true;
                     let end = [&self.unsent[..], &self.framing.end()].concat();
                     self.unsent = end.into();
@@ -136,8 +151,12 @@ impl<S: Subject> Line<S> {
         }
     }
 
-    fn say(&mut self, chunk: Bytes, list: &List<S>) {
+    fn is_permitted(&mut self) -> bool {
+        self.lease.as_mut().is_none_or(Lease::is_held)
+    }
+
+    fn queue(&mut self, chunk: Bytes, feed: &Feed<S>) {
         self.unsent = self.framing.frame(chunk);
-        self.spoke_at = list.now();
+        self.last_queued = feed.now();
     }
 }

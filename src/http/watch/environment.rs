@@ -1,4 +1,4 @@
-//! Watching one environment: level-triggered, the newest there is.
+//! One environment as a subject of event streams. Watching is level-triggered: only the newest content is sent.
 
 use std::cell::RefCell;
 use std::rc::Weak;
@@ -6,75 +6,77 @@ use std::rc::Weak;
 use actix_web::web;
 use bytes::Bytes;
 
-use super::list::{End, List, Subject};
+use super::feed::{StreamEnd, WatchSubject};
+use super::group::WatcherGroup;
 use super::wire;
 use crate::http::Http;
+use crate::http::identity::Lease;
 use crate::model::Digest;
-use crate::store::Reader;
+use crate::store::AnswerHandle;
 
-/// An environment as its watchers see it.
-pub(super) struct Environment {
-    reader: Reader,
-    /// What is there to be told, unless there is nothing that can be served.
-    latest: RefCell<Option<Latest>>,
+/// A watched environment.
+pub(super) struct WatchedEnvironment {
+    handle: AnswerHandle,
+    /// The newest event. `None` until the environment can be served.
+    latest: RefCell<Option<LatestEvent>>,
 }
 
-struct Latest {
+struct LatestEvent {
     digest: Digest,
     event: Bytes,
 }
 
-impl Environment {
-    pub(super) fn new(reader: Reader) -> Self {
-        let environment = Self { reader, latest: RefCell::default() };
-        environment.look();
+impl WatchedEnvironment {
+    pub(super) fn new(handle: AnswerHandle) -> Self {
+        let environment = Self { handle, latest: RefCell::default() };
+        environment.refresh();
         environment
     }
 
-    /// Looks at what is there now. Called when it has changed, and when somebody comes: the same content may stand at
-    /// another revision by then.
-    pub(super) fn look(&self) {
-        let reading = self.reader.current();
-        if let Some(served) = reading.answer.served() {
-            let event = served.event(&reading.revision, wire::chunk);
-            *self.latest.borrow_mut() = Some(Latest { digest: served.digest, event });
+    /// Makes the event of the present content. Called after a change, and when a watcher arrives, because the same
+    /// content may be served at another revision by then.
+    pub(super) fn refresh(&self) {
+        let current = self.handle.current();
+        if let Some(served) = current.answer.served() {
+            let event = served.event(&current.position(), wire::chunk);
+            *self.latest.borrow_mut() = Some(LatestEvent { digest: served.digest, event });
         }
     }
 }
 
-impl Subject for Environment {
-    /// The digest, if it was told anything.
-    type Told = Option<Digest>;
+impl WatchSubject for WatchedEnvironment {
+    /// The digest of the last event. `None` before the first.
+    type Cursor = Option<Digest>;
 
-    fn next(&self, told: &mut Self::Told) -> Option<Bytes> {
+    fn next(&self, cursor: &mut Self::Cursor, _lease: Option<&Lease>) -> Option<Bytes> {
         let latest = self.latest.borrow();
-        let latest = latest.as_ref().filter(|latest| *told != Some(latest.digest))?;
-        *told = Some(latest.digest);
+        let latest = latest.as_ref().filter(|latest| *cursor != Some(latest.digest))?;
+        *cursor = Some(latest.digest);
         Some(latest.event.clone())
     }
 }
 
-/// Tells a list of every change, until it ends or its label does.
+/// Notifies a group of every change, until the group is dropped, the label is deleted or the server stops.
 pub(super) async fn follow(
-    list: Weak<List<Environment>>,
-    mut reader: Reader,
+    group: Weak<WatcherGroup<WatchedEnvironment>>,
+    mut handle: AnswerHandle,
     http: web::Data<Http>,
 ) {
     let mut closing = http.watchers.closing();
     loop {
         let end = tokio::select! {
-            changed = reader.changed() => changed.is_err().then_some(End::Gone),
-            _ = closing.wait_for(|closing| *closing) => Some(End::Closing),
+            changed = handle.changed() => changed.is_err().then_some(StreamEnd::LabelDeleted),
+            _ = closing.wait_for(|closing| *closing) => Some(StreamEnd::ServerStopping),
         };
-        let Some(list) = list.upgrade() else {
+        let Some(group) = group.upgrade() else {
             return;
         };
-        http.watchers.woken();
+        http.watchers.record_wakeup();
         if let Some(end) = end {
-            list.finish(end).await;
+            group.finish(end).await;
             return;
         }
-        list.subject().look();
-        list.tell().await;
+        group.subject().refresh();
+        group.notify().await;
     }
 }

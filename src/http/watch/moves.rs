@@ -1,60 +1,79 @@
-//! `GET /-/events`: every move of a label, with the names of the keys that it changed. Never a value.
+//! `GET /-/events`: the moves of all labels as a subject of event streams. An event names the changed keys and contains
+//! no value.
 
 use std::rc::Weak;
 use std::sync::Arc;
 
 use actix_web::web;
 use bytes::Bytes;
+use headwater_wire::{self as documents, events};
 use serde_json::{Value, json};
 
-use super::list::{End, List, Subject};
+use super::feed::{StreamEnd, WatchSubject};
+use super::group::WatcherGroup;
 use super::wire;
 use crate::http::Http;
+use crate::http::identity::{Lease, ListFilter};
 use crate::model::Revision;
-use crate::store::{self, After, Changed, Listening, Made, Moved};
+use crate::store::{
+    ChangedEnvironment, CommitDetails, EventLog, EventSubscription, MoveEvent, NextEvent,
+};
 
-/// The moves of all labels as their watchers see them.
-pub(super) struct Moves(Arc<store::Moves>);
+/// The watched moves of all labels.
+pub(super) struct WatchedMoves(Arc<EventLog>);
 
-impl Moves {
-    pub(super) fn new(moves: Arc<store::Moves>) -> Self {
-        Self(moves)
+impl WatchedMoves {
+    pub(super) fn new(events: Arc<EventLog>) -> Self {
+        Self(events)
     }
 }
 
-impl Subject for Moves {
-    /// The id of a move.
-    type Told = u64;
+impl WatchSubject for WatchedMoves {
+    /// The id of the last move.
+    type Cursor = u64;
 
-    fn next(&self, told: &mut u64) -> Option<Bytes> {
-        match self.0.after(*told) {
-            After::Nothing => None,
-            After::Moved(moved) => {
-                *told = moved.id;
-                Some(moved.event(|moved| event("move", moved.id, &describe(moved))))
-            }
-            After::Missed { newest } => {
-                *told = newest;
-                Some(event("resync", newest, &json!({})))
+    fn next(&self, cursor: &mut u64, lease: Option<&Lease>) -> Option<Bytes> {
+        let filter = lease.map(Lease::filter).filter(|filter| !filter.is_complete());
+        loop {
+            match self.0.read_after(*cursor) {
+                NextEvent::UpToDate => return None,
+                NextEvent::Event(moved) => {
+                    *cursor = moved.id;
+                    let encode = |document| event(events::MOVE, moved.id, &json!(document));
+                    let Some(filter) = filter else {
+                        return Some(moved.encoded(|moved| encode(move_event(moved))));
+                    };
+                    if let Some(visible) = visible_event(&moved, filter) {
+                        return Some(encode(visible));
+                    }
+                }
+                NextEvent::Missed { newest } => {
+                    *cursor = newest;
+                    return Some(event(events::RESYNC, newest, &json!({})));
+                }
             }
         }
     }
 }
 
-/// Tells a list of every move, until it ends.
-pub(super) async fn follow(list: Weak<List<Moves>>, mut moves: Listening, http: web::Data<Http>) {
+/// Notifies a group of every move, until the group is dropped or the server stops.
+pub(super) async fn follow(
+    group: Weak<WatcherGroup<WatchedMoves>>,
+    mut events: EventSubscription,
+    http: web::Data<Http>,
+) {
     let mut closing = http.watchers.closing();
     loop {
         let end = tokio::select! {
-            () = moves.moved() => None,
-            _ = closing.wait_for(|closing| *closing) => Some(End::Closing),
+            () = events.changed() => None,
+            _ = closing.wait_for(|closing| *closing) => Some(StreamEnd::ServerStopping),
         };
-        let Some(list) = list.upgrade() else {
+        let Some(group) = group.upgrade() else {
             return;
         };
         match end {
-            Some(end) => return list.finish(end).await,
-            None => list.tell().await,
+            Some(end) => return group.finish(end).await,
+            None => group.notify().await,
         }
     }
 }
@@ -63,43 +82,55 @@ fn event(name: &str, id: u64, data: &Value) -> Bytes {
     wire::chunk(format!("event: {name}\nid: {id}\ndata: {data}\n\n").as_bytes())
 }
 
-fn describe(moved: &Moved) -> Value {
-    let environments: Vec<Value> = moved.environments.iter().map(environment).collect();
-    json!({
-        "label": moved.label.name(),
-        "from": moved.from.as_ref().map(Revision::as_str),
-        "to": moved.to.as_ref().map(Revision::as_str),
-        "actor": moved.actor,
-        "commit": moved.commit.as_ref().map(commit),
-        "environments": environments,
-        "others": {
-            "environments": moved.more_environment_count,
-            "files": moved.other_file_count,
+fn move_event(moved: &MoveEvent) -> documents::MoveEvent {
+    documents::MoveEvent {
+        label: moved.label.name().map(str::to_owned),
+        from: moved.from.as_ref().map(Revision::to_string),
+        to: moved.to.as_ref().map(Revision::to_string),
+        actor: moved.actor.clone(),
+        commit: moved.commit.as_ref().map(commit),
+        environments: moved.environments.iter().map(environment).collect(),
+        others: documents::OtherChanges {
+            environments: moved.more_environment_count as u64,
+            files: moved.other_file_count.map(|count| count as u64),
         },
+    }
+}
+
+/// Shows a move by the environments that a watcher may read. Returns `None` for a move of other environments only.
+fn visible_event(moved: &MoveEvent, filter: ListFilter<'_>) -> Option<documents::MoveEvent> {
+    let visible = moved.environments.iter().filter(|changed| filter.shows(&changed.query));
+    let environments: Vec<_> = visible.map(environment).collect();
+    (!environments.is_empty()).then(|| documents::MoveEvent {
+        actor: String::new(),
+        commit: None,
+        environments,
+        others: documents::OtherChanges { environments: 0, files: Some(0) },
+        ..move_event(moved)
     })
 }
 
-fn commit(made: &Made) -> Value {
-    let time = made.seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    json!({
-        "id": made.id.as_str(),
-        "author": made.commit.author,
-        "subject": made.commit.subject,
-        "time": time.map(|time| time.to_string()),
-    })
+fn commit(details: &CommitDetails) -> documents::MoveCommit {
+    let time = details.seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    documents::MoveCommit {
+        id: details.id.to_string(),
+        author: details.commit.author.clone(),
+        subject: details.commit.subject.clone(),
+        time: time.map(|time| time.to_string()),
+    }
 }
 
-fn environment(changed: &Changed) -> Value {
-    json!({
-        "application": &*changed.query.application,
-        "profiles": &*changed.query.profiles,
-        "added": names(&changed.change.added),
-        "removed": names(&changed.change.removed),
-        "changed": names(&changed.change.changed),
-        "more": changed.more_key_count,
-    })
+fn environment(changed: &ChangedEnvironment) -> documents::ChangedEnvironment {
+    documents::ChangedEnvironment {
+        application: changed.query.application.to_string(),
+        profiles: changed.query.profiles.to_string(),
+        added: names(&changed.change.added),
+        removed: names(&changed.change.removed),
+        changed: names(&changed.change.changed),
+        more: changed.more_key_count as u64,
+    }
 }
 
-fn names(keys: &[Arc<str>]) -> Vec<&str> {
-    keys.iter().map(AsRef::as_ref).collect()
+fn names(keys: &[Arc<str>]) -> Vec<String> {
+    keys.iter().map(|key| key.to_string()).collect()
 }

@@ -1,23 +1,23 @@
-//! The bytes of a stream: its head, and its events as chunks of HTTP/1.1. An older HTTP has no chunks: then the same bytes
-//! go out without their wrapping, and the stream ends with its connection.
+//! The bytes of an event stream: its head, and its events as chunks of HTTP/1.1. HTTP/1.0 has no chunks, so the events
+//! are sent without framing there, and the stream ends with its connection.
 
 use actix_http::Version;
 use bytes::Bytes;
 
-/// Between these a client is told to wait before it connects again, in milliseconds.
+/// The range of the random time that a client is told to wait before it reconnects, in milliseconds.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1_000..5_000;
 
-/// A comment, which tells the client and all that stands between that the stream lives.
-pub(super) const BEAT: Bytes = Bytes::from_static(b"3\r\n:\n\n\r\n");
-/// The label was deleted.
-pub(super) const GONE: Bytes = Bytes::from_static(b"13\r\nevent: gone\ndata:\n\n\r\n");
+/// A comment, which shows the client and the proxies before it that the stream lives.
+pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b"3\r\n:\n\n\r\n");
+/// The event for a deleted label.
+pub(super) const GONE_EVENT: Bytes = Bytes::from_static(b"13\r\nevent: gone\ndata:\n\n\r\n");
 
-/// How the bytes of a stream are wrapped.
+/// The framing of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// In chunks.
+    /// Chunks of HTTP/1.1.
     Chunked,
-    /// Not at all.
+    /// No framing.
     Plain,
 }
 
@@ -29,7 +29,7 @@ impl Framing {
         }
     }
 
-    /// A chunk as it goes out.
+    /// Returns the bytes to send for a chunk.
     pub(super) fn frame(self, chunk: Bytes) -> Bytes {
         match self {
             Self::Chunked => chunk,
@@ -37,7 +37,7 @@ impl Framing {
         }
     }
 
-    /// What says that the stream is over.
+    /// Returns the bytes that end a stream.
     pub(super) fn end(self) -> Bytes {
         match self {
             Self::Chunked => Bytes::from_static(b"0\r\n\r\n"),
@@ -46,7 +46,7 @@ impl Framing {
     }
 }
 
-/// An event as a chunk.
+/// Wraps an event in a chunk.
 pub(super) fn chunk(event: &[u8]) -> Bytes {
     let mut chunk = format!("{:x}\r\n", event.len()).into_bytes();
     chunk.extend_from_slice(event);
@@ -54,13 +54,13 @@ pub(super) fn chunk(event: &[u8]) -> Bytes {
     chunk.into()
 }
 
-/// The event in a chunk.
+/// Returns the event in a chunk.
 fn unwrapped(chunk: &Bytes) -> Bytes {
     let begin = chunk.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     chunk.slice(begin..chunk.len().saturating_sub(2).max(begin))
 }
 
-/// What every stream begins with: the head of the answer, and how long to wait before the next one.
+/// Returns the first bytes of a stream: the head of the response, and the reconnection time.
 pub(super) fn opening(framing: Framing) -> Bytes {
     let coding = match framing {
         Framing::Chunked => "transfer-encoding: chunked\r\n",
@@ -77,7 +77,7 @@ pub(super) fn opening(framing: Framing) -> Bytes {
     bytes.into()
 }
 
-/// Now, as HTTP writes it.
+/// The current time in the format of HTTP.
 fn httpdate() -> String {
     jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
@@ -94,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_out_is_what_would_be_made() {
-        assert_eq!(BEAT, chunk(b":\n\n"));
-        assert_eq!(GONE, chunk(b"event: gone\ndata:\n\n"));
+    fn the_constants_are_chunks() {
+        assert_eq!(HEARTBEAT, chunk(b":\n\n"));
+        assert_eq!(GONE_EVENT, chunk(b"event: gone\ndata:\n\n"));
     }
 }

@@ -1,23 +1,23 @@
-//! The golden cases of the specification (A5 and the flat side of A6), merging, scalars.
+//! Recorded cases of the original (docs/protocol.md#4-flat-forms), merging and scalars.
 
 use super::*;
 use crate::placeholder::tests::environment;
 
 #[track_caller]
 fn check_yaml(fixture: &str, expected: &str) {
-    let written = yaml(&environment(fixture), Placeholders::Resolve);
+    let written = yaml(&environment(fixture), PlaceholderMode::Resolve);
     assert_eq!(written.as_deref(), Ok(expected));
 }
 
 #[track_caller]
 fn check_json(fixture: &str, expected: &str) {
-    let written = json(&environment(fixture), Placeholders::Resolve);
+    let written = json(&environment(fixture), PlaceholderMode::Resolve);
     assert_eq!(written.as_deref(), Ok(expected));
 }
 
 #[track_caller]
 fn check_properties(fixture: &str, expected: &str) {
-    let written = properties(&environment(fixture), Placeholders::Resolve);
+    let written = properties(&environment(fixture), PlaceholderMode::Resolve);
     assert_eq!(written.as_deref(), Ok(expected));
 }
 
@@ -79,7 +79,7 @@ fn nothing() {
 }
 
 #[test]
-fn the_first_time_a_key_comes_fixes_its_place() {
+fn a_key_keeps_the_place_of_its_first_occurrence() {
     let fixture = "//- high\n c = 3\n a = 2\n//- low\n a = 1\n l[0] = x\n b = 1";
     check_properties(fixture, "a: 2\nb: 1\nc: 3\nl[0]: x");
 }
@@ -129,7 +129,7 @@ fn sealed_values_are_text() {
     let mut document = environment.sources[0].documents[0].clone();
     document.properties[0].value = Value::Sealed("{cipher}abc".into());
     environment.sources[0].documents = [document].into();
-    let keep = Placeholders::Keep;
+    let keep = PlaceholderMode::Keep;
     assert_eq!(yaml(&environment, keep).as_deref(), Ok("a: '{cipher}abc'\n"));
     assert_eq!(json(&environment, keep).as_deref(), Ok(r#"{"a":"{cipher}abc"}"#));
     assert_eq!(properties(&environment, keep).as_deref(), Ok("a: {cipher}abc"));
@@ -149,7 +149,7 @@ const PLACEHOLDERS: &str = "foo = bar
 #[track_caller]
 fn check_placeholder(value: &str, nested: &str, flat: &str) {
     let environment = environment(&format!("//- s\n v = {value}\n {PLACEHOLDERS}"));
-    let resolve = Placeholders::Resolve;
+    let resolve = PlaceholderMode::Resolve;
     let json = json(&environment, resolve).map(|text| text.contains(&format!(r#""v":{nested},"#)));
     assert_eq!(json, Ok(true), "{value} in JSON");
     let yaml = yaml(&environment, resolve).map(|text| text.starts_with("v: "));
@@ -187,7 +187,7 @@ fn a_number_reached_through_a_placeholder_is_text() {
 #[test]
 fn placeholders_are_kept_on_request() {
     let environment = environment("//- s\n a = \\${b} ${b}\n b = x");
-    let keep = Placeholders::Keep;
+    let keep = PlaceholderMode::Keep;
     assert_eq!(yaml(&environment, keep).as_deref(), Ok("a: \\${b} ${b}\nb: x\n"));
     assert_eq!(json(&environment, keep).as_deref(), Ok(r#"{"a":"\\${b} ${b}","b":"x"}"#));
     assert_eq!(properties(&environment, keep).as_deref(), Ok("a: \\${b} ${b}\nb: x"));
@@ -198,8 +198,8 @@ fn circular_placeholders_are_refused_in_every_form() {
     let environment = environment("//- s\n a = ${b}\n b = ${a}");
     let circular = FlatError::Placeholder(PlaceholderError::Circular { key: "b".into() });
     for form in [yaml, json, properties] {
-        assert_eq!(form(&environment, Placeholders::Resolve).as_ref(), Err(&circular));
-        assert!(form(&environment, Placeholders::Keep).is_ok());
+        assert_eq!(form(&environment, PlaceholderMode::Resolve).as_ref(), Err(&circular));
+        assert!(form(&environment, PlaceholderMode::Keep).is_ok());
     }
 }
 
@@ -210,7 +210,7 @@ proptest::proptest! {
         let mut document = environment.sources[0].documents[0].clone();
         document.properties[0].value = Value::Plain(Scalar::String(text.clone().into()));
         environment.sources[0].documents = [document].into();
-        let written = json(&environment, Placeholders::Keep).expect("one key nests");
+        let written = json(&environment, PlaceholderMode::Keep).expect("one key nests");
         let read: serde_json::Value = serde_json::from_str(&written).expect("this is JSON");
         proptest::prop_assert_eq!(&read["k"], &text);
     }

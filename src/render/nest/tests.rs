@@ -1,8 +1,8 @@
-//! How keys are taken apart, what they build, what is refused, and the bounds.
+//! Tests of splitting keys, the resulting trees, rejected keys, and limits.
 
 use super::*;
 use crate::placeholder::tests::environment;
-use crate::render::flat::{Placeholders, json, properties, yaml};
+use crate::render::flat::{PlaceholderMode, json, properties, yaml};
 
 #[track_caller]
 fn check(key: &str, expected: &str) {
@@ -14,16 +14,16 @@ fn check(key: &str, expected: &str) {
     assert_eq!(shown, expected, "{key}");
 }
 
-fn show(step: &Step<'_>) -> String {
+fn show(step: &KeyStep<'_>) -> String {
     match step {
-        Step::Name { name, .. } => format!("<{name}>"),
-        Step::Index(index) => index.to_string(),
+        KeyStep::Name { name, .. } => format!("<{name}>"),
+        KeyStep::Index(index) => index.to_string(),
     }
 }
 
 #[track_caller]
 fn check_json(fixture: &str, expected: &str) {
-    let written = json(&environment(fixture), Placeholders::Keep);
+    let written = json(&environment(fixture), PlaceholderMode::Keep);
     assert_eq!(written.as_deref(), Ok(expected));
 }
 
@@ -31,9 +31,9 @@ fn check_json(fixture: &str, expected: &str) {
 fn check_refused(fixture: &str, expected: &FlatError) {
     let environment = environment(fixture);
     for form in [yaml, json] {
-        assert_eq!(form(&environment, Placeholders::Keep).as_ref(), Err(expected));
+        assert_eq!(form(&environment, PlaceholderMode::Keep).as_ref(), Err(expected));
     }
-    assert!(properties(&environment, Placeholders::Keep).is_ok());
+    assert!(properties(&environment, PlaceholderMode::Keep).is_ok());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn shapes_that_conflict() {
 #[test]
 fn an_index_cannot_allocate() {
     let at = |index: usize| environment(&format!("//- s\n a[{index}] = x"));
-    let keep = Placeholders::Keep;
+    let keep = PlaceholderMode::Keep;
     assert!(json(&at(GAPS_MAX), keep).is_ok());
     assert_eq!(json(&at(GAPS_MAX + 1), keep), Err(FlatError::TooLarge));
     assert_eq!(yaml(&at(999_999_999), keep), Err(FlatError::TooLarge));
@@ -139,7 +139,7 @@ fn an_index_cannot_allocate() {
 fn a_key_cannot_exhaust_the_stack() {
     let deep = |parts: usize| environment(&format!("//- s\n {} = x", vec!["a"; parts].join(".")));
     for form in [yaml, json] {
-        assert!(form(&deep(DEPTH_MAX), Placeholders::Keep).is_ok());
-        assert_eq!(form(&deep(100_000), Placeholders::Keep), Err(FlatError::TooLarge));
+        assert!(form(&deep(DEPTH_MAX), PlaceholderMode::Keep).is_ok());
+        assert_eq!(form(&deep(100_000), PlaceholderMode::Keep), Err(FlatError::TooLarge));
     }
 }

@@ -1,4 +1,4 @@
-//! Tricky strings and what is written for them. Each line of the tables was read back by SnakeYAML and PyYAML.
+//! Tests of ambiguous strings. SnakeYAML and PyYAML have parsed each line of the tables back to its text.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,9 @@ use super::*;
 
 #[track_caller]
 fn check(text: &str, expected: &str) {
-    let mut map = Ordered::default();
-    map.put("k", Node::Scalar(Cow::Owned(Scalar::String(text.into()))));
-    assert_eq!(write(&Node::Map(map)), Ok(format!("k: {expected}\n")));
+    let mut map = OrderedMap::default();
+    map.put("k", NestedNode::Scalar(Cow::Owned(Scalar::String(text.into()))));
+    assert_eq!(write(&NestedNode::Map(map)), Ok(format!("k: {expected}\n")));
 }
 
 #[track_caller]
@@ -119,9 +119,9 @@ fn lines() {
 #[test]
 fn keys() {
     let one = |key: &str| {
-        let mut map = Ordered::default();
-        map.put(key, Node::List(vec![Node::Null]));
-        write(&Node::Map(map))
+        let mut map = OrderedMap::default();
+        map.put(key, NestedNode::List(vec![NestedNode::Null]));
+        write(&NestedNode::Map(map))
     };
     assert_eq!(one("true"), Ok("'true':\n- null\n".into()));
     assert_eq!(one("a b/c"), Ok("a b/c:\n- null\n".into()));
@@ -133,9 +133,9 @@ fn keys() {
 #[test]
 fn text_far_to_the_right_stands_on_one_line() {
     let nested = |depth: usize| {
-        let mut node = Node::Scalar(Cow::Owned(Scalar::String("a\nb".into())));
+        let mut node = NestedNode::Scalar(Cow::Owned(Scalar::String("a\nb".into())));
         for _ in 0..depth {
-            node = Node::List(vec![node]);
+            node = NestedNode::List(vec![node]);
         }
         write(&node)
     };
@@ -147,7 +147,7 @@ fn text_far_to_the_right_stands_on_one_line() {
 #[test]
 fn size_has_an_edge() {
     let out = " ".repeat(OUTPUT_BYTES_MAX - 1);
-    let mut writer = Writer { out };
+    let mut writer = YamlWriter { out };
     assert_eq!(writer.indent(1), Ok(()));
     assert_eq!(writer.indent(1), Err(FlatError::TooLarge));
 }

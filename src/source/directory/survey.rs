@@ -1,27 +1,30 @@
-//! What there is in a directory, without the content: enough to tell whether it changed while it was read.
+//! The files of a directory without their content: enough to detect a change during a scan.
 //!
-//! A link is taken for what it leads to, as long as that lies inside the directory; other links, special files, names
-//! that no tree may hold and `.git` are left out. A file that is there and cannot be read is an error, never absent.
+//! A symbolic link is replaced by its target if the target is inside the directory. Other links, special files, names that no
+//! tree may hold and `.git` are left out. An existing file that cannot be read is an error, and is never left out.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::model::ContentId;
+use crate::regular_file;
 use crate::source::content::{Intake, plain_name};
+use crate::sync::lock;
 use crate::tree::{EntryKind, RawEntry, join};
 
 /// The most files that are read.
 const FILE_COUNT_MAX: usize = 100_000;
 /// The most bytes that are read, all files together.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// How many of the paths that are not read are remembered.
+/// The most omitted paths that are recorded.
 const LEFT_OUT_COUNT_MAX: usize = 20;
-/// How deep directories may be nested.
+/// The deepest nesting of directories.
 const DEPTH_MAX: usize = 64;
 
-/// Why a directory cannot be read. Paths are relative to it.
+/// The reasons for which a directory cannot be read. Paths are relative to it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SurveyError {
     #[error("the directory cannot be read: {0}")]
@@ -34,27 +37,50 @@ pub(super) enum SurveyError {
     TooLarge,
     #[error("{0} is nested more than {DEPTH_MAX} folders deep")]
     TooDeep(String),
-    #[error("the directory keeps changing while it is read")]
+    #[error("the directory changed during every attempt to read it")]
     Moved,
+    #[error(
+        "a scan of the directory has taken more than {seconds} s and has not finished at {path:?}. The last reading \
+         stays served. Check the file system below that path"
+    )]
+    Unfinished { seconds: u64, path: String },
+    #[error("the scan of the directory was interrupted")]
+    Interrupted,
 }
 
-/// Everything that will be read, sorted by name.
+/// The path that a scan has reached, for the message about a scan that does not end.
+#[derive(Default)]
+pub(super) struct ScanProgress(Mutex<String>);
+
+impl ScanProgress {
+    pub(super) fn path(&self) -> String {
+        lock(&self.0).clone()
+    }
+
+    fn reach(&self, path: &str) {
+        let mut reached = lock(&self.0);
+        reached.clear();
+        reached.push_str(path);
+    }
+}
+
+/// All files to read, sorted by name.
 #[derive(PartialEq, Eq)]
 pub(super) struct Survey {
-    root: Vec<(Box<str>, Node)>,
-    left_out: Vec<LeftOut>,
+    root: Vec<(Box<str>, SurveyNode)>,
+    left_out: Vec<OmittedPath>,
 }
 
-/// A path that is not read, and why: as many as are remembered.
-pub(super) type LeftOut = (String, &'static str);
+/// A path that is not read, with the reason.
+pub(super) type OmittedPath = (String, &'static str);
 
 #[derive(PartialEq, Eq)]
-enum Node {
-    Directory(Vec<(Box<str>, Node)>),
+enum SurveyNode {
+    Directory(Vec<(Box<str>, SurveyNode)>),
     File { real: PathBuf, stat: Stat },
 }
 
-/// What changes when a file is replaced or written to.
+/// The properties of a file that change when it is replaced or written.
 #[derive(PartialEq, Eq)]
 struct Stat {
     device: u64,
@@ -65,11 +91,13 @@ struct Stat {
 }
 
 impl Survey {
-    /// Looks at everything, and reads nothing.
-    pub(super) fn of(root: &Path) -> Result<Self, SurveyError> {
+    /// Lists all files without reading them.
+    pub(super) fn of(root: &Path, progress: &ScanProgress) -> Result<Self, SurveyError> {
+        progress.reach("");
         let root = root.canonicalize().map_err(|error| SurveyError::Root(error.kind()))?;
         let mut surveyor = Surveyor {
             root: &root,
+            progress,
             above: Vec::new(),
             file_count: 0,
             bytes: 0,
@@ -81,24 +109,29 @@ impl Survey {
         Ok(Self { root: nodes, left_out })
     }
 
-    /// What is not read, but for `.git` and names that are Kubernetes' own.
-    pub(super) fn left_out(&self) -> &[LeftOut] {
+    /// The omitted paths, except `.git` and the names of Kubernetes.
+    pub(super) fn left_out(&self) -> &[OmittedPath] {
         &self.left_out
     }
 
-    /// Reads what was found, into memory.
-    pub(super) fn read(&self, intake: &mut Intake<'_>) -> Result<ContentId, SurveyError> {
-        read_directory(&self.root, "", intake)
+    /// Reads the listed files into memory.
+    pub(super) fn read(
+        &self,
+        intake: &mut Intake<'_>,
+        progress: &ScanProgress,
+    ) -> Result<ContentId, SurveyError> {
+        read_directory(&self.root, "", intake, progress)
     }
 }
 
 struct Surveyor<'a> {
     root: &'a Path,
-    /// The directories that are being looked at, so that a link to one of them does not lead round in circles.
+    progress: &'a ScanProgress,
+    /// The directories above the present one, to detect links that form a cycle.
     above: Vec<PathBuf>,
     file_count: usize,
     bytes: u64,
-    left_out: Vec<LeftOut>,
+    left_out: Vec<OmittedPath>,
 }
 
 impl Surveyor<'_> {
@@ -106,7 +139,7 @@ impl Surveyor<'_> {
         &mut self,
         real: &Path,
         shown: &str,
-    ) -> Result<Vec<(Box<str>, Node)>, SurveyError> {
+    ) -> Result<Vec<(Box<str>, SurveyNode)>, SurveyError> {
         if self.above.len() >= DEPTH_MAX {
             return Err(SurveyError::TooDeep(shown.to_owned()));
         }
@@ -116,7 +149,7 @@ impl Surveyor<'_> {
             (path, kind) => unreadable(path, kind),
         };
         self.above.push(real.to_owned());
-        let mut nodes: Vec<(Box<str>, Node)> = Vec::new();
+        let mut nodes: Vec<(Box<str>, SurveyNode)> = Vec::new();
         for entry in std::fs::read_dir(real).map_err(refused)? {
             let name = entry.map_err(refused)?.file_name();
             let Some(name) = plain_name(name.as_encoded_bytes()) else {
@@ -138,9 +171,10 @@ impl Surveyor<'_> {
         Ok(nodes)
     }
 
-    fn node(&mut self, path: &Path, shown: &str) -> Result<Option<Node>, SurveyError> {
+    fn node(&mut self, path: &Path, shown: &str) -> Result<Option<SurveyNode>, SurveyError> {
+        self.progress.reach(shown);
         let Some((real, metadata)) = self.follow(path, shown)? else {
-            self.leave_out(shown, "is a link that leads nowhere, or outside");
+            self.leave_out(shown, "is a symbolic link to a missing file or out of the directory");
             return Ok(None);
         };
         self.file_count += 1;
@@ -149,10 +183,10 @@ impl Surveyor<'_> {
         }
         if metadata.is_dir() {
             if self.above.contains(&real) {
-                self.leave_out(shown, "is a link that leads round in circles");
+                self.leave_out(shown, "is a symbolic link that forms a cycle");
                 return Ok(None);
             }
-            return Ok(Some(Node::Directory(self.directory(&real, shown)?)));
+            return Ok(Some(SurveyNode::Directory(self.directory(&real, shown)?)));
         }
         if !metadata.is_file() {
             self.leave_out(shown, "is neither a file nor a directory");
@@ -163,7 +197,7 @@ impl Surveyor<'_> {
             return Err(SurveyError::TooLarge);
         }
         let stat = Stat::of(&metadata);
-        Ok(Some(Node::File { real, stat }))
+        Ok(Some(SurveyNode::File { real, stat }))
     }
 
     fn leave_out(&mut self, path: &str, why: &'static str) {
@@ -172,11 +206,11 @@ impl Surveyor<'_> {
         }
     }
 
-    /// Where a path really is, if that is inside the directory.
+    /// Resolves a path, if its target is inside the directory.
     fn follow(&self, path: &Path, shown: &str) -> Result<Option<(PathBuf, Metadata)>, SurveyError> {
         let metadata = match path.symlink_metadata() {
             Ok(metadata) => metadata,
-            // Gone since it was listed: the next survey says so too.
+            // A file that is gone since it was listed is missing from the next survey as well.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(shown, error.kind())),
         };
@@ -210,7 +244,7 @@ impl Stat {
     }
 }
 
-/// Whether a path inside the directory belongs to a git repository's own files.
+/// Returns whether a path inside the directory is one of git's own files.
 pub(super) fn is_inside_git(inside: &Path) -> bool {
     inside.components().any(|component| {
         matches!(component, Component::Normal(name) if name.eq_ignore_ascii_case(".git"))
@@ -218,18 +252,20 @@ pub(super) fn is_inside_git(inside: &Path) -> bool {
 }
 
 fn read_directory(
-    nodes: &[(Box<str>, Node)],
+    nodes: &[(Box<str>, SurveyNode)],
     shown: &str,
     intake: &mut Intake<'_>,
+    progress: &ScanProgress,
 ) -> Result<ContentId, SurveyError> {
     let mut entries = Vec::with_capacity(nodes.len());
     for (name, node) in nodes {
         let shown = join(shown, name);
         let (kind, id) = match node {
-            Node::Directory(nodes) => {
-                (EntryKind::Directory, read_directory(nodes, &shown, intake)?)
+            SurveyNode::Directory(nodes) => {
+                (EntryKind::Directory, read_directory(nodes, &shown, intake, progress)?)
             }
-            Node::File { real, stat } => {
+            SurveyNode::File { real, stat } => {
+                progress.reach(&shown);
                 (EntryKind::File, intake.bytes(read_file(real, stat, &shown)?))
             }
         };
@@ -238,13 +274,17 @@ fn read_directory(
     Ok(intake.directory(entries))
 }
 
-/// Reads the file that was found, and no other one that has come to its place since.
+/// Reads a listed file. Never waits for another kind of file that has replaced it, because a pipe has no end. A program that
+/// holds a lease on a file releases it before the next attempt.
 fn read_file(real: &Path, stat: &Stat, shown: &str) -> Result<Vec<u8>, SurveyError> {
     let refused = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => SurveyError::Moved,
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::WouldBlock => {
+            SurveyError::Moved
+        }
+        _ if !is_still(real, stat) => SurveyError::Moved,
         kind => unreadable(shown, kind),
     };
-    let file = File::open(real).map_err(refused)?;
+    let file = regular_file::open_without_link(real).map_err(refused)?;
     if Stat::of(&file.metadata().map_err(refused)?) != *stat {
         return Err(SurveyError::Moved);
     }
@@ -256,6 +296,47 @@ fn read_file(real: &Path, stat: &Stat, shown: &str) -> Result<Vec<u8>, SurveyErr
     Ok(bytes)
 }
 
+fn is_still(real: &Path, stat: &Stat) -> bool {
+    real.symlink_metadata().is_ok_and(|found| Stat::of(&found) == *stat)
+}
+
 fn unreadable(path: &str, kind: ErrorKind) -> SurveyError {
     SurveyError::Unreadable { path: path.to_owned(), kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    use super::*;
+    use crate::source::content::Contents;
+
+    /// Surveys a directory, puts something else in the place of its one file, and reads it.
+    fn read_after(replace: impl FnOnce(&Path)) -> Result<ContentId, SurveyError> {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("orders.yml");
+        std::fs::write(&file, "a: 1").unwrap();
+        let survey = Survey::of(place.path(), &ScanProgress::default()).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        replace(&file);
+        survey.read(&mut Contents::default().intake(), &ScanProgress::default())
+    }
+
+    #[test]
+    fn a_replacement_of_a_listed_file_is_never_waited_for() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        type Replace<'a> = &'a dyn Fn(&Path);
+        let replaced: [(&str, Replace<'_>); 6] = [
+            ("pipe", &|path| mkfifoat(CWD, path, Mode::RUSR).unwrap()),
+            ("socket", &|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
+            ("directory", &|path| std::fs::create_dir(path).unwrap()),
+            ("link", &|path| std::os::unix::fs::symlink(outside.path(), path).unwrap()),
+            ("device", &|path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+            ("nothing", &|_| {}),
+        ];
+        for (what, replace) in replaced {
+            let read = read_after(replace);
+            assert!(matches!(read, Err(SurveyError::Moved)), "{what}: {read:?}");
+        }
+    }
 }

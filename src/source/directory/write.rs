@@ -1,4 +1,4 @@
-//! Files of another source as a directory: written beside it, and put in its place whole.
+//! Writing the files of another source as a directory, which is replaced as a whole.
 
 use std::ffi::OsStr;
 use std::io::{Error, ErrorKind};
@@ -6,78 +6,82 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::model::Problem;
-use crate::source::beside::{Beside, Standing};
+use crate::source::atomic_replace::{Overwrite, Replacement};
 use crate::source::files::{Content, Files, problem};
 
-/// A directory that was written and does not stand in its place yet.
-pub struct Draft {
-    beside: Beside,
-    standing: Standing,
+/// A directory that is written and not published yet.
+pub struct DirectoryDraft {
+    replacement: Replacement,
+    overwrite: Overwrite,
 }
 
-/// Why a directory is not written. For people: it names paths within it.
+/// The reasons for which a directory is not written. For the operator: the messages contain paths within it.
 #[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The system does not let it be written.
+pub enum DirectoryWriteError {
+    /// The system denies a write.
     #[error("{what} cannot be written: {kind}")]
     System {
-        /// A path in the directory, or the directory.
+        /// A path in the directory, or the directory itself.
         what: String,
-        /// What the system said.
+        /// The kind of the system's error.
         kind: ErrorKind,
     },
-    /// Something is in the way.
-    #[error("the directory has files already: --replace takes them away")]
+    /// The directory has files and must not be overwritten.
+    #[error("the directory has files already: pass --replace to delete them")]
     NotEmpty,
-    /// There is something else.
-    #[error("what stands there is no directory")]
+    /// The path, or a part of it, is no directory.
+    #[error("the path is not a directory")]
     NotADirectory,
 }
 
-/// What cannot be in a directory so that it is served as it was.
+/// The files that a directory would not serve as their source does.
 pub fn unfit(files: &Files) -> Vec<Problem> {
     let is_hidden = |path: &&String| path.split('/').any(|name| name.starts_with(".."));
     let reason = "begins with two dots, which a directory keeps for Kubernetes";
     files.keys().filter(is_hidden).map(|path| problem(path.clone(), reason)).collect()
 }
 
-impl Draft {
-    /// Writes the files beside the place of the directory.
+impl DirectoryDraft {
+    /// Writes the files beside the directory.
     ///
     /// # Errors
-    /// What the system said, and of which path.
-    pub fn write(files: &Files, target: &Path, standing: Standing) -> Result<Self, WriteError> {
+    /// The error of the system, with its path.
+    pub fn write(
+        files: &Files,
+        target: &Path,
+        overwrite: Overwrite,
+    ) -> Result<Self, DirectoryWriteError> {
         let whole = |error: Error| system("the directory", &error);
         match std::fs::read_dir(target) {
             Ok(mut there) => {
-                if standing == Standing::Keep && there.next().is_some() {
-                    return Err(WriteError::NotEmpty);
+                if overwrite == Overwrite::Never && there.next().is_some() {
+                    return Err(DirectoryWriteError::NotEmpty);
                 }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(whole(error)),
         }
-        let beside = Beside::of(target).map_err(whole)?;
-        let root = beside.path();
+        let replacement = Replacement::of(target).map_err(whole)?;
+        let root = replacement.path();
         std::fs::create_dir(&root).map_err(whole)?;
         for (path, content) in files {
             put(&root.join(path), content).map_err(|error| system(path, &error))?;
         }
-        Ok(Self { beside, standing })
+        Ok(Self { replacement, overwrite })
     }
 
-    /// Where it is for now.
+    /// The present path, before it is published.
     pub fn path(&self) -> PathBuf {
-        self.beside.path()
+        self.replacement.path()
     }
 
-    /// Puts it in its place, and returns when that will survive a power cut.
+    /// Moves it into place, and returns when that survives a power failure.
     ///
     /// # Errors
-    /// When something is in the way, or the system does not let it; then all is as before.
-    pub fn publish(self) -> Result<(), WriteError> {
-        self.beside.take_place(self.standing).map_err(|error| match error.kind() {
-            ErrorKind::DirectoryNotEmpty => WriteError::NotEmpty,
+    /// When the target has files, or the system denies the move. The target is unchanged then.
+    pub fn publish(self) -> Result<(), DirectoryWriteError> {
+        self.replacement.publish(self.overwrite).map_err(|error| match error.kind() {
+            ErrorKind::DirectoryNotEmpty => DirectoryWriteError::NotEmpty,
             _ => system("the directory", &error),
         })
     }
@@ -93,9 +97,9 @@ fn put(path: &Path, content: &Content) -> Result<(), Error> {
     }
 }
 
-fn system(what: &str, error: &Error) -> WriteError {
+fn system(what: &str, error: &Error) -> DirectoryWriteError {
     match error.kind() {
-        ErrorKind::NotADirectory => WriteError::NotADirectory,
-        kind => WriteError::System { what: what.to_owned(), kind },
+        ErrorKind::NotADirectory => DirectoryWriteError::NotADirectory,
+        kind => DirectoryWriteError::System { what: what.to_owned(), kind },
     }
 }

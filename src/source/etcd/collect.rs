@@ -1,47 +1,56 @@
-//! Takes away objects that no kept revision of any label leads to.
+//! Garbage collection of objects that no kept revision of any label references.
 //!
-//! Nobody who reads needs them any more: what is served is held in memory, and who begins reads at one revision of etcd,
-//! which deleting does not change. Who publishes is safe because a collection counts itself first: a publication that began
-//! before it begins again, and stores again what it needs.
+//! Invariant: a collection disturbs no reader. Served content is in memory, and a starting server reads at one revision of
+//! etcd, which a later deletion does not change.
+//!
+//! Invariant: a collection breaks no publication. It increments the collection key first, so that a publication that began
+//! earlier fails its compare-and-swap, begins again and stores the objects that it needs.
 
 use std::time::SystemTime;
 
-use headwater_etcd::{Fault, Transaction, Write};
+use headwater_etcd::{EtcdError, Transaction, Write};
 
-use super::keys::{Key, parse_id};
-use super::objects::Kind;
-use super::publish::Reached;
-use super::{EtcdSource, Held, Inner, PublishError};
+use super::keys::{SourceKey, parse_id};
+use super::objects::ObjectKind;
+use super::publish::ReachableObjects;
+use super::{EtcdInner, EtcdSource, Keyspace, PublishError};
 use crate::model::ContentId;
 use crate::sync::lock;
 
-/// How long after a collection, in seconds, the next one is made; by whoever publishes then.
+/// The shortest time between two collections that publications start, in seconds.
 const COLLECT_EVERY_SECONDS: u64 = 3600;
-/// How many objects are taken away in one step.
+/// The most objects that one transaction deletes.
 const BATCH_COUNT_MAX: usize = 60;
 
 impl EtcdSource {
-    /// Takes away what no kept revision of any label leads to, and says how many objects that were. Whoever publishes does
-    /// this now and then.
+    /// Deletes the objects that no kept revision of any label references, and returns their number. A publication also
+    /// does this if the last collection is long enough ago.
     ///
     /// # Errors
-    /// When etcd cannot be read or written, or not all that is kept is known here.
+    /// When etcd cannot be read or written, or a kept revision is not completely in memory.
     pub async fn collect(&self) -> Result<usize, PublishError> {
         Ok(self.inner.collect(0).await?)
     }
 }
 
-impl Inner {
-    pub(super) async fn collect_now_and_then(&self) {
+impl EtcdInner {
+    /// Collects if the last collection is long enough ago.
+    pub(super) async fn collect_if_due(&self) {
         match self.collect(COLLECT_EVERY_SECONDS).await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(source = self.name(), count, "collected objects"),
-            // The next one who publishes tries again.
-            Err(fault) => tracing::debug!(source = self.name(), %fault, "nothing was collected"),
+            Ok(count) => tracing::info!(
+                source = self.name(),
+                count,
+                "deleted objects that no kept revision references"
+            ),
+            // The next publication tries again.
+            Err(fault) => {
+                tracing::debug!(source = self.name(), %fault, "objects could not be collected")
+            }
         }
     }
 
-    async fn collect(&self, every_seconds: u64) -> Result<usize, Fault> {
+    async fn collect(&self, every_seconds: u64) -> Result<usize, EtcdError> {
         let mut connection = self.cluster.connect().await?;
         let key = self.keys.collection();
         let one = |found: Vec<_>| found.into_iter().next().unwrap_or_default();
@@ -53,14 +62,14 @@ impl Inner {
             return Ok(0);
         }
         let counted = connection.commit(Transaction {
-            unchanged: vec![(key.clone().into_bytes(), last.written_at)],
+            unchanged: vec![(key.clone().into_bytes(), last.mod_revision)],
             writes: vec![Write { key: key.clone(), value: now.to_string().into(), lease: None }],
             ..Transaction::default()
         });
         if !counted.await? {
             return Ok(0);
         }
-        let begun_at = one(connection.read(&[&key]).await?).written_at;
+        let begun_at = one(connection.read(&[&key]).await?).mod_revision;
         let mut tips = Vec::new();
         let mut from = Some(self.keys.references().into_bytes());
         while let Some(next) = from {
@@ -68,12 +77,12 @@ impl Inner {
             tips.extend(page.keys.into_iter().map(|(_, value)| value));
             from = page.next;
         }
-        let kept = self
-            .kept(&tips)
-            .ok_or_else(|| Fault::Other("not all that is kept is known here yet".to_owned()))?;
+        let kept = self.kept(&tips).ok_or_else(|| {
+            EtcdError::Other("a kept revision is not completely in memory yet".to_owned())
+        })?;
         let names = connection.names(&self.keys.objects(), 0).await?;
         let is_garbage = |(key, written_at): &(Vec<u8>, i64)| match self.keys.parse(key) {
-            Key::Object(id) => *written_at < begun_at && !kept.contains(id),
+            SourceKey::Object(id) => *written_at < begun_at && !kept.contains(id),
             _ => false,
         };
         let garbage: Vec<_> = names.into_iter().filter(is_garbage).collect();
@@ -91,28 +100,28 @@ impl Inner {
         Ok(count)
     }
 
-    /// What the kept revisions of all labels consist of. Nothing if one of them is not known whole here: then it cannot be
-    /// said what is garbage.
-    fn kept(&self, tips: &[Vec<u8>]) -> Option<Reached> {
-        let held = lock(&self.held);
-        let mut kept = Reached::default();
+    /// The objects of the kept revisions of all labels. `None` if one of these revisions is incomplete in memory, because
+    /// the garbage is unknown then.
+    fn kept(&self, tips: &[Vec<u8>]) -> Option<ReachableObjects> {
+        let keyspace = lock(&self.keyspace);
+        let mut kept = ReachableObjects::default();
         for tip in tips {
-            // A label that leads nowhere keeps nothing.
+            // A label with an invalid value keeps no object.
             let Some(tip) = std::str::from_utf8(tip).ok().and_then(|text| parse_id(text.trim()))
             else {
                 continue;
             };
-            keep_line(&held, tip, &mut kept)?;
+            keep_line(&keyspace, tip, &mut kept)?;
         }
         Some(kept)
     }
 }
 
-fn keep_line(held: &Held, tip: ContentId, kept: &mut Reached) -> Option<()> {
-    held.commit(tip)?;
-    for (id, commit) in held.line(tip) {
+fn keep_line(keyspace: &Keyspace, tip: ContentId, kept: &mut ReachableObjects) -> Option<()> {
+    keyspace.commit(tip)?;
+    for (id, commit) in keyspace.line(tip) {
         kept.insert(id);
-        kept.visit(held, Kind::Directory, commit.tree)?;
+        kept.visit(keyspace, ObjectKind::Directory, commit.tree)?;
     }
     Some(())
 }

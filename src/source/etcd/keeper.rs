@@ -1,98 +1,100 @@
-//! The one task that keeps the keys of a source in memory, as etcd tells of them.
+//! The task that follows etcd and keeps the keys of a source in memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use headwater_etcd::{Fault, Follower, News};
+use headwater_etcd::{EtcdError, FollowEvent, Follower};
 
-use super::Inner;
-use super::held::Held;
-use crate::source::Outage;
+use super::EtcdInner;
+use super::keyspace::Keyspace;
 use crate::sync::lock;
 
-/// How long keys may go on changing before it is looked at what is wrong with them.
-const JUDGE_AFTER_MAX: Duration = Duration::from_secs(5);
+/// The longest that a stream of changes postpones the validation of the keys.
+const VALIDATE_AFTER_MAX: Duration = Duration::from_secs(5);
 
 /// Follows etcd until it is aborted.
-pub(super) async fn keep(inner: Arc<Inner>) {
+pub(super) async fn keep(inner: Arc<EtcdInner>) {
     let mut follower = Follower::new(inner.cluster.clone(), inner.keys.all().to_owned());
-    let mut coming = Held::default();
+    let mut incoming = Keyspace::default();
     let mut changed_since: Option<Instant> = None;
     loop {
         let news = follower.next().await;
-        if let News::Away(fault) = &news {
-            inner.is_away(fault);
+        if let FollowEvent::Disconnected(fault) = &news {
+            inner.record_outage(fault);
             continue;
         }
-        let is_over = matches!(news, News::Whole | News::Alive);
-        let is_change = matches!(news, News::Whole | News::Changes(_));
-        if let Err(reason) = inner.take(news, &mut coming) {
-            inner.is_away(&Fault::Other(reason));
-            follower.forget();
+        let is_over = matches!(news, FollowEvent::SnapshotEnd | FollowEvent::Heartbeat);
+        let is_change = matches!(news, FollowEvent::SnapshotEnd | FollowEvent::Changes(_));
+        if let Err(reason) = inner.apply(news, &mut incoming) {
+            inner.record_outage(&EtcdError::Other(reason));
+            follower.restart();
             continue;
         }
         if is_change {
             changed_since.get_or_insert_with(Instant::now);
         }
-        if changed_since.is_some_and(|since| is_over || since.elapsed() > JUDGE_AFTER_MAX) {
-            inner.judge().await;
+        if changed_since.is_some_and(|since| is_over || since.elapsed() > VALIDATE_AFTER_MAX) {
+            inner.validate().await;
             changed_since = None;
         }
     }
 }
 
-impl Inner {
-    fn take(&self, news: News, coming: &mut Held) -> Result<(), String> {
+impl EtcdInner {
+    fn apply(&self, news: FollowEvent, incoming: &mut Keyspace) -> Result<(), String> {
         match news {
-            News::Anew => *coming = Held::default(),
-            News::Keys(keys) => {
+            FollowEvent::SnapshotStart => *incoming = Keyspace::default(),
+            FollowEvent::SnapshotPage(keys) => {
                 for (key, value) in keys {
-                    coming.put(&self.keys, &key, value)?;
+                    incoming.put(&self.keys, &key, value)?;
                 }
             }
-            News::Whole => self.replace(std::mem::take(coming)),
-            News::Following => self.is_back(),
-            News::Changes(changes) => {
-                lock(&self.held).apply(&self.keys, changes)?;
-                self.state.send_modify(|state| state.heard = Some(SystemTime::now()));
+            FollowEvent::SnapshotEnd => self.replace(std::mem::take(incoming)),
+            FollowEvent::WatchStart => self.record_recovery(),
+            FollowEvent::Changes(changes) => {
+                lock(&self.keyspace).apply(&self.keys, changes)?;
+                self.state.send_modify(|state| state.last_contact = Some(SystemTime::now()));
             }
-            News::Alive => self.is_alive(),
-            News::Away(_) => {}
+            FollowEvent::Heartbeat => self.record_contact(),
+            FollowEvent::Disconnected(_) => {}
         }
         Ok(())
     }
 
-    /// All keys are others now.
-    fn replace(&self, held: Held) {
-        *lock(&self.held) = held;
+    /// Replaces all keys after a complete read.
+    fn replace(&self, keyspace: Keyspace) {
+        *lock(&self.keyspace) = keyspace;
         self.state.send_modify(|state| state.is_read = true);
     }
 
-    /// That nothing changed wakes nobody.
-    fn is_alive(&self) {
+    /// Records a message without a change. Wakes no waiter.
+    fn record_contact(&self) {
         self.state.send_if_modified(|state| {
-            state.heard = Some(SystemTime::now());
+            state.last_contact = Some(SystemTime::now());
             false
         });
     }
 
-    fn is_back(&self) {
+    fn record_recovery(&self) {
         self.state.send_modify(|state| {
-            if let Some(outage) = state.outage.take() {
-                let seconds = outage.since.elapsed().as_secs();
-                tracing::info!(source = self.name(), seconds, "etcd is back");
+            if let Some(duration) = state.connectivity.record_success() {
+                let seconds = duration.as_secs();
+                tracing::info!(source = self.name(), seconds, "etcd is reachable again");
             }
-            state.heard = Some(SystemTime::now());
+            state.last_contact = Some(SystemTime::now());
         });
     }
 
-    fn is_away(&self, fault: &Fault) {
+    fn record_outage(&self, fault: &EtcdError) {
         let message = fault.to_string();
         self.state.send_modify(|state| {
             state.failed_count += 1;
-            if state.outage.is_none() {
-                tracing::warn!(source = self.name(), error = message, "etcd is away");
-                state.outage = Some(Outage { since: Instant::now(), message });
+            if state.connectivity.record_failure(message.as_str()) {
+                tracing::warn!(
+                    source = self.name(),
+                    error = message,
+                    "etcd is unreachable, its last state is served"
+                );
             }
         });
     }

@@ -1,73 +1,75 @@
-//! The names of keys: what stands where below a prefix, and what does not belong there. Nothing here talks to etcd.
+//! The names of keys below a prefix. Pure.
 //!
-//! A label is percent-encoded, so that a slash in it is not one of the key. Each label and path has one name only.
+//! A label is percent-encoded, so that a slash in it does not separate parts of the key. Each label and path has exactly one
+//! name.
 
-use crate::model::ContentId;
+use crate::model::{ContentId, is_hex};
+use crate::percent;
 use crate::source::content::plain_name;
 use crate::source::labels;
 
-/// The version of what is kept below the prefix.
+/// The version of the layout below the prefix.
 const VERSION: &str = "v1";
-/// What other parts of Headwater keep below the same prefix: shared repositories, and replicas that live.
+/// The parts of the same prefix that belong to other modules: shared repositories, and live replicas.
 const OTHERS: [&str; 2] = ["git", "replicas"];
-/// How deep a path may be.
+/// The deepest nesting of a path.
 const DEPTH_MAX: usize = 128;
 
 /// The keys of one source.
-pub(super) struct Keys {
-    /// Without a slash at its end.
+pub(super) struct SourceKeys {
+    /// The prefix without a slash at its end.
     prefix: String,
-    /// `<prefix>/v1/`.
+    /// The beginning of all keys: `<prefix>/v1/`.
     base: String,
 }
 
-/// What a key is for.
+/// The meaning of a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    /// Where a published label is.
+pub(super) enum SourceKey {
+    /// The position of a published label.
     Reference(String),
-    /// Content under its hash.
+    /// Content, addressed by its hash.
     Object(ContentId),
-    /// A file that somebody put by hand: the label and the path.
+    /// A file written by hand: the label and the path.
     File(String, String),
-    /// When objects were collected last.
+    /// The time of the last collection of objects.
     Collection,
-    /// Nothing that we know.
-    Stranger,
+    /// A key that Headwater does not know.
+    Unknown,
 }
 
-impl Keys {
-    /// Below a prefix, which has no slash at its end.
+impl SourceKeys {
+    /// The keys below a prefix, which has no slash at its end.
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned(), base: format!("{prefix}/{VERSION}/") }
     }
 
-    /// What all keys begin with.
+    /// The beginning of all keys.
     pub(super) fn all(&self) -> &str {
         &self.base
     }
 
-    /// What everything below the prefix begins with.
+    /// The beginning of every key below the prefix, of any program.
     pub(super) fn around(&self) -> String {
         format!("{}/", self.prefix)
     }
 
-    /// What keys of Headwater below the prefix begin with.
+    /// The beginnings of the keys of Headwater below the prefix.
     pub(super) fn ours(&self) -> impl Iterator<Item = String> + '_ {
         std::iter::once(VERSION).chain(OTHERS).map(|name| format!("{}/{name}/", self.prefix))
     }
 
-    /// What the keys of all objects begin with.
+    /// The beginning of the keys of all objects.
     pub(super) fn objects(&self) -> String {
         format!("{}objects/", self.base)
     }
 
-    /// What the keys of all published labels begin with.
+    /// The beginning of the keys of all published labels.
     pub(super) fn references(&self) -> String {
         format!("{}refs/", self.base)
     }
 
-    /// What the keys of all files of a label begin with.
+    /// The beginning of the keys of all files of a label.
     pub(super) fn files(&self, label: &str) -> String {
         format!("{}files/{}/", self.base, encoded(label))
     }
@@ -84,45 +86,43 @@ impl Keys {
         format!("{}collection", self.base)
     }
 
-    /// What a key is for.
-    pub(super) fn parse(&self, key: &[u8]) -> Key {
+    /// Parses the name of a key.
+    pub(super) fn parse(&self, key: &[u8]) -> SourceKey {
         let text = std::str::from_utf8(key).ok();
-        text.and_then(|text| self.known(text)).unwrap_or(Key::Stranger)
+        text.and_then(|text| self.known(text)).unwrap_or(SourceKey::Unknown)
     }
 
-    fn known(&self, key: &str) -> Option<Key> {
+    fn known(&self, key: &str) -> Option<SourceKey> {
         let rest = key.strip_prefix(&self.base)?;
         match rest.split_once('/') {
-            None if rest == "collection" => Some(Key::Collection),
+            None if rest == "collection" => Some(SourceKey::Collection),
             None => None,
-            Some(("refs", label)) => Some(Key::Reference(decoded(label)?)),
-            Some(("objects", id)) => Some(Key::Object(parse_id(id)?)),
+            Some(("refs", label)) => Some(SourceKey::Reference(decoded(label)?)),
+            Some(("objects", id)) => Some(SourceKey::Object(parse_id(id)?)),
             Some(("files", rest)) => {
                 let (label, path) = rest.split_once('/')?;
                 is_path(path).then_some(())?;
-                Some(Key::File(decoded(label)?, path.to_owned()))
+                Some(SourceKey::File(decoded(label)?, path.to_owned()))
             }
             Some(_) => None,
         }
     }
 }
 
-/// Whether a tree may hold a file at this path.
+/// Returns whether a tree may hold a file at this path.
 pub(super) fn is_path(path: &str) -> bool {
     path.split('/').count() <= DEPTH_MAX
         && path.split('/').all(|name| plain_name(name.as_bytes()).is_some())
 }
 
-/// All 64 digits: the padding of [`ContentId`]'s own form is for git's short ids.
+/// Formats an id as 64 digits. The display form of [`ContentId`] is for the shorter ids of git.
 pub(super) fn hex(id: ContentId) -> String {
     id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An id as [`hex`] writes it.
+/// Parses an id in the form of [`hex`].
 pub(super) fn parse_id(text: &str) -> Option<ContentId> {
-    let is_plain =
-        text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
-    is_plain.then_some(())?;
+    is_hex(text, 64).then_some(())?;
     let bytes = (0..64).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
     Some(ContentId::from_bytes(&bytes.collect::<Result<Vec<u8>, _>>().ok()?))
 }
@@ -134,33 +134,22 @@ fn is_plain(byte: u8) -> bool {
 fn encoded(label: &str) -> String {
     let mut text = String::with_capacity(label.len());
     for byte in label.bytes() {
-        match is_plain(byte) {
-            true => text.push(char::from(byte)),
-            false => text.push_str(&format!("%{byte:02X}")),
+        if is_plain(byte) {
+            text.push(char::from(byte))
+        } else {
+            text.push_str(&format!("%{byte:02X}"))
         }
     }
     text
 }
 
-/// A label that can be asked for, from its one encoded form.
+/// Decodes a label. Rejects any other encoding than the one of [`encoded`], and names that cannot be requested.
 fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = &after[2..];
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    let label = String::from_utf8(bytes).ok()?;
+    let label = percent::decode(text)?;
     (is_label(&label) && encoded(&label) == text).then_some(label)
 }
 
-/// Whether this can be the name of a label.
+/// Returns whether this can be the name of a label.
 pub(super) fn is_label(label: &str) -> bool {
     let has_empty_part = label.split('/').any(str::is_empty);
     labels::is_name(label)
@@ -175,26 +164,26 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(key: &str, expected: Key) {
-        assert_eq!(Keys::new("shop").parse(key.as_bytes()), expected, "{key}");
+    fn check(key: &str, expected: SourceKey) {
+        assert_eq!(SourceKeys::new("shop").parse(key.as_bytes()), expected, "{key}");
     }
 
     #[test]
-    fn a_key_says_what_it_is_for() {
+    fn known_keys_are_parsed() {
         let id = "00".repeat(31) + "a1";
-        let object = Key::Object(parse_id(&id).unwrap());
+        let object = SourceKey::Object(parse_id(&id).unwrap());
         check(&format!("shop/v1/objects/{id}"), object);
-        check("shop/v1/refs/main", Key::Reference("main".to_owned()));
-        check("shop/v1/refs/feature%2Fx", Key::Reference("feature/x".to_owned()));
-        check("shop/v1/collection", Key::Collection);
+        check("shop/v1/refs/main", SourceKey::Reference("main".to_owned()));
+        check("shop/v1/refs/feature%2Fx", SourceKey::Reference("feature/x".to_owned()));
+        check("shop/v1/collection", SourceKey::Collection);
         check(
             "shop/v1/files/feature%2Fx/team/orders.yml",
-            Key::File("feature/x".to_owned(), "team/orders.yml".to_owned()),
+            SourceKey::File("feature/x".to_owned(), "team/orders.yml".to_owned()),
         );
     }
 
     #[test]
-    fn what_does_not_belong_there_is_a_stranger() {
+    fn other_keys_are_unknown() {
         for key in [
             "shop/v1/",
             "shop/v1/refs/",
@@ -220,17 +209,20 @@ mod tests {
             "shop/v2/refs/main",
             "shopping/v1/refs/main",
         ] {
-            check(key, Key::Stranger);
+            check(key, SourceKey::Unknown);
         }
-        check(&format!("shop/v1/objects/{}", "A1".repeat(32)), Key::Stranger);
-        assert_eq!(Keys::new("shop").parse(b"shop/v1/files/main/\xff"), Key::Stranger);
+        check(&format!("shop/v1/objects/{}", "A1".repeat(32)), SourceKey::Unknown);
+        assert_eq!(SourceKeys::new("shop").parse(b"shop/v1/files/main/\xff"), SourceKey::Unknown);
     }
 
     #[test]
     fn a_label_has_one_name() {
         for label in ["main", "feature/x", "v1.2_3~4", "größe", "a%2Fb", "a b"] {
-            let key = Keys::new("").reference(label);
-            assert_eq!(Keys::new("").parse(key.as_bytes()), Key::Reference(label.to_owned()));
+            let key = SourceKeys::new("").reference(label);
+            assert_eq!(
+                SourceKeys::new("").parse(key.as_bytes()),
+                SourceKey::Reference(label.to_owned())
+            );
         }
     }
 }

@@ -1,8 +1,8 @@
-//! How a tree of files is written into keys: each object under the SHA-256 of its value, so that nothing ever changes under
-//! its name. Pure.
+//! Trees of files as immutable objects, each under the SHA-256 of its value. Pure.
 //!
-//! A directory is a list of its entries, or, where there are many, sixteen lists by the hash of their names, and so on: one
-//! file that changes moves itself, and a few small lists. All lists are text, so that people can follow them with etcdctl.
+//! A directory is a list of its entries. A long list is divided into sixteen lists by the hash of the names, and these are
+//! divided again. A change of one file therefore rewrites the file and a few small lists. All lists are text, so that an
+//! operator can follow them with etcdctl.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -14,75 +14,75 @@ use super::keys::{hex, is_path, parse_id};
 use crate::model::ContentId;
 use crate::source::files::Content;
 
-/// The largest value that is written, in bytes: etcd takes 1.5 MB in a request.
+/// The largest value that is written, in bytes: etcd accepts requests of 1.5 MB.
 pub(super) const OBJECT_BYTES_MAX: usize = 1024 * 1024;
-/// How many entries one list has at most.
+/// The most entries of one list.
 const ENTRY_COUNT_MAX: usize = 128;
-/// How many lists one is divided into.
+/// The number of lists that a long list is divided into.
 const FAN_OUT: usize = 16;
-/// How often a list is divided.
+/// The most divisions of a list.
 const DIVISION_COUNT_MAX: usize = 16;
 /// The largest file that is published, in bytes.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The longest line of a commit, in characters.
 const LINE_LENGTH_MAX: usize = 200;
 
-/// What a name in a list stands for.
+/// The kind of an object that a list references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
+pub(super) enum ObjectKind {
     File,
-    /// A file that is larger than one value; its object lists the pieces.
+    /// A file that is larger than one value. Its object lists the pieces.
     Pieces,
     Link,
     Directory,
 }
 
-/// A name in a list.
+/// One line of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ListEntry {
     pub(super) name: Box<str>,
-    pub(super) kind: Kind,
+    pub(super) kind: ObjectKind,
     pub(super) id: ContentId,
 }
 
-/// What a directory is written as.
+/// The stored form of a directory.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum List {
-    Entries(Vec<Entry>),
-    /// By the hash of the names; an empty part is not there.
+pub(super) enum DirectoryList {
+    Entries(Vec<ListEntry>),
+    /// Lists by the hash of the names. Empty lists are left out.
     Divided(Vec<ContentId>),
 }
 
 /// A revision of a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Commit {
+pub(super) struct CommitObject {
     pub(super) tree: ContentId,
     pub(super) parent: Option<ContentId>,
-    /// When it was made, in seconds since 1970.
+    /// The time of the commit, in seconds since 1970.
     pub(super) seconds: i64,
     pub(super) author: String,
     pub(super) subject: String,
-    /// Makes it another one than any other that says the same.
+    /// Distinguishes it from commits with the same content.
     pub(super) nonce: String,
 }
 
-/// Objects that belong together, by id.
+/// The objects of one tree, by id.
 pub(super) type Bundle = HashMap<ContentId, Bytes>;
 
-/// The name of a value.
+/// The id of a value.
 pub(super) fn id_of(value: &[u8]) -> ContentId {
     ContentId::from_bytes(digest(&SHA256, value).as_ref())
 }
 
-/// Files by path as objects, and the id of the root. The same files are the same objects, wherever and whenever.
+/// Converts files into objects, and returns them with the id of the root. Equal files always make equal objects.
 ///
 /// # Errors
-/// What no tree may hold, in words.
+/// The first path that a tree may not hold, with the reason.
 pub(super) fn tree(files: &BTreeMap<String, Content>) -> Result<(ContentId, Bundle), String> {
-    let mut root = Directory::default();
+    let mut root = DirectoryBuilder::default();
     for (path, content) in files {
         if !is_path(path) {
-            return Err(format!("{path:?} is no path that a tree may hold"));
+            return Err(format!("{path:?} is not a valid path of a file"));
         }
         root.place(path, content).map_err(|why| format!("{path}: {why}"))?;
     }
@@ -92,42 +92,49 @@ pub(super) fn tree(files: &BTreeMap<String, Content>) -> Result<(ContentId, Bund
 }
 
 #[derive(Default)]
-struct Directory<'a>(BTreeMap<&'a str, Item<'a>>);
+struct DirectoryBuilder<'a>(BTreeMap<&'a str, BuilderEntry<'a>>);
 
-enum Item<'a> {
-    Directory(Directory<'a>),
+enum BuilderEntry<'a> {
+    Directory(DirectoryBuilder<'a>),
     Content(&'a Content),
 }
 
-impl<'a> Directory<'a> {
+impl<'a> DirectoryBuilder<'a> {
     fn place(&mut self, path: &'a str, content: &'a Content) -> Result<(), &'static str> {
         let Some((name, rest)) = path.split_once('/') else {
             let (Content::File(bytes) | Content::Link(bytes)) = content;
             if bytes.len() > FILE_BYTES_MAX {
                 return Err("is larger than 64 MiB");
             }
-            return match self.0.insert(path, Item::Content(content)) {
+            return match self.0.insert(path, BuilderEntry::Content(content)) {
                 None => Ok(()),
-                Some(_) => Err("is a file and a directory"),
+                Some(_) => Err("is both a file and a directory"),
             };
         };
-        let item = self.0.entry(name).or_insert_with(|| Item::Directory(Directory::default()));
+        let item = self
+            .0
+            .entry(name)
+            .or_insert_with(|| BuilderEntry::Directory(DirectoryBuilder::default()));
         match item {
-            Item::Directory(directory) => directory.place(rest, content),
-            Item::Content(_) => Err("lies in a file"),
+            BuilderEntry::Directory(directory) => directory.place(rest, content),
+            BuilderEntry::Content(_) => Err("has a file in place of a directory in its path"),
         }
     }
 
     fn write(&self, objects: &mut Bundle) -> ContentId {
         let entries = self.0.iter().map(|(name, item)| {
             let (kind, id) = match item {
-                Item::Directory(directory) => (Kind::Directory, directory.write(objects)),
-                Item::Content(Content::Link(target)) => (Kind::Link, keep(objects, target.clone())),
-                Item::Content(Content::File(bytes)) => file(bytes, objects),
+                BuilderEntry::Directory(directory) => {
+                    (ObjectKind::Directory, directory.write(objects))
+                }
+                BuilderEntry::Content(Content::Link(target)) => {
+                    (ObjectKind::Link, keep(objects, target.clone()))
+                }
+                BuilderEntry::Content(Content::File(bytes)) => file(bytes, objects),
             };
-            Entry { name: (*name).into(), kind, id }
+            ListEntry { name: (*name).into(), kind, id }
         });
-        let entries: Vec<Entry> = entries.collect();
+        let entries: Vec<ListEntry> = entries.collect();
         list(&entries, 0, objects)
     }
 }
@@ -138,9 +145,9 @@ fn keep(objects: &mut Bundle, value: Bytes) -> ContentId {
     id
 }
 
-fn file(bytes: &Bytes, objects: &mut Bundle) -> (Kind, ContentId) {
+fn file(bytes: &Bytes, objects: &mut Bundle) -> (ObjectKind, ContentId) {
     if bytes.len() <= OBJECT_BYTES_MAX {
-        return (Kind::File, keep(objects, bytes.clone()));
+        return (ObjectKind::File, keep(objects, bytes.clone()));
     }
     let mut text = "pieces\n".to_owned();
     for at in (0..bytes.len()).step_by(OBJECT_BYTES_MAX) {
@@ -148,24 +155,24 @@ fn file(bytes: &Bytes, objects: &mut Bundle) -> (Kind, ContentId) {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}", hex(keep(objects, piece)));
     }
-    (Kind::Pieces, keep(objects, text.into()))
+    (ObjectKind::Pieces, keep(objects, text.into()))
 }
 
-fn list(entries: &[Entry], division: usize, objects: &mut Bundle) -> ContentId {
+fn list(entries: &[ListEntry], division: usize, objects: &mut Bundle) -> ContentId {
     if entries.len() <= ENTRY_COUNT_MAX || division == DIVISION_COUNT_MAX {
         let mut text = "entries\n".to_owned();
-        for Entry { name, kind, id } in entries {
+        for ListEntry { name, kind, id } in entries {
             let kind = match kind {
-                Kind::File => "file",
-                Kind::Pieces => "pieces",
-                Kind::Link => "link",
-                Kind::Directory => "directory",
+                ObjectKind::File => "file",
+                ObjectKind::Pieces => "pieces",
+                ObjectKind::Link => "link",
+                ObjectKind::Directory => "directory",
             };
             let _ = writeln!(text, "{kind} {} {name}", hex(*id));
         }
         return keep(objects, text.into());
     }
-    let mut parts: [Vec<Entry>; FAN_OUT] = Default::default();
+    let mut parts: [Vec<ListEntry>; FAN_OUT] = Default::default();
     for entry in entries {
         let hash = id_of(entry.name.as_bytes());
         let byte = hash.as_bytes()[division / 2];
@@ -179,31 +186,31 @@ fn list(entries: &[Entry], division: usize, objects: &mut Bundle) -> ContentId {
     keep(objects, text.into())
 }
 
-/// A directory, or a part of one.
-pub(super) fn parse_list(value: &[u8]) -> Option<List> {
+/// Parses a directory or a part of one.
+pub(super) fn parse_list(value: &[u8]) -> Option<DirectoryList> {
     let text = std::str::from_utf8(value).ok()?;
     if let Some(lines) = text.strip_prefix("divided\n") {
-        return Some(List::Divided(ids(lines)?));
+        return Some(DirectoryList::Divided(ids(lines)?));
     }
     let lines = text.strip_prefix("entries\n")?.lines();
-    Some(List::Entries(lines.map(entry).collect::<Option<_>>()?))
+    Some(DirectoryList::Entries(lines.map(entry).collect::<Option<_>>()?))
 }
 
-fn entry(line: &str) -> Option<Entry> {
+fn entry(line: &str) -> Option<ListEntry> {
     let mut parts = line.splitn(3, ' ');
     let kind = match parts.next()? {
-        "file" => Kind::File,
-        "pieces" => Kind::Pieces,
-        "link" => Kind::Link,
-        "directory" => Kind::Directory,
+        "file" => ObjectKind::File,
+        "pieces" => ObjectKind::Pieces,
+        "link" => ObjectKind::Link,
+        "directory" => ObjectKind::Directory,
         _ => return None,
     };
     let id = parse_id(parts.next()?)?;
     let name = parts.next().filter(|name| !name.contains('/') && is_path(name))?;
-    Some(Entry { name: name.into(), kind, id })
+    Some(ListEntry { name: name.into(), kind, id })
 }
 
-/// The pieces of a large file.
+/// Parses the list of the pieces of a large file.
 pub(super) fn parse_pieces(value: &[u8]) -> Option<Vec<ContentId>> {
     ids(std::str::from_utf8(value).ok()?.strip_prefix("pieces\n")?)
 }
@@ -212,8 +219,8 @@ fn ids(lines: &str) -> Option<Vec<ContentId>> {
     lines.lines().map(parse_id).collect()
 }
 
-impl Commit {
-    /// As it is kept.
+impl CommitObject {
+    /// The stored form.
     pub(super) fn to_value(&self) -> Bytes {
         let line = |text: &str| -> String {
             text.chars().filter(|c| !c.is_control()).take(LINE_LENGTH_MAX).collect()
@@ -229,7 +236,7 @@ impl Commit {
         text.into()
     }
 
-    /// From what is kept.
+    /// Parses the stored form.
     pub(super) fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
         let mut lines = text.strip_prefix("commit\n")?.lines().peekable();
@@ -272,9 +279,11 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(objects.len(), 4);
         assert!(objects.iter().all(|(id, value)| id_of(value) == *id));
-        let List::Entries(entries) = parse_list(&objects[&first]).unwrap() else { panic!() };
+        let DirectoryList::Entries(entries) = parse_list(&objects[&first]).unwrap() else {
+            panic!()
+        };
         assert_eq!(entries.iter().map(|entry| &*entry.name).collect::<Vec<_>>(), ["a.yml", "team"]);
-        assert_eq!(entries[1].kind, Kind::Directory);
+        assert_eq!(entries[1].kind, ObjectKind::Directory);
     }
 
     #[test]
@@ -298,25 +307,31 @@ mod tests {
         let content = [("large.bin".to_owned(), Content::File(bytes))];
         let (root, objects) = tree(&content.into_iter().collect()).unwrap();
         assert!(objects.values().all(|value| value.len() <= OBJECT_BYTES_MAX));
-        let List::Entries(entries) = parse_list(&objects[&root]).unwrap() else { panic!() };
+        let DirectoryList::Entries(entries) = parse_list(&objects[&root]).unwrap() else {
+            panic!()
+        };
         let pieces = parse_pieces(&objects[&entries[0].id]).unwrap();
         let total: usize = pieces.iter().map(|id| objects[id].len()).sum();
         assert_eq!(
             (entries[0].kind, pieces.len(), total),
-            (Kind::Pieces, 3, 2 * OBJECT_BYTES_MAX + 1)
+            (ObjectKind::Pieces, 3, 2 * OBJECT_BYTES_MAX + 1)
         );
     }
 
     #[test]
-    fn what_no_tree_may_hold_is_refused() {
+    fn invalid_paths_are_rejected() {
         for path in ["", "/a", "a/", "../a", "a/./b", "a\\b", "a\n", ".git/config"] {
             assert!(tree(&files(&[(path, "")])).is_err(), "{path:?}");
         }
-        assert!(tree(&files(&[("a", ""), ("a/b", "")])).unwrap_err().contains("lies in a file"));
+        assert!(
+            tree(&files(&[("a", ""), ("a/b", "")]))
+                .unwrap_err()
+                .contains("a file in place of a directory")
+        );
     }
 
     #[test]
-    fn what_is_no_object_is_none() {
+    fn malformed_objects_are_not_parsed() {
         let id = "0".repeat(64);
         for text in ["", "entries", "other\n", "entries\nfile 00 a\n", "divided\nx\n"] {
             assert_eq!(parse_list(text.as_bytes()), None, "{text}");
@@ -326,14 +341,14 @@ mod tests {
             assert_eq!(parse_list(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_list(b"entries\n\xff"), None);
-        assert_eq!(Commit::parse(b"commit\ntree x\n"), None);
-        assert_eq!(Commit::parse(format!("commit\ntree {id}\n").as_bytes()), None);
+        assert_eq!(CommitObject::parse(b"commit\ntree x\n"), None);
+        assert_eq!(CommitObject::parse(format!("commit\ntree {id}\n").as_bytes()), None);
     }
 
     #[test]
     fn a_commit_is_read_as_it_was_written() {
         for parent in [None, Some(id_of(b"parent"))] {
-            let commit = Commit {
+            let commit = CommitObject {
                 tree: id_of(b"tree"),
                 parent,
                 seconds: 1_700_000_000,
@@ -341,7 +356,7 @@ mod tests {
                 subject: String::new(),
                 nonce: "ab".to_owned(),
             };
-            assert_eq!(Commit::parse(&commit.to_value()), Some(commit));
+            assert_eq!(CommitObject::parse(&commit.to_value()), Some(commit));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The past of a branch, read one commit at a time.
+//! The first-parent history of a branch, read one commit at a time.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use git2::{ErrorCode, Oid, Repository};
 use super::pool::{Pool, content_id, unreadable};
 use crate::model::Revision;
 use crate::snapshot::{Ancestor, History};
-use crate::tree::{Shelf, TreeError};
+use crate::tree::{ObjectCache, TreeError};
 
 /// The first-parent history that ends in one commit.
 pub(super) struct FirstParents {
     pub(super) pool: Arc<Pool>,
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) cache: Arc<ObjectCache>,
     pub(super) tip: Oid,
 }
 
@@ -33,7 +33,7 @@ impl History for FirstParents {
                     at = Some(parent.id);
                     Some(Ok(Ancestor {
                         revision: Revision::new(parent.id.to_string()),
-                        tree: self.shelf.tree(content_id(parent.tree)),
+                        tree: self.cache.tree(content_id(parent.tree)),
                         followed_seconds: Some(parent.followed_seconds),
                     }))
                 }
@@ -43,7 +43,7 @@ impl History for FirstParents {
     }
 }
 
-/// The first parent of a commit; none at the root, and where a shallow clone was cut off.
+/// The first parent of a commit. `None` at the root and at the boundary of a shallow clone.
 fn parent(repository: &Repository, child: Oid) -> Result<Option<Parent>, git2::Error> {
     let child = repository.find_commit(child)?;
     if child.parent_count() == 0 {

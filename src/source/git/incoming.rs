@@ -1,7 +1,7 @@
-//! What a push brings and nothing serves yet: commits whose objects lie in git's quarantine, beside the repository.
+//! The commits of a push before they are accepted. Their objects are in git's quarantine, beside the repository.
 //!
-//! A hook finds the quarantine in `GIT_OBJECT_DIRECTORY`. Nothing here moves a reference or writes anything; which of these
-//! commits become part of the repository is for git to do, once they were judged.
+//! A hook finds the quarantine in `GIT_OBJECT_DIRECTORY`. This module only reads: git adds accepted commits to the
+//! repository after the check.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use git2::{ErrorCode, Oid, Repository};
 use super::history::FirstParents;
 use super::lookup::Lookup;
 use super::pool::{Pool, content_id};
-use super::{GitSource, find, label};
+use super::{GitSource, MovedReference, Rewind, RewindRecord, find, label, rewinds};
 use crate::model::Revision;
-use crate::snapshot::{Layout, Member, Snapshot};
+use crate::snapshot::{Layout, Member, Rewinds, Snapshot};
 use crate::source::{OpenError, SourceError};
-use crate::tree::Shelf;
+use crate::tree::ObjectCache;
 
 /// A repository together with objects that are not in it yet.
 pub struct Incoming {
     layout: Arc<Layout>,
     pool: Arc<Pool>,
-    shelf: Arc<Shelf>,
+    cache: Arc<ObjectCache>,
 }
 
 impl Incoming {
     /// Opens the repository at a path with further directories of objects, as git names them to its hooks.
     ///
     /// # Errors
-    /// When there is no repository, or none that can be read.
+    /// When the repository is missing or cannot be read.
     pub fn open(
         path: &Path,
         object_directories: Vec<PathBuf>,
@@ -36,11 +36,11 @@ impl Incoming {
     ) -> Result<Self, OpenError> {
         let pool = Pool::open_with(find(path)?, object_directories);
         let pool = Arc::new(pool.map_err(|error| super::refusal(path, &error))?);
-        Ok(Self { layout, shelf: Shelf::new(Arc::clone(&pool) as Arc<_>), pool })
+        Ok(Self { layout, cache: ObjectCache::new(Arc::clone(&pool) as Arc<_>), pool })
     }
 
-    /// The commit with this full id, as `label` will lead to it. `None` if there is no such commit: an id of zeroes, which
-    /// stands for a reference that is made or deleted, or an object that is no commit.
+    /// The snapshot of the commit with this full id, as `label` will serve it. `None` if there is no such commit: for
+    /// an id of zeroes, which marks a created or deleted reference, and for an object of another type.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -48,7 +48,7 @@ impl Incoming {
         Ok(self.member(commit, label)?.map(|member| Snapshot::new(vec![member])))
     }
 
-    /// The same as one member, to take the place of another one in a snapshot.
+    /// The only member of [`Incoming::snapshot`], which can replace another member in a snapshot.
     ///
     /// # Errors
     /// As for [`Incoming::snapshot`].
@@ -64,19 +64,21 @@ impl Incoming {
             revision: Revision::new(commit),
             label: Some(label.into()),
             overlays: Vec::new(),
-            tree: self.shelf.tree(content_id(tree)),
+            tree: self.cache.tree(content_id(tree)),
             history: Some(Arc::new(FirstParents {
                 pool: Arc::clone(&self.pool),
-                shelf: Arc::clone(&self.shelf),
+                cache: Arc::clone(&self.cache),
                 tip: id,
             })),
+            rewinds: Rewinds::default(),
             made_seconds: Some(made_seconds),
-            // Who made it is told once it is published.
+            // The author is reported when the commit is published.
             commit: None,
         }))
     }
 
-    /// The commit that an object is or, as a tag, leads to. None if it leads to something else.
+    /// The id of the commit to which an object peels: the commit itself, or the target of a tag. `None` for another
+    /// object.
     ///
     /// # Errors
     /// As for [`Incoming::snapshot`].
@@ -91,7 +93,7 @@ impl Incoming {
         peeled.map_err(|error| self.unavailable(&error))
     }
 
-    /// Whether one commit follows another one, both given by their full ids.
+    /// Returns whether `new` is `old` or descends from it. Both are full ids of commits.
     ///
     /// # Errors
     /// As for [`Incoming::snapshot`].
@@ -103,18 +105,34 @@ impl Incoming {
         Ok(new == old || follows.map_err(|error| self.unavailable(&error))?)
     }
 
-    /// How its files are found and named.
+    /// The labels that these moves rewind. `record` is the record before the moves, and `published` returns the object
+    /// of a reference before the moves.
+    ///
+    /// # Errors
+    /// As for [`Incoming::snapshot`].
+    pub fn rewinds(
+        &self,
+        moves: &[MovedReference],
+        record: Option<&RewindRecord>,
+        published: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<Rewind>, SourceError> {
+        let found =
+            self.pool.with(|repository| Ok(rewinds::find(repository, moves, record, &published)));
+        found.map_err(|error| self.unavailable(&error))
+    }
+
+    /// The rules by which its files are found and named.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// The id of the commit that `HEAD` leads to: what a branch that is made is compared with. None in an empty repository.
+    /// The id of the commit of `HEAD`, with which a new branch is compared. `None` in an empty repository.
     ///
     /// # Errors
     /// When the repository cannot be read.
     pub fn head(&self) -> Result<Option<String>, SourceError> {
         let head =
-            self.pool.with(|repository| label::resolve_head(repository, &Lookup::Repository));
+            self.pool.with(|repository| label::resolve_head(repository, &Lookup::Repository(None)));
         let head = head.map_err(|error| self.unavailable(&error))?;
         Ok(head.map(|found| found.commit.to_string()))
     }
@@ -125,8 +143,9 @@ impl Incoming {
 }
 
 impl GitSource {
-    /// What a push to this repository brings. Files that are the same are not read again, and what is read of the new ones
-    /// need not be read again when they are served: whoever judges a push holds its snapshot until it is published.
+    /// The content of a push to this repository. It shares the cache of this source, so that unchanged files are not
+    /// read again. The check of a push holds its snapshot until it is published, so that serving it reads no file again
+    /// either.
     ///
     /// # Errors
     /// When the repository cannot be read.
@@ -134,8 +153,8 @@ impl GitSource {
         let layout = Arc::clone(&self.inner.options.layout);
         let pool = Pool::open_with(self.inner.pool.git_directory().to_owned(), object_directories);
         let pool = Arc::new(pool.map_err(|error| unavailable(&layout.base, &error))?);
-        let shelf = self.inner.shelf.beside(Arc::clone(&pool) as Arc<_>);
-        Ok(Incoming { layout, pool, shelf })
+        let cache = self.inner.cache.with_objects(Arc::clone(&pool) as Arc<_>);
+        Ok(Incoming { layout, pool, cache })
     }
 }
 
@@ -147,7 +166,7 @@ fn tree_of(repository: &Repository, id: Oid) -> Result<Option<(Oid, i64)>, git2:
     }
 }
 
-/// libgit2 puts paths of the machine into its messages; those are for the log.
+/// Converts an error of libgit2, whose own message may contain paths and goes to the debug log only.
 pub(super) fn unavailable(name: &str, error: &git2::Error) -> SourceError {
     tracing::debug!(source = name, error = %error, "libgit2 refused");
     SourceError::Unavailable {

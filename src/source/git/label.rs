@@ -1,44 +1,77 @@
-//! From a label to a commit: by name, never as an expression.
+//! Resolution of a label to a commit: by name, never as an expression.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
 use super::lookup::{Head, Lookup};
-use super::reach::Reach;
+use super::published::Table;
+use super::reach::Reachability;
+use crate::model::Epoch;
 use crate::source::labels;
 use crate::sync::lock;
 
-/// What a name stands for just now.
+/// The branches that Spring Cloud Config Server serves to a request without a label. The first existing one wins.
+pub(super) const USUAL_BRANCHES: [&str; 2] = ["main", "master"];
+
+/// The present target of a name.
 pub(super) struct Resolved {
     pub(super) commit: Oid,
-    /// The name that was found in the end: `master` where `main` was asked for and is missing.
+    /// The name that exists. It differs from the requested name if `master` stands in for a missing `main`, or vice
+    /// versa.
     pub(super) name: String,
-    /// Whether it is a branch, which moves along a history.
+    /// Set for a branch, which moves along a history.
     pub(super) is_branch: bool,
+    /// The published references in which the name was resolved. `None` if the server does not publish them.
+    pub(super) table: Option<Arc<Table>>,
 }
 
-/// Looks for a branch, then a tag, then a full commit id that one of those leads to.
+impl Resolved {
+    fn new(commit: Oid, name: &str, is_branch: bool) -> Self {
+        Self { commit, name: name.to_owned(), is_branch, table: None }
+    }
+
+    /// The last rewind of the label.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.table.as_ref()?.record()?.epoch(&self.name)
+    }
+}
+
+/// Looks for a branch, then a tag, then a full commit id that is reachable from a branch or a tag.
 pub(super) fn resolve(
     repository: &Repository,
     lookup: &Lookup,
-    reach: &Mutex<Reach>,
+    reach: &Mutex<Reachability>,
+    name: &str,
+) -> Result<Option<Resolved>, git2::Error> {
+    match by_name(repository, lookup, name)? {
+        None if !labels::is_name(name) => Ok(None),
+        None => by_id(repository, lookup, reach, name),
+        found => Ok(found),
+    }
+}
+
+/// A branch or a tag, by its name.
+pub(super) fn by_name(
+    repository: &Repository,
+    lookup: &Lookup,
     name: &str,
 ) -> Result<Option<Resolved>, git2::Error> {
     if !labels::is_name(name) {
         return Ok(None);
     }
-    if let Some(found) = by_reference(repository, lookup, name)? {
-        return Ok(Some(found));
+    match by_reference(repository, lookup, name)? {
+        None => match labels::sibling(name) {
+            Some(sibling) => by_reference(repository, lookup, sibling),
+            None => Ok(None),
+        },
+        found => Ok(found),
     }
-    if let Some(sibling) = labels::sibling(name) {
-        return by_reference(repository, lookup, sibling);
-    }
-    by_id(repository, lookup, reach, name)
 }
 
-/// What `HEAD` stands for: its branch, or the commit that was checked out without one.
+/// Resolves `HEAD` to its branch, or to the commit of a detached `HEAD`. If the branch is missing, `main` or else
+/// `master` stands in for it.
 pub(super) fn resolve_head(
     repository: &Repository,
     lookup: &Lookup,
@@ -46,21 +79,18 @@ pub(super) fn resolve_head(
     match lookup.head(repository)? {
         None => Ok(None),
         Some(Head::Branch(branch)) => {
-            if let Some(found) = by_reference(repository, lookup, &branch)? {
-                return Ok(Some(found));
+            for name in std::iter::once(&*branch).chain(USUAL_BRANCHES) {
+                if let Some(found) = by_reference(repository, lookup, name)? {
+                    return Ok(Some(found));
+                }
             }
-            match labels::sibling(&branch) {
-                Some(sibling) => by_reference(repository, lookup, sibling),
-                None => Ok(None),
-            }
+            Ok(None)
         }
-        Some(Head::Commit(commit)) => {
-            Ok(Some(Resolved { commit, name: commit.to_string(), is_branch: false }))
-        }
+        Some(Head::Commit(commit)) => Ok(Some(Resolved::new(commit, &commit.to_string(), false))),
     }
 }
 
-/// Whether this still looks like a repository; without one, a reference that is not found says nothing.
+/// Returns whether the directory still looks like a repository. If it does not, a missing reference proves nothing.
 pub(super) fn stands(repository: &Repository, git_directory: &Path) -> bool {
     git_directory.join("HEAD").is_file()
         && repository.commondir().join("objects").is_dir()
@@ -72,22 +102,45 @@ fn by_reference(
     lookup: &Lookup,
     name: &str,
 ) -> Result<Option<Resolved>, git2::Error> {
-    for (prefix, is_branch) in [("refs/heads/", true), ("refs/tags/", false)] {
-        let full = format!("{prefix}{name}");
-        if !Reference::is_valid_name(&full) {
-            return Ok(None);
-        }
-        if let Some(commit) = lookup.commit(repository, &full)? {
-            return Ok(Some(Resolved { commit, name: name.to_owned(), is_branch }));
+    if let Some(found) = branch(repository, lookup, name)? {
+        return Ok(Some(found));
+    }
+    at(repository, lookup, &format!("refs/tags/{name}"), name, false)
+}
+
+/// A branch by its name: a local one or, in a clone, one of its remote.
+pub(super) fn branch(
+    repository: &Repository,
+    lookup: &Lookup,
+    name: &str,
+) -> Result<Option<Resolved>, git2::Error> {
+    for prefix in lookup.branch_prefixes() {
+        let found = at(repository, lookup, &format!("{prefix}{name}"), name, true)?;
+        if found.is_some() {
+            return Ok(found);
         }
     }
     Ok(None)
 }
 
+fn at(
+    repository: &Repository,
+    lookup: &Lookup,
+    reference: &str,
+    name: &str,
+    is_branch: bool,
+) -> Result<Option<Resolved>, git2::Error> {
+    if !Reference::is_valid_name(reference) {
+        return Ok(None);
+    }
+    let commit = lookup.commit(repository, reference)?;
+    Ok(commit.map(|commit| Resolved::new(commit, name, is_branch)))
+}
+
 fn by_id(
     repository: &Repository,
     lookup: &Lookup,
-    reach: &Mutex<Reach>,
+    reach: &Mutex<Reachability>,
     name: &str,
 ) -> Result<Option<Resolved>, git2::Error> {
     if name.len() != 40 {
@@ -102,9 +155,5 @@ fn by_id(
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
         Err(error) => return Err(error),
     }
-    Ok(lock(reach).has(repository, lookup, id)?.then(|| Resolved {
-        commit: id,
-        name: name.to_owned(),
-        is_branch: false,
-    }))
+    Ok(lock(reach).has(repository, lookup, id)?.then(|| Resolved::new(id, name, false)))
 }

@@ -1,27 +1,69 @@
-//! What the references of a repository stand for: as it says itself or, where this server hosts it, as was published.
+//! Lookup of references: in the repository itself, or among the published references of a hosted repository or a copy.
+
+use std::sync::Arc;
 
 use git2::{ErrorCode, ObjectType, Oid, Reference, Repository};
 
-use super::published::Published;
+use super::published::{Custody, Published, Table};
+use super::reference::branch_of;
+use super::upstream::Upstream;
 
-/// Where references are looked up.
+/// The place in which references are looked up.
 pub(super) enum Lookup {
-    /// In the repository, each time.
-    Repository,
-    /// Among those that are durable.
+    /// The repository itself, read each time. For a clone, also the branches of its remote.
+    Repository(Option<Upstream>),
+    /// The published references, which are durable.
     Published(Published),
 }
 
-/// What `HEAD` leads to.
+/// The target of `HEAD`.
 pub(super) enum Head {
-    /// A branch, by its short name; it may not be there.
+    /// A branch, by its short name. It may be missing.
     Branch(String),
     /// A commit that was checked out without a branch.
     Commit(Oid),
 }
 
 impl Lookup {
-    /// The commit behind a reference; none if it is not there, or leads to a file or a directory.
+    /// The references of a repository, and of the remote that it was cloned from.
+    pub(super) fn repository(repository: &Repository) -> Result<Self, git2::Error> {
+        Ok(Self::Repository(Upstream::of(repository)?))
+    }
+
+    /// The remote that the repository was cloned from.
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        match self {
+            Self::Repository(upstream) => upstream.as_ref(),
+            Self::Published(_) => None,
+        }
+    }
+
+    /// The published references. `None` for a repository whose references the server does not publish.
+    pub(super) fn table(&self) -> Option<Arc<Table>> {
+        match self {
+            Self::Repository(_) => None,
+            Self::Published(published) => Some(published.table()),
+        }
+    }
+
+    /// Returns whether the repository is a copy of a remote, which the server can delete and fetch again.
+    pub(super) fn is_copy(&self) -> bool {
+        matches!(self, Self::Published(published) if published.custody == Custody::Copy)
+    }
+
+    /// The prefixes of branches, highest precedence first.
+    pub(super) fn branch_prefixes(&self) -> Vec<String> {
+        let local = "refs/heads/".to_owned();
+        std::iter::once(local).chain(self.upstream().map(Upstream::branches)).collect()
+    }
+
+    /// The references whose short names are labels.
+    fn label_globs(&self) -> Vec<String> {
+        let prefixes = self.branch_prefixes().into_iter().chain(["refs/tags/".to_owned()]);
+        prefixes.map(|prefix| format!("{prefix}*")).collect()
+    }
+
+    /// The commit of a reference. `None` if the reference is missing, or if its target is a file or a directory.
     pub(super) fn commit(
         &self,
         repository: &Repository,
@@ -32,7 +74,7 @@ impl Lookup {
                 Some(id) => peeled(repository.find_object(id, None)?.peel(ObjectType::Commit)),
                 None => Ok(None),
             },
-            Self::Repository => match repository.find_reference(name) {
+            Self::Repository(_) => match repository.find_reference(name) {
                 Ok(reference) => commit_of(&reference),
                 Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
                 Err(error) => Err(error),
@@ -40,10 +82,10 @@ impl Lookup {
         }
     }
 
-    /// What `HEAD` leads to; none if there is no `HEAD`, or it leads nowhere.
+    /// The target of `HEAD`. `None` if `HEAD` is missing, or has neither a branch nor a commit.
     pub(super) fn head(&self, repository: &Repository) -> Result<Option<Head>, git2::Error> {
         if let Self::Published(published) = self {
-            return Ok(Some(Head::Branch(published.head().to_owned())));
+            return Ok(Some(Head::Branch(published.head())));
         }
         let head = match repository.find_reference("HEAD") {
             Ok(head) => head,
@@ -56,6 +98,20 @@ impl Lookup {
         }
     }
 
+    /// The full names of all branches and tags with names in UTF-8.
+    pub(super) fn names(&self, repository: &Repository) -> Result<Vec<String>, git2::Error> {
+        if let Self::Published(published) = self {
+            return Ok(published.all().into_keys().collect());
+        }
+        let mut names = Vec::new();
+        for glob in self.label_globs() {
+            for reference in repository.references_glob(&glob)? {
+                names.extend(reference?.name().ok().map(str::to_owned));
+            }
+        }
+        Ok(names)
+    }
+
     /// The commits that branches and tags point to, sorted.
     pub(super) fn tips(&self, repository: &Repository) -> Result<Vec<Oid>, git2::Error> {
         let mut tips = Vec::new();
@@ -66,10 +122,10 @@ impl Lookup {
                     tips.extend(peeled(found)?);
                 }
             }
-            Self::Repository => {
-                for glob in ["refs/heads/*", "refs/tags/*"] {
-                    for reference in repository.references_glob(glob)? {
-                        // A tag may point to a file, a branch to nothing any more.
+            Self::Repository(_) => {
+                for glob in self.label_globs() {
+                    for reference in repository.references_glob(&glob)? {
+                        // A tag may point to a file, and a broken branch to a missing object.
                         if let Ok(commit) = reference?.peel_to_commit() {
                             tips.push(commit.id());
                         }
@@ -83,13 +139,7 @@ impl Lookup {
     }
 }
 
-/// The short name of the branch that a symbolic reference leads to.
-pub(super) fn branch_of<'a>(head: &'a Reference<'_>) -> Option<&'a str> {
-    let target = head.symbolic_target_bytes()?;
-    std::str::from_utf8(target).ok()?.strip_prefix("refs/heads/")
-}
-
-/// The commit behind a reference; none if it leads to a file or a directory, or to a reference that is not there.
+/// The commit of a reference. `None` for a file or a directory, or if the target of a symbolic reference is missing.
 fn commit_of(reference: &Reference<'_>) -> Result<Option<Oid>, git2::Error> {
     match reference.resolve() {
         Ok(reference) => peeled(reference.peel(ObjectType::Commit)),

@@ -1,4 +1,4 @@
-//! A git repository's objects: a few open handles, one borrowed per call.
+//! A pool of open handles to the objects of a repository. Each call borrows one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -9,30 +9,30 @@ use super::library;
 use crate::model::ContentId;
 use crate::source::content::plain_name;
 use crate::sync::lock;
-use crate::tree::{EntryKind, LeftOut, Objects, RawEntry, TreeError, Unfit};
+use crate::tree::{EntryKind, Objects, OmissionReason, OmittedEntry, RawEntry, TreeError};
 
-/// How many idle handles are kept; each has a few descriptors.
+/// The most idle handles that are kept. Each has a few descriptors.
 const IDLE_COUNT_MAX: usize = 8;
-/// The largest directory that is listed, as git stores it.
+/// The largest directory that is listed, in bytes of git's form.
 const DIRECTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The largest file that is read into memory.
+/// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// The handles of one repository.
 pub(super) struct Pool {
     git_directory: PathBuf,
-    /// Directories of objects beyond the repository's own.
+    /// Object directories in addition to the repository's own.
     object_directories: Vec<PathBuf>,
     idle: Mutex<Vec<Repository>>,
 }
 
 impl Pool {
-    /// Opens the first handle, which shows that libgit2 can read this repository.
+    /// Opens the first handle, to verify that libgit2 can read this repository.
     pub(super) fn open(git_directory: PathBuf) -> Result<Self, git2::Error> {
         Self::open_with(git_directory, Vec::new())
     }
 
-    /// The same, with objects that are not in the repository yet.
+    /// Opens a pool that also reads objects outside the repository, such as those in git's quarantine.
     pub(super) fn open_with(
         git_directory: PathBuf,
         object_directories: Vec<PathBuf>,
@@ -48,20 +48,20 @@ impl Pool {
         let repository = Repository::open_bare(&self.git_directory)?;
         for directory in &self.object_directories {
             let directory = directory.to_str().ok_or_else(|| {
-                git2::Error::from_str("the path of a directory of objects is no text")
+                git2::Error::from_str("the path of an object directory is not UTF-8")
             })?;
             repository.odb()?.add_disk_alternate(directory)?;
         }
         Ok(repository)
     }
 
-    /// The directory that holds `HEAD`.
+    /// The directory with `HEAD`.
     pub(super) fn git_directory(&self) -> &Path {
         &self.git_directory
     }
 
-    /// Reads with an idle handle, or a new one. What an idle handle refuses is tried once more with a new one, for the
-    /// repository may have been repacked under it.
+    /// Reads with an idle handle, or a new one. After a failure of an idle handle, reads once more with a new one, because
+    /// the repository may have been repacked since the idle one was opened.
     pub(super) fn with<T>(
         &self,
         mut read: impl FnMut(&Repository) -> Result<T, git2::Error>,
@@ -97,11 +97,11 @@ impl Objects for Pool {
         entries.map_err(|error| unreadable(oid, &error))
     }
 
-    fn left_out(&self, id: ContentId) -> Result<Vec<LeftOut>, TreeError> {
+    fn omitted(&self, id: ContentId) -> Result<Vec<OmittedEntry>, TreeError> {
         let oid = oid_of(id)?;
         let entries = self.with(|repository| {
             check_header(repository, oid, ObjectType::Tree, DIRECTORY_BYTES_MAX)?;
-            Ok(repository.find_tree(oid)?.iter().filter_map(|entry| left_out(&entry)).collect())
+            Ok(repository.find_tree(oid)?.iter().filter_map(|entry| omitted(&entry)).collect())
         });
         entries.map_err(|error| unreadable(oid, &error))
     }
@@ -142,9 +142,9 @@ pub(super) fn content_id(oid: Oid) -> ContentId {
     ContentId::from_bytes(oid.as_bytes())
 }
 
-/// What libgit2 said, without the paths that it likes to put in: the whole of it goes to the log only.
+/// Converts an error of libgit2. Its own text may contain paths, and goes to the debug log only.
 pub(super) fn unreadable(oid: Oid, error: &git2::Error) -> TreeError {
-    tracing::debug!(object = %oid, error = %error, "libgit2 refused");
+    tracing::debug!(object = %oid, error = %error, "libgit2 failed");
     TreeError(match error.code() {
         ErrorCode::NotFound => format!("git object {oid} is missing"),
         _ => format!("git object {oid} cannot be read ({:?})", error.class()),
@@ -156,7 +156,7 @@ fn oid_of(id: ContentId) -> Result<Oid, TreeError> {
         .map_err(|_| TreeError(format!("{id} is no git object id")))
 }
 
-/// Looks at the type and the size before anything is inflated, and gives the size: a small pack may hold a huge object.
+/// Checks the type and the size before any decompression, and returns the size: a small pack may contain a huge object.
 fn check_header(
     repository: &Repository,
     oid: Oid,
@@ -182,7 +182,7 @@ fn raw_entry(entry: &git2::TreeEntry<'_>) -> Option<RawEntry> {
     })
 }
 
-/// The bits of a mode that say who may execute a file say nothing here: no file is ever checked out.
+/// Converts a mode. The execute bits do not matter, because no file is checked out.
 fn kind_of(entry: &git2::TreeEntry<'_>) -> Option<EntryKind> {
     match entry.filemode_raw() & 0o170_000 {
         0o040_000 => Some(EntryKind::Directory),
@@ -192,11 +192,11 @@ fn kind_of(entry: &git2::TreeEntry<'_>) -> Option<EntryKind> {
     }
 }
 
-fn left_out(entry: &git2::TreeEntry<'_>) -> Option<LeftOut> {
-    let why = match (plain_name(entry.name_bytes()), kind_of(entry)) {
-        (None, _) => Unfit::Name,
-        (_, None) => Unfit::Kind,
+fn omitted(entry: &git2::TreeEntry<'_>) -> Option<OmittedEntry> {
+    let reason = match (plain_name(entry.name_bytes()), kind_of(entry)) {
+        (None, _) => OmissionReason::Name,
+        (_, None) => OmissionReason::Kind,
         _ => return None,
     };
-    Some(LeftOut { name: String::from_utf8_lossy(entry.name_bytes()).into_owned(), why })
+    Some(OmittedEntry { name: String::from_utf8_lossy(entry.name_bytes()).into_owned(), reason })
 }

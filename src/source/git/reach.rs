@@ -1,27 +1,27 @@
-//! Whether a commit is reachable from a branch or a tag, remembered for as long as history only grows.
+//! Reachability of commits from branches and tags, cached while history only grows.
 //!
-//! What was reachable stays so while every tip that went away is itself reachable from those that are there now. A
-//! force-push forgets everything, so that a commit it took away is not served again.
+//! Invariant: a reachable commit stays reachable while every removed tip is itself reachable from a present tip. After a
+//! force-push this does not hold, and the cache is cleared, so that an abandoned commit is not served again.
 
 use std::collections::HashSet;
 
-use git2::{Oid, Repository};
+use git2::{ErrorCode, Oid, Repository};
 
 use super::lookup::Lookup;
 
-/// How many answers are remembered, of each kind.
+/// The most cached answers of each kind.
 const REMEMBERED_COUNT_MAX: usize = 4096;
 
-/// The answers so far, with the tips for which they hold.
+/// The cached answers, with the tips for which they are valid.
 #[derive(Default)]
-pub(super) struct Reach {
+pub(super) struct Reachability {
     tips: Vec<Oid>,
     reachable: HashSet<Oid>,
     unreachable: HashSet<Oid>,
 }
 
-impl Reach {
-    /// Whether some branch or tag leads to this commit.
+impl Reachability {
+    /// Returns whether this commit is reachable from a branch or a tag.
     pub(super) fn has(
         &mut self,
         repository: &Repository,
@@ -46,7 +46,7 @@ impl Reach {
         }
         let gone: Vec<Oid> =
             self.tips.iter().filter(|tip| tips.binary_search(tip).is_err()).copied().collect();
-        // A tip that was pruned cannot be walked from, which says as much as an answer.
+        // A pruned tip cannot be walked from, and counts as unreachable.
         if !all_reachable(repository, &gone, &tips).unwrap_or(false) {
             self.reachable.clear();
         }
@@ -63,10 +63,13 @@ fn remember(answers: &mut HashSet<Oid>, id: Oid) {
     answers.insert(id);
 }
 
-/// Walks back from the tips only until they have passed all of `ids`.
+/// Returns whether all of `ids` are reachable from the tips.
 fn all_reachable(repository: &Repository, ids: &[Oid], tips: &[Oid]) -> Result<bool, git2::Error> {
     if ids.is_empty() {
         return Ok(true);
+    }
+    if repository.is_shallow() {
+        return all_reachable_in_shallow(repository, ids, tips);
     }
     let mut walk = repository.revwalk()?;
     ids.iter().try_for_each(|id| walk.push(*id))?;
@@ -76,4 +79,26 @@ fn all_reachable(repository: &Repository, ids: &[Oid], tips: &[Oid]) -> Result<b
         Some(Ok(_)) => Ok(false),
         Some(Err(error)) => Err(error),
     }
+}
+
+/// The variant for a shallow clone. Its history ends at commits with missing parents, where the walk of libgit2 fails.
+fn all_reachable_in_shallow(
+    repository: &Repository,
+    ids: &[Oid],
+    tips: &[Oid],
+) -> Result<bool, git2::Error> {
+    let mut wanted: HashSet<Oid> = ids.iter().copied().collect();
+    let (mut seen, mut left) = (HashSet::new(), tips.to_vec());
+    while let Some(id) = left.pop().filter(|_| !wanted.is_empty()) {
+        wanted.remove(&id);
+        if !seen.insert(id) {
+            continue;
+        }
+        match repository.find_commit(id) {
+            Ok(commit) => left.extend(commit.parent_ids()),
+            Err(error) if error.code() == ErrorCode::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(wanted.is_empty())
 }

@@ -1,25 +1,28 @@
-//! Which files of a repository say where its references stand.
+//! The files of a repository that hold its references, for the file-system watcher.
 
 use std::path::{Path, PathBuf};
 
 use notify::RecursiveMode;
 
-use crate::source::hints::{Place, Watched};
+use crate::source::hints::{WatchTarget, WatchedPath};
 
-/// The two directories of a repository: a linked worktree has its own `HEAD` and shares all the rest.
+/// The two directories of a repository. A linked worktree has its own `HEAD` and shares everything else.
 pub(super) struct References {
     pub(super) git_directory: PathBuf,
     pub(super) common_directory: PathBuf,
 }
 
-impl Watched for References {
-    fn places(&self) -> Vec<Place> {
+impl WatchTarget for References {
+    fn places(&self) -> Vec<WatchedPath> {
         let mut places = vec![
-            Place { path: self.common_directory.join("refs"), mode: RecursiveMode::Recursive },
-            Place { path: self.common_directory.clone(), mode: RecursiveMode::NonRecursive },
+            WatchedPath {
+                path: self.common_directory.join("refs"),
+                mode: RecursiveMode::Recursive,
+            },
+            WatchedPath { path: self.common_directory.clone(), mode: RecursiveMode::NonRecursive },
         ];
         if self.git_directory != self.common_directory {
-            places.push(Place {
+            places.push(WatchedPath {
                 path: self.git_directory.clone(),
                 mode: RecursiveMode::NonRecursive,
             });
@@ -27,7 +30,7 @@ impl Watched for References {
         places
     }
 
-    /// A lock file is renamed onto what it guards: that rename is the change, the lock itself is not.
+    /// Git renames a lock file onto the file that it guards. The rename counts as a change, and the lock file does not.
     fn concerns(&self, path: &Path) -> bool {
         if path.extension().is_some_and(|extension| extension == "lock") {
             return false;

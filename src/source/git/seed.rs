@@ -5,30 +5,31 @@ use std::path::Path;
 
 use git2::{FileMode, Oid, Repository, Signature};
 
-use super::lookup::branch_of;
-use super::{library, published};
-use crate::source::beside::sync;
+use super::library;
+use super::reference::{DEFAULT_BRANCH, branch_of};
+use crate::regular_file;
+use crate::source::atomic_replace::sync;
 
-/// Who makes the first commit.
+/// The name of the committer.
 const NAME: &str = "Headwater";
-/// The same, as an address.
+/// The e-mail address of the committer.
 const EMAIL: &str = "headwater@localhost";
-/// What its message is.
+/// The message of the commit.
 const MESSAGE: &str = "First commit\n";
 /// The largest file of a seed, in bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The deepest directory of a seed.
 const DEPTH_MAX: usize = 64;
 
-/// Why there is no first commit. For the operator: it names files of the seed.
+/// The reasons for which no first commit is made. For the operator: the messages contain paths of the seed.
 #[derive(Debug, thiserror::Error)]
 pub enum SeedError {
-    /// A file cannot be taken.
+    /// A file cannot be committed.
     #[error("{path} {reason}")]
     File {
-        /// Within the seed.
+        /// The path within the seed.
         path: String,
-        /// What is wrong with it.
+        /// The reason, as the end of a sentence about the file.
         reason: String,
     },
     /// The repository cannot be written.
@@ -42,10 +43,10 @@ impl From<git2::Error> for SeedError {
     }
 }
 
-/// Gives a repository without any branch a first commit with the files of a directory. Blocking.
+/// Commits the files of a directory to a repository that has no branch yet. Blocking.
 ///
 /// # Errors
-/// When a file cannot be read, or is nothing that would be served.
+/// When a file cannot be read, or would not be served.
 pub fn seed(repository: &Path, from: &Path) -> Result<(), SeedError> {
     library::prepare();
     let opened = Repository::open_bare(repository)?;
@@ -53,16 +54,16 @@ pub fn seed(repository: &Path, from: &Path) -> Result<(), SeedError> {
         return Ok(());
     }
     let commit = commit(&opened, from)?;
-    // A branch must not be durable before what it leads to.
+    // A branch must not be durable before its objects.
     let synced = sync(repository);
     synced.map_err(|error| SeedError::Repository(error.to_string()))?;
     let head = opened.find_reference("HEAD")?;
-    let branch = branch_of(&head).unwrap_or(published::DEFAULT_BRANCH);
+    let branch = branch_of(&head).unwrap_or(DEFAULT_BRANCH);
     opened.reference(&format!("refs/heads/{branch}"), commit, false, MESSAGE)?;
     Ok(())
 }
 
-/// Makes the commit of [`seed`], with no branch that leads to it yet; gives its id. Blocking.
+/// Makes the commit of [`seed`] without a branch, and returns its id. Blocking.
 ///
 /// # Errors
 /// As for [`seed`].
@@ -78,7 +79,7 @@ fn commit(repository: &Repository, from: &Path) -> Result<Oid, SeedError> {
     Ok(repository.commit(None, &signature, &signature, MESSAGE, &tree, &[])?)
 }
 
-/// Writes a directory of the seed and all that is in it.
+/// Writes a directory of the seed with its content.
 fn tree(
     repository: &Repository,
     directory: &Path,
@@ -90,14 +91,14 @@ fn tree(
         reason: reason.to_owned(),
     };
     if depth > DEPTH_MAX {
-        return Err(refused(path, "is too deep"));
+        return Err(refused(path, "is nested more than 64 directories deep"));
     }
     let mut builder = repository.treebuilder(None)?;
     let unreadable = |error: std::io::Error| refused(path, &error.to_string());
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let Ok(name) = entry.file_name().into_string() else {
-            return Err(refused(path, "has a name in it that is not UTF-8"));
+            return Err(refused(path, "contains a name that is not UTF-8"));
         };
         if name == ".git" {
             continue;
@@ -108,12 +109,16 @@ fn tree(
         if found.is_dir() {
             let id = tree(repository, &entry.path(), &below, depth + 1)?;
             builder.insert(&name, id, FileMode::Tree.into())?;
+        } else if found.is_symlink() {
+            let target = fs::read_link(entry.path()).map_err(unreadable)?;
+            let target = repository.blob(target.as_os_str().as_encoded_bytes())?;
+            builder.insert(&name, target, FileMode::Link.into())?;
         } else if !found.is_file() {
-            return Err(refused(&below, "is neither a file nor a directory"));
+            return Err(refused(&below, "is neither a file, a link nor a directory"));
         } else if found.len() > FILE_BYTES_MAX {
-            return Err(refused(&below, "is too large"));
+            return Err(refused(&below, "is larger than 16 MiB"));
         } else {
-            let bytes = fs::read(entry.path()).map_err(unreadable)?;
+            let bytes = regular_file::read(&entry.path(), FILE_BYTES_MAX).map_err(unreadable)?;
             builder.insert(&name, repository.blob(&bytes)?, FileMode::Blob.into())?;
         }
     }

@@ -1,5 +1,5 @@
-//! Files of another source as a commit: first the objects, which nothing leads to, then the branch, unless somebody else
-//! has moved it meanwhile. A repository that is not there yet is made beside its place.
+//! Writing the files of another source as a commit. The objects come first, then the branch moves, unless it was moved
+//! concurrently. A new repository is made beside its target and moved into place.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,105 +8,105 @@ use std::path::{Path, PathBuf};
 use git2::{Buf, ErrorCode, FileMode, Oid, Reference, Repository, Signature};
 
 use super::{copy, find, library};
-use crate::source::beside::{Beside, Standing, sync};
+use crate::source::atomic_replace::{Overwrite, Replacement, sync};
 use crate::source::files::{Content, Files};
 use crate::source::labels;
 
-/// Who commits.
+/// The name of the committer.
 const NAME: &str = "Headwater";
-/// The same, as an address.
+/// The e-mail address of the committer.
 const EMAIL: &str = "headwater@localhost";
-/// Before all other places that objects are written to.
+/// The priority of the in-memory pack, above all other object stores.
 const FIRST: i32 = 1_000;
 
-/// Why nothing is committed.
+/// The reasons for which nothing is committed.
 #[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// No branch can have this name.
-    #[error("{0:?} cannot be the name of a branch")]
+pub enum CommitWriteError {
+    /// The name is not valid for a branch.
+    #[error("{0:?} is not a valid name of a branch")]
     Name(String),
-    /// Its files lie in a work tree, which would be left behind.
+    /// A work tree has checked out the branch and would become stale.
     #[error(
-        "branch {0} is checked out in a work tree: give another one with --to-label, or a bare repository"
+        "branch {0} is checked out in a work tree, and nothing was copied: choose another branch with --to-label, or a bare repository"
     )]
     CheckedOut(String),
-    /// Somebody else was faster.
-    #[error("branch {0} was moved by somebody else meanwhile: nothing was copied, try again")]
+    /// Another writer moved the branch first.
+    #[error("branch {0} was moved concurrently, and nothing was copied. Try again")]
     Moved(String),
     /// The repository cannot be written.
     #[error("the repository cannot be written: {0}")]
     Repository(String),
 }
 
-impl From<git2::Error> for WriteError {
+impl From<git2::Error> for CommitWriteError {
     fn from(error: git2::Error) -> Self {
-        tracing::debug!(%error, "libgit2 refused");
+        tracing::debug!(%error, "libgit2 failed");
         Self::Repository(format!("{:?}, {:?}", error.class(), error.code()))
     }
 }
 
-impl From<std::io::Error> for WriteError {
+impl From<std::io::Error> for CommitWriteError {
     fn from(error: std::io::Error) -> Self {
         Self::Repository(error.kind().to_string())
     }
 }
 
-/// A commit that no branch leads to yet.
-pub struct Draft {
+/// A commit that no branch references yet.
+pub struct CommitDraft {
     git_directory: PathBuf,
     reference: String,
     parent: Option<Oid>,
     commit: Oid,
-    /// The repository's own place, where it is a new one.
-    beside: Option<Beside>,
+    /// The pending move of a new repository into place.
+    replacement: Option<Replacement>,
 }
 
-/// The short name of the branch that `HEAD` leads to. None if it leads to a commit.
+/// The short name of the branch that `HEAD` references. `None` for a detached `HEAD`.
 ///
 /// # Errors
 /// When the repository cannot be read.
-pub fn head_branch(path: &Path) -> Result<Option<String>, WriteError> {
+pub fn head_branch(path: &Path) -> Result<Option<String>, CommitWriteError> {
     let repository = open(path)?;
     let head = repository.find_reference("HEAD")?;
-    Ok(super::lookup::branch_of(&head).map(str::to_owned))
+    Ok(super::reference::branch_of(&head).map(str::to_owned))
 }
 
-impl Draft {
-    /// Commits all files of a branch, in place of those that it has. A repository is made where there is none.
+impl CommitDraft {
+    /// Commits files as the complete content of a branch. Makes a repository where there is none.
     ///
     /// # Errors
-    /// See [`WriteError`].
+    /// See [`CommitWriteError`].
     pub fn write(
         path: &Path,
         branch: &str,
         files: &Files,
         subject: &str,
-    ) -> Result<Self, WriteError> {
+    ) -> Result<Self, CommitWriteError> {
         library::prepare();
         let reference = format!("refs/heads/{branch}");
         if !labels::is_name(branch) || !Reference::is_valid_name(&reference) {
-            return Err(WriteError::Name(branch.to_owned()));
+            return Err(CommitWriteError::Name(branch.to_owned()));
         }
         if super::is_repository(path) {
             return Self::in_repository(find_in(path)?, reference, None, files, subject);
         }
-        let beside = Beside::of(path)?;
-        let place = beside.path();
-        copy::make(&place).map_err(WriteError::Repository)?;
-        copy::point_head(&place, &reference).map_err(WriteError::Repository)?;
-        Self::in_repository(place, reference, Some(beside), files, subject)
+        let replacement = Replacement::of(path)?;
+        let place = replacement.path();
+        copy::make(&place).map_err(CommitWriteError::Repository)?;
+        copy::point_head(&place, &reference).map_err(CommitWriteError::Repository)?;
+        Self::in_repository(place, reference, Some(replacement), files, subject)
     }
 
     fn in_repository(
         git_directory: PathBuf,
         reference: String,
-        beside: Option<Beside>,
+        replacement: Option<Replacement>,
         files: &Files,
         subject: &str,
-    ) -> Result<Self, WriteError> {
+    ) -> Result<Self, CommitWriteError> {
         let repository = Repository::open(&git_directory)?;
         if is_checked_out(&repository, &reference)? {
-            return Err(WriteError::CheckedOut(branch_of(&reference)));
+            return Err(CommitWriteError::CheckedOut(branch_of(&reference)));
         }
         let parent = match repository.find_reference(&reference) {
             Ok(found) => Some(found.peel_to_commit()?),
@@ -120,10 +120,10 @@ impl Draft {
             repository.commit(None, &signature, &signature, subject, &tree, &parents)
         })?;
         let parent = parent.map(|parent| parent.id());
-        Ok(Self { git_directory, reference, parent, commit, beside })
+        Ok(Self { git_directory, reference, parent, commit, replacement })
     }
 
-    /// Where the repository is for now.
+    /// The present path of the repository, before it is published.
     pub fn path(&self) -> &Path {
         &self.git_directory
     }
@@ -133,13 +133,13 @@ impl Draft {
         self.commit.to_string()
     }
 
-    /// Moves the branch, and returns when that will survive a power cut.
+    /// Moves the branch, and returns when that survives a power failure.
     ///
     /// # Errors
-    /// When somebody else has moved it, or it cannot be written; then it leads to what it led to.
-    pub fn publish(self) -> Result<(), WriteError> {
+    /// When the branch was moved concurrently, or cannot be written. The branch is unchanged then.
+    pub fn publish(self) -> Result<(), CommitWriteError> {
         let repository = Repository::open(&self.git_directory)?;
-        // A branch must not be durable before what it leads to.
+        // A branch must not be durable before its objects.
         sync(&self.git_directory)?;
         let (name, log) = (&self.reference, "copied");
         let moved = match self.parent {
@@ -149,31 +149,31 @@ impl Draft {
         match moved {
             Ok(_) => {}
             Err(error) if matches!(error.code(), ErrorCode::Exists | ErrorCode::Modified) => {
-                return Err(WriteError::Moved(branch_of(name)));
+                return Err(CommitWriteError::Moved(branch_of(name)));
             }
             Err(error) => return Err(error.into()),
         }
-        match self.beside {
+        match self.replacement {
             None => Ok(sync(&self.git_directory)?),
-            Some(beside) => Ok(beside.take_place(Standing::Keep)?),
+            Some(replacement) => Ok(replacement.publish(Overwrite::Never)?),
         }
     }
 }
 
-fn open(path: &Path) -> Result<Repository, WriteError> {
+fn open(path: &Path) -> Result<Repository, CommitWriteError> {
     library::prepare();
     Ok(Repository::open(find_in(path)?)?)
 }
 
-fn find_in(path: &Path) -> Result<PathBuf, WriteError> {
-    find(path).map_err(|error| WriteError::Repository(error.to_string()))
+fn find_in(path: &Path) -> Result<PathBuf, CommitWriteError> {
+    find(path).map_err(|error| CommitWriteError::Repository(error.to_string()))
 }
 
 fn branch_of(reference: &str) -> String {
     reference.trim_start_matches("refs/heads/").to_owned()
 }
 
-/// Whether a work tree of this repository, or one that is linked to it, shows the branch.
+/// Returns whether the work tree of this repository, or a linked one, has checked out the branch.
 fn is_checked_out(repository: &Repository, reference: &str) -> Result<bool, git2::Error> {
     let shows = |repository: &Repository| -> Result<bool, git2::Error> {
         let head = repository.find_reference("HEAD")?;
@@ -184,7 +184,7 @@ fn is_checked_out(repository: &Repository, reference: &str) -> Result<bool, git2
     }
     for name in repository.worktrees()?.iter().flatten().flatten() {
         let linked = Repository::open_from_worktree(&repository.find_worktree(name)?);
-        // One whose directory is gone shows nothing.
+        // A linked work tree whose directory is gone is ignored.
         if let Ok(linked) = linked
             && shows(&linked)?
         {
@@ -194,11 +194,11 @@ fn is_checked_out(repository: &Repository, reference: &str) -> Result<bool, git2
     Ok(false)
 }
 
-/// Writes all new objects into one pack instead of a file for each.
+/// Writes all new objects into one pack instead of one file each.
 fn in_one_pack<T>(
     repository: &Repository,
     write: impl FnOnce(&Repository) -> Result<T, git2::Error>,
-) -> Result<T, WriteError> {
+) -> Result<T, CommitWriteError> {
     let odb = repository.odb()?;
     let held = odb.add_new_mempack_backend(FIRST)?;
     let written = write(repository)?;
@@ -210,44 +210,48 @@ fn in_one_pack<T>(
     Ok(written)
 }
 
-/// The names in a directory.
+/// The entries of a directory by name.
 #[derive(Default)]
-struct Directory<'a>(BTreeMap<&'a str, Item<'a>>);
+struct NestedDirectory<'a>(BTreeMap<&'a str, NestedEntry<'a>>);
 
-enum Item<'a> {
-    Directory(Directory<'a>),
+enum NestedEntry<'a> {
+    Directory(NestedDirectory<'a>),
     Content(&'a Content),
 }
 
-fn nested(files: &Files) -> Directory<'_> {
-    let mut root = Directory::default();
+fn nested(files: &Files) -> NestedDirectory<'_> {
+    let mut root = NestedDirectory::default();
     for (path, content) in files {
         let mut directory = &mut root;
         let mut names = path.split('/').peekable();
         while let Some(name) = names.next() {
             if names.peek().is_none() {
-                directory.0.insert(name, Item::Content(content));
+                directory.0.insert(name, NestedEntry::Content(content));
                 break;
             }
-            let item =
-                directory.0.entry(name).or_insert_with(|| Item::Directory(Directory::default()));
+            let item = directory
+                .0
+                .entry(name)
+                .or_insert_with(|| NestedEntry::Directory(NestedDirectory::default()));
             match item {
-                Item::Directory(below) => directory = below,
-                // In no tree does anything lie in a file.
-                Item::Content(_) => break,
+                NestedEntry::Directory(below) => directory = below,
+                // A tree never has an entry below a file.
+                NestedEntry::Content(_) => break,
             }
         }
     }
     root
 }
 
-fn tree(repository: &Repository, directory: &Directory<'_>) -> Result<Oid, git2::Error> {
+fn tree(repository: &Repository, directory: &NestedDirectory<'_>) -> Result<Oid, git2::Error> {
     let mut builder = repository.treebuilder(None)?;
     for (name, item) in &directory.0 {
         let (id, mode) = match item {
-            Item::Directory(below) => (tree(repository, below)?, FileMode::Tree),
-            Item::Content(Content::File(bytes)) => (repository.blob(bytes)?, FileMode::Blob),
-            Item::Content(Content::Link(target)) => (repository.blob(target)?, FileMode::Link),
+            NestedEntry::Directory(below) => (tree(repository, below)?, FileMode::Tree),
+            NestedEntry::Content(Content::File(bytes)) => (repository.blob(bytes)?, FileMode::Blob),
+            NestedEntry::Content(Content::Link(target)) => {
+                (repository.blob(target)?, FileMode::Link)
+            }
         };
         builder.insert(*name, id, mode.into())?;
     }

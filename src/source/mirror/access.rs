@@ -1,31 +1,33 @@
-//! How a remote lets us in: a user name with a password or token, or an ssh key; and a private certificate authority.
+//! Credentials for a remote: a user name with a password or token, or an ssh key, and a private certificate authority.
 //!
-//! None of it is on a command line, in an environment that a child is given, in an address or in a message. A password goes
-//! to git through a pipe, at the moment that git asks for it.
+//! Invariant: no credential is on a command line, in the environment of a child process, in an address or in a message. Git
+//! receives a password through a pipe, when it asks for it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::regular_file;
+
 /// The largest file with a user name and a password, in bytes.
 const CREDENTIALS_BYTES_MAX: u64 = 16 * 1024;
 
-/// What opens a remote.
+/// The credentials and trusted certificates for a remote.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// For `https://`, and `http://` of this machine.
+    /// The login for `https://`, and for `http://` on this machine.
     pub credentials: Option<Credentials>,
-    /// For ssh.
+    /// The files for ssh.
     pub ssh: Option<SshFiles>,
-    /// Certificates (PEM) that are trusted in place of the system's.
+    /// Trusted certificates (PEM), in place of the system's.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Where a user name and a password or token are.
+/// The origin of a user name and a password or token.
 #[derive(Clone)]
 pub enum Credentials {
-    /// A file of two lines, the user name and the password, read anew for every fetch.
+    /// A file of two lines, the user name and the password, read for every fetch.
     File(PathBuf),
-    /// Both as they are.
+    /// The values themselves.
     Known {
         /// The user name.
         username: String,
@@ -48,17 +50,17 @@ pub struct Login {
     pub password: String,
 }
 
-/// What ssh needs.
+/// The files that ssh requires.
 #[derive(Debug, Clone)]
 pub struct SshFiles {
     /// The private key, readable for its owner alone.
     pub key: PathBuf,
-    /// The hosts that are trusted, as in `~/.ssh/known_hosts`.
+    /// The trusted hosts, as in `~/.ssh/known_hosts`.
     pub known_hosts: PathBuf,
 }
 
 impl Credentials {
-    /// What git's helper says when it is asked. Blocking.
+    /// The answer of the credential helper to git. Blocking.
     ///
     /// # Errors
     /// As [`Credentials::login`].
@@ -67,10 +69,10 @@ impl Credentials {
         Ok(format!("username={username}\npassword={password}\n"))
     }
 
-    /// Who we are there. Blocking.
+    /// The user name and the password. Blocking.
     ///
     /// # Errors
-    /// What is wrong with the file, without its path or text.
+    /// The fault of the file, without its path or content.
     pub fn login(&self) -> Result<Login, String> {
         match self {
             Self::Known { username, password } => login(username, password),
@@ -81,8 +83,10 @@ impl Credentials {
                     (Some(username), Some(password), true) => {
                         login(username.trim(), password.trim())
                     }
-                    _ => Err("credentials_file does not hold two lines, a user name and a password or token"
-                        .to_owned()),
+                    _ => Err(
+                        "credentials_file must have two lines, a user name and a password or token"
+                            .to_owned(),
+                    ),
                 }
             }
         }
@@ -90,29 +94,29 @@ impl Credentials {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let fault =
-        |error: std::io::Error| format!("credentials_file cannot be read: {}", error.kind());
-    if std::fs::metadata(path).map_err(fault)?.len() > CREDENTIALS_BYTES_MAX {
-        return Err("credentials_file is too large".to_owned());
-    }
-    std::fs::read_to_string(path).map_err(fault)
+    regular_file::read_text(path, CREDENTIALS_BYTES_MAX).map_err(|error| {
+        match error.raw_os_error() {
+            Some(_) => format!("credentials_file cannot be read: {}", error.kind()),
+            None => format!("credentials_file cannot be read: {error}"),
+        }
+    })
 }
 
 fn login(username: &str, password: &str) -> Result<Login, String> {
     let is_one_line = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
-    match is_one_line(username) && is_one_line(password) {
-        true => Ok(Login { username: username.to_owned(), password: password.to_owned() }),
-        false => {
-            Err("the user name or the password of the remote is empty or not one line".to_owned())
-        }
+    if is_one_line(username) && is_one_line(password) {
+        Ok(Login { username: username.to_owned(), password: password.to_owned() })
+    } else {
+        Err("the user name and the password of the remote must each be one line that is not empty"
+            .to_owned())
     }
 }
 
 impl SshFiles {
-    /// The command that git starts, with everything of the user's own left out.
+    /// The ssh command for git, which ignores all configuration of the user.
     ///
     /// # Errors
-    /// When a path has a character that ssh or a shell would read as something else.
+    /// When a path contains a character with a special meaning in ssh or a shell.
     pub(super) fn command(&self) -> Result<String, String> {
         const OPTIONS: [&str; 13] = [
             "BatchMode=yes",
@@ -138,13 +142,13 @@ impl SshFiles {
     }
 }
 
-/// An absolute path that means itself in a shell, between quotes, and in ssh's own options.
+/// The absolute path, if it has no special characters for a shell, in quotes, or for the options of ssh.
 fn plain(path: &Path) -> Result<String, String> {
     let absolute = std::path::absolute(path).ok();
     let text = absolute.as_deref().and_then(Path::to_str).filter(|text| {
         !text.contains(['\'', '"', '\\', '%', '$', '~', '`']) && !text.chars().any(char::is_control)
     });
-    let refusal = "ssh_key_file and known_hosts_file: a path with quotes, %, $, ~ or a backslash cannot be given to ssh";
+    let refusal = "ssh_key_file and known_hosts_file: the path must not contain quotes, %, $, ~ or a backslash, because ssh interprets them";
     text.map(str::to_owned).ok_or_else(|| refusal.to_owned())
 }
 
@@ -174,7 +178,9 @@ mod tests {
         check("hunter2\n", Err("two lines"));
         check("ada\nhunter2\nhunter2\n", Err("two lines"));
         check("\nhunter2\n", Err("empty"));
-        check("ada\nhunter2\u{0}\n", Err("not one line"));
+        check("ada\nhunter2\u{0}\n", Err("one line"));
+        let error = Credentials::File("/dev/null".into()).answer().unwrap_err();
+        assert_eq!(error, "credentials_file cannot be read: not a regular file");
         let error = Credentials::File("/nowhere/hunter2".into()).answer().unwrap_err();
         assert_eq!(error, "credentials_file cannot be read: entity not found");
     }

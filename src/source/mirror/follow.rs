@@ -1,5 +1,5 @@
-//! A remote that is hosted by another Headwater tells of every push itself: its events are followed, and each is a hint to
-//! look. What is told is not believed, and what is missed the poll finds.
+//! Events of a remote that another Headwater hosts. Each event is a hint to fetch. The content of an event is not trusted,
+//! and the poll finds a change whose event was missed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,28 +9,31 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::access::{Access, Login};
-use super::address::{Remote, Transport};
+use crate::regular_file;
+use crate::source::remote::{Remote, Transport};
 
-/// The shortest time from one fetch to the next of a remote that is followed: it tells only of what moved.
+/// The shortest time between two fetches of a followed remote, which sends events for real changes only.
 pub(super) const SPACING: Duration = Duration::from_millis(200);
-/// How long it is followed by one client: other credentials and certificates are taken up by the next one.
+/// The lifetime of one client. The next client reads changed credentials and certificates.
 const CLIENT_TIME: Duration = Duration::from_secs(600);
-/// The client asks for no environment, but has to be for one.
+/// The largest file of certificates, in bytes.
+const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The application of the client, which requests no environment but needs a name.
 const APPLICATION: &str = "mirror";
 
 /// The events of a remote.
-pub(super) struct Events {
-    /// The server.
+pub(super) struct RemoteEvents {
+    /// The URL of the server.
     url: String,
     access: Access,
-    /// Somebody is to look.
+    /// Wakes the keeper of the mirror.
     wanted: Arc<Notify>,
-    /// The remote as it is shown.
+    /// The name of the source in the log.
     source: Arc<str>,
 }
 
-impl Events {
-    /// The events of a remote, if its address is that of a repository which a Headwater hosts.
+impl RemoteEvents {
+    /// The events of a remote, if its address is that of a repository hosted by Headwater.
     pub(super) fn of(
         remote: &Remote,
         access: &Access,
@@ -42,16 +45,16 @@ impl Events {
         Some(Self { url, access: access.clone(), wanted, source })
     }
 
-    /// Follows them until it is dropped.
+    /// Follows the events until the future is dropped.
     pub(super) async fn follow(self) {
         let mut is_known = false;
         loop {
-            // What is wrong with the files is told by those who fetch.
+            // The keeper reports faults of the files when it fetches.
             let Some(client) = self.client().await else {
                 sleep(CLIENT_TIME).await;
                 continue;
             };
-            let mut moves = client.moves();
+            let mut moves = client.change_hints();
             let listening = async {
                 loop {
                     moves.next().await;
@@ -64,13 +67,13 @@ impl Events {
                     }
                 }
             };
-            // Many servers do not come back all at once.
+            // Jitter, so that many servers do not reconnect at the same time.
             let spread = CLIENT_TIME.mul_f64(0.9 + 0.2 * fastrand::f64());
             let _: Result<(), _> = timeout(spread, listening).await;
         }
     }
 
-    /// A client with what is on the disk now.
+    /// Builds a client with the present credentials and certificates.
     async fn client(&self) -> Option<Client> {
         let (access, url) = (self.access.clone(), self.url.clone());
         tokio::task::spawn_blocking(move || {
@@ -80,7 +83,7 @@ impl Events {
                 builder = builder.basic(username, password);
             }
             if let Some(ca_file) = &access.ca_file {
-                let pem = std::fs::read(ca_file).ok()?;
+                let pem = regular_file::read(ca_file, PEM_BYTES_MAX).ok()?;
                 builder = builder.root_certificate_pem(pem).only_own_root_certificates();
             }
             builder.build().ok()
@@ -90,7 +93,7 @@ impl Events {
     }
 }
 
-/// The server, from the address of one of its repositories.
+/// The URL of the server, from the address of one of its repositories.
 fn url(remote: &Remote) -> Option<String> {
     let is_http = matches!(remote.transport, Transport::Https | Transport::Http);
     let (base, name) = remote.address.rsplit_once("/-/git/")?;

@@ -1,7 +1,7 @@
-//! One run of the `git` program: a fixed command line, an environment of our own, bounds on time and on what comes back.
+//! Runs of the `git` program: a fixed command line, a restricted environment, and limits on time and output.
 //!
-//! What git says is for people at a terminal and may hold what a remote put there. It is told apart here into sentences of
-//! our own and goes no further.
+//! A failure has a summary, which clients may read, and the last lines of git's own message, which the operator reads
+//! in the log, in health and at `/-/problems`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -13,24 +13,27 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::access::Access;
-use super::address::{Remote, Transport};
-use super::group::{Group, Running};
-use super::reason::{Given, reason};
+use super::error::GitError;
+use super::excerpt::{Hidden, excerpt};
+use super::group::{ProcessGroup, RunningGroup};
+use super::reason::{ConfiguredCredentials, reason};
+use crate::source::git::{RECORD_REFERENCE, git_directory_of};
+use crate::source::remote::{Remote, Transport};
 
-/// How much of what git says about a failure is looked at, in bytes.
+/// The longest part of git's error output that is kept, in bytes.
 const STDERR_BYTES_MAX: usize = 16 * 1024;
-/// The largest list of references that is taken, in bytes.
+/// The largest list of references that is accepted, in bytes.
 const LIST_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The size of the blocks that a shell counts files in.
+/// The unit of the shell's `ulimit -f`, in bytes.
 const BLOCK_BYTES: u64 = 512;
 
-/// Starts git: bounds what it may write into one file, and moves what it may ask for out of its standard input, which
-/// is then empty. All that varies comes as arguments.
+/// Starts git with a limit on the size of written files. Moves the pipe with the credentials from standard input, which
+/// is empty then, to descriptor 3. All variable parts are arguments.
 const START: &str = r#"ulimit -f "$1" && shift && exec 3<&0 </dev/null && exec git "$@""#;
-/// Answers git's question for credentials with what START put aside; it can be read once.
+/// Answers git's question for credentials from descriptor 3 of [`START`], once.
 const HELPER: &str = r#"credential.helper=!f() { test "$1" = get && cat <&3; }; f"#;
 
-/// What of our own environment git is given: where programs are, and how the world outside is reached.
+/// The environment variables that git inherits: the search path, the proxies and the temporary directory.
 const VARIABLES: [&str; 9] = [
     "PATH",
     "http_proxy",
@@ -63,7 +66,7 @@ const SETTINGS: [&str; 24] = [
     "maintenance.auto=false",
     "pack.threads=1",
     "fetch.fsckObjects=true",
-    // Harmless, and in the history of many an old repository.
+    // These faults are harmless, and common in the history of old repositories.
     "fetch.fsck.zeroPaddedFilemode=warn",
     "fetch.fsck.badTimezone=warn",
     "fetch.fsck.missingSpaceBeforeDate=warn",
@@ -77,25 +80,20 @@ const SETTINGS: [&str; 24] = [
 pub(super) struct Git {
     pub(super) remote: Remote,
     pub(super) access: Access,
-    /// An empty directory: git and ssh find nothing of anybody's in it.
+    /// The home directory for git and ssh, without the configuration of any user.
     pub(super) home: PathBuf,
-    /// The longest that one run takes.
+    /// The longest time of one run.
     pub(super) time_max: Duration,
-    /// The most that one run writes into one file.
+    /// The most bytes that one run writes into one file.
     pub(super) pack_bytes_max: u64,
-    pub(super) running: Arc<Running>,
+    pub(super) running: Arc<RunningGroup>,
 }
 
-/// Why a run did not do what it was for. For people; holds no path, no credential, and nothing that a remote said.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct GitError(pub(super) String);
-
-/// What a run may do.
+/// The permissions of a run, with its arguments.
 enum Run<'a> {
-    /// Speaks to the remote.
+    /// The run may connect to the remote.
     Remote(&'a [&'a OsStr]),
-    /// Looks at our own copy.
+    /// The run works on the copy only.
     Local(&'a [&'a OsStr]),
 }
 
@@ -104,17 +102,23 @@ impl Git {
     pub(super) async fn list(&self) -> Result<String, GitError> {
         let address = OsStr::new(&self.remote.address);
         let arguments = ["ls-remote", "--symref", "--quiet", "--"].map(OsStr::new);
-        let patterns = ["HEAD", "refs/heads/*", "refs/tags/*"].map(OsStr::new);
+        let patterns = ["HEAD", "refs/heads/*", "refs/tags/*", RECORD_REFERENCE].map(OsStr::new);
         let arguments = [&arguments[..], &[address], &patterns].concat();
         let listed = self.run(Run::Remote(&arguments), self.time_max).await?;
         String::from_utf8(listed)
-            .map_err(|_| GitError("the remote has a reference whose name is no UTF-8".to_owned()))
+            .map_err(|_| GitError::new("the remote has a reference whose name is no UTF-8"))
     }
 
-    /// Brings all branches and tags of the remote into a copy. Takes none away: where a host answers with something else
-    /// than git, such as a page of HTML, git sees a remote without any.
+    /// Fetches all branches and tags of the remote into a copy, and the record of rewinds if the remote has one. A
+    /// single fetch keeps the references and the record consistent.
+    ///
+    /// The refspec of the record is a pattern, because git rejects an exact name that the remote does not have.
+    ///
+    /// Deletes no reference, because git takes another answer of a host, such as a page of HTML, for a remote without
+    /// references.
     pub(super) async fn fetch(&self, copy: &Path, time_max: Duration) -> Result<(), GitError> {
         let (directory, safe) = (git_directory(copy), safe_directory(copy));
+        let record = format!("+{RECORD_REFERENCE}*:{RECORD_REFERENCE}*");
         let arguments = [
             OsStr::new("-c"),
             &safe,
@@ -131,17 +135,20 @@ impl Git {
             OsStr::new(&self.remote.address),
             OsStr::new("+refs/heads/*:refs/heads/*"),
             OsStr::new("+refs/tags/*:refs/tags/*"),
+            OsStr::new(&record),
         ];
         self.run(Run::Remote(&arguments), time_max).await.map(drop)
     }
 
-    /// Whether a copy has every commit of its history, and all that the newest ones hold.
+    /// Checks that a copy has every commit of its history, and all files of the newest commits.
     pub(super) async fn is_whole(&self, copy: &Path) -> Result<(), GitError> {
         self.inspect(copy, &["rev-list", "--all", "--quiet"]).await?;
         self.inspect(copy, &["rev-list", "--objects", "--no-walk", "--all", "--quiet"]).await
     }
 
-    /// Packs a copy that has become untidy. Nothing may read it meanwhile.
+    /// Packs a copy that has many loose objects.
+    ///
+    /// Locking: no reader may use the copy during the run.
     pub(super) async fn tidy(&self, copy: &Path) -> Result<(), GitError> {
         let arguments =
             ["-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"];
@@ -160,18 +167,26 @@ impl Git {
             (Run::Remote(_), Some(credentials)) => {
                 let credentials = credentials.clone();
                 let answered = tokio::task::spawn_blocking(move || credentials.answer()).await;
-                let broken = |_| GitError("reading the credentials was interrupted".to_owned());
-                Some(answered.map_err(broken)?.map_err(GitError)?)
+                let broken = |_| GitError::new("reading the credentials was interrupted");
+                Some(answered.map_err(broken)?.map_err(GitError::new)?)
             }
             _ => None,
         };
+        let answer = credentials.clone();
         let command = self.command(&run, credentials.is_some())?;
-        let mut group = Group::start(command, Arc::clone(&self.running))?;
+        let mut group = ProcessGroup::start(command, Arc::clone(&self.running))?;
         let ended = tokio::time::timeout(time_max, converse(&mut group.child, credentials)).await;
         match ended {
             Ok(Ok(output)) => {
-                group.is_over();
-                verdict(&run, output, credentials_are_set(&self.access), self.pack_bytes_max)
+                group.mark_ended();
+                let hidden = self.hidden(answer.as_deref());
+                verdict(
+                    &run,
+                    output,
+                    credentials_are_set(&self.access),
+                    self.pack_bytes_max,
+                    &hidden,
+                )
             }
             Ok(Err(error)) => {
                 group.end().await;
@@ -179,7 +194,7 @@ impl Git {
             }
             Err(_) => {
                 group.end().await;
-                Err(GitError(format!("git did not end within {} s", time_max.as_secs())))
+                Err(GitError::new(format!("git did not end within {} s", time_max.as_secs())))
             }
         }
     }
@@ -201,7 +216,7 @@ impl Git {
             .env("HOME", &self.home)
             .env("LC_ALL", "C")
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_GLOBAL", self.trust()?)
             .env("GIT_ATTR_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_REPLACE_OBJECTS", "1");
@@ -226,7 +241,39 @@ impl Git {
         Ok(command)
     }
 
-    /// Opens the one way to the remote.
+    /// The configuration file that permits another owner for a remote at a path, which the operator configured. It is a
+    /// file because git does not pass options on to the git of the remote.
+    fn trust(&self) -> Result<PathBuf, GitError> {
+        if self.remote.transport != Transport::File {
+            return Ok(PathBuf::from("/dev/null"));
+        }
+        let file = self.home.join(format!("{}.gitconfig", self.remote.digest()));
+        let text = trusted(Path::new(&self.remote.address));
+        let written = std::fs::write(&file, text);
+        written.map_err(|error| GitError::new(format!("git cannot be set up: {error}")))?;
+        Ok(file)
+    }
+
+    /// The texts that are hidden in excerpts of git's output.
+    fn hidden(&self, answer: Option<&str>) -> Vec<Hidden> {
+        let shown = |path: Option<&PathBuf>, name| path.map(|it| (it.display().to_string(), name));
+        let (ssh, access) = (self.access.ssh.as_ref(), &self.access);
+        let password = answer
+            .and_then(|answer| answer.lines().find_map(|line| line.strip_prefix("password=")));
+        let home = self.home.parent().map(Path::to_path_buf);
+        [
+            password.map(|password| (password.to_owned(), "(password)")),
+            shown(ssh.map(|ssh| &ssh.key), "(ssh_key_file)"),
+            shown(ssh.map(|ssh| &ssh.known_hosts), "(known_hosts_file)"),
+            shown(access.ca_file.as_ref(), "(ca_file)"),
+            shown(home.as_ref(), "(mirrors)"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Permits the protocol of the remote and no other one, with the configured credentials and certificates.
     fn allow(&self, command: &mut Command, has_credentials: bool) -> Result<(), GitError> {
         let protocol = self.remote.transport.protocol();
         command.args(["-c", &format!("protocol.{protocol}.allow=always")]);
@@ -240,7 +287,7 @@ impl Git {
             command.args(["-c", HELPER]);
         }
         if let (Transport::Ssh, Some(ssh)) = (self.remote.transport, &self.access.ssh) {
-            let ssh = ssh.command().map_err(GitError)?;
+            let ssh = ssh.command().map_err(GitError::new)?;
             command.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
         }
         Ok(())
@@ -253,33 +300,48 @@ fn git_directory(copy: &Path) -> OsString {
     argument
 }
 
-/// The owner of our own copy is known; git would ask who it is.
+/// Trusts the copy, whose owner git would check otherwise.
 fn safe_directory(copy: &Path) -> OsString {
     let mut argument = OsString::from("safe.directory=");
     argument.push(copy);
     argument
 }
 
-fn credentials_are_set(access: &Access) -> Given {
-    match access.credentials.is_some() || access.ssh.is_some() {
-        true => Given::Something,
-        false => Given::Nothing,
+fn credentials_are_set(access: &Access) -> ConfiguredCredentials {
+    if access.credentials.is_some() || access.ssh.is_some() {
+        ConfiguredCredentials::Present
+    } else {
+        ConfiguredCredentials::Absent
     }
 }
 
-/// What came back.
+/// The configuration that trusts one repository: its path and its git directory.
+fn trusted(path: &Path) -> String {
+    let mut paths = vec![path.to_owned(), path.join(".git")];
+    paths.extend(git_directory_of(path));
+    let real: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    paths.extend(real);
+    paths.sort();
+    paths.dedup();
+    let quoted =
+        |path: &PathBuf| path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+    let lines = paths.iter().map(|path| format!("\tdirectory = \"{}\"\n", quoted(path)));
+    format!("[safe]\n{}", lines.collect::<String>())
+}
+
+/// The output of a run.
 struct Output {
     status: ExitStatus,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-/// Gives git what it may ask for, and reads what it says until it ends.
+/// Sends the credentials to git, and reads its output until it ends.
 async fn converse(child: &mut Child, credentials: Option<String>) -> Result<Output, GitError> {
-    let lost = |error: std::io::Error| GitError(format!("git was lost: {}", error.kind()));
+    let lost = |error: std::io::Error| GitError::new(format!("git was lost: {}", error.kind()));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     if let (Some(mut stdin), Some(credentials)) = (stdin, credentials) {
-        // It fits into the pipe. One that ends before it asks needs no answer.
+        // The credentials fit into the pipe. A git that ends without reading them does not need them.
         let _ = stdin.write_all(credentials.as_bytes()).await;
     }
     let (stdout, stderr) = tokio::join!(all(stdout), beginning(stderr));
@@ -290,16 +352,16 @@ async fn converse(child: &mut Child, credentials: Option<String>) -> Result<Outp
 async fn all(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, GitError> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
-        // What was cut off by an error shows in how git ended.
+        // The exit status of git shows a truncated output.
         let _ = stream.take(LIST_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await;
     }
-    match bytes.len() > LIST_BYTES_MAX {
-        true => Err(GitError("the remote has too many references".to_owned())),
-        false => Ok(bytes),
+    if bytes.len() > LIST_BYTES_MAX {
+        return Err(GitError::new("the remote has too many references"));
     }
+    Ok(bytes)
 }
 
-/// The first of it; the rest is read and dropped, so that nobody waits for a reader.
+/// Reads the beginning of a stream. Drains the rest, so that git does not block on a full pipe.
 async fn beginning(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let Some(mut stream) = stream else { return bytes };
@@ -314,15 +376,17 @@ async fn beginning(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 fn verdict(
     run: &Run<'_>,
     output: Output,
-    given: Given,
+    given: ConfiguredCredentials,
     pack_bytes_max: u64,
+    hidden: &[Hidden],
 ) -> Result<Vec<u8>, GitError> {
     let said = String::from_utf8_lossy(&output.stderr);
+    let failed = |summary: String| Err(GitError { summary, git: excerpt(&said, hidden) });
     match run {
-        // It says something although it goes on: a reference that leads nowhere.
+        // Git may succeed with a message, for example about a broken reference. The copy counts as incomplete then.
         Run::Local(_) if output.status.success() && said.trim().is_empty() => Ok(output.stdout),
-        Run::Local(_) => Err(GitError("the copy is not whole".to_owned())),
+        Run::Local(_) => failed("the copy is not whole".to_owned()),
         Run::Remote(_) if output.status.success() => Ok(output.stdout),
-        Run::Remote(_) => Err(GitError(reason(&said, output.status, given, pack_bytes_max))),
+        Run::Remote(_) => failed(reason(&said, output.status, given, pack_bytes_max)),
     }
 }

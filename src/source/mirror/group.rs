@@ -1,4 +1,4 @@
-//! A program that was started, with all the processes that it starts in turn: they end together.
+//! Process groups: a child process and all its descendants, which end together.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,56 +6,59 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 use tokio::process::{Child, Command};
 
-use super::git::GitError;
+use super::error::GitError;
 use crate::sync::lock;
 
-/// How long what was killed may take to be gone.
+/// The longest wait for killed processes to end.
 const GONE_MAX: Duration = Duration::from_secs(2);
-/// How long to wait before it is looked at again.
+/// The interval of checks for that.
 const GONE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The run that is under way, so that it can be ended from elsewhere.
+/// The group under way, so that another task can kill it.
 #[derive(Debug, Default)]
-pub(super) struct Running(Mutex<Option<Pid>>);
+pub(super) struct RunningGroup(Mutex<Option<Pid>>);
 
-impl Running {
+impl RunningGroup {
     /// Kills all of its processes.
     pub(super) fn kill(&self) {
         if let Some(id) = *lock(&self.0) {
-            // All of them may have ended by themselves.
+            // The processes may have ended already.
             let _ = kill_process_group(id, Signal::KILL);
         }
     }
 }
 
-/// A run with all the processes that it starts. Dropping it ends them.
-pub(super) struct Group {
+/// A child process with all its descendants. Dropping it kills them.
+pub(super) struct ProcessGroup {
     pub(super) child: Child,
-    running: Arc<Running>,
+    running: Arc<RunningGroup>,
 }
 
-impl Group {
-    pub(super) fn start(mut command: Command, running: Arc<Running>) -> Result<Self, GitError> {
+impl ProcessGroup {
+    pub(super) fn start(
+        mut command: Command,
+        running: Arc<RunningGroup>,
+    ) -> Result<Self, GitError> {
         let started = command.spawn();
         let child = started
-            .map_err(|error| GitError(format!("git cannot be started: {}", error.kind())))?;
+            .map_err(|error| GitError::new(format!("git cannot be started: {}", error.kind())))?;
         *lock(&running.0) = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         Ok(Self { child, running })
     }
 
-    /// It ended by itself, and its number may be another one's now.
-    pub(super) fn is_over(&self) {
+    /// Records that the process has ended. The system may reuse its id from now on.
+    pub(super) fn mark_ended(&self) {
         *lock(&self.running.0) = None;
     }
 
-    /// Kills all of its processes and waits until they are gone, also those that fell to us because we are the first
+    /// Kills all of its processes and waits for their end, including orphans that this process inherits as the first
     /// process of a container.
     pub(super) async fn end(&mut self) {
         self.running.kill();
         let id = *lock(&self.running.0);
-        // It was killed: there is nothing to learn from how it ended.
+        // The exit status of a killed process has no meaning.
         let _ = self.child.wait().await;
-        self.is_over();
+        self.mark_ended();
         let Some(id) = id else { return };
         let begun = tokio::time::Instant::now();
         while begun.elapsed() < GONE_MAX {
@@ -68,9 +71,9 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.running.kill();
-        self.is_over();
+        self.mark_ended();
     }
 }

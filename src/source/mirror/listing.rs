@@ -1,39 +1,42 @@
-//! What `git ls-remote --symref` lists, read into where the references of the remote stand.
+//! Parsing of `git ls-remote --symref` into the references of the remote. Pure.
 
-use crate::source::git::copy::Standing;
+use crate::source::git::RECORD_REFERENCE;
+use crate::source::git::reference::ReferenceList;
 
-/// Reads a list. Peeled tags and what is neither branch, tag nor `HEAD` is passed over.
-pub(super) fn standing(listed: &str) -> Standing {
-    let mut standing = Standing::default();
+/// Parses a list. Ignores peeled tags, and all references except branches, tags, `HEAD` and the record of rewinds.
+pub(super) fn references(listed: &str) -> ReferenceList {
+    let mut list = ReferenceList::default();
     let mut head_id = None;
     for line in listed.lines() {
         let Some((id, name)) = line.split_once('\t') else { continue };
         if name == "HEAD" {
             match id.strip_prefix("ref: ") {
-                Some(branch) => standing.head = Some(branch.to_owned()),
+                Some(branch) => list.head = Some(branch.to_owned()),
                 None => head_id = Some(id),
             }
+        } else if name == RECORD_REFERENCE {
+            list.record = Some(id.to_owned());
         } else if is_asked_for(name) {
-            standing.references.insert(name.to_owned(), id.to_owned());
+            list.names.insert(name.to_owned(), id.to_owned());
         }
     }
-    standing.head = standing.head.filter(|head| head.starts_with("refs/heads/"));
-    if standing.head.is_none() {
-        standing.head = head_id.and_then(|id| branch_at(&standing, id));
+    list.head = list.head.filter(|head| head.starts_with("refs/heads/"));
+    if list.head.is_none() {
+        list.head = head_id.and_then(|id| branch_at(&list, id));
     }
-    standing
+    list
 }
 
 fn is_asked_for(name: &str) -> bool {
     (name.starts_with("refs/heads/") || name.starts_with("refs/tags/")) && !name.ends_with("^{}")
 }
 
-/// A remote that does not say what its `HEAD` is, or is checked out without a branch, is at one of its branches all the
-/// same: the usual ones are looked at first.
-fn branch_at(standing: &Standing, id: &str) -> Option<String> {
-    let is_at = |name: &&str| standing.references.get(*name).is_some_and(|at| at == id);
+/// Finds a branch at the commit of `HEAD`, for a remote that does not report the branch of `HEAD` or has a detached
+/// one. Prefers `main` and `master`.
+fn branch_at(list: &ReferenceList, id: &str) -> Option<String> {
+    let is_at = |name: &&str| list.names.get(*name).is_some_and(|at| at == id);
     let usual = ["refs/heads/main", "refs/heads/master"];
-    let branches = standing.references.keys().map(String::as_str);
+    let branches = list.names.keys().map(String::as_str);
     let branches = branches.filter(|name| name.starts_with("refs/heads/"));
     usual.into_iter().chain(branches).find(is_at).map(str::to_owned)
 }
@@ -44,9 +47,9 @@ mod tests {
 
     #[track_caller]
     fn check(listed: &str, head: Option<&str>, names: &[&str]) {
-        let found = standing(&listed.replace(' ', "\t").replace("ref:\t", "ref: "));
+        let found = references(&listed.replace(' ', "\t").replace("ref:\t", "ref: "));
         assert_eq!(found.head.as_deref(), head);
-        assert_eq!(found.references.keys().collect::<Vec<_>>(), names);
+        assert_eq!(found.names.keys().collect::<Vec<_>>(), names);
     }
 
     #[test]

@@ -1,17 +1,15 @@
-//! What git says when it fails, told apart into sentences of our own. Pure.
-//!
-//! What git says itself may hold paths, and whatever a remote put there; none of it goes on.
+//! Translation of git's error messages into messages for the operator. Pure.
 
 use std::process::ExitStatus;
 
-/// What the remote was shown.
+/// The presence of configured credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Given {
-    Something,
-    Nothing,
+pub(super) enum ConfiguredCredentials {
+    Present,
+    Absent,
 }
 
-/// What a failure means.
+/// The meaning of a failure.
 #[derive(Debug, Clone, Copy)]
 enum Meaning {
     Is(&'static str),
@@ -19,8 +17,8 @@ enum Meaning {
     TooLarge,
 }
 
-/// What git says when it fails, and what that means; the first that is found counts, for one often follows from another.
-const MEANINGS: [(&[&str], Meaning); 14] = {
+/// Parts of git's messages with their meanings. The first match counts, because one failure often causes others.
+const MEANINGS: [(&[&str], Meaning); 15] = {
     use Meaning::{Is, Refused, TooLarge};
     [
         (&["died of signal 25", "File too large"], TooLarge),
@@ -29,16 +27,22 @@ const MEANINGS: [(&[&str], Meaning); 14] = {
             Is("there is no space left for the copy"),
         ),
         (
+            &["dubious ownership"],
+            Is("the repository is owned by another user than the one that runs git"),
+        ),
+        (
             &["Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"],
             Is("the host key of the remote is not in known_hosts_file"),
         ),
         (
             &["UNPROTECTED PRIVATE KEY", "bad permissions"],
-            Is("ssh_key_file may be read by others than its owner, which ssh refuses"),
+            Is(
+                "ssh_key_file may be read by others than its owner, which ssh rejects: run chmod 600 on it",
+            ),
         ),
         (
             &["No user exists for uid"],
-            Is("ssh needs the user that the server runs as in /etc/passwd"),
+            Is("ssh requires an entry in /etc/passwd for the user that runs the server"),
         ),
         (
             &[
@@ -66,12 +70,12 @@ const MEANINGS: [(&[&str], Meaning); 14] = {
         (
             &["unable to update url base from redirection", "returned error: 30"],
             Is(
-                "the remote redirects, which is not followed: configure the address that it leads to (GitLab: with .git at its end)",
+                "the remote redirects, and redirects are not followed: configure the target address (GitLab: with .git at its end)",
             ),
         ),
         (
             &["Could not resolve host", "Name or service not known", "name resolution"],
-            Is("the name of the remote's host is not known"),
+            Is("the host name of the remote cannot be resolved"),
         ),
         (
             &[
@@ -117,29 +121,34 @@ const MEANINGS: [(&[&str], Meaning); 14] = {
                 "bad line length",
                 "is this a git repository",
             ],
-            Is("what the remote sends is cut off or malformed"),
+            Is("the data from the remote is truncated or malformed"),
         ),
-        // It was killed while it wrote: nothing else ends it without a word of its own.
+        // The size limit killed index-pack. Every other cause of this message comes with a message of its own.
         (&["invalid index-pack output"], TooLarge),
     ]
 };
 
-/// What git means by what it says. Only our own words go on.
-pub(super) fn reason(said: &str, status: ExitStatus, given: Given, pack_bytes_max: u64) -> String {
+/// Describes a failure of git, from its error output and its exit status.
+pub(super) fn reason(
+    said: &str,
+    status: ExitStatus,
+    given: ConfiguredCredentials,
+    pack_bytes_max: u64,
+) -> String {
     let meaning = MEANINGS.iter().find(|(parts, _)| parts.iter().any(|part| said.contains(part)));
     match (meaning.map(|(_, meaning)| *meaning), given, status.code()) {
         (Some(Meaning::Is(meaning)), ..) => meaning.to_owned(),
-        (Some(Meaning::Refused), Given::Something, _) => {
+        (Some(Meaning::Refused), ConfiguredCredentials::Present, _) => {
             "the remote refuses the credentials".to_owned()
         }
-        (Some(Meaning::Refused), Given::Nothing, _) => {
+        (Some(Meaning::Refused), ConfiguredCredentials::Absent, _) => {
             "the remote asks for credentials, and none are configured".to_owned()
         }
         (Some(Meaning::TooLarge), ..) => {
             format!("the remote sends more than {pack_bytes_max} bytes")
         }
-        (None, _, Some(127)) => "there is no git program to run".to_owned(),
-        (None, _, Some(code)) => format!("git ended with code {code}"),
+        (None, _, Some(127)) => "the git program is not installed, or not in PATH".to_owned(),
+        (None, _, Some(code)) => format!("git failed with exit code {code}"),
         (None, _, None) => "git was killed".to_owned(),
     }
 }
@@ -152,12 +161,13 @@ mod tests {
 
     #[track_caller]
     fn check(said: &str, expected: &str) {
-        let found = reason(said, ExitStatus::from_raw(128 << 8), Given::Something, 10);
+        let found =
+            reason(said, ExitStatus::from_raw(128 << 8), ConfiguredCredentials::Present, 10);
         assert_eq!(found, expected, "{said}");
     }
 
     #[test]
-    fn only_our_own_words_go_on() {
+    fn failures_have_a_sentence_of_ours() {
         check(
             "fatal: Authentication failed for 'https://x/hunter2'",
             "the remote refuses the credentials",
@@ -167,6 +177,6 @@ mod tests {
             "the certificate of the remote cannot be verified",
         );
         check("error: index-pack died of signal 25", "the remote sends more than 10 bytes");
-        check("fatal: something hunter2", "git ended with code 128");
+        check("fatal: something hunter2", "git failed with exit code 128");
     }
 }

@@ -1,4 +1,4 @@
-//! Labels that the remote does not have: remembered for a while, so that asking for one over and over makes no fetches.
+//! Labels that the remote does not have, cached for a while, so that repeated requests for one cause no further fetches.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,27 +11,27 @@ use crate::source::git::copy::may_be_reference;
 use crate::source::labels;
 use crate::sync::lock;
 
-/// The most labels that are remembered.
+/// The most cached labels.
 const LABEL_COUNT_MAX: usize = 1_000;
-/// How long one is remembered.
+/// The lifetime of a cached label.
 const REMEMBERED: Duration = Duration::from_secs(30);
-/// The most requests that wait for a fetch at a time; to others an unknown label is unknown at once.
+/// The most requests that wait for a fetch at the same time. Further requests for an unknown label get 404 at once.
 const WAITING_COUNT_MAX: usize = 64;
 
-/// The labels that a fetch did not bring.
-pub(super) struct Unknown {
+/// The labels that were missing after a fetch.
+pub(super) struct UnknownLabels {
     labels: Mutex<HashMap<Label, Instant>>,
     waiting: Arc<Semaphore>,
 }
 
-impl Default for Unknown {
+impl Default for UnknownLabels {
     fn default() -> Self {
         Self { labels: Mutex::default(), waiting: Arc::new(Semaphore::new(WAITING_COUNT_MAX)) }
     }
 }
 
-impl Unknown {
-    /// A place among those who wait, if a fetch could bring this label.
+impl UnknownLabels {
+    /// A permit to wait for a fetch, if a fetch could bring this label.
     pub(super) fn may_wait(&self, label: &Label) -> Option<OwnedSemaphorePermit> {
         let names = labels::names(label).ok()?;
         let may_be = |name: &Option<&str>| {
@@ -44,7 +44,7 @@ impl Unknown {
         Arc::clone(&self.waiting).try_acquire_owned().ok()
     }
 
-    /// Remembers that a fetch did not bring it.
+    /// Records a label that was missing after a fetch.
     pub(super) fn remember(&self, label: &Label) {
         let mut labels = lock(&self.labels);
         if labels.len() >= LABEL_COUNT_MAX {
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn only_what_could_be_a_label_is_waited_for_and_only_once_in_a_while() {
-        let unknown = Unknown::default();
+        let unknown = UnknownLabels::default();
         for name in ["-x", "main~1", "a..b", "@{-1}", ":/text", "main.lock", "refs/heads/main", ","]
         {
             assert!(unknown.may_wait(&named(name)).is_none(), "{name}");
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn those_who_wait_and_what_is_remembered_are_bounded() {
-        let unknown = Unknown::default();
+        let unknown = UnknownLabels::default();
         let waiting: Vec<_> = (0..WAITING_COUNT_MAX)
             .map(|number| unknown.may_wait(&named(&number.to_string())).expect("a place"))
             .collect();

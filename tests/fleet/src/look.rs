@@ -111,6 +111,6 @@ pub(crate) fn says_that_it_is_cut_off(replica: &Replica) -> Result<()> {
     let what = format!("{} says that it is cut off", replica.name);
     until(&what, RECOVERY_MAX, || {
         let health = http::get(replica.address(), "/actuator/health")?;
-        Ok(health.body.contains("etcd is away"))
+        Ok(health.body.contains("etcd is unreachable"))
     })
 }

@@ -79,10 +79,7 @@ fn run_in(place: &Path, plan: &Plan, tell: &mut impl FnMut(&Round)) -> Result<bo
     let mut random = Rng::with_seed(plan.seed);
     let mut faults = plan.faults.to_vec();
     random.shuffle(&mut faults);
-    let clocks = match faults.contains(&Fault::ClockJumped) {
-        true => Clocks::OneOwn,
-        false => Clocks::System,
-    };
+    let clocks = if faults.contains(&Fault::ClockJumped) { Clocks::OneOwn } else { Clocks::System };
     let fleet = Fleet::start(plan.binary, place, clocks)?;
     let begun = Instant::now();
     let pusher = |index| Pusher::new(&fleet, index, place, begun, random.fork());

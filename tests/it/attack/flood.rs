@@ -1,4 +1,4 @@
-//! Many of everything: names, labels, connections; and a stop in the midst of it (DOS-4 to DOS-6, LOG-3).
+//! Many of everything: names, labels, connections; and a stop in the midst of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -89,7 +89,7 @@ fn many_idle_connections_keep_nobody_out() {
     assert_well(*server);
 }
 
-/// DOS-6: connections that stand are answered, and new ones as soon as there is room again.
+/// Connections that stand are answered, and new ones as soon as there is room again.
 #[test]
 fn reads_go_on_when_descriptors_run_out() {
     let repository = Repository::new("//- orders.yml\nport: 1\n");

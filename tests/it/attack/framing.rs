@@ -1,5 +1,4 @@
-//! Requests that are framed to be read in two ways, headers beyond measure, clients that never finish (URL-1 to URL-3,
-//! DOS-1).
+//! Requests that are framed to be read in two ways, headers beyond measure, clients that never finish.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};

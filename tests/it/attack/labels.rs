@@ -1,4 +1,4 @@
-//! A label is a name, never an expression; what no branch leads to any more is gone (RES-9, RES-10).
+//! A label is a name, never an expression; what no branch leads to any more is gone.
 
 use super::{assert_well, shop};
 use crate::fixture::{Child, eventually};

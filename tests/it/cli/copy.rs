@@ -191,9 +191,12 @@ fn nothing_is_lost_on_the_way_round() {
     let before = bed.answers(&first);
     let said = bed.copy(&[&first, &folder]);
     assert!(said.err.contains("13 files and 2 links, "), "{}", said.err);
-    assert!(said.err.contains(" cannot be used, there as here"), "{}", said.err);
+    assert!(said.err.contains(" broken in both"), "{}", said.err);
     // A link to nowhere is nothing that could be read of a directory.
-    bed.says_no(&[&folder, &last], &["with space/nowhere.yml: is a link that leads nowhere"]);
+    bed.says_no(
+        &[&folder, &last],
+        &["with space/nowhere.yml: is a symbolic link to a missing file"],
+    );
     std::fs::remove_file(Path::new(&folder).join("with space/nowhere.yml")).unwrap();
     bed.copy(&[&folder, &last]);
     bed.copy(&[&last, &second]);
@@ -241,7 +244,7 @@ fn a_directory_with_files_is_replaced_whole_or_not_at_all() {
     let old = Path::new(&to).join("old.yml");
     std::fs::write(&old, "a: 1").unwrap();
     bed.says_no(&[&repository.uri(), &to], &["--replace"]);
-    bed.says_no(&[&repository.uri(), old.to_str().unwrap()], &["no directory"]);
+    bed.says_no(&[&repository.uri(), old.to_str().unwrap()], &["not a directory"]);
     assert!(old.exists());
     bed.copy(&[&repository.uri(), &to, "--replace"]);
     assert!(!old.exists() && Path::new(&to).join("orders.yml").exists());
@@ -290,7 +293,7 @@ fn labels_are_named_and_renamed() {
     // One of its folders may be a label, which nothing else can have.
     let folder = directory("//- application.yml\na: 1\n//- prod/application.yml\na: 2\n");
     let folder = folder.path().to_str().unwrap().to_owned();
-    bed.says_no(&[&folder, &etcd, "--label", "prod"], &["prod is a folder", "only a directory"]);
+    bed.says_no(&[&folder, &etcd, "--label", "prod"], &["prod is a folder", "Only a directory"]);
     bed.copy(&[&folder, &bed.path("folder"), "--label", "prod"]);
 }
 
@@ -350,9 +353,9 @@ fn what_a_directory_does_not_serve_is_named() {
         bed.says_no(
             &[from, &to],
             &[
-                "outside.yml: is a link that leads nowhere, or outside\n",
-                "dangling.yml: is a link that leads nowhere, or outside\n",
-                "round: is a link that leads round in circles\n",
+                "outside.yml: is a symbolic link to a missing file or out of the directory\n",
+                "dangling.yml: is a symbolic link to a missing file or out of the directory\n",
+                "round: is a symbolic link that forms a cycle\n",
                 "socket: is neither a file nor a directory\n",
                 "bad\u{fffd}.yml: has a name that is not plain text\n",
             ],
@@ -411,16 +414,16 @@ fn what_others_hold_is_not_written_to() {
     let refused = |to: &str, parts: &[&str]| {
         refuses(&bed.headwater(&["copy", &repository.uri(), to]), parts);
     };
-    refused("hosted:main", &["takes pushes", "/-/git/main.git"]);
-    refused("https://git.example.org/x.git", &["push it there"]);
+    refused("hosted:main", &["not written to", "/-/git/main.git"]);
+    refused("https://git.example.org/x.git", &["push that"]);
     refused("etcd://ada:hunter2@127.0.0.1:1/x", &["credentials_file"]);
-    refused("etcd://127.0.0.1:1/x", &["cannot be reached"]);
+    refused("etcd://127.0.0.1:1/x", &["is unreachable"]);
     refused(&bed.path("no/such/place"), &["cannot be written"]);
     // Files that somebody put by hand.
     let prefix = prefix();
     bed.cluster.put(&format!("{prefix}/v1/files/main/orders.yml"), b"a: 1");
     let etcd = bed.cluster.uri(&prefix);
-    bed.says_no(&[&repository.uri(), &etcd], &["put by hand", "delete them first"]);
+    bed.says_no(&[&repository.uri(), &etcd], &["written by hand", "delete them first"]);
     bed.copy(&[&repository.uri(), &etcd, "--to-label", "other"]);
     bed.copy(&[&etcd, &bed.path("by-hand")]);
     assert_eq!(std::fs::read(bed.path("by-hand/orders.yml")).unwrap(), b"a: 1");
@@ -446,18 +449,19 @@ fn a_repository_elsewhere_is_mirrored_for_as_long_as_it_is_read() {
 #[test]
 fn of_two_copies_to_one_branch_one_says_that_the_other_was_faster() {
     use headwater::source::files::{Content, Files};
-    use headwater::source::git::write::{Draft, WriteError};
+    use headwater::source::git::write::{CommitDraft, CommitWriteError};
     let repository = Repository::new(SHOP);
     let files = |text: &'static str| -> Files {
         [("a.yml".to_owned(), Content::File(text.as_bytes().into()))].into()
     };
     for branch in ["main", "new"] {
-        let draft = |text| Draft::write(&repository.path(), branch, &files(text), "Copy").unwrap();
+        let draft =
+            |text| CommitDraft::write(&repository.path(), branch, &files(text), "Copy").unwrap();
         let (first, second) = (draft("a: 1"), draft("a: 2"));
         let id = first.commit();
         first.publish().unwrap();
         let refused = second.publish().unwrap_err();
-        assert!(matches!(&refused, WriteError::Moved(name) if name == branch), "{refused}");
+        assert!(matches!(&refused, CommitWriteError::Moved(name) if name == branch), "{refused}");
         assert_eq!(git(&repository.uri(), &["rev-parse", branch]), id);
     }
 }

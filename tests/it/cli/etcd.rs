@@ -42,6 +42,6 @@ fn revisions_and_labels_in_etcd_are_compared_explained_and_checked() {
     let unknown = "ab".repeat(32);
     refuses(&run(&["diff", "main", &unknown, "--source", &uri]), &["unknown label"]);
     let nobody = format!("etcd://{closed}/cli");
-    refuses(&run(&["diff", "main", "side", "--source", &nobody]), &["cannot be reached"]);
-    refuses(&run(&["check", &nobody]), &["cannot be reached"]);
+    refuses(&run(&["diff", "main", "side", "--source", &nobody]), &["is unreachable"]);
+    refuses(&run(&["check", &nobody]), &["is unreachable"]);
 }

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::{SHOP, refuses, run, type_in};
-use crate::fixture::{Repository, Server, command, directory, eventually, settings};
+use crate::fixture::{
+    Repository, Server, command, directory, eventually, group_exists, settings, signal,
+    signal_group,
+};
 
 /// A command that goes on. Killed by its id when it is dropped.
 pub(crate) struct Running {
@@ -77,18 +80,26 @@ impl Running {
         status.code()
     }
 
-    fn tell(&self, signal: &str) {
-        let id = self.process.id().to_string();
-        let told = Command::new("kill").args([signal, &id]).status();
-        assert!(told.unwrap().success());
+    /// Sends TERM to all of it, so that `headwater run` ends its program too, and waits for the end.
+    pub(crate) fn stop(mut self) {
+        let group = self.process.id();
+        signal_group("TERM", group).unwrap();
+        eventually("the command ends", || {
+            // The first process is one of the group until it is waited for.
+            let _ = self.process.try_wait();
+            !group_exists(group)
+        });
+    }
+
+    fn tell(&self, name: &str) {
+        signal(name, self.process.id()).unwrap();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // Who has ended already cannot be killed, and need not be.
-        let group = format!("-{}", self.process.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = signal_group("KILL", self.process.id());
         let _ = self.process.wait();
     }
 }
@@ -112,9 +123,12 @@ fn shop() -> (Repository, Server) {
 
 /// A text without the times in it, which have a fixed length.
 fn timeless(text: &str) -> String {
-    let line = |line: &str| match line.starts_with("20") {
-        true => line["2026-01-02T03:04:05Z".len()..].trim().to_owned() + "\n",
-        false => line.to_owned() + "\n",
+    let line = |line: &str| {
+        if line.starts_with("20") {
+            line["2026-01-02T03:04:05Z".len()..].trim().to_owned() + "\n"
+        } else {
+            line.to_owned() + "\n"
+        }
     };
     text.lines().map(line).collect()
 }
@@ -320,7 +334,7 @@ fn a_no_at_the_start_is_exit_code_1_and_what_does_not_work_is_2() {
     let locked = Server::with(locked);
     let url = format!("http://{}", locked.0);
     let refused = type_in(place, &["watch", "orders", "--url", &url]);
-    refuses(&refused, &["refused the credentials with status 401"]);
+    refuses(&refused, &["rejected the credentials with status 401"]);
     let mut command = command(place);
     command.args(["watch", "orders", "--url", &url, "--initial", "--once"]);
     command.env("HEADWATER_TOKEN_FILE", &token);
@@ -331,7 +345,7 @@ fn a_no_at_the_start_is_exit_code_1_and_what_does_not_work_is_2() {
 fn told_to_stop_it_ends_the_command_too() {
     let (repository, server) = shop();
     let place = directory("");
-    for signal in ["-TERM", "-INT"] {
+    for signal in ["TERM", "INT"] {
         let exec = "sleep 1000 & echo $! > new && mv new id; wait";
         let arguments = ["orders", "--initial", "--exec", exec];
         let mut watch = Running::start(place.path(), &server, &arguments);
@@ -385,7 +399,7 @@ fn another_server_takes_over() {
     watch.says("~ port");
     assert_eq!(watch.err(), "");
     drop(second);
-    watch.complains("headwater: not connected, and trying again: http://127.0.0.1:");
+    watch.complains("headwater: not connected, trying again: http://127.0.0.1:");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use headwater_client::{Builder, Client, Live, State};
+use headwater_client::{Builder, Client, HealthState, Live};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -178,7 +178,7 @@ fn whatever_stands_between_it_ends_on_the_newest_and_never_goes_back_and_never_s
             assert!(!observer.is_finished(), "CHAOS_SEED={seed}");
             lives.iter().all(is_newest)
         });
-        let is_live = |live: &Live<Pair>| live.health().state() == State::Live;
+        let is_live = |live: &Live<Pair>| live.health().state() == HealthState::Live;
         eventually("all are connected", || lives.iter().all(is_live));
     });
     for (live, between) in lives.iter().zip(&between) {
@@ -204,7 +204,7 @@ fn behind_a_proxy_that_eats_streams_a_change_comes_by_a_long_poll() {
     let between = Between::start(&runtime, *server, Manner::EatsStreams);
     let builder = builder(&[&between.url]).instance("behind");
     let live = start(&runtime, builder.stream_start_timeout(Duration::from_millis(300)));
-    eventually("it is connected", || live.health().state() == State::Live);
+    eventually("it is connected", || live.health().state() == HealthState::Live);
     for number in 2..5 {
         let revision = repository.commit(&pair(number));
         eventually("the change is there", || live.current().first == number);
@@ -238,7 +238,7 @@ fn five_hundred_services_outlive_ten_restarts_of_their_server() {
     let all = |what: &str, holds: fn(&Live<Pair>, u64) -> bool, number: u64| {
         eventually(what, || services.iter().all(|live| holds(live, number)));
     };
-    let connected = |live: &Live<Pair>, _| live.health().state() == State::Live;
+    let connected = |live: &Live<Pair>, _| live.health().state() == HealthState::Live;
     all("all are connected", connected, 1);
     let begin = between.count();
     for number in 2..RESTART_COUNT + 2 {

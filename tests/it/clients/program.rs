@@ -80,9 +80,10 @@ impl Program {
         let line = oracle::neutral(&output.stdout);
         Output {
             code: output.status.code().map(i64::from),
-            line: match line.is_empty() {
-                true => Value::Null,
-                false => serde_json::from_slice(&line).unwrap(),
+            line: if line.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_slice(&line).unwrap()
             },
             error: String::from_utf8_lossy(&output.stderr).into_owned(),
         }

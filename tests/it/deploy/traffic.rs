@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 use crate::fixture::{Address, Reply, Tree, clone, read};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The tokens of a fleet.
 pub(super) const READ_TOKEN: &str = "read-token-of-a-fleet-4be1";

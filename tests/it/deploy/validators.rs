@@ -14,9 +14,10 @@ const PROGRAM: &str = "target/test-deps/validators";
 /// What was understood, or what is wrong.
 fn validate(kind: &str, files: &[&Path]) -> Result<Value, String> {
     let output = Command::new(root().join(PROGRAM)).arg(kind).args(files).output().unwrap();
-    match output.status.success() {
-        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
-        false => Err(String::from_utf8(output.stderr).unwrap()),
+    if output.status.success() {
+        Ok(serde_json::from_slice(&output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8(output.stderr).unwrap())
     }
 }
 

@@ -14,14 +14,39 @@ const LISTS: [&str; 3] =
     ["tests/it/oracle/differences.rs", "tests/it/oracle.rs", "tests/it/clients.rs"];
 
 /// What no recorded request shows, and the test that does.
-const SHOWN_ELSEWHERE: [(&str, &str, &str); 10] = [
+const SHOWN_ELSEWHERE: [(&str, &str, &str); 18] = [
+    (
+        "A denied environment is an absent label",
+        "tests/it/access/matrix.rs",
+        "every_route_principal_and_target_gets_its_answer",
+    ),
+    (
+        "Sealed values are opened more strictly",
+        "secrets/tests/it/spring.rs",
+        "every_vector_has_the_answer_of_the_original",
+    ),
+    (
+        "Encryption needs permission to push",
+        "tests/it/secrets/sealing.rs",
+        "the_keys_serve_clients_that_may_push",
+    ),
+    (
+        "An import that leads nowhere is reported",
+        "src/resolve/tests.rs",
+        "an_import_of_a_missing_file_is_noticed",
+    ),
+    (
+        "The cloud platform is never detected",
+        "src/resolve/tests.rs",
+        "the_repository_sets_the_platform",
+    ),
     (
         "Imports stay in the tree",
         "tests/it/mirror/hostile.rs",
         "ssrf_3_what_a_repository_says_makes_nobody_connect",
     ),
     (
-        "Webhooks can be made to prove who they are",
+        "Webhooks can require a secret",
         "tests/it/monitor.rs",
         "hook_1_only_who_proves_the_secret_is_heard",
     ),
@@ -31,9 +56,19 @@ const SHOWN_ELSEWHERE: [(&str, &str, &str); 10] = [
         "ssrf_1_and_2_addresses_that_lead_elsewhere_are_refused_at_start",
     ),
     (
-        "A remote that was away at start is not a missing label",
+        "An unreachable remote is not a missing label",
         "tests/it/mirror/outage.rs",
         "without_a_copy_and_without_the_remote_it_comes_up_by_itself",
+    ),
+    (
+        "The default label is the branch of HEAD",
+        "tests/it/sources/clones.rs",
+        "a_default_branch_that_the_original_would_not_serve_is_reported",
+    ),
+    (
+        "A clone is served as it is",
+        "tests/it/mirror/origin.rs",
+        "the_remote_of_a_clone_is_followed_without_touching_the_clone",
     ),
     (
         "Last good",
@@ -41,7 +76,7 @@ const SHOWN_ELSEWHERE: [(&str, &str, &str); 10] = [
         "invariant_3_a_broken_environment_stays_and_all_others_move_on",
     ),
     (
-        "YAML that is refused, or read otherwise",
+        "YAML that is rejected or read differently",
         "tests/it/differential.rs",
         "all_generated_files_read_as_in_spring",
     ),
@@ -49,6 +84,11 @@ const SHOWN_ELSEWHERE: [(&str, &str, &str); 10] = [
         "Numbers of documents and the clone's directory",
         "tests/it/oracle.rs",
         "answers_are_those_of_the_original",
+    ),
+    (
+        "Keys of XML files keep their order",
+        "tests/it/compare/original.rs",
+        "public_repositories_are_served_as_by_the_original",
     ),
     ("Environments can be watched", "tests/it/cli/watching_page.rs", "curl_shows_a_stream"),
     (
@@ -94,6 +134,7 @@ fn toml_stands_below_yaml_and_json_below_toml_where_it_is_asked_for() {
     );
     for (json, expected) in [(false, "a: yaml\nb: toml"), (true, "a: yaml\nb: toml\nc: json")] {
         let mut settings = settings(&repository.uri());
+        settings.sources[0].toml = Some(true);
         settings.sources[0].json = json;
         let server = Server::with(settings);
         let text = server.get("/orders-default.properties").expect(200).text();

@@ -1,23 +1,24 @@
-//! `docs/moving.md`: every property of the original stands there, and none that it has not; and what compares both
-//! servers does, with the original itself.
+//! `docs/spring-settings.md` lists every property of the original and no other. The comparison of `docs/moving.md` is run,
+//! also with the original itself.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::none;
 use super::page::{Page, root};
 use super::typed::{blocks, say, shell};
-use crate::fixture::{Repository, Server, directory, installed};
+use crate::fixture::{ORIGINAL, Original, Repository, Server, installed};
 
+/// The page that is typed.
 const PAGE: &str = "docs/moving.md";
+/// The page that lists the properties of the original.
+const SETTINGS: &str = "docs/spring-settings.md";
 /// What Maven brought together for the oracle.
 const LIBRARIES: &str = "tests/oracle/target/lib";
-const CLASSES: &str = "tests/oracle/target/classes/oracle/ConfigServer.class";
 const METADATA: &str = "META-INF/spring-configuration-metadata.json";
 const SERVER: &str = "spring.cloud.config.server.";
 const CLIENT: &str = "spring.cloud.config.";
@@ -65,7 +66,7 @@ fn is_asked_for(property: &str) -> bool {
 
 /// The names in the first column of the tables whose head says what they are below.
 fn named(prefix: &str) -> BTreeSet<String> {
-    let text = Page::read(PAGE).text;
+    let text = Page::read(SETTINGS).text;
     let head = format!("| below `{}`", prefix.trim_end_matches('.'));
     let mut names = BTreeSet::new();
     for table in text.split("\n\n").filter(|table| table.trim_start().starts_with(&head)) {
@@ -110,90 +111,51 @@ fn compare(theirs: &[&(String, bool)], ours: &BTreeSet<String>) {
         None => ours == theirs || ours.starts_with(&format!("{theirs}.<")),
     };
     let missing = theirs.iter().filter(|(name, _)| !ours.iter().any(|ours| covers(ours, name)));
-    none(missing.map(|(name, _)| format!("{PAGE} lacks {name}")));
+    none(missing.map(|(name, _)| format!("{SETTINGS} lacks {name}")));
     none(ours.iter().filter_map(|name| {
         let listed = theirs.iter().find(|(theirs, _)| covers(name, theirs));
         let is_map = |(theirs, is_map): &&(String, bool)| *is_map || theirs == name;
         let is_listed = listed.is_some_and(|found| name.ends_with('*') || is_map(found));
         let is_there = is_listed || is_asked_for(name.trim_end_matches(".*"));
-        (!is_there).then(|| format!("{PAGE} has {name}, which the original has not"))
+        (!is_there).then(|| format!("{SETTINGS} has {name}, which the original has not"))
     }));
 }
 
-/// The original on a clone, as a child that ends with this.
-struct Original {
-    process: Child,
-    address: String,
-}
-
-impl Original {
-    fn serve(clone: &str) -> Self {
-        let target = root().join("tests/oracle/target");
-        let mut process = Command::new("java")
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"])
-            .arg(format!("{0}/classes:{0}/lib/*", target.display()))
-            .arg("oracle.ConfigServer")
-            .arg(format!("--spring.cloud.config.server.git.uri=file://{clone}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("java");
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().strip_prefix("PORT ").unwrap_or_else(|| panic!("{line:?}"));
-        Self { process, address: format!("127.0.0.1:{port}") }
-    }
-}
-
-impl Drop for Original {
-    fn drop(&mut self) {
-        // One that has ended already cannot be killed, and need not be.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Types the comparison of the page.
-fn compared(old: &str, new: &str) -> Result<String, String> {
-    let place = directory("");
-    fs::write(place.path().join("compare.py"), &blocks(PAGE, COMPARING, "python")[0]).unwrap();
-    let typed = blocks(PAGE, COMPARING, "sh")[0].replace("127.0.0.1:8889", old);
-    say(shell(place.path(), Some(new), &typed))
-}
-
-const COMPARING: &str = "Comparing both servers";
+const COMPARING: &str = "Compare both servers";
 const SHOP: &str = "//- application.yml\nshared: 1\nlist: [a, b]\n//- application-prod.properties\nshared=2\n\
                     //- orders.yml\nlimit: 5\nnames: {en: Orders}\n//- orders-prod.yml\nlimit: 50\n";
 
+/// Types the comparison of the page beside a repository.
+fn compared(repository: &Repository, spring: &str) -> Result<String, String> {
+    let typed = &blocks(PAGE, COMPARING, "sh")[0];
+    let typed = typed.replace("127.0.0.1:8889", spring);
+    say(shell(repository.around(), None, &typed))
+}
+
 #[test]
 fn two_servers_are_compared_by_what_services_see() {
-    let (one, other) = (Repository::new(SHOP), Repository::new(SHOP));
-    let servers = [&one, &other].map(|repository| Server::start(&repository.uri()));
-    let [old, new] = [0, 1].map(|at| servers[at].0.to_string());
-    assert_eq!(compared(&old, &new), Ok("0 environments differ\n".to_owned()));
-    let revision = other.commit("//- orders-prod.yml\nlimit: 51\nadded: 1\n");
-    crate::fixture::eventually("it is served", || {
-        servers[1].get("/orders/prod").header("headwater-revision") == Some(revision.as_str())
-    });
-    assert_eq!(
-        compared(&old, &new),
-        Err("/orders/prod added limit\n1 environments differ\n".to_owned())
-    );
+    let [result, difference] = &blocks(PAGE, COMPARING, "text")[..] else { panic!("two texts") };
+    let (spring, ours) = (Repository::new(SHOP), Repository::new(SHOP));
+    let server = Server::start(&spring.uri());
+    let address = server.0.to_string();
+    assert_eq!(compared(&ours, &address).as_ref(), Ok(result));
+    ours.commit("//- orders-prod.yml\nlimit: 51\n");
+    let said = compared(&ours, &address).expect_err("a difference");
+    assert!(said.lines().any(|line| line == difference.trim()), "{said}");
 }
 
 #[test]
 fn the_original_and_headwater_give_the_same() {
-    if !installed(&[LIBRARIES, CLASSES]) {
+    if !installed(&ORIGINAL) {
         return;
     }
     let repository = Repository::new(SHOP);
-    let place = directory("");
-    let clone = place.path().join("clone");
+    let clone = repository.around().join("clone");
     let cloned =
         Command::new("git").args(["clone", "--quiet", &repository.uri()]).arg(&clone).status();
     assert!(cloned.expect("git").success());
-    let original = Original::serve(clone.to_str().expect("text"));
-    let server = Server::start(&repository.uri());
-    let said = compared(&original.address, &server.0.to_string());
-    assert_eq!(said, Ok("0 environments differ\n".to_owned()));
+    let mut original = Original::start();
+    let url = original.serve_clone(&clone);
+    let result = blocks(PAGE, COMPARING, "text").remove(0);
+    assert_eq!(compared(&repository, url.trim_start_matches("http://")), Ok(result));
 }

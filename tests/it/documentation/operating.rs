@@ -1,301 +1,337 @@
-//! `docs/operating.md`: metrics, log lines, limits and recipes are those of the server.
+//! `docs/monitoring.md`, `docs/limits.md`, `docs/paths.md` and `docs/operating.md`: metrics, log lines, limits, paths and
+//! recipes are those of the server.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use headwater::http::route::OWN;
+use headwater::faults::FaultKind;
+use headwater::http::route::SERVER_ROUTES;
 
 use super::page::{Page, root, rust_files};
 use super::typed::{blocks, say, shell};
-use super::{none, rows};
+use super::{all_rows, none, rows};
 use crate::fixture::{Hosted, Repository, Server, directory, eventually, settings};
 
-const PAGE: &str = "docs/operating.md";
+const MONITORING: &str = "docs/monitoring.md";
+const LIMITS_PAGE: &str = "docs/limits.md";
+const PATHS: &str = "docs/paths.md";
+const OPERATING: &str = "docs/operating.md";
 
-/// Rows of the limits, each with the constants behind it in the order in which the row names their values.
+/// Rows of the limits, each with the constants behind it.
 const LIMITS: &[(&str, &[(&str, &str)])] = &[
+    ("a configuration file", &[("src/format.rs", "FILE_BYTES_MAX: usize = 4 * 1024 * 1024")]),
+    ("a TOML file", &[("src/format/toml.rs", "TOML_BYTES_MAX: usize = 256 * 1024")]),
+    ("documents in one file", &[("src/format.rs", "DOCUMENTS_MAX: usize = 1_000")]),
+    ("flat keys of one file", &[("src/format.rs", "KEYS_MAX: usize = 100_000")]),
+    ("levels of YAML", &[("src/format/yaml/compose.rs", "DEPTH_MAX: usize = 50")]),
+    ("levels of JSON", &[("src/format/json.rs", "DEPTH_MAX: usize = 128")]),
+    ("nodes of YAML", &[("src/format/yaml/compose.rs", "NODES_MAX: usize = 500_000")]),
     (
-        "a configuration file",
-        &[
-            ("src/format.rs", "FILE_BYTES_MAX: usize = 4 * 1024 * 1024"),
-            ("src/format/toml.rs", "TOML_BYTES_MAX: usize = 256 * 1024"),
-        ],
+        "nodes of YAML after aliases and merges",
+        &[("src/format/yaml/limits.rs", "EXPANSION_MAX: u64 = 1_000_000")],
     ),
+    ("one flat key", &[("src/format/flat_builder.rs", "KEY_BYTES_MAX: usize = 8 * 1024")]),
     (
-        "documents in one; flat keys; levels of YAML; of JSON",
-        &[
-            ("src/format.rs", "DOCUMENTS_MAX: usize = 1_000"),
-            ("src/format.rs", "KEYS_MAX: usize = 100_000"),
-            ("src/format/yaml/compose.rs", "DEPTH_MAX: usize = 50"),
-            ("src/format/json.rs", "DEPTH_MAX: usize = 128"),
-        ],
-    ),
-    (
-        "nodes of YAML; after aliases and merges",
-        &[
-            ("src/format/yaml/compose.rs", "NODES_MAX: usize = 500_000"),
-            ("src/format/yaml/compose.rs", "EXPANSION_MAX: u64 = 1_000_000"),
-        ],
-    ),
-    (
-        "one flat key; all keys and values of a file, flat",
-        &[
-            ("src/format/flat.rs", "KEY_BYTES_MAX: usize = 8 * 1024"),
-            ("src/format/flat.rs", "FLAT_BYTES_MAX: usize = 32 * 1024 * 1024"),
-        ],
+        "all flat keys and values of one file",
+        &[("src/format/flat_builder.rs", "FLAT_BYTES_MAX: usize = 32 * 1024 * 1024")],
     ),
     (
         "a file that is served as text or bytes",
-        &[("src/store.rs", "SERVED_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024")],
+        &[("src/store/served_file.rs", "SERVED_FILE_BYTES_MAX: usize = 16 * 1024 * 1024")],
     ),
     ("a JSON Schema", &[("src/check/schema.rs", "SCHEMA_BYTES_MAX: u64 = 256 * 1024")]),
+    ("nested imports", &[("src/resolve.rs", "IMPORT_DEPTH_MAX: usize = 100")]),
     (
-        "imports within imports; profiles that includes and groups add up to",
-        &[
-            ("src/resolve.rs", "IMPORT_DEPTH_MAX: usize = 16"),
-            ("src/resolve/profiles.rs", "ACCEPTED_COUNT_MAX: usize = 256"),
-        ],
+        "profiles that includes and groups add up to",
+        &[("src/resolve/profiles.rs", "ACCEPTED_COUNT_MAX: usize = 4_096")],
     ),
     (
-        "directories that search paths lead to; levels of `**`",
-        &[
-            ("src/resolve/search.rs", "DIRECTORY_COUNT_MAX: usize = 1_000"),
-            ("src/resolve/search.rs", "WILDCARD_DEPTH_MAX: usize = 16"),
-        ],
+        "conditions that wait for each other",
+        &[("src/resolve/visible_properties.rs", "CONDITION_COUNT_MAX: usize = 100")],
     ),
+    ("nested placeholders", &[("src/placeholder.rs", "DEPTH_MAX: usize = 32")]),
+    ("growth of a text by placeholders", &[("src/placeholder.rs", "GROWTH_MAX: usize = 10")]),
     (
-        "placeholders within placeholders; growth of a text by them",
-        &[
-            ("src/placeholder.rs", "DEPTH_MAX: usize = 32"),
-            ("src/placeholder.rs", "GROWTH_MAX: usize = 10"),
-            ("src/placeholder.rs", "GROWTH_FREE_BYTES: usize = 64 * 1024"),
-        ],
+        "growth of a text that is always permitted",
+        &[("src/placeholder.rs", "GROWTH_FREE_BYTES: usize = 64 * 1024")],
     ),
     (
         "a flat form in YAML",
         &[("src/render/yaml.rs", "OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024")],
     ),
     (
-        "a directory as source",
+        "all files of a directory",
+        &[("src/source/directory/survey.rs", "BYTES_MAX: u64 = 256 * 1024 * 1024")],
+    ),
+    (
+        "files and folders of a directory",
+        &[("src/source/directory/survey.rs", "FILE_COUNT_MAX: usize = 100_000")],
+    ),
+    ("levels of a directory", &[("src/source/directory/survey.rs", "DEPTH_MAX: usize = 64")]),
+    (
+        "a scan of a directory",
+        &[("src/source/directory.rs", "SCAN_TIME_MAX: Duration = Duration::from_secs(30)")],
+    ),
+    ("live labels without a folder", &[("src/store/labels.rs", "INVENTED_COUNT_MAX: usize = 32")]),
+    ("a path", &[("src/http/route.rs", "PATH_BYTES_MAX: usize = 8 * 1024")]),
+    ("names or profiles in one path", &[("src/http/route.rs", "ITEM_COUNT_MAX: usize = 64")]),
+    ("labels in a list", &[("src/source/labels.rs", "LIST_COUNT_MAX: usize = 16")]),
+    ("a label", &[("src/source/labels.rs", "NAME_BYTES_MAX: usize = 512")]),
+    (
+        "time for the headers",
+        &[("src/server.rs", "HEADERS_MAX: Duration = Duration::from_secs(5)")],
+    ),
+    (
+        "time for a TLS handshake",
+        &[("src/server/listen.rs", "HANDSHAKE_MAX: Duration = Duration::from_secs(5)")],
+    ),
+    ("an idle connection", &[("src/server.rs", "KEEP_ALIVE: Duration = Duration::from_secs(75)")]),
+    (
+        "data that is not acknowledged",
+        &[("src/server.rs", "UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20)")],
+    ),
+    (
+        "environments computed at a time",
+        &[("src/store/admission.rs", "RESOLVING_COUNT_MAX: usize = 8")],
+    ),
+    (
+        "requests that wait for an environment",
+        &[("src/store/admission.rs", "WAITING_COUNT_MAX: u64 = 2_048")],
+    ),
+    (
+        "wait for an environment",
+        &[("src/store/admission.rs", "WAIT_MAX: Duration = Duration::from_secs(10)")],
+    ),
+    ("cached environments", &[("src/store/eviction.rs", "ANSWER_COUNT_MAX: usize = 20_000")]),
+    (
+        "cached environments of a label for profiles that no file mentions",
+        &[("src/store/answer_cells.rs", "UNKNOWN_PROFILE_COUNT_MAX: usize = 1_000")],
+    ),
+    (
+        "memory of all answers",
         &[
-            ("src/source/directory/survey.rs", "BYTES_MAX: u64 = 256 * 1024 * 1024"),
-            ("src/source/directory/survey.rs", "FILE_COUNT_MAX: usize = 100_000"),
-            ("src/source/directory/survey.rs", "DEPTH_MAX: usize = 64"),
+            ("src/server/memory.rs", "ANSWERS_BYTES_DEFAULT_MAX: u64 = 1024 * MIB"),
+            ("src/server/memory.rs", "ANSWERS_SHARE: u64 = 4"),
         ],
     ),
     (
-        "path; names or profiles in one",
+        "memory of files and flat forms that are rendered or sent",
         &[
-            ("src/http/route.rs", "PATH_BYTES_MAX: usize = 8 * 1024"),
-            ("src/http/route.rs", "ITEM_COUNT_MAX: usize = 64"),
+            ("src/server/memory.rs", "TEXTS_BYTES_DEFAULT_MAX: u64 = 512 * MIB"),
+            ("src/server/memory.rs", "TEXTS_SHARE: u64 = 8"),
         ],
     ),
     (
-        "labels in a list; bytes of a label",
+        "wait for that memory",
+        &[("src/http/renderings.rs", "WAIT_MAX: Duration = Duration::from_secs(10)")],
+    ),
+    (
+        "minimum pace of a client that receives a file or flat form",
         &[
-            ("src/source/labels.rs", "LIST_COUNT_MAX: usize = 16"),
-            ("src/source/labels.rs", "NAME_BYTES_MAX: usize = 512"),
+            ("src/http/body.rs", "PACE_BYTES: usize = 256 * 1024"),
+            ("src/http/body.rs", "PACE_SPAN: Duration = Duration::from_secs(30)"),
         ],
     ),
     (
-        "time for the headers; for a TLS handshake",
-        &[
-            ("src/server.rs", "HEADERS_MAX: Duration = Duration::from_secs(5)"),
-            ("src/server/listen.rs", "HANDSHAKE_MAX: Duration = Duration::from_secs(5)"),
-        ],
-    ),
-    (
-        "an idle connection; data that is not acknowledged",
-        &[
-            ("src/server.rs", "KEEP_ALIVE: Duration = Duration::from_secs(75)"),
-            ("src/server.rs", "UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20)"),
-        ],
-    ),
-    (
-        "environments being made; requests that wait for it; how long",
-        &[
-            ("src/store.rs", "RESOLVING_COUNT_MAX: usize = 8"),
-            ("src/store.rs", "WAITING_COUNT_MAX: u64 = 2_048"),
-            ("src/store.rs", "WAIT_MAX: Duration = Duration::from_secs(10)"),
-        ],
-    ),
-    (
-        "environments kept ready; paths that these looked for",
-        &[
-            ("src/store.rs", "ANSWER_COUNT_MAX: usize = 20_000"),
-            ("src/store.rs", "ASKED_PATH_COUNT_MAX: usize = 2_000_000"),
-        ],
+        "a client that closes its side before a file or flat form is rendered",
+        &[("src/http/renderings.rs", "GONE_AFTER: Duration = Duration::from_secs(1)")],
     ),
     ("live labels", &[("src/store/labels.rs", "LABEL_COUNT_MAX: usize = 1_000")]),
     (
-        "ancestors looked at for a last good revision",
+        "ancestors searched for a last good revision",
         &[("src/store/build.rs", "LAST_GOOD_DEPTH_MAX: usize = 1_000")],
     ),
     (
-        "names remembered for having been asked for",
-        &[("src/store.rs", "ASKED_NAME_COUNT_MAX: usize = 10_000")],
-    ),
-    (
-        "requests under way when the server stops",
+        "requests in progress when the server stops",
         &[("src/server.rs", "SHUTDOWN_MAX_SECONDS: u64 = 10")],
     ),
-    ("watchers", &[("src/settings/watch.rs", "WATCHERS_MAX: usize = 20_000")]),
+    ("watchers", &[("src/settings/described/tables.rs", "Default(\"20000\")")]),
     (
-        "wait of a long poll; for `Headwater-Min-Revision`",
-        &[
-            ("src/http/watch.rs", "WAIT_MAX: Duration = Duration::from_secs(45)"),
-            ("src/http/watch.rs", "BEHIND_MAX: Duration = Duration::from_secs(5)"),
-        ],
+        "wait of a long poll",
+        &[("src/http/watch.rs", "WAIT_MAX: Duration = Duration::from_secs(45)")],
     ),
-    // Three ticks of five seconds.
     (
-        "pause between signs of life",
+        "wait for `Headwater-Min-Revision`",
+        &[("src/http/watch.rs", "BEHIND_MAX: Duration = Duration::from_secs(5)")],
+    ),
+    (
+        "pause between heartbeats",
         &[
             ("src/http/watch/connection.rs", "QUIET_TICKS_MAX: u32 = 3"),
-            ("src/http/watch/lists.rs", "TICK: Duration = Duration::from_secs(5)"),
+            ("src/http/watch/groups.rs", "TICK: Duration = Duration::from_secs(5)"),
         ],
     ),
+    ("moves kept for `/-/events`", &[("src/store/event_log.rs", "KEPT_COUNT_MAX: usize = 256")]),
     (
-        "moves kept for `/-/events`; after the last listener went",
-        &[
-            ("src/store/moves.rs", "KEPT_COUNT_MAX: usize = 256"),
-            ("src/store/moves.rs", "LINGER: Duration = Duration::from_secs(60)"),
-        ],
+        "time for which moves are kept after the last listener",
+        &[("src/store/event_log.rs", "LINGER: Duration = Duration::from_secs(60)")],
     ),
     (
-        "environments a move tells of; keys of each",
-        &[
-            ("src/store/moves.rs", "ENVIRONMENT_COUNT_MAX: usize = 100"),
-            ("src/store/moves.rs", "KEY_COUNT_MAX: usize = 100"),
-        ],
+        "environments in a move",
+        &[("src/store/move_event.rs", "ENVIRONMENT_COUNT_MAX: usize = 100")],
     ),
     (
-        "instances; how long one is remembered; bytes of its name",
-        &[
-            ("src/http/instances.rs", "COUNT_MAX: usize = 20_000"),
-            (
-                "src/http/instances.rs",
-                "FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_mins(15)",
-            ),
-            ("src/http/instances.rs", "NAME_BYTES_MAX: usize = 128"),
-        ],
+        "keys of an environment in a move",
+        &[("src/store/move_event.rs", "KEY_COUNT_MAX: usize = 100")],
+    ),
+    ("instances", &[("src/http/instances.rs", "COUNT_MAX: usize = 20_000")]),
+    (
+        "time for which an instance is listed",
+        &[(
+            "src/http/instances.rs",
+            "EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15)",
+        )],
+    ),
+    ("name of an instance", &[("src/http/instances.rs", "NAME_BYTES_MAX: usize = 128")]),
+    ("replicas", &[("src/replicas/membership.rs", "REPLICA_COUNT_MAX: usize = 1_000")]),
+    ("replicas in state `gone`", &[("src/replicas/membership.rs", "GONE_COUNT_MAX: usize = 100")]),
+    (
+        "time for which one is listed",
+        &[("src/replicas/membership.rs", "GONE_KEPT: Duration = Duration::from_secs(15 * 60)")],
+    ),
+    ("labels that a replica reports", &[("src/replicas/report.rs", "LABEL_COUNT_MAX: usize = 16")]),
+    (
+        "sources that a replica reports",
+        &[("src/replicas/report.rs", "SOURCE_COUNT_MAX: usize = 16")],
+    ),
+    ("a text that a replica reports", &[("src/replicas/report.rs", "TEXT_BYTES_MAX: usize = 512")]),
+    ("a lease", &[("src/replicas.rs", "LEASE_SECONDS: u16 = 10")]),
+    (
+        "pause between two writes of a replica's key",
+        &[("src/replicas/announce.rs", "WRITE_SPACING: Duration = Duration::from_millis(500)")],
+    ),
+    ("a pack", &[("src/settings/described/tables.rs", "Default(\"268435456\")")]),
+    ("a file of a push", &[("src/check/entries.rs", "FILE_BYTES_MAX: u64 = 16 * 1024 * 1024")]),
+    (
+        "all files of a revision",
+        &[("src/check/entries.rs", "TOTAL_BYTES_MAX: u64 = 512 * 1024 * 1024")],
     ),
     (
-        "replicas; those that are gone; how long one is listed",
-        &[
-            ("src/replicas/known.rs", "REPLICA_COUNT_MAX: usize = 1_000"),
-            ("src/replicas/known.rs", "GONE_COUNT_MAX: usize = 100"),
-            ("src/replicas/known.rs", "GONE_KEPT: Duration = Duration::from_secs(15 * 60)"),
-        ],
-    ),
-    (
-        "labels that one tells of; sources; bytes of a text",
-        &[
-            ("src/replicas/report.rs", "LABEL_COUNT_MAX: usize = 16"),
-            ("src/replicas/report.rs", "SOURCE_COUNT_MAX: usize = 16"),
-            ("src/replicas/report.rs", "TEXT_BYTES_MAX: usize = 512"),
-        ],
-    ),
-    (
-        "a lease; pause between two writes of a key",
-        &[
-            ("src/replicas.rs", "LEASE_SECONDS: u16 = 10"),
-            ("src/replicas/speak.rs", "WRITE_SPACING: Duration = Duration::from_millis(500)"),
-        ],
-    ),
-    ("a pack", &[("src/settings.rs", "pack_bytes_max: 256 * 1024 * 1024")]),
-    (
-        "a file; all files together; their number",
-        &[
-            ("src/check/entries.rs", "FILE_BYTES_MAX: u64 = 16 * 1024 * 1024"),
-            ("src/check/entries.rs", "TOTAL_BYTES_MAX: u64 = 512 * 1024 * 1024"),
-            ("src/check/entries.rs", "FILE_COUNT_MAX: usize = 100_000"),
-        ],
+        "number of files of a revision",
+        &[("src/check/entries.rs", "FILE_COUNT_MAX: usize = 100_000")],
     ),
     ("references in one push", &[("src/push/updates.rs", "UPDATE_COUNT_MAX: usize = 1_000")]),
+    ("pushes at a time", &[("src/push/admission.rs", "PUSH_COUNT_MAX: usize = 8")]),
     (
-        "pushes at a time; clones and fetches; wait for a place",
+        "pushes at a time from one address, and by one principal",
+        &[("src/push/admission.rs", "PUSH_SHARE_MAX: usize = 6")],
+    ),
+    (
+        "wait of a push for a permit",
+        &[("src/push/admission.rs", "PUSH_WAIT_MAX: Duration = Duration::from_secs(40)")],
+    ),
+    ("clones and fetches at a time", &[("src/push/admission.rs", "FETCH_COUNT_MAX: usize = 32")]),
+    (
+        "clones and fetches at a time from one address",
+        &[("src/push/admission.rs", "FETCH_ADDRESS_COUNT_MAX: usize = 16")],
+    ),
+    (
+        "clones and fetches at a time by one principal",
+        &[("src/push/admission.rs", "FETCH_PRINCIPAL_COUNT_MAX: usize = 24")],
+    ),
+    (
+        "wait of a clone or fetch for a permit",
+        &[("src/push/admission.rs", "FETCH_WAIT_MAX: Duration = Duration::from_secs(25)")],
+    ),
+    (
+        "requests of one address that wait for a permit",
+        &[("src/push/admission.rs", "WAITING_COUNT_MAX: usize = 64")],
+    ),
+    (
+        "time in which a client receives less than 1 KiB a second",
         &[
-            ("src/push.rs", "PUSH_COUNT_MAX: usize = 8"),
-            ("src/push.rs", "FETCH_COUNT_MAX: usize = 32"),
-            ("src/push/host.rs", "PERMIT_MAX: Duration = Duration::from_secs(5)"),
+            ("src/push/exchange.rs", "READ_STALL_MAX: Duration = Duration::from_secs(20)"),
+            ("src/push/exchange.rs", "BYTES_PER_SECOND_MIN: u64 = 1024"),
         ],
     ),
     (
-        "wait for the push before",
-        &[("src/push/verdict.rs", "TURN_MAX: Duration = Duration::from_secs(60)")],
-    ),
-    (
-        "the next piece of a body; all of an exchange",
+        "time in which a client sends less than 1 KiB a second",
         &[
-            ("src/http/git.rs", "IDLE_MAX: Duration = Duration::from_secs(30)"),
-            ("src/push.rs", "EXCHANGE_MAX: Duration = Duration::from_secs(15 * 60)"),
+            ("src/push/exchange.rs", "PUSH_STALL_MAX: Duration = Duration::from_secs(30)"),
+            ("src/push/exchange.rs", "BYTES_PER_SECOND_MIN: u64 = 1024"),
         ],
     ),
     (
-        "what a clone or fetch asks for",
+        "wait for the previous push",
+        &[("src/push/decision.rs", "TURN_WAIT_MAX: Duration = Duration::from_secs(60)")],
+    ),
+    (
+        "a whole exchange",
+        &[("src/push/exchange.rs", "EXCHANGE_MAX: Duration = Duration::from_secs(15 * 60)")],
+    ),
+    (
+        "the request of a clone or fetch",
         &[("src/http/git.rs", "FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024")],
     ),
+    ("the checks of a push", &[("src/settings/described/tables.rs", "Default(\"30\")")]),
     (
-        "the checks of a push; environments looked at",
-        &[
-            ("src/settings.rs", "check_seconds_max: 5"),
-            ("src/check.rs", "ENVIRONMENT_COUNT_MAX: usize = 20_000"),
-        ],
+        "all names of branches and tags of a shared repository",
+        &[("src/push/replication/manifest.rs", "MANIFEST_BYTES_MAX: usize = 1024 * 1024")],
     ),
     (
-        "of a shared repository: all names of branches and tags together; wait for etcd's word",
-        &[
-            ("src/push/share/state.rs", "STATE_BYTES_MAX: usize = 1024 * 1024"),
-            ("src/push/share/swap.rs", "UNSURE_MAX: Duration = Duration::from_secs(10)"),
-        ],
+        "wait for the outcome of a write to etcd",
+        &[(
+            "src/push/replication/commit.rs",
+            "OUTCOME_WAIT_MAX: Duration = Duration::from_secs(10)",
+        )],
     ),
     (
-        "for what is in etcd before references are listed; before a push or fetch; at start",
-        &[
-            ("src/push/host.rs", "LISTED_MAX: Duration = Duration::from_secs(1)"),
-            ("src/push/host.rs", "LISTED_ELSEWHERE_MAX: Duration = Duration::from_secs(5)"),
-            ("src/push.rs", "BEGIN_MAX: Duration = Duration::from_secs(10)"),
-        ],
+        "wait for etcd before references are listed",
+        &[("src/push/host.rs", "LISTING_CATCH_UP_MAX: Duration = Duration::from_secs(1)")],
     ),
     (
-        "wait at start for the `git` of a server that was killed",
+        "wait for etcd before a push or fetch",
+        &[("src/push/host.rs", "EXCHANGE_CATCH_UP_MAX: Duration = Duration::from_secs(5)")],
+    ),
+    (
+        "wait for etcd at start",
+        &[("src/push/hosts.rs", "READY_MAX: Duration = Duration::from_secs(10)")],
+    ),
+    (
+        "wait at start for the `git` of a killed server",
         &[("src/data.rs", "AT_WORK_MAX: Duration = Duration::from_secs(30)")],
     ),
     (
-        "processor time of one git process; memory that it maps",
-        &[
-            ("src/push/command.rs", "PROCESSOR_SECONDS_MAX: u64 = 300"),
-            ("src/push/command.rs", "MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024"),
-        ],
-    ),
-    ("pause between looks", &[("src/server/remotes.rs", "POLL_SECONDS: u64 = 30")]),
-    (
-        "a fetch (the first one ten times as long); its pack",
-        &[
-            ("src/server/remotes.rs", "FETCH_SECONDS_MAX: u64 = 120"),
-            ("src/server/remotes.rs", "FETCH_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024"),
-        ],
+        "processor time of one git process",
+        &[("src/push/command.rs", "PROCESSOR_SECONDS_MAX: u64 = 300")],
     ),
     (
-        "fetches of one remote, however often somebody asks",
-        &[("src/server/remotes.rs", "SPACING: Duration = Duration::from_secs(2)")],
+        "memory that one git process maps",
+        &[("src/push/command.rs", "MEMORY_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024")],
+    ),
+    ("pause between fetches", &[("src/opening/remotes.rs", "POLL_SECONDS: u64 = 30")]),
+    (
+        "a fetch. The first one may take ten times as long",
+        &[("src/opening/remotes.rs", "FETCH_SECONDS_MAX: u64 = 120")],
     ),
     (
-        "a request that waits for an unknown label; fetches for that; who waits",
-        &[
-            ("src/source/mirror.rs", "REQUEST_WAIT_MAX: Duration = Duration::from_secs(5)"),
-            ("src/source/mirror.rs", "REQUEST_FETCH_SPACING: Duration = Duration::from_secs(10)"),
-            ("src/source/mirror/unknown.rs", "WAITING_COUNT_MAX: usize = 64"),
-        ],
+        "the pack of a fetch",
+        &[("src/opening/remotes.rs", "FETCH_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024")],
     ),
     (
-        "labels remembered as unknown; how long",
-        &[
-            ("src/source/mirror/unknown.rs", "LABEL_COUNT_MAX: usize = 1_000"),
-            ("src/source/mirror/unknown.rs", "REMEMBERED: Duration = Duration::from_secs(30)"),
-        ],
+        "fetches of one remote",
+        &[("src/opening/remotes.rs", "SPACING: Duration = Duration::from_secs(2)")],
+    ),
+    (
+        "wait of a request for an unknown label",
+        &[("src/source/mirror.rs", "REQUEST_WAIT_MAX: Duration = Duration::from_secs(5)")],
+    ),
+    (
+        "fetches for unknown labels",
+        &[("src/source/mirror.rs", "REQUEST_FETCH_SPACING: Duration = Duration::from_secs(10)")],
+    ),
+    (
+        "requests that wait for unknown labels",
+        &[("src/source/mirror/unknown.rs", "WAITING_COUNT_MAX: usize = 64")],
+    ),
+    (
+        "labels remembered as unknown",
+        &[("src/source/mirror/unknown.rs", "LABEL_COUNT_MAX: usize = 1_000")],
+    ),
+    (
+        "time for which a label is remembered as unknown",
+        &[("src/source/mirror/unknown.rs", "REMEMBERED: Duration = Duration::from_secs(30)")],
     ),
     (
         "pause after a failed fetch",
@@ -304,66 +340,59 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
             ("src/source/mirror/keeper.rs", "BACKOFF_MAX: Duration = Duration::from_secs(60)"),
         ],
     ),
+    ("body of a webhook", &[("src/http/monitor.rs", "BODY_BYTES_MAX: usize = 1024 * 1024")]),
     (
-        "body of a webhook; time for it; read at a time",
-        &[
-            ("src/http/monitor.rs", "BODY_BYTES_MAX: usize = 1024 * 1024"),
-            ("src/http/monitor.rs", "BODY_TIME_MAX: Duration = Duration::from_secs(5)"),
-            ("src/http/monitor.rs", "READING_COUNT_MAX: usize = 32"),
-        ],
+        "time for the body of a webhook",
+        &[("src/http/monitor.rs", "BODY_TIME_MAX: Duration = Duration::from_secs(5)")],
     ),
     (
-        "webhooks in the long run; at once after a quiet time",
-        &[
-            ("src/http/monitor/deliveries.rs", "COUNT_PER_SECOND: f64 = 10.0"),
-            ("src/http/monitor/deliveries.rs", "BURST_COUNT: f64 = 100.0"),
-        ],
+        "bodies of webhooks that are read at a time",
+        &[("src/http/monitor/body_slots.rs", "SLOT_COUNT_MAX: usize = 32")],
     ),
     (
-        "a rendered file; steps of a template",
-        &[
-            ("src/cli/run/template.rs", "LENGTH_MAX: usize = 16 * 1024 * 1024"),
-            ("src/cli/run/template.rs", "STEP_COUNT_MAX: u64 = 10_000_000"),
-        ],
+        "webhooks in the long run",
+        &[("src/http/monitor/deliveries.rs", "COUNT_PER_SECOND: f64 = 10.0")],
     ),
     (
-        "a check; a reload command",
-        &[
-            ("src/cli/run/prepare.rs", "CHECK_TIMEOUT: Duration = Duration::from_secs(60)"),
-            ("src/cli/run/process.rs", "RELOAD_TIMEOUT: Duration = Duration::from_secs(60)"),
-        ],
+        "webhooks at once after a quiet time",
+        &[("src/http/monitor/deliveries.rs", "BURST_COUNT: f64 = 100.0")],
     ),
+    ("a rendered file", &[("src/cli/run/template.rs", "LENGTH_MAX: usize = 16 * 1024 * 1024")]),
+    ("steps of a template", &[("src/cli/run/template.rs", "STEP_COUNT_MAX: u64 = 10_000_000")]),
+    ("a check", &[("src/cli/run/prepare.rs", "CHECK_TIMEOUT: Duration = Duration::from_secs(60)")]),
     (
-        "one variable; all of them",
-        &[
-            ("src/cli/run/variables.rs", "LENGTH_MAX: usize = 128 * 1024 - 1"),
-            ("src/cli/run/variables.rs", "TOTAL_LENGTH_MAX: usize = 1024 * 1024"),
-        ],
+        "a reload command",
+        &[("src/cli/run/process.rs", "RELOAD_TIMEOUT: Duration = Duration::from_secs(60)")],
     ),
-    ("an answer", &[("clients/rust/src/fetch.rs", "BODY_LENGTH_MAX: usize = 16 * 1024 * 1024")]),
+    ("one variable", &[("src/cli/run/variables.rs", "LENGTH_MAX: usize = 128 * 1024 - 1")]),
+    ("all variables", &[("src/cli/run/variables.rs", "TOTAL_LENGTH_MAX: usize = 1024 * 1024")]),
+    (
+        "an answer of a server",
+        &[("clients/rust/src/fetch.rs", "BODY_LENGTH_MAX: usize = 16 * 1024 * 1024")],
+    ),
     (
         "requests in a minute",
         &[("clients/rust/src/watch/pace.rs", "ATTEMPT_COUNT_MAX: usize = 60")],
     ),
 ];
 
-/// Limits that are no constant: there is none unless it is set.
+/// Limits without a constant, which only a setting creates.
 const UNSET: [&str; 1] = ["watchers of one client address"];
 
-/// Whoever changes a limit changes its row, and no row is without one.
+/// Every limit of the code has a row, and every row has a limit of the code.
 #[test]
 fn the_limits_are_those_of_the_code() {
-    let rows = rows(PAGE, "Limits");
-    let rows = rows.iter().filter(|row| !row[1].is_empty());
-    let told: BTreeSet<&str> = rows.map(|row| row[0].as_str()).collect();
-    let known = LIMITS.iter().map(|(what, _)| *what).chain(UNSET);
-    assert_eq!(told, known.collect::<BTreeSet<_>>());
-    none(LIMITS.iter().flat_map(|(what, constants)| {
+    let rows = all_rows(LIMITS_PAGE);
+    let listed: BTreeSet<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(listed.len(), rows.len(), "two rows have one subject");
+    let known = LIMITS.iter().map(|(subject, _)| *subject).chain(UNSET);
+    assert_eq!(listed, known.collect::<BTreeSet<_>>());
+    none(LIMITS.iter().flat_map(|(subject, constants)| {
         constants.iter().filter_map(move |(file, constant)| {
             let text = fs::read_to_string(root().join(file)).unwrap();
             let ends = |end| text.contains(&format!("{constant}{end}"));
             let is_there = ends(";") || ends(",");
-            (!is_there).then(|| format!("{what}: {file} has no {constant}: put both right"))
+            (!is_there).then(|| format!("{subject}: {file} has no {constant}: correct both"))
         })
     }));
 }
@@ -384,7 +413,7 @@ fn the_metrics_are_those_of_a_running_server() {
         served = exposed(&server.get("/metrics").expect(200).text());
         served.iter().any(|(name, ..)| name.contains("fetch_age"))
     });
-    let told = rows(PAGE, "Metrics").into_iter();
+    let told = rows(MONITORING, "Metrics").into_iter();
     let told = told.map(|row| (bare(&row[0]), row[1].clone(), row[2].replace('`', "")));
     assert_eq!(told.collect::<BTreeSet<Told>>(), served);
 }
@@ -394,7 +423,7 @@ fn the_routes_that_are_counted_are_named() {
     let code = fs::read_to_string(root().join("src/http/metrics.rs")).unwrap();
     let (_, named) = code.split_once("let route = match route {").expect("the names");
     let named = named.split("};").next().unwrap().split('"').skip(1).step_by(2);
-    let row = rows(PAGE, "Metrics").swap_remove(0)[3].clone();
+    let row = rows(MONITORING, "Metrics").swap_remove(0)[3].clone();
     let told: BTreeSet<&str> = row.split('`').skip(1).step_by(2).collect();
     let told = told.into_iter().filter(|name| *name != "route");
     assert_eq!(told.collect::<BTreeSet<_>>(), named.collect());
@@ -422,7 +451,8 @@ fn bare(code: &str) -> String {
 /// Nor is a metric named in any page that no server has.
 #[test]
 fn no_page_names_a_metric_that_there_is_not() {
-    let known: BTreeSet<String> = rows(PAGE, "Metrics").iter().map(|row| bare(&row[0])).collect();
+    let known: BTreeSet<String> =
+        rows(MONITORING, "Metrics").iter().map(|row| bare(&row[0])).collect();
     none(super::pages_for_people().iter().flat_map(|page| {
         let named = page.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let named = named.filter(|word| word.starts_with("headwater_"));
@@ -437,7 +467,7 @@ fn the_lines_of_the_log_are_those_of_the_code() {
         .iter()
         .map(|path| fs::read_to_string(path).unwrap().replace("\\\n             ", ""))
         .collect();
-    none(rows(PAGE, "Logs").into_iter().flat_map(|row| {
+    none(rows(MONITORING, "Logs").into_iter().flat_map(|row| {
         let level = row[1].replace("warning", "warn");
         let messages = row[0].split('`').skip(1).step_by(2).map(str::to_owned);
         let messages: Vec<String> = messages.collect();
@@ -458,22 +488,109 @@ fn level_of<'a>(code: &'a str, message: &str) -> Option<&'a str> {
 
 #[test]
 fn every_path_of_our_own_and_every_detail_of_health_is_there() {
-    let page = Page::read(PAGE);
-    for (path, _) in OWN {
+    let page = Page::read(PATHS);
+    for (path, _) in SERVER_ROUTES {
         let shown = match path.strip_prefix("/actuator/health") {
             Some(_) => "/actuator/health",
             None => path,
         };
         assert!(page.codes.iter().any(|code| code.starts_with(shown)), "{path}");
     }
-    let code = fs::read_to_string(root().join("src/http/health.rs")).unwrap();
-    let shown = &blocks(PAGE, "Health", "json")[0];
+    let schemas = health_schemas();
+    let shown = &blocks(MONITORING, "Health", "json")[0];
     let keys = shown.split('"').skip(1).step_by(2);
     let keys = keys.filter(|text| shown.contains(&format!("\"{text}\": ")));
     let keys: BTreeSet<&str> = keys.collect();
     assert!(keys.len() > 10, "{keys:?}");
     for key in keys {
-        assert!(code.contains(&format!("\"{key}\"")), "health has no {key}");
+        assert!(schemas.contains(&format!("\"{key}\"")), "health has no {key}");
+    }
+}
+
+/// The schemas of the API, which `http::wire` compares with the types that health is made of.
+fn health_schemas() -> String {
+    fs::read_to_string(root().join("src/http/openapi.json")).unwrap()
+}
+
+/// The test of each kind of fault: it asserts the line in the log, the detail, the metric and the finding.
+const FAULT_TESTS: &[(&str, &str, &str)] = &[
+    (
+        "content-unreadable",
+        "tests/it/faults.rs",
+        "a_lost_or_damaged_object_of_a_hosted_repository_is_told",
+    ),
+    ("source-unreadable", "tests/it/faults.rs", "a_label_that_cannot_be_read_is_told"),
+    ("remote-unreachable", "tests/it/faults.rs", "a_remote_that_was_never_reached_is_told"),
+    ("source-problem", "tests/it/faults.rs", "what_is_wrong_in_a_source_is_told"),
+    ("held-back", "tests/it/faults.rs", "a_file_that_does_not_parse_is_told"),
+    (
+        "share-unreachable",
+        "tests/it/faults.rs",
+        "authentication_that_etcd_is_given_at_run_time_is_told",
+    ),
+    ("replica-gone", "tests/it/faults.rs", "a_replica_that_is_gone_is_told_until_it_is_back"),
+    ("replica-namesake", "tests/it/faults.rs", "two_live_replicas_with_one_name_are_told"),
+    (
+        "push-not-durable",
+        "tests/it/durability.rs",
+        "a_full_disk_refuses_pushes_and_disturbs_nobody_else",
+    ),
+    ("git-unavailable", "tests/it/faults.rs", "a_git_that_cannot_be_run_is_told"),
+    (
+        "certificate-unusable",
+        "tests/it/tls/certificate.rs",
+        "files_that_cannot_be_used_are_told_in_every_way",
+    ),
+    (
+        "policy-unusable",
+        "tests/it/access/policy_file.rs",
+        "a_broken_policy_keeps_the_previous_one_and_is_reported",
+    ),
+    ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
+];
+
+/// What stands between backquotes in a cell.
+fn codes(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_fault_has_a_row_and_every_row_is_true_and_tested() {
+    let faults = rows(MONITORING, "Faults");
+    let kind_of = |row: &[String]| codes(&row[0]).next().expect("a kind").to_owned();
+    let listed: BTreeSet<String> = faults.iter().map(|row| kind_of(row)).collect();
+    let kinds = FaultKind::ALL.map(FaultKind::name).into_iter().chain(["held-back"]);
+    assert_eq!(listed, kinds.map(str::to_owned).collect());
+    assert_eq!(listed.len(), faults.len(), "a row that is there twice");
+    let tested: BTreeSet<&str> = FAULT_TESTS.iter().map(|(kind, ..)| *kind).collect();
+    assert!(listed.iter().all(|kind| tested.contains(kind.as_str())), "a row without a test");
+    for (kind, file, name) in FAULT_TESTS {
+        let code = fs::read_to_string(root().join(file)).unwrap();
+        assert!(code.contains(&format!("#[test]\nfn {name}()")), "{kind}: no test {name}");
+    }
+    // Another test compares these with a running server.
+    let metrics: BTreeSet<String> =
+        rows(MONITORING, "Metrics").iter().map(|row| bare(&row[0])).collect();
+    let health = health_schemas();
+    let code: String =
+        rust_files("src").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for row in &faults {
+        let kind = kind_of(row);
+        let summaries = FaultKind::ALL.map(FaultKind::summary);
+        for message in codes(&row[3]) {
+            let summary = message.strip_prefix("over: ").unwrap_or(message);
+            let is_said = summaries.contains(&summary) || level_of(&code, message).is_some();
+            assert!(is_said, "{kind}: nothing logs {message}");
+        }
+        assert!(codes(&row[3]).count() >= 2, "{kind}: no line for its beginning and its end");
+        for key in codes(&row[4]) {
+            assert!(health.contains(&format!("\"{key}\"")), "{kind}: health has no {key}");
+        }
+        for metric in codes(&row[5]) {
+            assert!(metrics.contains(metric), "{kind}: there is no metric {metric}");
+        }
+        assert!(codes(&row[4]).count() > 0 && codes(&row[5]).count() > 0, "{kind}");
+        assert!(row.len() == 7 && row.iter().all(|cell| !cell.is_empty()), "{kind}: {row:?}");
     }
 }
 
@@ -482,7 +599,7 @@ fn a_hosted_repository_is_backed_up_and_restored_as_the_page_says() {
     let hosted = Hosted::new("//- orders.yml\nlimit: 1\n");
     let tree = hosted.clone("work");
     let place = directory("");
-    let recipes = blocks(PAGE, "Hosted repositories: backup and restore", "sh");
+    let recipes = blocks(OPERATING, "Back up and restore a hosted repository", "sh");
     let address = hosted.server.0.to_string();
     let mut steps = recipes[0].lines();
     let step = |server: &str, typed: &str| say(shell(place.path(), Some(server), typed));

@@ -32,7 +32,7 @@ impl Reader {
         fs::create_dir(&bin).unwrap();
         fs::write(bin.join("cargo"), CARGO).unwrap();
         fs::set_permissions(bin.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut begin = shell(place.path(), None, &blocks(PAGE, "A server", "sh")[0]);
+        let mut begin = shell(place.path(), None, &blocks(PAGE, "Start a server", "sh")[0]);
         // The port of the page may be somebody's.
         begin.env("HEADWATER_LISTEN", "127.0.0.1:0");
         let serving = Running::spawn(begin);
@@ -82,16 +82,19 @@ fn shows(said: &str, shown: &str) {
 #[test]
 fn five_minutes_are_what_the_page_says() {
     let reader = Reader::begin();
-    let asked = reader.say(&blocks(PAGE, "A server", "sh")[1]).unwrap();
+    let asked = reader.say(&blocks(PAGE, "Start a server", "sh")[1]).unwrap();
     assert!(asked.starts_with("{\"name\":\"product\""), "{asked}");
-    assert!(asked.contains("catalogue.discount-percent     10  "), "{asked}");
+    assert!(
+        asked.contains("catalogue.discount-percent     product-prod.yml:5:21      10\n"),
+        "{asked}"
+    );
 
-    let service = blocks(PAGE, "A service in Rust", "sh");
+    let service = blocks(PAGE, "Write a service in Rust", "sh");
     reader.say(&service[0]).unwrap();
     let service = Running::spawn(reader.shell(&service[1]));
-    service.says(&blocks(PAGE, "A service in Rust", "text")[0]);
+    service.says(&blocks(PAGE, "Write a service in Rust", "text")[0]);
 
-    let others = blocks(PAGE, "Anything else", "sh");
+    let others = blocks(PAGE, "Connect any other program", "sh");
     let program = Running::spawn(reader.shell(&others[0]));
     program.says("10 % off\n");
     let stream = Running::spawn(reader.shell(&others[1]));
@@ -101,8 +104,8 @@ fn five_minutes_are_what_the_page_says() {
         metrics.contains("\nheadwater_watchers 3\n")
     });
 
-    let changes = blocks(PAGE, "A change", "sh");
-    let told = blocks(PAGE, "A change", "text");
+    let changes = blocks(PAGE, "Change the configuration", "sh");
+    let told = blocks(PAGE, "Change the configuration", "text");
     shows(&reader.say(&changes[0]).unwrap(), &told[0]);
     service.says("15 % off from now on\n");
     program.says("15 % off\n");
@@ -110,13 +113,14 @@ fn five_minutes_are_what_the_page_says() {
 
     let refused = reader.say(&format!("cd shop\n{}", changes[1])).unwrap_err();
     shows(&refused, &told[1]);
+    program.stop();
     assert!(!reader.serving.err().contains("panicked"));
 }
 
 #[test]
 fn explain_says_what_the_page_shows() {
     let place = shop();
-    for shown in blocks("docs/concepts.md", "Who sets this?", "console") {
+    for shown in blocks("docs/concepts.md", "Find the origin of a value", "console") {
         let said = shown.lines().filter(|line| !line.starts_with("$ "));
         let said: String = said.flat_map(|line| [line, "\n"]).collect();
         assert_eq!(say(shell(place.path(), None, &commands::typed(&shown))), Ok(said));
@@ -137,6 +141,7 @@ fn the_words_of_the_concepts_are_the_ones_of_the_program() {
         "revision",
         "digest",
         "watcher",
+        "composite",
         "held back",
         "known environments",
         "precedence",

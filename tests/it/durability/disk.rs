@@ -65,10 +65,8 @@ impl Disk {
     /// In memory where there is such a place: what is written to an image is copied again and again.
     fn unmounted() -> Self {
         let memory = Path::new("/dev/shm");
-        let place = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory),
-            false => tempfile::tempdir(),
-        };
+        let place =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let disk = Self { place: place.expect("a temporary directory") };
         std::fs::create_dir(disk.path()).expect("a place to mount at");
         disk
@@ -113,8 +111,9 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
         .args(arguments)
         .output()
         .map_err(|error| format!("{program}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 }

@@ -1,4 +1,4 @@
-//! The bodies and statuses of what is refused (specification, 2.4).
+//! The bodies and statuses of what is refused (docs/protocol.md#24-errors).
 
 use super::shop;
 use crate::fixture::{Repository, Server, settings};

@@ -1,6 +1,10 @@
-//! Text and binary files (specification, section 6).
+//! Text and binary files (docs/protocol.md#6-files).
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use super::shop;
+use crate::fixture::Server;
 
 #[test]
 fn text_is_resolved_and_bytes_are_not() {
@@ -51,9 +55,12 @@ fn the_charset_is_the_one_asked_for() {
     for charset in ["iso-8859-1", "ISO-8859-1", "latin1", "iso-8859-1;q=0.5, utf-8;q=0.1"] {
         assert_eq!(get(charset).expect(200).text(), "café Orders\n", "{charset}");
     }
-    for charset in ["utf-8", "nonsense", "*", ""] {
+    for charset in ["utf-8", "*", ""] {
         assert_eq!(get(charset).expect(200).text(), "caf\u{fffd} Orders\n", "{charset}");
     }
+    let refused = get("nonsense").expect(406).json();
+    let expected = "Accept-Charset: charset \"nonsense\" is not supported; request utf-8";
+    assert_eq!(refused["message"], expected);
 }
 
 #[test]
@@ -96,4 +103,41 @@ fn links_are_followed_inside_the_tree_only() {
             "{path}"
         );
     }
+}
+
+/// A figure of `/metrics`.
+fn figure(server: &Server, name: &str) -> f64 {
+    let text = server.get("/metrics").expect(200).text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.expect("a figure").parse().expect("a number")
+}
+
+#[test]
+fn clients_of_a_large_text_share_it_until_the_last_has_it() {
+    let (repository, server) = shop();
+    let (line, path) = ("${name} are resolved in this line\n", "/orders/prod/main/large.txt");
+    let count = 4 * 1024 * 1024 / line.len();
+    repository.commit_bytes("main", &[("large.txt", Some(line.repeat(count).as_bytes()))]);
+    crate::fixture::eventually("the file", || server.ask("HEAD", path, &[]).status == 200);
+    let taken = || figure(&server, "headwater_texts_bytes");
+    crate::fixture::eventually("nothing is sent", || taken() == 0.0);
+
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut streams: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
+    for stream in &mut streams {
+        stream.write_all(request.as_bytes()).expect("it is sent");
+        let mut begin = [0; 12];
+        stream.peek(&mut begin).expect("it is answered");
+        assert_eq!(&begin, b"HTTP/1.1 200");
+    }
+    let text = line.replace("${name}", "Orders").repeat(count);
+    let text_bytes = f64::from(u32::try_from(text.len()).expect("a size"));
+    assert!((text_bytes..text_bytes + 2048.0).contains(&taken()), "{} bytes", taken());
+    let mut last = streams.pop().expect("one of them");
+    drop(streams);
+    let mut reply = Vec::new();
+    last.read_to_end(&mut reply).expect("the rest");
+    assert!(reply.ends_with(text.as_bytes()), "it is whole");
+    drop(last);
+    crate::fixture::eventually("the room is given back", || taken() == 0.0);
 }

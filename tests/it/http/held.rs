@@ -1,7 +1,7 @@
 //! Invariant 3: bad content never replaces good, and one service's bad file never holds back another.
 
 use super::shop;
-use crate::fixture::{Server, eventually};
+use crate::fixture::{Server, directory, eventually};
 
 const BAD: &str = "//- orders.yml\nname: Orders\nport: [8081\n";
 
@@ -86,4 +86,55 @@ fn what_never_was_good_is_500_and_listed() {
     assert_eq!(problems["problems"][0]["application"], "fresh");
     assert!(problems["problems"][0]["served"].is_null());
     server.get("/orders/dev").expect(200);
+}
+
+#[test]
+fn a_directory_goes_back_from_memory_for_those_that_share_everything_too() {
+    let place = directory("//- application.yml\nshared: good\n//- cart.yml\nname: Cart\n");
+    let server = Server::start(&place.path().display().to_string());
+    let good = server.get("/ghost/default").expect(200);
+    let write = |text: &str| {
+        std::fs::write(place.path().join("next"), text).expect("it is written");
+        std::fs::rename(place.path().join("next"), place.path().join("application.yml"))
+            .expect("it is put in place");
+    };
+    write("shared: [\n");
+    eventually("the file is broken", || server.get("/-/problems").text().contains("application"));
+    for application in ["ghost", "another"] {
+        let held = server.get(&format!("/{application}/default")).expect(200);
+        assert_eq!(held.json()["propertySources"], good.json()["propertySources"]);
+        assert_eq!(held.json()["name"], application);
+        assert!(held.header("headwater-held-at").is_some(), "{application}");
+    }
+    // Whoever has files of its own is not served without them.
+    assert_eq!(server.get("/cart/default").status, 500);
+    write("shared: mended\n");
+    eventually("it is mended", || {
+        let reply = server.get("/another/default");
+        reply.text().contains("mended") && reply.header("headwater-held-at").is_none()
+    });
+}
+
+#[test]
+fn an_import_that_leads_nowhere_is_listed_and_holds_nothing_back() {
+    let (repository, server) = shop();
+    let line =
+        "//- orders.yml\nname: Orders\nspring.config.import: [\"vault://x\", \"${NOT_SET}.yml\"]\n";
+    let tip = repository.commit(line);
+    eventually("the import is seen", || server.get("/orders/dev").text().contains("NOT_SET"));
+    let reply = server.get("/orders/dev").expect(200);
+    assert_eq!(reply.header("headwater-held-at"), None);
+    let problems = server.get("/-/problems").expect(200).json();
+    let listed = problems["problems"].as_array().expect("a list");
+    let notice = listed.iter().find(|problem| problem["profiles"] == "dev").expect("a notice");
+    assert_eq!(notice["application"], "orders");
+    assert_eq!(notice["key"], "spring.config.import");
+    assert_eq!((&notice["file"], &notice["line"]), (&"orders.yml".into(), &2.into()));
+    assert_eq!((&notice["served"], &notice["tip"]), (&tip.as_str().into(), &tip.as_str().into()));
+    assert!(notice["reason"].as_str().is_some_and(|reason| reason.contains("placeholder")));
+    assert_eq!(server.get("/actuator/health").json()["status"], "UP");
+    repository.commit("//- orders.yml\nname: Orders again\n");
+    eventually("no problem is left", || {
+        server.get("/-/problems").json()["problems"] == serde_json::json!([])
+    });
 }

@@ -1,4 +1,6 @@
-//! Spring's path shapes, methods and content negotiation (specification, 1 and 2).
+//! Spring's path shapes, methods and content negotiation.
+//!
+//! See docs/protocol.md#1-paths and docs/protocol.md#2-methods-representations-and-errors.
 
 use super::shop;
 

@@ -1,4 +1,4 @@
-//! How a remote is opened, and that nothing of it shows (hardening, GIT-3 and LOG-1).
+//! How a remote is opened, and that nothing of it shows.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
 use super::host::{Host, Manner};
-use super::{Home, comes, hook, remote};
+use super::{Home, comes, failed, hook, remote};
 use crate::fixture::{Address, Repository, Until, eventually};
 
 /// What must show nowhere.
@@ -127,7 +127,7 @@ fn wrong_credentials_and_missing_ones_are_said_and_new_ones_taken_up() {
     let home = with_credentials(&host.uri());
     let server = home.serve();
     eventually("they are refused", || {
-        remote(&server)["error"] == "the remote refuses the credentials"
+        failed(&server, "the remote refuses the credentials (git: fatal: ")
     });
     let refused = server.get("/orders/dev").expect(503);
     assert!(refused.text().contains("refuses the credentials"), "{}", refused.text());
@@ -143,7 +143,7 @@ fn wrong_credentials_and_missing_ones_are_said_and_new_ones_taken_up() {
     let home = Home::of(&host.uri());
     let server = home.serve();
     eventually("there are none", || {
-        remote(&server)["error"] == "the remote asks for credentials, and none are configured"
+        failed(&server, "the remote asks for credentials, and none are configured")
     });
 }
 
@@ -169,7 +169,7 @@ fn a_certificate_is_verified_and_a_private_authority_can_be_named() {
     let home = Home::of(&host.uri());
     let server = home.serve();
     eventually("it is refused", || {
-        remote(&server)["error"] == "the certificate of the remote cannot be verified"
+        failed(&server, "the certificate of the remote cannot be verified (git: fatal: ")
     });
     // It stays so: nothing is tried without.
     server.get("/orders/dev").expect(503);
@@ -316,14 +316,14 @@ fn what_cannot_open_a_remote_is_refused_at_start() {
     let ssh = "uri = \"git@localhost:config.git\"\n";
     for (settings, message) in [
         (ssh.to_owned(), "needs its ssh_key_file and its known_hosts_file"),
-        (format!("{ssh}ssh_key_file = \"/nowhere\"\n"), "one is of no use without the other"),
+        (format!("{ssh}ssh_key_file = \"/nowhere\"\n"), "must be set together"),
         (
             format!("{ssh}ssh_key_file = \"/nowhere\"\nknown_hosts_file = \"/nowhere\"\n"),
             "ssh_key_file: entity not found",
         ),
         (
             format!("{ssh}ssh_key_file = \"/x' y\"\nknown_hosts_file = \"/nowhere\"\n"),
-            "a path with quotes",
+            "the path must not contain quotes",
         ),
         (
             "uri = \"https://localhost/r.git\"\ncredentials_file = \"/nowhere\"\n".to_owned(),
@@ -339,7 +339,7 @@ fn what_cannot_open_a_remote_is_refused_at_start() {
         ),
         (
             format!("uri = \"https://ada:{PASSWORD}@localhost/r.git\"\n"),
-            "put both into its credentials_file",
+            "write both to its credentials_file",
         ),
     ] {
         let home = Home::new(&format!("[[source]]\n{settings}"));
@@ -351,6 +351,6 @@ fn what_cannot_open_a_remote_is_refused_at_start() {
     let home = Home::new("");
     let (code, said) = refused(&home, &[("HEADWATER_GIT_PASSWORD", PASSWORD)]);
     assert_eq!(code, Some(2));
-    assert!(said.contains("one is of no use without the other"), "{said}");
+    assert!(said.contains("must be set together"), "{said}");
     shows_nothing("the refusal", &said);
 }

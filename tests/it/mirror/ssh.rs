@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Home, comes, remote};
+use super::{Home, comes, failed, remote};
 use crate::fixture::{Repository, eventually};
 
 /// Where Debian has it; it has to be called by its full path.
@@ -144,7 +144,7 @@ fn a_remote_is_reached_by_ssh_with_a_key_and_a_host_that_is_known() {
         let home = sshd.home(&repository, key, known);
         let server = home.serve();
         eventually("it is said", || !remote(&server)["error"].is_null());
-        assert_eq!(remote(&server)["error"], message);
+        assert!(failed(&server, message), "{}", remote(&server)["error"]);
         server.get("/orders/dev").expect(503);
     }
 

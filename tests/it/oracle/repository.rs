@@ -116,9 +116,10 @@ impl File {
         if self.has("crlf") {
             text = text.replace('\n', "\r\n");
         }
-        match self.has("latin-1") {
-            true => text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect(),
-            false => text.into_bytes(),
+        if self.has("latin-1") {
+            text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
+        } else {
+            text.into_bytes()
         }
     }
 }

@@ -71,7 +71,7 @@ fn branches_and_tags_come_and_go() {
         assert!(text.contains("Featured"), "{label}: {text}");
     }
     assert!(hosted.server.get("/orders/dev").expect(200).text().contains("\"limit\":1"));
-    tree.push(&["--delete", "feature/x"]).succeeds().says(&["feature/x is gone"]);
+    tree.push(&["--delete", "feature/x"]).succeeds().says(&["deleted feature/x"]);
     hosted.server.get("/orders/dev/feature(_)x").expect(404);
     hosted.server.get("/orders/dev/v1").expect(200);
 }
@@ -272,7 +272,7 @@ fn a_server_waits_for_the_git_that_one_before_it_has_left_at_work() {
     let mut next = command(place.path());
     next.arg("serve").args(arguments).args(["--listen", "127.0.0.1:0"]);
     let next = Running::spawn(next);
-    eventually("it waits", || next.err().contains("has left at work"));
+    eventually("it waits", || next.err().contains("a killed server left running"));
     assert!(!next.err().contains("listening"), "{}", next.err());
     std::fs::write(place.path().join("go"), "").unwrap();
     eventually("it listens", || next.err().contains("listening"));

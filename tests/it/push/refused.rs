@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use headwater::settings::Checks;
 
 use super::SHOP;
-use crate::fixture::{Hosted, Tree, eventually};
+use crate::fixture::{Hosted, Tree, eventually, signal_group};
 
 /// Pushes, and checks that it is refused with these words and that nothing has moved.
 #[track_caller]
@@ -95,8 +95,8 @@ fn only_branches_and_tags_are_kept() {
     let hosted = Hosted::new(SHOP);
     let tree = hosted.clone("work");
     tree.commit("//- cart.yml\nname: Evil\n");
-    refuses(&hosted, &tree, &["HEAD:refs/notes/x"], &["only branches and tags are kept here"]);
-    refuses(&hosted, &tree, &["HEAD:refs/evil/x"], &["only branches and tags are kept here"]);
+    refuses(&hosted, &tree, &["HEAD:refs/notes/x"], &["the server keeps only branches and tags"]);
+    refuses(&hosted, &tree, &["HEAD:refs/evil/x"], &["the server keeps only branches and tags"]);
     // One bad name, and the good one does not move either.
     refuses(&hosted, &tree, &["main", "HEAD:refs/evil/x"], &["only branches and tags"]);
     refuses(&hosted, &tree, &["HEAD:refs/heads/-x"], &["no label can have this name"]);
@@ -140,7 +140,12 @@ fn a_tag_is_checked_like_a_branch_and_stays_where_it_is() {
     tree.git(&["tag", "bad"]).succeeds();
     tree.git(&["tag", "-a", "bad-too", "-m", "Bad"]).succeeds();
     for tag in ["bad", "bad-too"] {
-        refuses(&hosted, &tree, &[tag], &["remote: orders.yml:1:", "refused: nothing has moved"]);
+        refuses(
+            &hosted,
+            &tree,
+            &[tag],
+            &["remote: orders.yml:1:", "push rejected, no branch was updated"],
+        );
         hosted.server.get(&format!("/orders/dev/{tag}")).expect(404);
     }
     tree.git(&["reset", "--quiet", "--hard", &start]).succeeds();
@@ -180,7 +185,7 @@ fn schemas_and_placeholders_are_judged_and_strictly_if_that_is_asked_for() {
     tree.commit(&format!("//- orders.schema.json\n{SCHEMA}\n"));
     tree.push(&["main"]).succeeds();
     tree.commit("//- orders.yml\nname: ${nobody.knows}\nlimit: 2\n");
-    let place = "orders.yml:1:7: name: holds a ${";
+    let place = "orders.yml:1:7: name: contains a ${";
     tree.push(&["main"]).succeeds().says(&[&format!("remote: warning: {place}")]);
     tree.commit("//- orders.yml\nname: Orders\nlimit: many\n");
     let parts = ["remote: orders.yml:2:8: limit: must be of type integer (orders.schema.json/"];
@@ -434,9 +439,8 @@ fn a_client_that_is_killed_leaves_nothing() {
     eventually("something has arrived or all of it", || {
         hosted.contents() != before || push.try_wait().expect("its state").is_some()
     });
-    let group = format!("-{}", push.id());
     // It may be over already.
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    let _ = signal_group("KILL", push.id());
     push.wait().expect("it ends");
     eventually("all of it or nothing", || {
         let is_clean = !hosted.contents().contains("tmp_objdir");

@@ -117,32 +117,6 @@ fn bombs_and_bodies_that_are_too_long_end_at_the_bound() {
 }
 
 #[test]
-fn no_more_pushes_at_a_time_than_may_be() {
-    let hosted = Hosted::new(SHOP);
-    let head = format!(
-        "POST {RECEIVE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\
-         Content-Type: application/x-git-receive-pack-request\r\n\r\n00"
-    );
-    let mut open = Vec::new();
-    for _ in 0..headwater::push::PUSH_COUNT_MAX {
-        let mut stream = hosted.server.connect();
-        stream.write_all(head.as_bytes()).unwrap();
-        open.push(stream);
-    }
-    let kind = "application/x-git-receive-pack-request";
-    let mut reply = Reply::default();
-    crate::fixture::eventually("one too many", || {
-        reply = post(&hosted, RECEIVE, kind, &[], b"0000");
-        reply.status == 503
-    });
-    assert_eq!(reply.header("retry-after"), Some("1"));
-    drop(open);
-    let tree = hosted.clone("work");
-    tree.commit("//- cart.yml\nname: Next\n");
-    crate::fixture::eventually("there is room again", || tree.push(&["main"]).code == Some(0));
-}
-
-#[test]
 fn a_request_that_never_ends_is_let_go() {
     let hosted = Hosted::new(SHOP);
     std::thread::scope(|scope| {

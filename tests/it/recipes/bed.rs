@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::page::Recipe;
 use crate::documentation::root;
-use crate::fixture::{Address, Child, Tree, command, eventually};
+use crate::fixture::{Address, Child, Tree, command, eventually, signal, signal_group};
 
 const TOKEN: &str = "a-token-of-the-recipes-8d1f";
 /// How long a program may take to start on a machine that has other things to do.
@@ -231,8 +231,7 @@ impl Program {
 
     /// Sends it a signal, by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let told = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
-        assert!(told.unwrap().success());
+        signal(name, self.id()).unwrap();
     }
 
     /// Sends TERM and waits for the end; gives how it ended and what it complained of.
@@ -250,8 +249,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         // Who has ended already cannot be killed, and need not be.
-        let group = format!("-{}", self.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = signal_group("KILL", self.id());
         let _ = self.process.wait();
     }
 }

@@ -81,7 +81,7 @@ fn people_see_a_table_and_what_is_wrong() {
     assert_eq!(columns(table)[2], format!("two gone {revision} - - {version}"));
     let findings: Vec<&str> = findings.lines().collect();
     assert_eq!(findings.len(), 2, "{bad}");
-    assert!(findings[0].starts_with("two is gone, last heard of "), "{bad}");
+    assert!(findings[0].starts_with("two is gone, last contact "), "{bad}");
     assert!(findings[1].starts_with("orders/dev is held back: orders.yml:"), "{bad}");
 
     let told: Value =

@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use crate::fixture::{Address, command, eventually};
+use crate::fixture::{self, Address, command, eventually};
 
 /// Lines that come in while a program runs.
 #[derive(Clone, Default)]
@@ -137,7 +137,7 @@ impl Drop for Run {
         if let Ok(None) = self.process.try_wait() {
             // What a test that failed leaves behind: the program, and headwater, which could not end it.
             for child in children(self.process.id()) {
-                let _ = Command::new("kill").args(["-KILL", &child.to_string()]).status();
+                let _ = fixture::signal("KILL", child);
             }
             let _ = self.process.kill();
             let _ = self.process.wait();
@@ -168,8 +168,8 @@ pub(super) fn run(place: &Path, server: Address, arguments: &[&str]) -> Ended {
 
 #[track_caller]
 pub(super) fn signal(name: &str, id: u32) {
-    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
-    assert!(sent.expect("kill").success(), "{name} to {id}");
+    let sent = fixture::signal(name, id);
+    assert!(sent.is_ok(), "{name} to {id}: {sent:?}");
 }
 
 /// The processes whose parent this is.

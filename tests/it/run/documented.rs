@@ -136,8 +136,8 @@ fn haproxy_takes_a_new_route_without_a_dropped_connection_and_never_a_bad_one() 
     }
     let product = service().port();
     let shop = Shop::open(product);
-    shop.write("haproxy.cfg.j2", &blocks("HAProxy", "jinja")[0]);
-    let run = shop.run(&blocks("HAProxy", "sh")[0]);
+    shop.write("haproxy.cfg.j2", &blocks("Configure HAProxy", "jinja")[0]);
+    let run = shop.run(&blocks("Configure HAProxy", "sh")[0]);
     eventually("the gateway answers", || answers(shop.gateway, "/products", 200));
     let master = children(run.id());
     let (over, count) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -152,7 +152,7 @@ fn haproxy_takes_a_new_route_without_a_dropped_connection_and_never_a_bad_one() 
         shop.routes(&[("/products", "product", product), ("/goods", "goods", product)]);
         eventually("the new route is taken", || answers(shop.gateway, "/goods", 200));
         shop.routes(&[("/products", "product", product), ("/goods } nonsense", "goods", product)]);
-        run.says("the check refuses the new file");
+        run.says("the check command rejected the new file");
         let served = count.load(Ordering::Relaxed);
         eventually("customers go on", || {
             count.load(Ordering::Relaxed) > served + 50 || customer.is_finished()
@@ -172,8 +172,8 @@ fn nginx_takes_a_new_value_and_never_a_bad_one() {
         return;
     }
     let shop = Shop::open(1);
-    shop.write("nginx.conf.j2", &blocks("nginx", "jinja")[0]);
-    let run = shop.run(&blocks("nginx", "sh")[0]);
+    shop.write("nginx.conf.j2", &blocks("Configure nginx", "jinja")[0]);
+    let run = shop.run(&blocks("Configure nginx", "sh")[0]);
     let name = |name: &str| get(shop.gateway, "/name") == Ok((200, name.to_owned()));
     eventually("nginx answers", || name("Riverside Books"));
     let master = children(run.id());
@@ -187,7 +187,7 @@ fn nginx_takes_a_new_value_and_never_a_bad_one() {
     rename("Lakeside Books");
     eventually("the new name is taken", || name("Lakeside Books"));
     rename("\"; nonsense");
-    run.says("the check refuses the new file");
+    run.says("the check command rejected the new file");
     // Workers of before may still have answered.
     eventually("the name stays", || name("Lakeside Books"));
     rename("Hillside Books");
@@ -202,8 +202,8 @@ fn programs_of_all_kinds_are_run_as_the_page_says() {
     shop.write("product", PROGRAM);
     shop.write("legacy", PROGRAM);
     shop.write("legacy-control", "#!/bin/sh\necho \"$1\" >told\n");
-    let begin = blocks("Running any program with its configuration", "sh");
-    let own = blocks("A program with a file of its own", "sh");
+    let begin = blocks("Run any program", "sh");
+    let own = blocks("Configure a program that reads a file once", "sh");
     let commands: Vec<&str> =
         begin.iter().chain(&own).flat_map(|block| block.lines()).map(str::trim).collect();
     assert_eq!(commands.len(), 4, "{commands:?}");

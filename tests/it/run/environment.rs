@@ -62,7 +62,7 @@ fn as_much_as_a_program_can_be_given_is_given_and_more_is_refused() {
     run.writes("100000");
     // The program that runs is not ended for one that could not start.
     repository.commit(&text(30));
-    run.says("more variables than a program can be given");
+    run.says("larger than a program can receive");
     assert_eq!(run.stop().out, "100000\n");
 }
 

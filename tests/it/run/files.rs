@@ -88,8 +88,8 @@ fn what_cannot_be_made_at_the_start_is_said_and_nothing_starts() {
         (&["--file", "good.j2:nowhere/out"], &["cannot write nowhere/out", "No such file"]),
         (&["--file", "good.j2:d"], &["cannot write d", "directory"]),
         (&["--file", "server:none.cfg:out"], &["out", "no file `none.cfg`"]),
-        (&["--file", "good.j2:old", "--check", "false"], &["old", "the check refuses"]),
-        (&["--file", "good.j2:old", "--check", "./none"], &["old", "the check refuses"]),
+        (&["--file", "good.j2:old", "--check", "false"], &["old", "the check command rejected"]),
+        (&["--file", "good.j2:old", "--check", "./none"], &["old", "the check command rejected"]),
         // One that fails keeps all of them back.
         (&["--file", "good.j2:old", "--file", "missing.j2:out"], &["missing.j2:2"]),
     ] {
@@ -182,7 +182,7 @@ fn a_run_that_is_killed_leaves_a_whole_file() {
     for round in 1..=ROUNDS {
         let run = Run::start(place.path(), *server, &arguments);
         if random.bool() {
-            run.says("the configuration is that of the server");
+            run.says("the configuration is up to date again");
         }
         repository.commit(&number(round));
         std::thread::sleep(std::time::Duration::from_micros(random.u64(..150_000)));
@@ -198,7 +198,7 @@ fn a_run_that_is_killed_leaves_a_whole_file() {
         }
     }
     let run = Run::start(place.path(), *server, &arguments);
-    run.says("the configuration is that of the server");
+    run.says("the configuration is up to date again");
     let newest = format!("{ROUNDS}\n").repeat(20_000);
     assert_eq!(fs::read_to_string(&target).unwrap(), newest);
     run.stop();

@@ -35,7 +35,7 @@ fn without_a_server_it_gives_up_at_the_deadline_and_says_why() {
     let place = directory("");
     let at = free();
     let ended = patient(place.path(), at, &["--", "echo", "started"]).ended();
-    ended.refuses(&["no configuration within 0.5 s", &at.0.to_string(), "last known good"]);
+    ended.refuses(&["no configuration within 0.", &at.0.to_string(), "last-known-good copy"]);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_program_that_is_started_before_the_server_comes_up_by_itself() {
     let repository = repository("1");
     let at = free();
     let run = Run::start(repository.around(), at, &["--", "sh", "-c", SHOW]);
-    run.says("no configuration from this server yet");
+    run.says("request to this server failed");
     assert_eq!(run.out(), "");
     let _server = serve(&repository, at);
     run.writes("port 1");
@@ -54,7 +54,7 @@ fn a_program_that_is_started_before_the_server_comes_up_by_itself() {
 fn told_to_end_while_it_waits_it_ends() {
     let place = directory("");
     let run = Run::start(place.path(), free(), &["--", "echo", "started"]);
-    run.says("no configuration from this server yet");
+    run.says("request to this server failed");
     // Nothing to be ended by, and nobody to hand it on to.
     run.signal("USR1");
     let ended = run.stop();
@@ -90,12 +90,12 @@ fn it_starts_from_its_copy_says_that_it_is_stale_and_goes_on_when_the_server_is_
     let run = patient(place.path(), at, &arguments);
     run.writes("port 1");
     run.says("starting with a stale configuration");
-    run.says("the file stays as it was, stale");
+    run.says("keeping the stale file");
     assert_eq!(fs::read_to_string(place.path().join("app.cfg")).unwrap(), "bind :1\n");
     repository.commit("//- app.yml\nport: 2\n");
     let _server = serve(&repository, at);
     run.writes("port 2");
-    run.says("the configuration is that of the server");
+    run.says("the configuration is up to date again");
     assert_eq!(fs::read_to_string(place.path().join("app.cfg")).unwrap(), "bind :2\n");
     run.stop();
 }
@@ -110,7 +110,7 @@ fn a_text_of_the_server_that_never_was_here_cannot_be_made_up() {
     server.stop();
     let run =
         patient(place.path(), at, &["--file", "server:app.cfg:app.cfg", "--", "echo", "started"]);
-    run.ended().refuses(&["app.cfg", "no server answers"]);
+    run.ended().refuses(&["app.cfg", "no server is reachable"]);
 }
 
 /// The log says once that the server is away, and nobody asks for texts over and over.
@@ -122,11 +122,11 @@ fn while_the_server_is_away_its_texts_are_not_asked_for() {
     let server = serve(&repository, at);
     let texts = ["--file", "server:app.cfg:app.cfg", "--refresh", "0.1"];
     let run = patient(place.path(), at, &[&texts[..], &["--", "sleep", "1000"]].concat());
-    run.says("the configuration is that of the server");
+    run.says("the configuration is up to date again");
     drop(server);
     run.says("the configuration is stale from now on");
     // One may have been on its way.
-    assert!(run.said_count("no server answers: the file stays") <= 1, "{}", run.err());
+    assert!(run.said_count("no server is reachable: keeping the stale file") <= 1, "{}", run.err());
     repository.commit("//- app.cfg\nbind :9\n");
     let _server = serve(&repository, at);
     eventually("the text is fetched again", || {
@@ -143,7 +143,7 @@ fn while_the_server_is_away_the_program_runs_on() {
     let server = serve(&repository, at);
     let run = Run::start(place.path(), at, &["--", "sh", "-c", SHOW]);
     run.writes("port 1");
-    run.says("the configuration is that of the server");
+    run.says("the configuration is up to date again");
     let program = children(run.id());
     // Killed, not stopped.
     drop(server);
@@ -152,7 +152,7 @@ fn while_the_server_is_away_the_program_runs_on() {
     repository.commit("//- app.yml\nport: 2\n");
     let _server = serve(&repository, at);
     run.writes("port 2");
-    eventually("it is live again", || run.said_count("is that of the server") == 2);
+    eventually("it is live again", || run.said_count("is up to date again") == 2);
     run.stop();
 }
 
@@ -165,7 +165,7 @@ fn a_server_that_refuses_is_final() {
     let server = Child::serve(&["--source", &repository.uri(), "--token-file", &token]);
     let place = repository.around();
     let refused = super::bed::run(place, *server, &["--", "echo", "started"]);
-    refused.refuses(&["refused the credentials", "401"]);
+    refused.refuses(&["rejected the credentials", "401"]);
     let taken = super::bed::run(place, *server, &["--token-file", &token, "--", "echo", "started"]);
     assert_eq!(taken.out, "started\n", "{}", taken.err);
     let unknown = super::bed::run(
@@ -173,5 +173,5 @@ fn a_server_that_refuses_is_final() {
         *server,
         &["--token-file", &token, "--label", "nowhere", "--", "echo", "started"],
     );
-    unknown.refuses(&["knows no configuration", "nowhere"]);
+    unknown.refuses(&["has no configuration", "nowhere"]);
 }

@@ -78,7 +78,7 @@ fn a_change_that_leaves_the_file_as_it_is_does_nothing() {
     };
     let before = inode();
     stage.repository.commit("//- app.yml\nport: 1\nother: 2\n");
-    run.says("a new configuration");
+    run.says("new configuration received");
     assert_eq!(inode(), before);
     stage.commit("3");
     run.writes("again port 3");
@@ -123,7 +123,7 @@ fn a_check_that_refuses_keeps_the_old_file_and_says_so() {
     let check = r#"echo "checking $HEADWATER_TARGET"; ! grep -q 13"#;
     let run = stage.run(&["--signal", "HUP", "--check", check]);
     stage.commit("13");
-    run.says("app.cfg: the check refuses the new file");
+    run.says("app.cfg: the check command rejected the new file");
     assert_eq!(stage.file(), "port 1\n");
     stage.commit("2");
     run.writes("again port 2");
@@ -171,7 +171,9 @@ fn changes_during_a_reload_are_one_more() {
     eventually("the reload runs", || log() == "reload\n");
     for (count, port) in [(2, "3"), (3, "4")] {
         stage.commit(port);
-        eventually("the change is noticed", || run.said_count("a new configuration") == count);
+        eventually("the change is noticed", || {
+            run.said_count("new configuration received") == count
+        });
     }
     assert_eq!(stage.file(), "port 2\n");
     fs::write(stage.place().join("go"), "").unwrap();
@@ -205,7 +207,7 @@ fn a_text_of_the_server_that_changes_alone_is_noticed() {
         stage.repository.commit(&format!("//- text.cfg\n{text} ${{port}}\n"));
         run.writes("again port 1");
         assert_eq!(found(), format!("{text} 1\n"));
-        assert_eq!(run.said_count("a new configuration"), 0);
+        assert_eq!(run.said_count("new configuration received"), 0);
         run.stop();
     }
 }

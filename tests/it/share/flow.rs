@@ -109,7 +109,7 @@ fn branches_and_tags_come_and_go_everywhere() {
     assert!(listed(&tree, &b.url()).contains("refs/heads/feature"));
     tree.git(&["branch", "-m", "feature", "feature/x"]).succeeds();
     tree.push(&["feature/x"]).fails(&["feature is in the way"]);
-    tree.push(&["--delete", "feature"]).succeeds().says(&["feature is gone"]);
+    tree.push(&["--delete", "feature"]).succeeds().says(&["deleted feature"]);
     tree.push(&["feature/x"]).succeeds();
     let names = listed(&tree, &b.url());
     assert!(names.contains("feature/x") && !names.contains("feature\n"), "{names}");

@@ -42,12 +42,14 @@ fn without_etcd_reads_go_on_pushes_are_refused_with_the_reason_and_all_recovers_
     proxy.cut();
     tree.git(&["remote", "set-url", "--push", "origin", &a.url()]).succeeds();
     tree.commit("//- orders.yml\nlimit: 2\n");
-    tree.push(&["main"]).fails(&["etcd is away", "nothing was pushed"]);
+    tree.push(&["main"]).fails(&["etcd is unreachable", "no branch was updated"]);
     eventually("it says so", || {
         let health = a.server.get("/actuator/health").text().to_owned();
-        health.contains("etcd is away")
+        health.contains("etcd is unreachable")
     });
-    eventually("it says since when", || tree.push(&["main"]).err.contains("etcd is away since"));
+    eventually("it says since when", || {
+        tree.push(&["main"]).err.contains("etcd is unreachable: no answer for")
+    });
     a.serves(&first);
     // Elsewhere all goes on, and what is pushed there is here once etcd is back.
     tree.git(&["remote", "set-url", "--push", "origin", &b.url()]).succeeds();
@@ -62,7 +64,7 @@ fn without_etcd_reads_go_on_pushes_are_refused_with_the_reason_and_all_recovers_
     eventually("pushes are taken again", || tree.push(&["main"]).code == Some(0));
     b.serves(&third);
     eventually("it says nothing any more", || {
-        !a.server.get("/actuator/health").expect(200).text().contains("etcd is away")
+        !a.server.get("/actuator/health").expect(200).text().contains("etcd is unreachable")
     });
 }
 
@@ -111,7 +113,7 @@ fn an_etcd_that_falls_silent_refuses_pushes_and_comes_back() {
     let made = tree.commit("//- orders.yml\nlimit: 2\n");
     // Connections stand, and nothing comes back on them.
     proxy.delay_answers(Duration::from_secs(60));
-    tree.push(&["main"]).fails(&["etcd is away", "nothing was pushed"]);
+    tree.push(&["main"]).fails(&["etcd is unreachable", "no branch was updated"]);
     proxy.delay_answers(Duration::ZERO);
     eventually("pushes are taken again", || tree.push(&["main"]).code == Some(0));
     a.serves(&made);
@@ -175,7 +177,7 @@ fn a_swap_of_which_nothing_is_heard_is_neither_acknowledged_nor_refused_and_publ
         proxy.delay_answers(Duration::ZERO);
         pushing.join().expect("git runs")
     });
-    let said = said.fails(&["etcd does not say whether it took this", "fetch to see which"]);
+    let said = said.fails(&["etcd did not report in time", "git fetch to see which"]);
     assert!(!said.err.contains("[remote rejected]"), "{}", said.err);
     // The others have it, and this one serves what it had until it hears of it.
     b.serves(&made);

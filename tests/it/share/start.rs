@@ -44,7 +44,7 @@ fn a_repository_with_a_history_of_its_own_is_not_started() {
     let before = listed(&tree, &a.url());
     let data = alone.stop();
     let said = refused(&bed, &data);
-    assert!(said.contains("commits of its own that are not in etcd"), "{said}");
+    assert!(said.contains("it has commits that are not in etcd"), "{said}");
     assert_eq!(listed(&tree, &a.url()), before);
     // Nothing was taken from it.
     let repository = Tree { path: data.path().join("data/hosted/main.git") };
@@ -125,12 +125,12 @@ fn etcd_that_lost_everything_takes_nothing_away_and_says_so() {
     let says = |server: &Server| {
         eventually("it says so", || {
             let health = server.get("/actuator/health").text().to_owned();
-            health.contains("nothing of this repository any more")
+            health.contains("its manifest is missing")
         });
     };
     says(&a.server);
     tree.commit("//- orders.yml\nlimit: 3\n");
-    tree.push(&["main"]).fails(&["nothing of this repository any more", "nothing was pushed"]);
+    tree.push(&["main"]).fails(&["its manifest is missing", "no branch was updated"]);
     let a = a.restart();
     assert_eq!(revision(*a.server).as_deref(), Some(&*tip));
     says(&a.server);
@@ -157,11 +157,11 @@ fn etcd_that_was_set_back_takes_nothing_away_and_says_so() {
     tree.push(&["main"]).succeeds();
     bed.etcd.put(&key, &old);
     eventually("it says so", || {
-        a.server.get("/actuator/health").text().contains("etcd was set back")
+        a.server.get("/actuator/health").text().contains("etcd was restored to an older state")
     });
     a.serves(&tip);
     tree.commit("//- orders.yml\nlimit: 3\n");
-    tree.push(&["main"]).fails(&["etcd was set back"]);
+    tree.push(&["main"]).fails(&["etcd was restored to an older state"]);
     // The others go on from there with another history, which is not taken for this one.
     let b = bed.replica();
     let other = bed.clone(&b, "other");
@@ -182,7 +182,7 @@ fn a_state_that_is_none_of_ours_is_said_and_takes_nothing_away() {
     let tip = revision(*a.server).expect("a revision");
     bed.etcd.put(&format!("{}state", bed.keys()), b"{\"references\":{\"refs/heads/../x\":1}}");
     eventually("it says so", || {
-        a.server.get("/actuator/health").text().contains("not one of ours")
+        a.server.get("/actuator/health").text().contains("the manifest in etcd cannot be parsed")
     });
     a.serves(&tip);
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use git2::{Oid, Repository, Signature, Time};
 use headwater::model::{Label, Revision};
 use headwater::snapshot::Style;
-use headwater::source::directory::{DirectoryOptions, DirectorySource};
-use headwater::source::etcd::{Content, EtcdSource, Publication};
-use headwater::source::git::{GitOptions, GitSource};
+use headwater::source::directory::{DirectoryOptions, DirectorySource, SCAN_TIME_MAX};
+use headwater::source::etcd::{Content, EtcdSource, NewRevision};
+use headwater::source::git::{Findings, GitOptions, GitSource};
 use headwater::source::memory::MemorySource;
 use headwater::source::mirror::{Access, MirrorOptions, MirrorPlace, MirrorSource};
 use headwater::source::{OpenOptions, Source};
@@ -126,13 +126,16 @@ impl GitBed {
     }
 }
 
-/// Where everything in a repository stands; nothing while it is being moved.
-fn references(path: &Path) -> Option<BTreeMap<String, Oid>> {
+/// The commits of all branches and, where no branch has the name, of all tags.
+fn labels(path: &Path) -> Option<BTreeMap<String, String>> {
     let repository = Repository::open_bare(path).ok()?;
     let mut found = BTreeMap::new();
-    for reference in repository.references().ok()? {
-        let reference = reference.ok()?;
-        found.insert(reference.name().ok()?.to_owned(), reference.target()?);
+    for prefix in ["refs/tags/", "refs/heads/"] {
+        for reference in repository.references_glob(&format!("{prefix}*")).ok()? {
+            let reference = reference.ok()?;
+            let name = reference.name().ok()?.strip_prefix(prefix)?.to_owned();
+            found.insert(name, reference.peel_to_commit().ok()?.id().to_string());
+        }
     }
     Some(found)
 }
@@ -158,14 +161,34 @@ impl MirrorBed {
         paths.filter(|path| path.extension().is_some_and(|it| it == "git")).collect()
     }
 
-    /// Waits until the copy is what the origin is.
+    /// Waits until what the copy serves is what the origin is. The references of the copy move before it serves them.
     fn told<T>(&self, value: T) -> T {
         self.source.look_again();
-        let origin = references(&self.origin.path());
-        eventually("the copy follows", || {
-            self.copies().first().is_some_and(|copy| references(copy) == origin)
-        });
+        let origin = labels(&self.origin.path());
+        let origin = origin.expect("the origin can be read");
+        eventually("the copy follows", || self.serves(&origin));
         value
+    }
+
+    fn serves(&self, origin: &BTreeMap<String, String>) -> bool {
+        let runtime = self.runtime.as_ref().expect("a runtime").handle();
+        let serves = async {
+            let names = self.source.label_names().await;
+            if !names.is_ok_and(|names| names.iter().eq(origin.keys())) {
+                return false;
+            }
+            for (name, commit) in origin {
+                let label = Label::Named(name.as_str().into());
+                let found = self.source.load(&label, None).await;
+                if !found.is_ok_and(|found| found.revision.as_str() == commit) {
+                    return false;
+                }
+            }
+            true
+        };
+        // Tests call this on a thread that has a runtime of its own.
+        std::thread::scope(|scope| scope.spawn(|| runtime.block_on(serves)).join())
+            .expect("it is asked")
     }
 }
 
@@ -244,7 +267,11 @@ impl Branches for MirrorBed {
 
 /// Opens a repository the way the server does.
 pub(super) fn open_git(path: &Path) -> GitSource {
-    let options = GitOptions { layout: layout("config", Style::Git), default_label: None };
+    let options = GitOptions {
+        layout: layout("config", Style::Git),
+        default_label: None,
+        findings: Findings::default(),
+    };
     GitSource::open(path, options).expect("the source")
 }
 
@@ -367,8 +394,11 @@ impl DirectoryBed {
 
 /// Opens a directory the way the server does.
 pub(super) fn open_directory(path: &Path) -> DirectorySource {
-    let options =
-        DirectoryOptions { layout: layout("directory", Style::Native), default_label: None };
+    let options = DirectoryOptions {
+        layout: layout("directory", Style::Native),
+        default_label: None,
+        scan_time_max: SCAN_TIME_MAX,
+    };
     DirectorySource::open(path, options).expect("the source")
 }
 
@@ -529,9 +559,9 @@ pub(super) fn open_etcd(cluster: &Cluster, prefix: &str) -> Arc<EtcdSource> {
 }
 
 /// All files of a label, as they are published.
-pub(super) fn publication(files: BTreeMap<String, Content>, seconds: i64) -> Publication {
+pub(super) fn publication(files: BTreeMap<String, Content>, seconds: i64) -> NewRevision {
     let (author, subject) = ("Ada".to_owned(), "Change".to_owned());
-    Publication { files, author, subject, seconds }
+    NewRevision { files, author, subject, seconds }
 }
 
 impl Bed for EtcdBed {

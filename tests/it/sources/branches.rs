@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater::model::{Label, Revision};
+use headwater::model::{Label, LabelPosition, Revision};
 use headwater::source::SourceError;
 
 use super::bed::{Branches, EtcdBed, GitBed, MemoryBed, MirrorBed};
@@ -90,7 +90,7 @@ async fn unknown(bed: &impl Branches, label: &str) {
 async fn an_unknown_label_is_its_own_error(bed: impl Branches) {
     let revision = bed.commit_on("main", &[("application.yml", Some("a: 1"))]);
     unknown(&bed, "nowhere").await;
-    let waited = bed.source().changed(&named("nowhere"), &revision).await;
+    let waited = bed.source().changed(&named("nowhere"), &(&revision).into()).await;
     assert_eq!(waited, Err(SourceError::UnknownLabel(named("nowhere"))));
 }
 
@@ -186,7 +186,7 @@ async fn main_and_master_stand_in_for_each_other(bed: impl Branches) {
     assert_eq!(found.revision, main);
     assert_eq!(found.members[0].label.as_deref(), Some("main"));
     let master = bed.commit_on("master", &[("application.yml", Some("a: 2"))]);
-    changed(&*source, &named("master"), &found.revision).await;
+    changed(&*source, &named("master"), found.position()).await;
     assert_eq!(load(&*source, &named("master")).await.revision, master);
     bed.delete_branch("main");
     assert_eq!(load(&*source, &named("main")).await.revision, master);
@@ -218,7 +218,7 @@ async fn a_list_follows_each_of_its_labels(bed: impl Branches) {
     for branch in ["a", "b"] {
         let before = load(&*source, &label).await;
         bed.commit_on(branch, &[("application.yml", Some("from: now"))]);
-        changed(&*source, &label, &before.revision).await;
+        changed(&*source, &label, before.position()).await;
         assert_ne!(load(&*source, &label).await.revision, before.revision);
     }
 }
@@ -228,7 +228,8 @@ async fn a_deleted_branch_is_an_unknown_label(bed: impl Branches) {
     let revision = bed.commit_on("feature/x", &[("application.yml", Some("a: 1"))]);
     let source = bed.source();
     let label = named("feature/x");
-    let (waited, ()) = tokio::join!(source.changed(&label, &revision), async {
+    let before = LabelPosition::from(&revision);
+    let (waited, ()) = tokio::join!(source.changed(&label, &before), async {
         tokio::task::yield_now().await;
         bed.delete_branch("feature/x");
     });

@@ -104,13 +104,13 @@ async fn a_source_that_goes_away_keeps_its_last_good_and_holds_back_no_other() {
     let during = load(&composite, &Label::Default).await;
     assert_eq!(during.revision, before.revision);
     b.commit("main", &[("application.yml", Some("b: 2"))]);
-    changed(&composite, &Label::Default, &during.revision).await;
+    changed(&composite, &Label::Default, during.position()).await;
     let during = load(&composite, &Label::Default).await;
     assert_eq!(during.members[0].revision, before.members[0].revision);
     assert_ne!(during.members[1].revision, before.members[1].revision);
     a.fail(None);
     a.commit("main", &[("application.yml", Some("a: 2"))]);
-    changed(&composite, &Label::Default, &during.revision).await;
+    changed(&composite, &Label::Default, during.position()).await;
     let after = load(&composite, &Label::Default).await;
     assert_ne!(after.members[0].revision, before.members[0].revision);
 }
@@ -122,7 +122,7 @@ async fn an_outage_of_one_source_is_told_until_it_is_back_with_nothing_new() {
     let found = load(&*composite, &Label::Default).await;
     let waiting = tokio::spawn({
         let composite = Arc::clone(&composite);
-        async move { changed(&*composite, &Label::Default, &found.revision).await }
+        async move { changed(&*composite, &Label::Default, found.position()).await }
     });
     assert!(composite.outage().is_none());
     a.fail(Some("an outage"));
@@ -170,17 +170,17 @@ async fn a_change_of_any_source_is_noticed() {
     let label = named("v2");
     b.commit("v2", &[("application.yml", Some("b: 1"))]);
     let first = load(&composite, &label).await;
-    unchanged(&composite, &label, &first.revision).await;
+    unchanged(&composite, &label, first.position()).await;
     b.commit("v2", &[("application.yml", Some("b: 2"))]);
-    changed(&composite, &label, &first.revision).await;
+    changed(&composite, &label, first.position()).await;
     let second = load(&composite, &label).await;
     // The label comes to a source that lacked it.
     a.commit("v2", &[("application.yml", Some("a: 1"))]);
-    changed(&composite, &label, &second.revision).await;
+    changed(&composite, &label, second.position()).await;
     let third = load(&composite, &label).await;
     assert_eq!(shape(&third), [(0, "a"), (0, "b")]);
     a.delete_branch("v2");
-    changed(&composite, &label, &third.revision).await;
+    changed(&composite, &label, third.position()).await;
     assert_eq!(load(&composite, &label).await.revision, second.revision);
 }
 

@@ -125,10 +125,10 @@ async fn a_change_before_anyone_listens_is_not_lost(bed: Arc<impl Bed>) {
     let source = bed.source();
     let first = load(&*source, &Label::Default).await;
     bed.commit(&[("application.yml", Some("a: 2"))]);
-    changed(&*source, &Label::Default, &first.revision).await;
+    changed(&*source, &Label::Default, first.position()).await;
     let second = load(&*source, &Label::Default).await;
     assert_ne!(first.revision, second.revision);
-    unchanged(&*source, &Label::Default, &second.revision).await;
+    unchanged(&*source, &Label::Default, second.position()).await;
 }
 
 async fn a_change_wakes_the_listener(bed: Arc<impl Bed>) {
@@ -138,7 +138,7 @@ async fn a_change_wakes_the_listener(bed: Arc<impl Bed>) {
     for round in 1..=20 {
         let listening = {
             let (source, seen) = (Arc::clone(&source), Arc::clone(&seen));
-            tokio::spawn(async move { changed(&*source, &Label::Default, &seen.revision).await })
+            tokio::spawn(async move { changed(&*source, &Label::Default, seen.position()).await })
         };
         tokio::task::yield_now().await;
         bed.commit(&[("application.yml", Some(&format!("a: {round}")))]);
@@ -161,11 +161,11 @@ async fn a_burst_ends_in_one_revision(bed: Arc<impl Bed>) {
         })
     };
     while text(&seen, "application.yml").as_deref() != Some("a: 50") {
-        changed(&*source, &Label::Default, &seen.revision).await;
+        changed(&*source, &Label::Default, seen.position()).await;
         seen = load(&*source, &Label::Default).await;
     }
     writer.join().expect("the writer ends");
-    unchanged(&*source, &Label::Default, &seen.revision).await;
+    unchanged(&*source, &Label::Default, seen.position()).await;
 }
 
 async fn an_unreadable_source_does_not_look_empty(bed: Arc<impl Bed>) {
@@ -179,13 +179,13 @@ async fn an_unreadable_source_does_not_look_empty(bed: Arc<impl Bed>) {
     };
     let temporary = std::env::temp_dir().display().to_string();
     assert!(!error.to_string().contains(&temporary), "{error}");
-    let waited = source.changed(&Label::Default, &before.revision).await;
+    let waited = source.changed(&Label::Default, &before.position()).await;
     assert!(matches!(waited, Err(SourceError::Unavailable { .. })), "{waited:?}");
     bed.mend();
     let after = load(&*source, &Label::Default).await;
     assert_eq!(before.revision, after.revision);
     bed.commit(&[("application.yml", Some("a: 2"))]);
-    changed(&*source, &Label::Default, &after.revision).await;
+    changed(&*source, &Label::Default, after.position()).await;
 }
 
 async fn deleting_a_file_removes_it(bed: Arc<impl Bed>) {
@@ -193,7 +193,7 @@ async fn deleting_a_file_removes_it(bed: Arc<impl Bed>) {
     let source = bed.source();
     let before = load(&*source, &Label::Default).await;
     bed.commit(&[("team/orders.yml", None)]);
-    changed(&*source, &Label::Default, &before.revision).await;
+    changed(&*source, &Label::Default, before.position()).await;
     let after = load(&*source, &Label::Default).await;
     assert_eq!(text(&before, "team/orders.yml").as_deref(), Some("b: 1"));
     assert_eq!(text(&after, "team/orders.yml"), None);

@@ -139,7 +139,7 @@ async fn a_swapped_config_map_is_one_change_and_keeps_its_own_names_to_itself() 
 
     let listening = {
         let (source, seen) = (Arc::clone(&source), before.revision.clone());
-        tokio::spawn(async move { source.changed(&Label::Default, &seen).await })
+        tokio::spawn(async move { source.changed(&Label::Default, &(&seen).into()).await })
     };
     tokio::task::yield_now().await;
     bed.commit(&[("team/orders.yml", Some("b: 2"))]);
@@ -149,7 +149,7 @@ async fn a_swapped_config_map_is_one_change_and_keeps_its_own_names_to_itself() 
     let changes = changes.expect("compares");
     assert_eq!(changes.files, ["team/orders.yml"]);
     assert!(!changes.links);
-    unchanged(&*source, &Label::Default, &after.revision).await;
+    unchanged(&*source, &Label::Default, after.position()).await;
 
     bed.commit(&[]);
     assert_eq!(load(&*source, &Label::Default).await.revision, after.revision);
@@ -163,7 +163,7 @@ async fn a_file_written_in_place_is_noticed() {
         let before = load(&*source, &Label::Default).await;
         // The same size each time, and perhaps within one tick of the file system's clock.
         std::fs::write(bed.path().join("application.yml"), format!("a: {round}")).expect("writes");
-        changed(&*source, &Label::Default, &before.revision).await;
+        changed(&*source, &Label::Default, before.position()).await;
         let after = load(&*source, &Label::Default).await;
         assert_eq!(text(&after, "application.yml"), Some(format!("a: {round}")));
     }
@@ -183,7 +183,7 @@ async fn two_writes_within_one_tick_of_the_clock_are_two_changes() {
         let mut seen = load(&*source, &Label::Default).await;
         let last = write(round + 1);
         while text(&seen, "application.yml").as_ref() != Some(&last) {
-            changed(&*source, &Label::Default, &seen.revision).await;
+            changed(&*source, &Label::Default, seen.position()).await;
             seen = load(&*source, &Label::Default).await;
         }
     }
@@ -197,9 +197,9 @@ async fn a_directory_that_was_replaced_goes_on_being_watched() {
     bed.break_down();
     refusal(&*source, &Label::Default).await;
     bed.commit(&[("application.yml", Some("a: 2"))]);
-    changed(&*source, &Label::Default, &first.revision).await;
+    changed(&*source, &Label::Default, first.position()).await;
     let second = load(&*source, &Label::Default).await;
-    let ((), ()) = tokio::join!(changed(&*source, &Label::Default, &second.revision), async {
+    let ((), ()) = tokio::join!(changed(&*source, &Label::Default, second.position()), async {
         tokio::task::yield_now().await;
         bed.commit(&[("application.yml", Some("a: 3"))]);
     });
@@ -234,7 +234,7 @@ async fn a_directory_that_is_a_link_may_be_moved_to_another_one() {
     symlink("one", &current).expect("a link");
     let source = open_directory(&current);
     let before = load(&source, &Label::Default).await;
-    let ((), ()) = tokio::join!(changed(&source, &Label::Default, &before.revision), async {
+    let ((), ()) = tokio::join!(changed(&source, &Label::Default, before.position()), async {
         tokio::task::yield_now().await;
         symlink("two", place.path().join("new")).expect("a link");
         std::fs::rename(place.path().join("new"), &current).expect("moved");
@@ -242,7 +242,7 @@ async fn a_directory_that_is_a_link_may_be_moved_to_another_one() {
     let after = load(&source, &Label::Default).await;
     assert_eq!(text(&after, "application.yml").as_deref(), Some("two"));
     std::fs::write(place.path().join("two/application.yml"), "three").expect("a file");
-    changed(&source, &Label::Default, &after.revision).await;
+    changed(&source, &Label::Default, after.position()).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater::model::{Label, Revision};
-use headwater::source::git::{GitOptions, GitSource};
+use headwater::source::git::{Findings, GitOptions, GitSource};
 use headwater::source::{OpenOptions, SourceError, open};
 use headwater::tree::EntryKind;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use super::bed::{Bed, Branches, GitBed, open_git, write_tree};
 use super::{changed, load, named, refusal, text};
 
 /// Runs git with nobody's configuration, and returns what it prints.
-fn git(directory: &Path, arguments: &[&str]) -> String {
+pub(super) fn git(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args(arguments)
         .current_dir(directory)
@@ -245,7 +245,7 @@ async fn a_working_tree_is_served_as_committed_and_a_linked_one_by_its_own_branc
     let found = load(&source, &Label::Default).await;
     assert_eq!(found.members[0].label.as_deref(), Some("side"));
     git(&side, &["commit", "-q", "--allow-empty", "-m", "Side"]);
-    changed(&source, &Label::Default, &found.revision).await;
+    changed(&source, &Label::Default, found.position()).await;
     git(&side, &["checkout", "-q", "--detach", first.as_str()]);
     let found = load(&source, &Label::Default).await;
     assert_eq!(found.revision, first);
@@ -260,6 +260,7 @@ async fn the_default_label_can_be_set() {
     let options = GitOptions {
         layout: super::layout("config", headwater::snapshot::Style::Git),
         default_label: Some("live".to_owned()),
+        findings: Findings::default(),
     };
     let source = GitSource::open(bed.path(), options).expect("opens");
     for label in [Label::Default, named("HEAD")] {

@@ -38,6 +38,22 @@ impl Identity {
     }
 }
 
+impl Identity {
+    /// One that was valid once.
+    fn expired() -> Self {
+        let mut wanted = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        wanted.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        wanted.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = wanted.self_signed(&key).unwrap();
+        Self {
+            certificate: made.der().clone(),
+            certificate_pem: made.pem(),
+            key_pem: key.serialize_pem(),
+        }
+    }
+}
+
 /// The two files that the server follows.
 struct Files {
     directory: TempDir,
@@ -252,7 +268,7 @@ fn a_key_that_does_not_fit_leaves_the_old_certificate() {
     let server = files.serve(&repository);
     let client = Client::trusting(&[&old, &new], &[&TLS13]);
     let shown = || client.get(*server, "/livez").unwrap().1;
-    let kept = || server.log().matches("keeping the old certificate").count();
+    let kept = || server.log().matches("the old one stays valid").count();
     for (certificate, key) in [
         (new.certificate_pem.as_str(), old.key_pem.as_str()),
         ("nonsense", "nonsense"),
@@ -274,4 +290,47 @@ fn a_key_that_does_not_fit_leaves_the_old_certificate() {
     }
     files.replace(&new);
     eventually("the mended files are read", || shown() == new.certificate);
+}
+
+/// How often the log says that a fault of the certificate has begun, and that it is over.
+fn told(server: &Child) -> (usize, usize) {
+    let log = server.log();
+    let count = |message: &str| log.matches(&format!("\"message\":\"{message}\"")).count();
+    (count("the certificate cannot be used"), count("over: the certificate cannot be used"))
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_told() {
+    let (expired, new) = (Identity::expired(), Identity::new());
+    let (files, repository) = (Files::with(&expired), repository());
+    let server = files.serve(&repository);
+    eventually("the log has it", || told(&server) == (1, 0));
+    assert!(server.log().contains("it expired at "), "{}", server.log());
+    files.replace(&new);
+    eventually("the log has it", || told(&server) == (1, 1));
+    let client = Client::trusting(&[&new], &[&TLS13]);
+    let text = |path: &str| client.get(*server, path).unwrap().0.text();
+    assert!(text("/metrics").contains("headwater_faults{kind=\"certificate-unusable\"} 0\n"));
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_in_every_way() {
+    let (old, new) = (Identity::new(), Identity::new());
+    let (files, repository) = (Files::with(&old), repository());
+    let server = files.serve(&repository);
+    let client = Client::trusting(&[&old, &new], &[&TLS13]);
+    let text = |path: &str| client.get(*server, path).unwrap().0.text();
+    files.write("nonsense", "nonsense");
+    eventually("the log has it", || told(&server) == (1, 0));
+    for path in ["/actuator/health", "/-/problems"] {
+        assert!(text(path).contains("\"kind\":\"certificate-unusable\""), "{}", text(path));
+    }
+    assert!(text("/metrics").contains("headwater_faults{kind=\"certificate-unusable\"} 1\n"));
+    // The operator asks for it: it is still the same.
+    server.signal("HUP");
+    files.replace(&new);
+    eventually("the log has it", || told(&server) == (1, 1));
+    assert!(!text("/actuator/health").contains("certificate-unusable"));
+    // What reads /-/problems is tested with a server in clear text.
+    assert!(!text("/-/problems").contains("certificate-unusable"));
 }

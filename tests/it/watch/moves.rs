@@ -67,7 +67,9 @@ fn a_move_that_changes_nothing_in_use_is_told_all_the_same() {
 
 #[test]
 fn many_environments_and_many_keys_are_cut_and_counted() {
-    let repository = Repository::new("//- application.yml\nshared: 1\n");
+    let own = (0..103).map(|number| format!("//- service-{number:03}.yml\nown: {number}\n"));
+    let files = format!("//- application.yml\nshared: 1\n{}", own.collect::<String>());
+    let repository = Repository::new(&files);
     let server = Server::start(&repository.uri());
     for number in 0..103 {
         server.get(&format!("/service-{number:03}/default")).expect(200);

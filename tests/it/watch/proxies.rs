@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::{Events, shop, watchers};
-use crate::fixture::{Address, eventually};
+use crate::fixture::{Address, eventually, signal};
 
 /// The longest that a stream says nothing, which `watch/lists.rs` gives the reason for.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
@@ -55,8 +55,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         // TERM, so that nginx takes its workers along.
-        let id = self.process.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        let _ = signal("TERM", self.process.id());
         let _ = self.process.wait();
     }
 }

@@ -95,9 +95,28 @@ fn what_is_no_revision_is_refused() {
     let (_repository, server) = shop();
     server.get(PATHS[0]).expect(200);
     for path in PATHS {
-        for revision in ["", "main~1", "refs/heads/main", "a b", ",", "\"x\"", &"a".repeat(5_000)] {
+        let begun = Instant::now();
+        let commit = "0".repeat(40);
+        for revision in [
+            "",
+            "r",
+            "7",
+            "ab",
+            "main~1",
+            "refs/heads/main",
+            "a b",
+            ",",
+            "\"x\"",
+            &commit[1..],
+            &"F".repeat(40),
+            &format!("{commit},"),
+            &format!("{commit},r"),
+            &"a".repeat(5_000),
+        ] {
             ask(&server, "GET", path, revision).expect(400);
+            ask(&server, "HEAD", path, revision).expect(400);
         }
-        server.get_with(path, &[(HEADER, "ab"), (HEADER, "cd")]).expect(400);
+        server.get_with(path, &[(HEADER, &*commit), (HEADER, &*commit)]).expect(400);
+        assert!(begun.elapsed() < HELD, "a revision that cannot come was waited for");
     }
 }

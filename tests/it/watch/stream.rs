@@ -36,6 +36,30 @@ fn a_stream_begins_with_the_present_and_tells_every_change_of_its_own() {
     assert!(third.id.starts_with(&revision));
 }
 
+/// Many clients send the header with every request.
+#[test]
+fn a_client_that_waits_for_100_is_answered() {
+    let (repository, server) = shop();
+    let expect = "Expect: 100-continue\r\n";
+    let interim = "http/1.1 100 continue\n";
+    for path in ["/cart/default", "/-/events"] {
+        let mut events = Events::open(*server, path, expect);
+        assert_eq!(events.head(), interim, "{path}");
+        let head = events.head();
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+    }
+    let mut events = Events::open(*server, "/cart/default", expect);
+    assert_eq!(events.head(), interim);
+    events.head();
+    assert_eq!(events.environment().1["propertySources"][0]["source"]["a"], 1);
+    repository.commit("//- cart.yml\na: 2\n");
+    assert_eq!(events.environment().1["propertySources"][0]["source"]["a"], 2);
+    for path in ["/cart/default", "/cart-default.yml", "/cart/default/main/cart.yml"] {
+        let reply = server.get_with(path, &[("Expect", "100-continue"), ("Connection", "close")]);
+        assert!(reply.everything().to_lowercase().contains("200 ok"), "{}", reply.everything());
+    }
+}
+
 #[test]
 fn a_stream_resumes_where_it_ended() {
     let (repository, server) = shop();

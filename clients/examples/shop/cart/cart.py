@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The carts of the shop.
 
-`PUT /{customer}/{product}` puts a quantity in, `GET /{customer}` shows the cart, `DELETE /{customer}` empties it, and
-`GET /health` says how the service and its configuration are.
+`PUT /{customer}/{product}` sets a quantity, `GET /{customer}` returns the cart, `DELETE /{customer}` empties it, and
+`GET /health` returns the state of the service and of its configuration.
 """
 
 import json
@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from headwater import Configuration
 
-# Longer than the gateway keeps an idle connection, so that it is never closed under a request; in seconds.
+# Longer than the gateway keeps an idle connection, so that the service never closes one under a request. In seconds.
 KEEP_ALIVE = 75
-# How long it goes on when it is told to end, so that the gateway, which looks every second, sends nothing any more; in seconds.
-LEAVE = 3
-# For requests under way when it is told to end, and for another instance that writes; in seconds.
+# The time between SIGTERM and the end. The gateway checks every second and stops sending in this time. In seconds.
+DRAIN = 3
+# The time limit for requests in progress at the end, and for waiting until another instance has written. In seconds.
 PATIENCE = 5
 BODY_BYTES_MAX = 4096
 
@@ -34,7 +34,7 @@ SCHEMA = """
 
 
 class Settings(NamedTuple):
-    """What the service is configured with. Port and database count when it starts, the rest whenever it changes."""
+    """The settings of the service. Port and database are read at start, all others whenever they change."""
 
     port: int
     database: str
@@ -44,10 +44,10 @@ class Settings(NamedTuple):
 
 
 def settings(text):
-    """Settings as they should be; those that are not are not taken, and the service goes on with those of before."""
+    """Reads and validates the settings. The service rejects an invalid configuration and keeps the former one."""
     scheme, _, path = text("cart.database.url").partition(":")
     if scheme != "sqlite":
-        raise ValueError("cart.database.url does not begin with sqlite:")
+        raise ValueError("cart.database.url must begin with sqlite:")
     found = Settings(
         port=int(text("server.port")),
         database=path,
@@ -56,12 +56,12 @@ def settings(text):
         greeting=text("cart.greeting"),
     )
     if found.lines_max < 1 or found.expiry_seconds < 1:
-        raise ValueError("a cart holds something, for a while")
+        raise ValueError("cart.lines.max and cart.expiry-minutes must be at least 1")
     return found
 
 
 class Carts:
-    """What is in them. One connection, for one request after the other; other instances have theirs."""
+    """The content of the carts. Requests use one connection in turn, and each instance has its own connection."""
 
     def __init__(self, path):
         self.database = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
@@ -75,7 +75,7 @@ class Carts:
         return [{"product": product, "quantity": quantity} for product, quantity in rows]
 
     def put(self, customer, product, quantity, now):
-        """Whether there was room."""
+        """Sets a quantity. Returns False when the cart is full."""
         with self.lock, self.database as database:
             database.execute("DELETE FROM line WHERE at <= ?", (time.time() - now.expiry_seconds,))
             count = "SELECT count(*) FROM line WHERE customer = ? AND product <> ?"
@@ -92,7 +92,7 @@ class Carts:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = KEEP_ALIVE
-    # Head and body leave together.
+    # Sends head and body in one packet.
     wbufsize = 64 * 1024
 
     def do_GET(self):
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             put = self.server.carts.put(customer, int(product), quantity, now)
         except (ValueError, KeyError, TypeError):
             self.close_connection = True
-            return self.answer(400, {"error": "a quantity of a product is wanted"})
+            return self.answer(400, {"error": "expected a quantity of a product"})
         self.answer(200, {"lines_max": now.lines_max}) if put else self.answer(409, {"error": "the cart is full"})
 
     def do_DELETE(self):
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         return super().parse_request()
 
     def log_message(self, *_):
-        """The gateway sees who asks for what."""
+        """Logs nothing, because the gateway logs all requests."""
 
 
 class Server(ThreadingHTTPServer):
@@ -156,9 +156,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", configuration.current.port), Handler)
 
     def end(self, *_):
-        """Says so in its health, and ends after a while."""
+        """Reports OUT_OF_SERVICE in the health, and ends after a while."""
         self.is_ending = True
-        threading.Timer(LEAVE, self.shutdown).start()
+        threading.Timer(DRAIN, self.shutdown).start()
 
     def serve(self):
         self.serve_forever(poll_interval=0.1)
@@ -168,7 +168,7 @@ class Server(ThreadingHTTPServer):
 
 
 def health(configuration, leaves):
-    """Neither a stale configuration nor a rejected one is a reason to take the service away: it works with what it had."""
+    """A stale or rejected configuration does not make the service unhealthy: it works with the former one."""
     return {
         "status": "OUT_OF_SERVICE" if leaves else "UP",
         "configuration": {

@@ -1,4 +1,4 @@
-"""What `headwater.py` does with answers that the walk does not bring: against a server that answers as it is told."""
+"""Tests of `headwater.py` against a scripted server, for answers that do not occur in the walk."""
 
 import json
 import os
@@ -20,20 +20,20 @@ def environment(limit, version="1"):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each GET with what `answer` makes of its headers, and notes them all."""
+    """Answers each GET with the result of `answer` for its headers, and records all requests."""
 
     daemon_threads = True
 
     def __init__(self, answer):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answer, self.requests, self.told = answer, queue.Queue(), queue.Queue()
+        self.answer, self.requests, self.outcomes = answer, queue.Queue(), queue.Queue()
         threading.Thread(target=self.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
-        self.server.told.put(self.headers["Headwater-Applied"])
+        self.server.outcomes.put(self.headers["Headwater-Applied"])
         self.send_response(200)
         self.end_headers()
 
@@ -94,7 +94,7 @@ class Follows(unittest.TestCase):
     def takes(self, *limits):
         self.assertEqual([self.taken.get(timeout=PATIENCE) for _ in limits], list(limits))
 
-    def test_polls_where_no_stream_comes_through(self):
+    def test_uses_long_polls_without_streams(self):
         answers = iter([json_answer(1, "a"), json_answer(1, "a"), json_answer(2, "b")])
         server = self.server(lambda _: next(answers, (304, {}, "")))
         configuration = self.configuration(server.url)
@@ -105,9 +105,9 @@ class Follows(unittest.TestCase):
         self.assertEqual(requests[1]["Prefer"], "wait=25")
         self.assertEqual(requests[2]["If-None-Match"], 'W/"d1.v1"')
         self.assertEqual(requests[2]["Headwater-Min-Revision"], "a")
-        self.assertEqual([server.told.get(timeout=PATIENCE) for _ in range(2)], ["a.d1 ok", "b.d2 ok"])
+        self.assertEqual([server.outcomes.get(timeout=PATIENCE) for _ in range(2)], ["a.d1 ok", "b.d2 ok"])
 
-    def test_goes_on_from_the_last_whole_event(self):
+    def test_resumes_after_the_last_complete_event(self):
         cut = event(1, "a") + event(2, "b").rstrip("\n")
         answers = iter([(200, STREAM, cut), (200, STREAM, event(2, "b"))])
         server = self.server(lambda _: next(answers, (503, {}, "")))
@@ -116,23 +116,23 @@ class Follows(unittest.TestCase):
         server.requests.get(timeout=PATIENCE)
         self.assertEqual(server.requests.get(timeout=PATIENCE)[1]["Last-Event-ID"], "a.d1")
 
-    def test_passes_over_who_is_behind_and_forgets_when_all_are(self):
+    def test_skips_a_server_that_is_behind_and_starts_again_when_all_are(self):
         answers = iter([(200, STREAM, event(1, "a"))])
         behind = lambda headers: (503, {"Headwater-Revision": "0"}, "") if "Last-Event-ID" in headers else None
         server = self.server(lambda headers: next(answers, None) or behind(headers) or (200, STREAM, event(2, "0")))
         self.configuration(server.url).start()
         self.takes(1, 2)
 
-    def test_rejects_and_says_so(self):
+    def test_reports_a_rejection(self):
         answers = iter([(200, STREAM, event(1, "a") + event(500, "b"))])
         server = self.server(lambda _: next(answers, (503, {}, "")))
         configuration = self.configuration(server.url)
         configuration.start()
         self.takes(1, 500)
-        self.assertEqual([server.told.get(timeout=PATIENCE) for _ in range(2)], ["a.d1 ok", "b.d500 rejected"])
+        self.assertEqual([server.outcomes.get(timeout=PATIENCE) for _ in range(2)], ["a.d1 ok", "b.d500 rejected"])
         self.assertEqual((configuration.current, configuration.rejection), (1, "too much"))
 
-    def test_starts_from_its_copy_which_is_nobody_elses(self):
+    def test_starts_from_a_copy_that_only_its_user_can_access(self):
         server = self.server(lambda _: (200, STREAM, event(1, "a")))
         self.configuration(server.url).start()
         server.shutdown()
@@ -145,12 +145,12 @@ class Follows(unittest.TestCase):
         self.assertEqual((configuration.current, configuration.state, configuration.revision()), (1, "stale", "a"))
         os.chmod(copy, 0o644)
         configuration = self.configuration(server.url)
-        configuration._take_copy()
+        configuration._load_copy()
         self.assertIsNone(configuration.current)
 
 
 class Reads(unittest.TestCase):
-    def test_lists_are_replaced_whole_and_placeholders_resolved(self):
+    def test_replaces_lists_as_a_whole_and_resolves_placeholders(self):
         sources = [
             {"name": "own", "source": {"pay[0]": "card", "greeting": "Hello ${shop.name}${mark:!}"}},
             {"name": "all", "source": {"pay[0]": "cash", "pay[1]": "gold", "shop.name": "${place:Lake} Books", "n": 3}},
@@ -159,7 +159,7 @@ class Reads(unittest.TestCase):
         self.assertEqual((text("greeting"), text("pay[0]"), text("n")), ("Hello Lake Books!", "card", "3"))
         with self.assertRaises(KeyError):
             text("pay[1]")
-        sources[0]["source"]["greeting"] = "${nobody}"
+        sources[0]["source"]["greeting"] = "${missing}"
         with self.assertRaises(KeyError):
             headwater.reader({"propertySources": sources})("greeting")
 

@@ -1,4 +1,4 @@
-//! SQLite, as its address in the configuration says.
+//! The SQLite database that the configuration names.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,37 +6,37 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-/// How long to wait for another instance that writes.
+/// The time to wait while another instance writes.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 
-/// Some connections to one file, which several instances may share.
+/// A pool of connections to one file, which several instances may share.
 pub struct Database {
     connections: Vec<Mutex<Connection>>,
     next: AtomicUsize,
 }
 
-/// Why there is no database.
+/// The reason for which a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// Its address is not `sqlite:` and a path.
-    #[error("the address of the database does not begin with sqlite:")]
+    /// The URL has another scheme.
+    #[error("the URL of the database must begin with sqlite:")]
     Address,
-    /// SQLite says why.
+    /// SQLite cannot open the file.
     #[error("the database cannot be opened: {0}")]
     Open(#[from] rusqlite::Error),
 }
 
 impl Database {
-    /// Opens `sqlite:PATH`, and makes what the schema says in it if it is not there.
+    /// Opens `sqlite:PATH` and executes the schema, which creates missing tables.
     ///
     /// # Errors
-    /// When the address is another one, or SQLite refuses.
+    /// See [`DatabaseError`].
     pub fn open(url: &str, pool_size: usize, schema: &str) -> Result<Database, DatabaseError> {
         let path = url.strip_prefix("sqlite:").ok_or(DatabaseError::Address)?;
         let open = |_| {
             let connection = Connection::open(path)?;
             connection.busy_timeout(BUSY_MAX)?;
-            // Who reads does not wait for who writes.
+            // In this mode readers do not wait for a writer.
             connection.pragma_update(None, "journal_mode", "wal")?;
             connection.pragma_update(None, "synchronous", "normal")?;
             connection.execute_batch(schema)?;
@@ -46,10 +46,10 @@ impl Database {
         Ok(Database { connections, next: AtomicUsize::new(0) })
     }
 
-    /// Works with one of the connections; blocks until it is free.
+    /// Calls `work` with one of the connections. Blocks until the connection is free.
     ///
     /// # Errors
-    /// Those of the work.
+    /// The error of `work`.
     pub fn with<R>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<R>,

@@ -1,16 +1,16 @@
-//! What `/health` says: whether the service wants to be asked, and how its configuration is.
+//! The health endpoint: the readiness of the service and the state of its configuration.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix_web::{HttpResponse, rt, web};
-use headwater_client::{Live, State};
+use headwater_client::{HealthState, Live};
 use serde::Serialize;
 
-/// Looks at the configuration of a service when it is asked.
+/// The health of a service, evaluated for each request.
 pub struct Health {
-    look: Box<dyn Fn() -> Configuration + Send + Sync>,
-    is_leaving: AtomicBool,
+    evaluate: Box<dyn Fn() -> Configuration + Send + Sync>,
+    is_draining: AtomicBool,
 }
 
 #[derive(Serialize)]
@@ -21,19 +21,19 @@ struct Report {
 
 #[derive(Serialize)]
 struct Configuration {
-    /// `live`: a server says that it is the newest; `stale`: none does, for now; `disconnected`: none ever did.
+    /// `live` when a server confirms the configuration, `stale` while none does, `disconnected` before the first answer.
     state: &'static str,
-    /// Of what the service runs with.
+    /// The revision in use.
     revision: Option<String>,
-    /// Changes that were taken since the start.
+    /// The number of applied changes since the start.
     change_count: u64,
-    /// Why the newest is not taken, if it is not.
+    /// The reason for which the newest configuration was rejected.
     rejection: Option<String>,
 }
 
 impl Health {
-    /// Watches a configuration, to count its changes. Call it in the runtime of the service.
-    pub fn of<T: Send + Sync + 'static>(live: &Live<T>) -> Health {
+    /// Creates the health of a configuration and counts its changes. Call it in the runtime of the service.
+    pub fn new<T: Send + Sync + 'static>(live: &Live<T>) -> Health {
         let (live, mut changing) = (live.clone(), live.clone());
         let count = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&count);
@@ -42,20 +42,20 @@ impl Health {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let look = Box::new(move || look(&live, count.load(Ordering::Relaxed)));
-        Health { look, is_leaving: AtomicBool::new(false) }
+        let evaluate = Box::new(move || evaluate(&live, count.load(Ordering::Relaxed)));
+        Health { evaluate, is_draining: AtomicBool::new(false) }
     }
 
-    /// From now on the service does not want to be asked.
-    pub(crate) fn leave(&self) {
-        self.is_leaving.store(true, Ordering::Relaxed);
+    /// Reports `OUT_OF_SERVICE` from now on.
+    pub(crate) fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
     }
 }
 
-fn look<T>(live: &Live<T>, change_count: u64) -> Configuration {
+fn evaluate<T>(live: &Live<T>, change_count: u64) -> Configuration {
     let state = match live.health().state() {
-        State::Live => "live",
-        State::Stale { .. } => "stale",
+        HealthState::Live => "live",
+        HealthState::Stale { .. } => "stale",
         _ => "disconnected",
     };
     Configuration {
@@ -68,11 +68,11 @@ fn look<T>(live: &Live<T>, change_count: u64) -> Configuration {
 
 /// Answers `GET /health`.
 pub(crate) async fn show_health(health: web::Data<Health>) -> HttpResponse {
-    let configuration = (health.look)();
-    // Neither a stale configuration nor a rejected one is a reason to take the service away: it works with what it had.
-    match health.is_leaving.load(Ordering::Relaxed) {
-        false => HttpResponse::Ok().json(Report { status: "UP", configuration }),
-        true => HttpResponse::ServiceUnavailable()
-            .json(Report { status: "OUT_OF_SERVICE", configuration }),
+    let configuration = (health.evaluate)();
+    // A stale or rejected configuration does not make the service unhealthy: it works with the former one.
+    if health.is_draining.load(Ordering::Relaxed) {
+        return HttpResponse::ServiceUnavailable()
+            .json(Report { status: "OUT_OF_SERVICE", configuration });
     }
+    HttpResponse::Ok().json(Report { status: "UP", configuration })
 }

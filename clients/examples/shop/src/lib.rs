@@ -1,7 +1,7 @@
-//! What the services of the shop have in common, and what a service that reads its configuration from Headwater needs:
-//! to wait for it, to show in its health how it is, a database that it names, and an end that nobody notices.
+//! The shared parts of the services of the shop, which a service with configuration from Headwater needs: waiting for the
+//! configuration, a health endpoint that shows its state, a configured database, and a graceful end.
 //!
-//! The services themselves are in `bin/`.
+//! The services are in `bin/`.
 
 mod configuration;
 mod database;
@@ -13,13 +13,13 @@ pub use database::{Database, DatabaseError};
 pub use health::Health;
 pub use serving::serve;
 
-/// Errors are answered with 500, and logged here.
+/// Logs an error and answers the request with 500.
 pub fn failed(error: impl std::fmt::Display) -> actix_web::Error {
     tracing::error!(%error, "a request failed");
-    actix_web::error::ErrorInternalServerError("it is our fault")
+    actix_web::error::ErrorInternalServerError("internal error")
 }
 
-/// Says on standard error what happens; the client crate says there when servers come and go.
+/// Logs to standard error. The client crate logs its connections there too.
 pub fn start_logging() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
 }

@@ -1,4 +1,4 @@
-//! A service that others send requests to, and its end, which they do not notice.
+//! The HTTP server of a service, and its graceful end.
 
 use std::io;
 use std::time::Duration;
@@ -10,17 +10,18 @@ use actix_web::{App, HttpServer};
 
 use crate::health::{Health, show_health};
 
-/// Longer than the gateway keeps an idle connection, so that it is never closed under a request.
+/// Longer than the gateway keeps an idle connection, so that the service never closes one under a request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a service that was told to end goes on, so that the gateway, which looks every second, sends nothing any more.
-const LEAVE: Duration = Duration::from_secs(3);
-/// For requests under way, in seconds.
+/// The time between SIGTERM and the end. The gateway checks every second and stops sending in this time.
+const DRAIN: Duration = Duration::from_secs(3);
+/// The time limit for requests in progress at the end, in seconds.
 const SHUTDOWN_SECONDS_MAX: u64 = 5;
 
-/// Serves until TERM: the health says that the service leaves, and after a while it ends, when what is under way is done.
+/// Serves until SIGTERM. The service then reports `OUT_OF_SERVICE`, and ends after a while and after the requests in
+/// progress.
 ///
 /// # Errors
-/// When the system does not let it.
+/// The error of the operating system when the port or the signal handler is not available.
 pub async fn serve(
     port: u16,
     health: Health,
@@ -43,9 +44,9 @@ pub async fn serve(
     let mut term = signal(SignalKind::terminate())?;
     spawn(async move {
         term.recv().await;
-        tracing::info!("leaving");
-        health.leave();
-        sleep(LEAVE).await;
+        tracing::info!("SIGTERM received, the service ends after a while");
+        health.start_draining();
+        sleep(DRAIN).await;
         handle.stop(true).await;
     });
     server.await

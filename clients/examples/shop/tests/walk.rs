@@ -1,12 +1,12 @@
-//! The walk through the shop, and what its Python part does where no scene leads.
+//! Runs the walk through the shop, and the tests of its Python client.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Set to `1` where what `scripts/install-test-deps.sh` installs cannot be installed.
+/// Set to `1` to skip the tests that need the programs of `scripts/install-test-deps.sh`.
 const WITHOUT: &str = "HEADWATER_WITHOUT_CLIENTS";
 
-/// Where the services are and, in a build of the workspace, the server too.
+/// Returns the directory of the services. In a build of the workspace it also contains the server.
 fn binaries() -> PathBuf {
     let product = Path::new(env!("CARGO_BIN_EXE_product"));
     let binaries = product.parent().expect("a directory");
@@ -17,7 +17,7 @@ fn binaries() -> PathBuf {
     binaries.to_owned()
 }
 
-/// Whether Python and HAProxy are to be expected. Where one of them is missing, the tests fail.
+/// Returns whether Python and HAProxy are expected. The tests fail when one of them is missing.
 fn expected(test: &str) -> bool {
     let without = std::env::var(WITHOUT).is_ok_and(|value| value == "1");
     if without {
@@ -26,7 +26,7 @@ fn expected(test: &str) -> bool {
     !without
 }
 
-/// Runs a program of the shop, and shows all that it says if it fails.
+/// Runs a program of the shop and fails unless it succeeds.
 #[track_caller]
 fn passes(program: &str, arguments: &[&str]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
@@ -39,7 +39,7 @@ fn passes(program: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn the_shop_sells_all_day_and_every_scene_goes_as_it_should() {
+fn every_scene_of_the_walk_succeeds() {
     if expected("the walk through the shop") {
         let binaries = binaries();
         passes("walk", &["--binaries", binaries.to_str().expect("a path that is text")]);
@@ -47,7 +47,7 @@ fn the_shop_sells_all_day_and_every_scene_goes_as_it_should() {
 }
 
 #[test]
-fn the_python_client_reads_lists_and_placeholders_falls_back_and_keeps_a_copy() {
+fn the_tests_of_the_python_client_pass() {
     if expected("the Python client of the shop") {
         passes("cart/test_headwater.py", &[]);
     }

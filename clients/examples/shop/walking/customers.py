@@ -1,7 +1,7 @@
-"""Customers who go on buying through the gateway, and notice everything.
+"""Customers who buy through the gateway for the whole walk.
 
-Each has an address of its own below 127.0.0.0/8, so that the gateway tells them apart. A connection that ends without having
-been told so, and any answer that is no success, fails the walk.
+Each customer has its own address in 127.0.0.0/8, so that the gateway distinguishes them. The walk fails when a connection ends
+without an announcement of the gateway, and when a request fails.
 """
 
 import http.client
@@ -10,12 +10,12 @@ import threading
 import time
 from collections import Counter
 
-# How long one request may take, in seconds.
+# The time limit for one request, in seconds.
 REQUEST_SECONDS_MAX = 20
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection that is kept, and made again only after the other side has said that it will close it."""
+    """A persistent connection. It reconnects only after the other side has announced the end of the connection."""
 
     def __init__(self, port, source):
         super().__init__("127.0.0.1", port, timeout=REQUEST_SECONDS_MAX, source_address=(source, 0))
@@ -26,7 +26,7 @@ class Connection(http.client.HTTPConnection):
         self.made_count += 1
 
     def ask(self, method, path, body=None):
-        """The status, and the body if it is JSON."""
+        """Sends a request. Returns the status and the body, parsed if it is JSON."""
         body = None if body is None else json.dumps(body)
         self.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = self.getresponse()
@@ -36,7 +36,7 @@ class Connection(http.client.HTTPConnection):
 
 
 class Customers:
-    """Some who buy all the time, one who thinks for long, and one who comes anew for every request."""
+    """Four customers who buy all the time, one who pauses, and one who uses a new connection for each request."""
 
     def __init__(self, port):
         self.port = port
@@ -48,7 +48,7 @@ class Customers:
         self.connections = []
         people = [(self.buy, f"127.0.1.{number}", 0.08) for number in range(1, 5)]
         people += [(self.browse, "127.0.1.20", 1.5), (self.visit, "127.0.1.21", 0.15)]
-        self.threads = [threading.Thread(target=self.go_on, args=person, daemon=True) for person in people]
+        self.threads = [threading.Thread(target=self.run_customer, args=person, daemon=True) for person in people]
 
     def start(self):
         for thread in self.threads:
@@ -64,10 +64,10 @@ class Customers:
             return self.answers.total()
 
     def reconnect_count(self):
-        """How often somebody who stays was told to connect anew."""
+        """Returns how often the gateway has ended a persistent connection gracefully."""
         return sum(connection.made_count - 1 for connection in self.connections)
 
-    def go_on(self, customer, source, pause):
+    def run_customer(self, customer, source, pause):
         connection = self.connect(source)
         if customer != self.visit:
             self.connections.append(connection)
@@ -94,7 +94,7 @@ class Customers:
         with self.lock:
             self.answers[f"{method} {path.split('/')[1]}"] += 1
             self.slowest = max(self.slowest, time.monotonic() - begun)
-        # The pace of a customer; nothing waits for it.
+        # The pause between two requests of a customer.
         self.over.wait(pause)
         return answer
 
@@ -104,12 +104,12 @@ class Customers:
         self.ask(connection, pause, "PUT", f"/cart/{source}/{product['id']}", {"quantity": 2})
         lines = self.ask(connection, pause, "GET", f"/cart/{source}")["lines"]
         if lines != [{"product": product["id"], "quantity": 2}]:
-            raise RuntimeError(f"the cart holds {lines}")
+            raise RuntimeError(f"the cart contains {lines}")
         lines = [line | {"cents": product["cents"]} for line in lines]
         order = {"customer": source, "deliver": "express", "lines": lines}
         number = self.ask(connection, pause, "POST", "/orders", order)["number"]
         if self.ask(connection, pause, "GET", f"/orders/{number}") != order:
-            raise RuntimeError(f"order {number} is not what was ordered")
+            raise RuntimeError(f"order {number} differs from the placed order")
         self.ask(connection, pause, "DELETE", f"/cart/{source}")
 
     def browse(self, connection, _, pause):
@@ -124,7 +124,7 @@ class Customers:
 
 
 class Probe:
-    """Asks one address all the time, and knows when its answer became another one."""
+    """Polls one address and records when its answer became the wanted one."""
 
     def __init__(self, ask, wanted):
         self.ask, self.wanted = ask, wanted

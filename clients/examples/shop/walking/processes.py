@@ -1,4 +1,4 @@
-"""Processes with their logs, how long things may take, and that nothing is left behind."""
+"""Processes with their logs and time limits. All of them end with the walk."""
 
 import os
 import signal
@@ -6,13 +6,13 @@ import subprocess
 import threading
 import time
 
-# How long a process may take to end when it is told to, in seconds.
+# The time limit for a process to end after SIGTERM, in seconds.
 GRACE = 15
 LOG_LINES_SHOWN = 25
 
 
 class Failed(Exception):
-    """A scene did not go as it should. `concerned` are the processes whose logs may say why."""
+    """A scene failed. `concerned` are the processes whose logs may contain the reason."""
 
     def __init__(self, what, *concerned):
         super().__init__(what)
@@ -25,7 +25,7 @@ def check(holds, what, *concerned):
 
 
 def eventually(what, probe, *concerned, seconds=30, pause=0.02):
-    """Asks until the answer is not false, and gives it. Whoever is concerned has to be alive meanwhile."""
+    """Polls until the result is true, and returns it. Fails when one of the concerned processes ends."""
     end = time.monotonic() + seconds
     while True:
         found = probe()
@@ -39,11 +39,11 @@ def eventually(what, probe, *concerned, seconds=30, pause=0.02):
 
 
 def run(command, *, seconds=60, **options):
-    """Runs a command to its end, and gives its exit code, what it said, and the moment at which it ended."""
+    """Runs a command. Returns its exit code, its output and the time of its end."""
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
-    # To wait with a limit would be to look now and then; the moment of the end would not be exact.
+    # `communicate` with a timeout would poll, and the time of the end would not be exact.
     watchdog = threading.Timer(seconds, child.kill)
     watchdog.start()
     try:
@@ -57,7 +57,7 @@ def run(command, *, seconds=60, **options):
 
 
 class Process:
-    """One process of the shop. It can be started again, and its log goes on."""
+    """One process of the shop. After a restart it appends to the same log."""
 
     def __init__(self, name, command, variables, directory):
         self.name, self.command, self.directory = name, command, directory
@@ -67,10 +67,10 @@ class Process:
         self.begun = 0.0
 
     def start(self):
-        check(not self.runs(), f"{self.name} runs already")
+        check(not self.runs(), f"{self.name} is already running")
         with open(self.log, "ab") as log:
             self.begun = time.monotonic()
-            # A session of its own: Ctrl-C reaches the walk, which ends the others in order.
+            # Its own session, so that Ctrl-C reaches only the walk, which ends the processes in order.
             self.child = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -104,35 +104,35 @@ class Process:
             self.child.send_signal(number)
 
     def wait(self, seconds=GRACE):
-        """Waits for its end, and gives its exit code; None if it goes on."""
+        """Waits for the end. Returns the exit code, or None when the process is still running."""
         try:
             return self.child.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
     def identity(self):
-        """What stays as long as nothing is restarted: its process id, and that of the program that `headwater run` runs."""
+        """Returns the process id, and that of the program that `headwater run` runs. A restart changes them."""
         children = descendants(self.pid) if "run" in self.command else []
         return [self.pid, *children[:1]]
 
     def workers(self):
-        """What the program that `headwater run` runs has started: workers, the ones of before included."""
+        """Returns the process ids of the workers of the program that `headwater run` runs, with those of before a reload."""
         return [worker for program in self.identity()[1:] for worker in descendants(program)]
 
     def family(self):
-        """The process ids of it and of what it has started."""
+        """Returns the process ids of the process and its descendants."""
         return [self.pid] + descendants(self.pid)
 
 
 class Processes(list):
-    """All of them, and their end."""
+    """All processes of the shop."""
 
     def add(self, *arguments):
         self.append(Process(*arguments))
         return self[-1]
 
     def end(self):
-        """Tells all to end, and kills what does not; by process id."""
+        """Ends all processes by SIGTERM, and kills those that do not end."""
         running = [process for process in self if process.runs()]
         for process in running:
             process.tell(signal.SIGTERM)
@@ -140,7 +140,7 @@ class Processes(list):
         for process in running:
             if process.wait(max(0.0, end - time.monotonic())) is not None:
                 continue
-            print(f"{process.name} has to be killed", flush=True)
+            print(f"{process.name} did not end and is killed", flush=True)
             for pid in process.family():
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -150,7 +150,7 @@ class Processes(list):
 
 
 def clean():
-    """The variables of this process, without what would change how others behave."""
+    """Returns the variables of this process without those that would change the behaviour of the others."""
     dropped = ("HEADWATER_", "GIT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "PYTHON")
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(dropped)}
 
@@ -167,7 +167,7 @@ def descendants(pid):
 
 
 def memory(pid):
-    """What a process takes: all that is resident, and its share of it, in MiB."""
+    """Returns the resident memory of a process and its proportional share, in MiB."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         sizes = dict(line.split()[:2] for line in file if line.startswith(("Rss:", "Pss:")))
     return int(sizes["Rss:"]) / 1024, int(sizes["Pss:"]) / 1024

@@ -1,4 +1,4 @@
-"""The shop: its ports, its configuration, its processes, and what they say when they are asked."""
+"""The shop: its ports, its configuration and its processes, and requests to them."""
 
 import http.client
 import json
@@ -16,9 +16,9 @@ from .processes import Failed, Processes, check, run
 HERE = Path(__file__).resolve().parent.parent
 CONFIG_REPO = HERE.parents[2] / "config-repo"
 
-# Below what systems give to outgoing connections, so that nobody else is given the port of a server that was killed.
+# Below the range of outgoing connections, so that no connection takes the port of a killed server.
 PORTS = range(20_000, 32_000)
-# Who asks which server first. The second one stands in.
+# The servers of each service in the order of preference.
 SERVICES = {
     "product-a": ("host", "mirror"),
     "product-b": ("mirror", "host"),
@@ -51,10 +51,10 @@ class Shop:
         self.gateway = self.run_gateway()
         self.clone = place / "clone"
 
-    # What is there before anything runs.
+    # Files.
 
     def lay_out(self):
-        """The configuration of the repository with what this machine adds to it: ports, and where databases are."""
+        """Copies the configuration repository and adds the settings of this machine: ports and paths of databases."""
         seed = self.place / "seed"
         shutil.copytree(CONFIG_REPO, seed)
         for name in SERVICES:
@@ -63,12 +63,12 @@ class Shop:
         (self.place / "mirror.toml").write_text(
             "[[source]]\n"
             f'uri = "{self.url("host")}/-/git/main.git"\n'
-            # What it serves is called as it is by the other server, so that whoever changes over sees no difference.
+            # Both servers use the same name, so that clients see no difference between them.
             'name = "hosted:main"\n'
         )
 
     def own_settings(self, name):
-        """What one instance has for itself: `product-a.yml` counts for `product` with the profile `a`."""
+        """Returns the settings of one instance. `product-a.yml` applies to `product` with the profile `a`."""
         service, _ = name.split("-")
         database = f"sqlite:{self.place}/{service}.db"
         key = {"product": "database.url", "cart": "cart.database.url", "order": "order.database-url"}[service]
@@ -80,7 +80,7 @@ class Shop:
             servers.setdefault(name.split("-")[0], []).append(f"127.0.0.1:{self.ports[name]}")
         routes = [("/products", "product"), ("/cart", "cart"), ("/orders", "order"), *routes]
         text = f"server.port: {self.ports['gateway']}\n"
-        # Machines that test have other things to do.
+        # A loaded test machine may be slow.
         text += "http.timeout-seconds: 15\n"
         text += f"gateway:\n  rate-limit:\n    requests-per-second: {requests_per_second}\n  routes:\n"
         text += "".join(f"    - path: {path}\n      service: {service}\n" for path, service in routes)
@@ -119,10 +119,10 @@ class Shop:
     def url(self, name):
         return f"http://127.0.0.1:{self.ports[name]}"
 
-    # What processes say.
+    # Requests.
 
     def ask(self, name, path):
-        """The JSON that an instance or server answers, or None if it does not."""
+        """Returns the JSON answer of an instance or server, or None without one."""
         connection = Connection(self.ports[name], "127.0.0.1")
         try:
             status, answer = connection.ask("GET", path)
@@ -133,7 +133,7 @@ class Shop:
             connection.close()
 
     def health(self, name):
-        """How the configuration of an instance is, or None if it does not answer."""
+        """Returns the configuration part of the health of an instance, or None without an answer."""
         answer = self.ask(name, "/health")
         return answer and answer["configuration"]
 
@@ -148,7 +148,7 @@ class Shop:
         return answer and answer["discount_percent"]
 
     def instance(self, name):
-        """What a server knows of the process of an instance: which server, and what it says of its configuration."""
+        """Returns the entry of an instance in the list of the server to which it is connected."""
         pid = self.services[name].pid
         for server in ("host", "mirror"):
             for instance in (self.ask(server, "/-/instances") or {}).get("instances", []):
@@ -182,15 +182,15 @@ class Shop:
         self.git("commit", "--quiet", "--all", "-m", subject)
 
     def push(self):
-        """Pushes, and gives the moment at which git came back."""
+        """Pushes and returns the time at which git ended."""
         code, said, ended = self.try_git("push", "--quiet", "origin", "main")
-        check(code == 0, f"the push is refused:\n{said}", self.host)
+        check(code == 0, f"the push was rejected:\n{said}", self.host)
         return ended
 
-    def refused_push(self):
-        """Pushes what is to be refused, takes it back here, and gives what git said."""
+    def rejected_push(self):
+        """Pushes a change that the server must reject, resets the clone, and returns the output of git."""
         code, said, _ = self.try_git("push", "origin", "main")
-        check(code != 0, f"the push is taken:\n{said}", self.host)
+        check(code != 0, f"the push was accepted:\n{said}", self.host)
         self.git("reset", "--quiet", "--hard", "origin/main")
         return said
 
@@ -213,7 +213,7 @@ def free_ports(count):
 
 
 def find_haproxy():
-    # Debian has it where only root's PATH leads.
+    # On Debian it is only in the PATH of root.
     found = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
     check(found, "haproxy is not installed")
     return found

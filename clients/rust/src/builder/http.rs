@@ -1,4 +1,4 @@
-//! How servers are going to be reached.
+//! The HTTP transport of a client, as its settings want it.
 
 use crate::builder::Builder;
 use crate::error::Error;
@@ -10,7 +10,11 @@ use crate::tls::{self, Tls};
 impl Builder {
     #[cfg_attr(
         not(feature = "rustls"),
-        expect(unused_variables, clippy::unnecessary_wraps, reason = "only tls depends on them")
+        expect(
+            unused_variables,
+            clippy::unnecessary_wraps,
+            reason = "only TLS uses the settings and can fail"
+        )
     )]
     pub(super) fn http(&self, servers: &[Server]) -> Result<Http, Error> {
         #[cfg(feature = "rustls")]
@@ -19,11 +23,13 @@ impl Builder {
         let own = own.collect::<Result<Vec<_>, _>>()?.concat();
         Ok(Http {
             connect_timeout: self.connect_timeout,
-            // The system's roots may be missing (a small image), and reading them takes its time.
+            // Without an https server the system's certificates are not read: that takes time, and a small image may
+            // lack them.
             #[cfg(feature = "rustls")]
-            tls: match servers.iter().any(Server::is_https) {
-                true => Some(Tls::new(own, self.system)?),
-                false => None,
+            tls: if servers.iter().any(Server::is_https) {
+                Some(Tls::new(own, self.system)?)
+            } else {
+                None
             },
         })
     }

@@ -1,9 +1,9 @@
-//! What a client is made of, and what is refused before anything is sent.
+//! Environment variables, defaults, and the settings that `build` rejects.
 
 use super::*;
 
 #[track_caller]
-fn refused(builder: Builder, expected: &str) {
+fn rejects(builder: Builder, expected: &str) {
     assert_eq!(builder.build().unwrap_err().to_string(), expected);
 }
 
@@ -19,7 +19,7 @@ fn variables_are_enough_for_a_client() {
                 "HEADWATER_TOKEN_FILE" => "/run/token",
                 "HEADWATER_INSTANCE" => "product-7f9c",
                 "HEADWATER_LAST_KNOWN_GOOD" => "/var/lib/product/configuration",
-                other => panic!("nobody documents {other}"),
+                other => panic!("{other} is not documented"),
             };
             Some(value.to_owned())
         })
@@ -38,9 +38,12 @@ fn variables_are_enough_for_a_client() {
 }
 
 #[test]
-fn empty_variables_count_as_not_set_and_code_stands_above_them() {
+fn blank_variables_count_as_not_set_and_calls_override_variables() {
     let blank = Builder::default().variables(|_| Some(" ".to_owned()));
-    refused(blank.clone(), "no application: call `application` or set HEADWATER_APPLICATION");
+    rejects(
+        blank.clone(),
+        "the application is not set: call `application` or set HEADWATER_APPLICATION",
+    );
     let client = blank.application("product").build().unwrap();
     assert_eq!(
         (client.servers[0].name(), client.query.profiles.as_str()),
@@ -54,15 +57,21 @@ fn empty_variables_count_as_not_set_and_code_stands_above_them() {
 }
 
 #[test]
-fn what_cannot_be_right_is_refused_before_anything_is_sent() {
+fn invalid_settings_are_rejected_before_anything_is_sent() {
     let builder = Builder::default().application("product");
-    refused(builder.clone().application(".."), "the application cannot be `..`");
-    refused(builder.clone().profiles(["a/b"]), "the profiles `a/b` contain a slash");
-    refused(builder.clone().label(""), "the label is empty");
-    refused(builder.clone().deadline(Duration::MAX), "a timeout is longer than 31622400 s");
-    refused(
-        builder.clone().url("ftp://h"),
-        "a server url is not usable: it must begin with http:// or https://",
+    rejects(builder.clone().application(".."), "the application must not be `..`");
+    rejects(builder.clone().profiles(["a/b"]), "the profiles `a/b` must not contain a slash");
+    rejects(builder.clone().label(""), "the label must not be empty");
+    rejects(
+        builder.clone().deadline(Duration::MAX),
+        "a timeout is longer than the maximum of 31622400 s",
     );
-    refused(builder.token("a\nb"), "the token has characters that no header can carry");
+    rejects(
+        builder.clone().url("ftp://h"),
+        "a server URL is invalid: it must begin with http:// or https://",
+    );
+    rejects(
+        builder.token("a\nb"),
+        "the token contains characters that an HTTP header must not contain",
+    );
 }

@@ -1,4 +1,4 @@
-//! Lists, maps, structs and enums, element by element.
+//! Access to the elements of lists and the entries of maps and structs.
 
 use std::borrow::Cow;
 use std::vec::IntoIter;
@@ -6,11 +6,11 @@ use std::vec::IntoIter;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess};
 
 use super::scalar::Scalar;
-use super::{DeError, Place, Scope, at};
+use super::{DeError, NodeDeserializer, Scope, deserialize_child};
 use crate::names;
 use crate::tree::{Child, View};
 
-/// The elements of a list, in order and without gaps.
+/// The elements of a list, ordered and without gaps.
 pub(super) struct Elements<'a> {
     scope: Scope<'a>,
     rest: IntoIter<(usize, View)>,
@@ -32,7 +32,8 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
         let Some((index, view)) = self.rest.next() else {
             return Ok(None);
         };
-        at(seed, Place::new(self.scope, view), &index.to_string(), true).map(Some)
+        deserialize_child(seed, NodeDeserializer::new(self.scope, view), &index.to_string(), true)
+            .map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -40,7 +41,7 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
     }
 }
 
-/// `a, b, c`: a list in one value, as `.properties` files have them.
+/// A list inside one value, such as `a, b, c` in a `.properties` file.
 pub(super) struct Pieces<'a> {
     rest: IntoIter<Scalar<'a>>,
 }
@@ -83,87 +84,92 @@ pub(super) struct Entries<'a> {
 }
 
 struct Entry<'a> {
-    /// What the type is told: the name of the field, or the key of the map.
+    /// The key for the target type: the name of a field, or the key of a map.
     key: Cow<'static, str>,
-    /// What errors say.
+    /// The name as it was sent, for errors.
     name: Cow<'a, str>,
     bracket: bool,
-    place: Place<'a>,
+    place: NodeDeserializer<'a>,
 }
 
 impl<'a> Entries<'a> {
-    /// Every child under its own name. Where a child has both a value and children, the children stand beside it with
-    /// the dot in their names, as in `org.springframework: WARN` and `org.springframework.cloud: ERROR`.
+    /// Returns each child under its own name.
+    ///
+    /// A child with both a value and children appears as several entries: the value under its name, and each grandchild
+    /// with a dot in its name, as in `org.springframework: WARN` and `org.springframework.cloud: ERROR`.
     pub(super) fn of_map(scope: Scope<'a>, children: Vec<Child<'a>>) -> Entries<'a> {
         let mut entries = Vec::with_capacity(children.len());
         for child in children {
-            let key = (scope.map_key)(&child);
-            let place = Place::new(scope, child.view);
-            let beside =
-                place.scalar().is_ok_and(|scalar| scalar.is_some_and(|scalar| !scalar.is_empty()));
-            if beside && place.has_children() {
-                for grandchild in place.children() {
-                    let tail = (scope.map_key)(&grandchild);
-                    let tail =
-                        if grandchild.bracket { format!("[{tail}]") } else { format!(".{tail}") };
-                    let place = Place::new(scope, grandchild.view);
-                    let name = Cow::Owned(format!("{}{tail}", child.name));
-                    entries.push(Entry {
-                        key: Cow::Owned(format!("{key}{tail}")),
-                        name,
-                        bracket: child.bracket,
-                        place,
-                    });
-                }
-                let place = Place { value_only: true, ..place };
-                entries.push(Entry {
-                    key: key.into(),
-                    name: child.name.into(),
-                    bracket: child.bracket,
-                    place,
-                });
+            let entry = Entry {
+                key: (scope.map_key)(&child).into(),
+                name: child.name.into(),
+                bracket: child.bracket,
+                place: NodeDeserializer::new(scope, child.view),
+            };
+            if entry.place.has_children() && entry.has_value() {
+                entries.extend(entry.grandchildren());
+                let place = NodeDeserializer { value_only: true, ..entry.place };
+                entries.push(Entry { place, ..entry });
             } else {
-                entries.push(Entry {
-                    key: key.into(),
-                    name: child.name.into(),
-                    bracket: child.bracket,
-                    place,
-                });
+                entries.push(entry);
             }
         }
         Entries { rest: entries.into_iter(), value: None }
     }
 
-    /// Every child under the name of the field that it means; those that mean none keep theirs.
+    /// Returns each child under the name of the field that it matches by relaxed spelling. A child that matches no field
+    /// keeps its name.
     pub(super) fn of_struct(
         scope: Scope<'a>,
         children: Vec<Child<'a>>,
         fields: &'static [&'static str],
     ) -> Entries<'a> {
-        let mut meant = Vec::<(Option<&'static str>, Child<'a>, Vec<View>)>::new();
+        let mut matched = Vec::<(Option<&'static str>, Child<'a>, Vec<View>)>::new();
         for child in children {
             let field = field_of(&child, fields);
-            let known =
-                field.and_then(|field| meant.iter_mut().find(|(other, ..)| *other == Some(field)));
+            let known = field
+                .and_then(|field| matched.iter_mut().find(|(other, ..)| *other == Some(field)));
             match known {
                 Some((.., others)) => others.push(child.view),
-                None => meant.push((field, child, Vec::new())),
+                None => matched.push((field, child, Vec::new())),
             }
         }
-        let entries = meant.into_iter().filter_map(|(field, child, mut views)| {
+        let entries = matched.into_iter().filter_map(|(field, child, mut views)| {
             views.insert(0, child.view);
             let key = field.map_or_else(|| Cow::Owned(child.name.to_owned()), Cow::Borrowed);
-            let place = Place::new(scope, scope.tree.one(views)?);
+            let place = NodeDeserializer::new(scope, scope.tree.merge(views)?);
             Some(Entry { key, name: child.name.into(), bracket: child.bracket, place })
         });
         Entries { rest: entries.collect::<Vec<_>>().into_iter(), value: None }
     }
 }
 
+impl<'a> Entry<'a> {
+    fn has_value(&self) -> bool {
+        self.place.scalar().is_ok_and(|scalar| scalar.is_some_and(|scalar| !scalar.is_empty()))
+    }
+
+    /// Returns the children of this entry as entries beside it, with the path from its parent as their names.
+    fn grandchildren(&self) -> Vec<Entry<'a>> {
+        let scope = self.place.scope;
+        let entry = |child: Child<'a>| {
+            let tail = (scope.map_key)(&child);
+            let tail = if child.bracket { format!("[{tail}]") } else { format!(".{tail}") };
+            Entry {
+                key: Cow::Owned(format!("{}{tail}", self.key)),
+                name: Cow::Owned(format!("{}{tail}", self.name)),
+                bracket: self.bracket,
+                place: NodeDeserializer::new(scope, child.view),
+            }
+        };
+        self.place.children().into_iter().map(entry).collect()
+    }
+}
+
 fn field_of(child: &Child<'_>, fields: &'static [&'static str]) -> Option<&'static str> {
     let exact = fields.iter().find(|&&field| field == child.name);
-    let meant = || fields.iter().find(|&&field| names::same(field, child.name));
-    exact.or_else(meant).copied()
+    let relaxed = || fields.iter().find(|&&field| names::are_same(field, child.name));
+    exact.or_else(relaxed).copied()
 }
 
 impl<'a> MapAccess<'a> for Entries<'a> {
@@ -177,18 +183,17 @@ impl<'a> MapAccess<'a> for Entries<'a> {
             return Ok(None);
         };
         let key = Scalar::Text(entry.key.clone());
-        let unfit = |error: DeError| error.below(&entry.name, entry.bracket);
-        // A field that is not known names itself.
-        let key = seed
-            .deserialize(key)
-            .map_err(|error| if error.key.is_empty() { unfit(error) } else { error })?;
+        // The error for an unknown field already has its name.
+        let key = seed.deserialize(key).map_err(|error| {
+            if error.key.is_empty() { error.below(&entry.name, entry.bracket) } else { error }
+        })?;
         self.value = Some(entry);
         Ok(Some(key))
     }
 
     fn next_value_seed<S: DeserializeSeed<'a>>(&mut self, seed: S) -> Result<S::Value, DeError> {
         let entry = self.value.take().ok_or_else(DeError::missing)?;
-        at(seed, entry.place, &entry.name, entry.bracket)
+        deserialize_child(seed, entry.place, &entry.name, entry.bracket)
     }
 
     fn size_hint(&self) -> Option<usize> {

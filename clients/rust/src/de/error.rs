@@ -1,27 +1,27 @@
-//! What went wrong at which key. `serde` puts values into its messages; here they are taken out again.
+//! The errors of deserialization, with their keys. The messages of `serde` contain values, which are removed here.
 
 use std::fmt::{self, Display};
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::placeholder::PlaceholderProblem;
+use crate::error::PlaceholderError;
 
-/// A problem and the key it was found at, which grows from its end as the error travels up.
+/// An error and its key. Each level that the error passes on its way up prefixes the key.
 #[derive(Debug)]
 pub(crate) struct DeError {
     pub(crate) key: String,
-    pub(crate) problem: Problem,
+    pub(crate) kind: DeErrorKind,
 }
 
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub(crate) enum DeErrorKind {
     Type(String),
-    Placeholder(PlaceholderProblem),
+    Placeholder(PlaceholderError),
 }
 
 impl DeError {
     pub(crate) fn new(problem: String) -> DeError {
-        DeError { key: String::new(), problem: Problem::Type(problem) }
+        DeError { key: String::new(), kind: DeErrorKind::Type(problem) }
     }
 
     pub(crate) fn missing() -> DeError {
@@ -32,14 +32,15 @@ impl DeError {
         DeError::new(format!("is {kind}"))
     }
 
-    /// Completes [`DeError::found`] with what should be there.
-    pub(crate) fn wanted(self, expected: impl Display) -> DeError {
-        match self.problem {
-            Problem::Type(found) => DeError::new(format!("{found}, expected {expected}")),
-            Problem::Placeholder(_) => self,
+    /// Appends the expected type to [`DeError::found`].
+    pub(crate) fn expected(self, expected: impl Display) -> DeError {
+        match self.kind {
+            DeErrorKind::Type(found) => DeError::new(format!("{found}, expected {expected}")),
+            DeErrorKind::Placeholder(_) => self,
         }
     }
 
+    /// Prefixes the key with the name of the parent.
     pub(crate) fn below(mut self, name: &str, bracket: bool) -> DeError {
         let rest = std::mem::take(&mut self.key);
         let dot = if rest.is_empty() || rest.starts_with('[') { "" } else { "." };
@@ -49,37 +50,37 @@ impl DeError {
     }
 }
 
-impl From<PlaceholderProblem> for DeError {
-    fn from(problem: PlaceholderProblem) -> DeError {
-        DeError { key: String::new(), problem: Problem::Placeholder(problem) }
+impl From<PlaceholderError> for DeError {
+    fn from(problem: PlaceholderError) -> DeError {
+        DeError { key: String::new(), kind: DeErrorKind::Placeholder(problem) }
     }
 }
 
 impl de::Error for DeError {
-    /// The text may quote the value, so it is dropped.
+    /// Drops the text, which may quote the value.
     fn custom<T: Display>(_message: T) -> DeError {
         DeError::new("has a value that its type does not accept".to_owned())
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> DeError {
-        DeError::found(kind(&unexpected)).wanted(expected)
+        DeError::found(kind(&unexpected)).expected(expected)
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> DeError {
-        DeError::found(&format!("{} of the wrong value", kind(&unexpected))).wanted(expected)
+        DeError::found(&format!("{} of the wrong value", kind(&unexpected))).expected(expected)
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> DeError {
-        DeError::found(&format!("of length {length}")).wanted(expected)
+        DeError::found(&format!("of length {length}")).expected(expected)
     }
 
-    /// The variant may be the value itself.
+    /// Drops the name of the variant, which may be the value.
     fn unknown_variant(_variant: &str, expected: &'static [&'static str]) -> DeError {
-        DeError::new(format!("is no known variant, expected one of {}", expected.join(", ")))
+        DeError::new(format!("is not a known variant, expected one of {}", expected.join(", ")))
     }
 
     fn unknown_field(field: &str, _expected: &'static [&'static str]) -> DeError {
-        DeError::new("is not known here".to_owned()).below(field, false)
+        DeError::new("is an unknown field".to_owned()).below(field, false)
     }
 
     fn missing_field(field: &'static str) -> DeError {
@@ -87,7 +88,7 @@ impl de::Error for DeError {
     }
 
     fn duplicate_field(field: &'static str) -> DeError {
-        DeError::new("is there twice".to_owned()).below(field, false)
+        DeError::new("is present twice".to_owned()).below(field, false)
     }
 }
 
@@ -106,10 +107,10 @@ fn kind(unexpected: &Unexpected<'_>) -> &'static str {
 
 impl Display for DeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.problem {
-            Problem::Type(problem) => write!(f, "`{}` {problem}", self.key),
-            Problem::Placeholder(problem) => {
-                write!(f, "`{}` has a placeholder: {problem}", self.key)
+        match &self.kind {
+            DeErrorKind::Type(problem) => write!(f, "`{}` {problem}", self.key),
+            DeErrorKind::Placeholder(problem) => {
+                write!(f, "`{}` has an unresolvable placeholder: {problem}", self.key)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One value, read as the type that asks for it: numbers and booleans may be strings, and strings may be numbers.
+//! Deserialization of one value. A string can be read as a number or a boolean, and a number or a boolean as a string.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::variant::Variant;
 use super::{DeError, Scope};
 
-/// A value without children. Numbers are kept as their digits, so that none is ever rounded on the way.
+/// A value without children. A number keeps its digits, so that it is never rounded.
 #[derive(Debug, Clone)]
 pub(crate) enum Scalar<'a> {
     Nothing,
     Bool(bool),
     Number(String),
     Text(Cow<'a, str>),
-    /// A list or a map inside one value, which flat keys do not have.
+    /// A list or a map inside one value, which servers do not send.
     Nested,
 }
 
@@ -46,8 +46,8 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    pub(super) fn unlike(&self, expected: &str) -> DeError {
-        DeError::found(self.kind()).wanted(expected)
+    pub(super) fn mismatch(&self, expected: &str) -> DeError {
+        DeError::found(self.kind()).expected(expected)
     }
 
     fn kind(&self) -> &'static str {
@@ -61,13 +61,13 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// As text, the way it would have been written.
+    /// Returns the text of the value, as a file would contain it.
     pub(super) fn into_text(self) -> Result<Cow<'a, str>, DeError> {
         match self {
             Scalar::Text(text) => Ok(text),
             Scalar::Number(digits) => Ok(Cow::Owned(digits)),
             Scalar::Bool(value) => Ok(Cow::Borrowed(if value { "true" } else { "false" })),
-            Scalar::Nothing | Scalar::Nested => Err(self.unlike("a string")),
+            Scalar::Nothing | Scalar::Nested => Err(self.mismatch("a string")),
         }
     }
 
@@ -75,9 +75,9 @@ impl<'a> Scalar<'a> {
         let digits = match self {
             Scalar::Number(digits) => digits.as_str(),
             Scalar::Text(text) => text.trim(),
-            _ => return Err(self.unlike(expected)),
+            _ => return Err(self.mismatch(expected)),
         };
-        digits.parse().map_err(|_| self.unlike(expected))
+        digits.parse().map_err(|_| self.mismatch(expected))
     }
 
     fn parse_bool(&self) -> Result<bool, DeError> {
@@ -86,9 +86,9 @@ impl<'a> Scalar<'a> {
             Scalar::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
                 "true" | "yes" | "on" | "1" => Ok(true),
                 "false" | "no" | "off" | "0" => Ok(false),
-                _ => Err(self.unlike("a boolean")),
+                _ => Err(self.mismatch("a boolean")),
             },
-            _ => Err(self.unlike("a boolean")),
+            _ => Err(self.mismatch("a boolean")),
         }
     }
 }
@@ -136,7 +136,7 @@ impl<'a> de::Deserializer<'a> for Scalar<'a> {
         match self {
             Scalar::Nothing => visitor.visit_unit(),
             Scalar::Bool(value) => visitor.visit_bool(value),
-            Scalar::Nested => Err(self.unlike("a plain value")),
+            Scalar::Nested => Err(self.mismatch("a plain value")),
             Scalar::Text(_) => self.deserialize_str(visitor),
             Scalar::Number(digits) => {
                 if let Ok(number) = digits.parse() {
@@ -146,7 +146,7 @@ impl<'a> de::Deserializer<'a> for Scalar<'a> {
                 } else {
                     let number = digits
                         .parse()
-                        .map_err(|_| DeError::found("a number").wanted("a smaller one"))?;
+                        .map_err(|_| DeError::found("a number").expected("a smaller one"))?;
                     visitor.visit_f64(number)
                 }
             }
@@ -175,7 +175,7 @@ impl<'a> de::Deserializer<'a> for Scalar<'a> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DeError> {
-        visitor.visit_enum(Variant::unit(self, variants)?)
+        visitor.visit_enum(Variant::unit(self.into_text()?, variants))
     }
 
     fn deserialize_unit<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {

@@ -1,4 +1,4 @@
-//! What types get, and what they are told when it does not fit.
+//! The values that types receive.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -11,7 +11,7 @@ use crate::Configuration;
 
 mod errors;
 
-/// Sources, most specific first.
+/// Builds a configuration from sources, the most specific first.
 fn configuration(sources: Value) -> Configuration {
     let sources: Vec<_> = sources
         .as_array()

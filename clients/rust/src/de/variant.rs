@@ -1,4 +1,4 @@
-//! Enums: a variant is a value, or the one entry of a map.
+//! Deserialization of enums. A variant without content is a value, and one with content is the only entry of a map.
 
 use std::borrow::Cow;
 
@@ -7,28 +7,24 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, VariantAccess, Visitor,
 };
 
-use super::scalar::Scalar;
-use super::{DeError, Place, at};
+use super::{DeError, NodeDeserializer, deserialize_child};
 use crate::names;
 
-/// A variant, by any spelling of its name, and what it holds.
+/// A variant and its content. Its name may have any relaxed spelling.
 pub(super) struct Variant<'a> {
     name: Cow<'a, str>,
-    content: Option<Place<'a>>,
+    content: Option<NodeDeserializer<'a>>,
 }
 
 impl<'a> Variant<'a> {
-    pub(super) fn unit(
-        name: Scalar<'a>,
-        variants: &'static [&'static str],
-    ) -> Result<Variant<'a>, DeError> {
-        Ok(Variant { name: variant_of(name.into_text()?, variants), content: None })
+    pub(super) fn unit(name: Cow<'a, str>, variants: &'static [&'static str]) -> Variant<'a> {
+        Variant { name: variant_of(name, variants), content: None }
     }
 
     pub(super) fn with_content(
         name: &'a str,
         variants: &'static [&'static str],
-        content: Place<'a>,
+        content: NodeDeserializer<'a>,
     ) -> Variant<'a> {
         Variant { name: variant_of(Cow::Borrowed(name), variants), content: Some(content) }
     }
@@ -36,8 +32,8 @@ impl<'a> Variant<'a> {
 
 fn variant_of<'a>(name: Cow<'a, str>, variants: &'static [&'static str]) -> Cow<'a, str> {
     let exact = variants.iter().find(|&&variant| variant == name);
-    let meant = || variants.iter().find(|&&variant| names::same(variant, name.trim()));
-    exact.or_else(meant).map_or(name.clone(), |&variant| Cow::Borrowed(variant))
+    let relaxed = || variants.iter().find(|&&variant| names::are_same(variant, name.trim()));
+    exact.or_else(relaxed).map_or(name.clone(), |&variant| Cow::Borrowed(variant))
 }
 
 impl<'a> EnumAccess<'a> for Variant<'a> {
@@ -57,15 +53,15 @@ impl<'a> VariantAccess<'a> for Variant<'a> {
     fn unit_variant(self) -> Result<(), DeError> {
         match self.content {
             Some(place) if !place.is_empty()? => {
-                Err(DeError::found("a variant with content").wanted("one without"))
+                Err(DeError::found("a variant with content").expected("one without content"))
             }
             _ => Ok(()),
         }
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'a>>(self, seed: S) -> Result<S::Value, DeError> {
-        let bare = || DeError::found("a variant without content").wanted("one with it");
-        at(seed, self.content.ok_or_else(bare)?, &self.name, false)
+        let missing = || DeError::found("a variant without content").expected("one with content");
+        deserialize_child(seed, self.content.ok_or_else(missing)?, &self.name, false)
     }
 
     fn tuple_variant<V: Visitor<'a>>(self, length: usize, visitor: V) -> Result<V::Value, DeError> {

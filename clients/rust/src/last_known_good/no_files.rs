@@ -1,18 +1,26 @@
-//! Where there are no Unix permissions, there is no copy: nobody could say who wrote it.
+//! Systems without Unix permissions have no copy, because its author could not be verified.
 
 use std::path::Path;
 
-use super::LastKnownGoodProblem as Problem;
+use crate::error::LastKnownGoodError;
 
-pub(super) fn replace(directory: &Path, _name: &str, _bytes: &[u8]) -> Result<(), Problem> {
+pub(super) fn replace(
+    directory: &Path,
+    _name: &str,
+    _bytes: &[u8],
+) -> Result<(), LastKnownGoodError> {
     Err(unsupported(directory))
 }
 
-pub(super) fn read(directory: &Path, _name: &str, _length_max: usize) -> Result<Vec<u8>, Problem> {
+pub(super) fn read(
+    directory: &Path,
+    _name: &str,
+    _length_max: usize,
+) -> Result<Vec<u8>, LastKnownGoodError> {
     Err(unsupported(directory))
 }
 
-fn unsupported(directory: &Path) -> Problem {
-    let problem = "this system has no unix permissions".to_owned();
-    Problem::Untrusted { path: directory.to_owned(), problem }
+fn unsupported(directory: &Path) -> LastKnownGoodError {
+    let problem = "this system has no Unix permissions".to_owned();
+    LastKnownGoodError::Untrusted { path: directory.to_owned(), problem }
 }

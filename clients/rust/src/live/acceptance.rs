@@ -1,4 +1,4 @@
-//! What a service takes: whatever becomes its type, and passes its own function.
+//! The conditions under which a service accepts a configuration: it deserializes, and the service's own function passes.
 
 use std::any::type_name;
 use std::error::Error as StdError;
@@ -14,17 +14,17 @@ pub(super) type Validate<T> =
     Arc<dyn Fn(&T) -> Result<(), Box<dyn StdError + Send + Sync>> + Send + Sync>;
 
 pub(super) struct Acceptance<T> {
-    /// Where `T` begins; empty for the whole.
+    /// The prefix below which `T` is read. Empty for the whole configuration.
     pub(super) prefix: String,
     pub(super) validate: Option<Validate<T>>,
 }
 
 impl<T: DeserializeOwned> Acceptance<T> {
-    /// The configuration as `T`. What panics is not good: a service is not to stop following for that.
+    /// Reads the configuration as `T`. A panic counts as a rejection, so that the service continues to follow.
     pub(super) fn accept(&self, configuration: &Configuration) -> Result<T, Error> {
-        let panicked =
-            |_| Err(Error::Invalid(format!("reading {} panicked", type_name::<T>()).into()));
-        catch_unwind(AssertUnwindSafe(|| self.read(configuration))).unwrap_or_else(panicked)
+        catch_unwind(AssertUnwindSafe(|| self.read(configuration))).unwrap_or_else(|_| {
+            Err(Error::Invalid(format!("reading {} panicked", type_name::<T>()).into()))
+        })
     }
 
     fn read(&self, configuration: &Configuration) -> Result<T, Error> {

@@ -1,4 +1,4 @@
-//! The loop: takes each configuration that the watch tells, if the service does, and says so to the server.
+//! The loop that applies each accepted configuration of the watch and reports the outcome to the server.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,35 +12,34 @@ use crate::error::Error;
 use crate::live::acceptance::Acceptance;
 use crate::live::{Rejection, Shared};
 use crate::server::Query;
-use crate::watch::{Outcome, Update, Watch};
+use crate::watch::{Update, Watch};
+use headwater_wire::Outcome;
 
-pub(super) struct Follower<T> {
+pub(super) struct LiveFollower<T> {
     pub(super) client: Client,
     pub(super) acceptance: Acceptance<T>,
     pub(super) shared: Arc<Shared<T>>,
     pub(super) changed: watch::Sender<()>,
 }
 
-impl<T: DeserializeOwned> Follower<T> {
-    /// Goes on until it is dropped: a watch that began with something has no errors.
+impl<T: DeserializeOwned> LiveFollower<T> {
+    /// Runs until it is dropped. A watch that starts from a configuration returns no error.
     pub(super) async fn run(&self, watch: &mut Watch) {
         while let Some(Ok(update)) = watch.next().await {
-            // What is gone is kept, and the health says so.
+            // After `Update::Gone` the current value stays. The health reports it.
             if let Update::Configuration(configuration) = update {
-                let outcome = self.take(&configuration);
+                let outcome = self.apply(&configuration);
                 watch.acknowledge(&configuration, outcome);
                 if outcome == Outcome::Applied {
-                    self.client.keep(&configuration).await;
+                    self.client.save_copy(&configuration).await;
                 }
             }
         }
     }
 
-    fn take(&self, configuration: &Configuration) -> Outcome {
-        if self.is_current(configuration) {
-            let mut notes = self.shared.notes();
-            notes.configuration = configuration.clone();
-            notes.rejection = None;
+    fn apply(&self, configuration: &Configuration) -> Outcome {
+        if self.has_current_content(configuration) {
+            self.record_accepted(configuration);
             return Outcome::Applied;
         }
         match self.acceptance.accept(configuration) {
@@ -55,28 +54,32 @@ impl<T: DeserializeOwned> Follower<T> {
         }
     }
 
-    /// After a start without a server, or when a change was taken back, what comes is what is there.
-    fn is_current(&self, configuration: &Configuration) -> bool {
-        let current = self.shared.notes().configuration.clone();
+    /// Returns whether the content equals the current one, as after a start from the last-known-good copy or after a
+    /// change was reverted.
+    fn has_current_content(&self, configuration: &Configuration) -> bool {
+        let current = self.shared.status().configuration.clone();
         current.environment().property_sources == configuration.environment().property_sources
     }
 
     fn replace(&self, value: T, configuration: &Configuration) {
         self.shared.current.store(Arc::new(value));
-        let mut notes = self.shared.notes();
-        notes.configuration = configuration.clone();
-        notes.rejection = None;
-        drop(notes);
+        self.record_accepted(configuration);
         let Query { application, profiles, label } = &self.client.query;
         let revision = configuration.revision();
         tracing::info!(application, profiles, label, revision, "configuration applied");
         self.changed.send_replace(());
     }
 
+    fn record_accepted(&self, configuration: &Configuration) {
+        let mut status = self.shared.status();
+        status.configuration = configuration.clone();
+        status.rejection = None;
+    }
+
     fn reject(&self, configuration: &Configuration, error: Error) {
         let rejection = Rejection::now(configuration.clone(), error);
         rejection.log(&self.client.query);
-        self.shared.notes().rejection = Some(Arc::new(rejection));
+        self.shared.status().rejection = Some(Arc::new(rejection));
     }
 }
 
@@ -89,7 +92,7 @@ impl Rejection {
         let Query { application, profiles, label } = query;
         let revision = self.configuration.revision();
         let problem = match &self.error {
-            // The service's own words may quote a value.
+            // The text of the service's own function may quote a value.
             Error::Invalid(_) => "its validation failed".to_owned(),
             error => error.to_string(),
         };
@@ -99,7 +102,7 @@ impl Rejection {
             label,
             revision,
             problem,
-            "configuration rejected: the last good one stays"
+            "configuration rejected, the last accepted one stays in use"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The first value: from a server, or from the last known good copy, but never one that is not good.
+//! The start of a [`Live`]: obtains the first accepted value from a server or from the last-known-good copy.
 
 use std::error::Error as StdError;
 use std::future::IntoFuture;
@@ -15,33 +15,33 @@ use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::error::Error;
 use crate::live::acceptance::Acceptance;
-use crate::live::{Live, Notes, Rejection, Shared, follow};
-use crate::watch::Outcome;
+use crate::live::{Live, LiveStatus, Rejection, Shared, follow};
+use headwater_wire::Outcome;
 
-/// A [`Live`] that is about to be: `.await` starts it.
-#[must_use = "nothing is asked before it is awaited"]
+/// A [`Live`] that has not been started. Awaiting it connects and returns the handle.
+#[must_use = "it connects only when it is awaited"]
 pub struct LiveStart<T> {
     client: Result<Client, Error>,
     acceptance: Acceptance<T>,
 }
 
-/// The first value, and where it came from.
-struct First<T> {
+/// The first value and its configuration.
+struct FirstValue<T> {
     value: T,
     configuration: Configuration,
-    /// What the server has, if the service does not take it.
+    /// The rejection of the server's configuration, when the value comes from the last-known-good copy.
     rejection: Option<Box<Rejection>>,
 }
 
 impl Client {
-    /// The configuration as `T`, replaced whenever it changes.
+    /// Reads the configuration as `T` and replaces the value whenever the configuration changes.
     ///
-    /// A change that does not become a `T` is rejected: what was there stays, [`Live::rejection`] says why, and the server
-    /// is told. `T` should own what it needs; reading it must not block for long.
+    /// A change that does not deserialize as `T` is rejected: the former value stays, [`Live::rejection`] has the reason,
+    /// and the server lists the rejection. `T` must own its data. Deserializing it should not block for long.
     ///
     /// # Errors
-    /// When awaited: as [`Client::connect`]; as [`Configuration::get_at`] and [`Error::Invalid`] if the first one is not
-    /// good and no last known good copy stands in for it.
+    /// When awaited: the errors of [`Client::connect`]. The errors of [`Configuration::get_at`] and [`Error::Invalid`] when
+    /// the service rejects the first configuration and no acceptable last-known-good copy exists.
     ///
     /// # Panics
     /// When awaited outside of a Tokio runtime.
@@ -49,10 +49,10 @@ impl Client {
         LiveStart::new(Ok(self.clone()))
     }
 
-    /// [`Client::live`] with a function that says what else has to be right: [`LiveStart::validate`].
+    /// Calls [`Client::live`] and [`LiveStart::validate`].
     ///
     /// # Errors
-    /// As [`Client::live`].
+    /// The errors of [`Client::live`].
     pub fn live_with<T, E>(
         &self,
         validate: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static,
@@ -65,18 +65,18 @@ impl Client {
 }
 
 impl Builder {
-    /// [`Builder::build`] and [`Client::live`] in one.
+    /// Calls [`Builder::build`] and [`Client::live`].
     ///
     /// # Errors
-    /// When awaited, as both of them.
+    /// When awaited: the errors of both.
     pub fn live<T>(self) -> LiveStart<T> {
         LiveStart::new(self.build())
     }
 
-    /// [`Builder::build`] and [`Client::live_with`] in one.
+    /// Calls [`Builder::build`] and [`Client::live_with`].
     ///
     /// # Errors
-    /// When awaited, as both of them.
+    /// When awaited: the errors of both.
     pub fn live_with<T, E>(
         self,
         validate: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static,
@@ -93,14 +93,16 @@ impl<T> LiveStart<T> {
         LiveStart { client, acceptance: Acceptance { prefix: String::new(), validate: None } }
     }
 
-    /// Reads `T` from what is below this prefix, as [`Configuration::get_at`] does. The default is the whole.
+    /// Sets the prefix below which `T` is read, as in [`Configuration::get_at`]. The default is the whole configuration.
     pub fn at(mut self, prefix: impl Into<String>) -> LiveStart<T> {
         self.acceptance.prefix = prefix.into();
         self
     }
 
-    /// Takes only what this function takes. Its error may be any error, or a text. It is shown on the handle and logged
-    /// nowhere, since it may quote a value.
+    /// Sets a function that accepts or rejects each value after it was deserialized.
+    ///
+    /// The error may be any error type or a text. [`Live::rejection`] returns it. It is not logged, because it may quote a
+    /// value.
     pub fn validate<E>(
         mut self,
         validate: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static,
@@ -120,52 +122,53 @@ impl<T: DeserializeOwned + Send + Sync + 'static> IntoFuture for LiveStart<T> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let client = self.client?;
-            let first = first(&client, &self.acceptance).await?;
-            Ok(live(&client, first, self.acceptance))
+            let first = first_value(&client, &self.acceptance).await?;
+            Ok(start(&client, first, self.acceptance))
         })
     }
 }
 
-async fn first<T: DeserializeOwned>(
+async fn first_value<T: DeserializeOwned>(
     client: &Client,
     acceptance: &Acceptance<T>,
-) -> Result<First<T>, Error> {
+) -> Result<FirstValue<T>, Error> {
     let accept = |configuration: Configuration| match acceptance.accept(&configuration) {
-        Ok(value) => Ok(First { value, configuration, rejection: None }),
+        Ok(value) => Ok(FirstValue { value, configuration, rejection: None }),
         Err(error) => Err(Box::new(Rejection::now(configuration, error))),
     };
-    let rejection = match client.ask().await {
+    let rejection = match client.fetch_first().await {
         Ok(configuration) => match accept(configuration) {
             Ok(first) => {
-                client.keep(&first.configuration).await;
+                client.save_copy(&first.configuration).await;
                 return Ok(first);
             }
             Err(rejection) => rejection,
         },
         Err(Error::Deadline(deadline)) => {
-            return accept(client.stale(deadline).await?).map_err(|rejection| rejection.error);
+            return accept(client.fall_back_to_copy(deadline).await?)
+                .map_err(|rejection| rejection.error);
         }
         Err(error) => return Err(error),
     };
-    // What is kept was good the last time.
-    match client.copy().await {
+    // The service accepted the stored copy when it was current.
+    match client.load_copy().await {
         Some(Ok(copy)) => {
             rejection.log(&client.query);
             let first = accept(copy).map_err(|of_copy| of_copy.error)?;
-            Ok(First { rejection: Some(rejection), ..first })
+            Ok(FirstValue { rejection: Some(rejection), ..first })
         }
         _ => Err(rejection.error),
     }
 }
 
-/// Whoever watches from the first value is told what differs from what the server has.
-fn live<T: DeserializeOwned + Send + Sync + 'static>(
+/// Starts the watch from the first value, so that it returns only changes.
+fn start<T: DeserializeOwned + Send + Sync + 'static>(
     client: &Client,
-    first: First<T>,
+    first: FirstValue<T>,
     acceptance: Acceptance<T>,
 ) -> Live<T> {
-    let First { value, configuration, rejection } = first;
-    // What is kept is what the service took, so the watch keeps nothing.
+    let FirstValue { value, configuration, rejection } = first;
+    // Only accepted configurations are stored, so the follower writes the copy and not the watch.
     let asking = client.without_copy();
     let mut watch = match &rejection {
         Some(rejection) => asking.watch_from(&rejection.configuration),
@@ -179,10 +182,10 @@ fn live<T: DeserializeOwned + Send + Sync + 'static>(
     let rejection = rejection.map(Arc::from);
     let shared = Arc::new(Shared {
         current: ArcSwap::from_pointee(value),
-        notes: Mutex::new(Notes { configuration, rejection }),
+        status: Mutex::new(LiveStatus { configuration, rejection }),
     });
     let (changed, changes) = watch::channel(());
-    let follower = follow::Follower {
+    let follower = follow::LiveFollower {
         client: client.clone(),
         acceptance,
         shared: Arc::clone(&shared),

@@ -1,4 +1,4 @@
-//! One request to the mock server and its answer.
+//! The answers of the mock server.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,27 +7,25 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use headwater_wire::headers;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, timeout};
 
-use crate::instance;
-use crate::mock::{Served, State, lock};
+use crate::mock::{MockState, Served, lock};
 
-/// The longest that a long poll waits.
+/// The longest wait of a long poll.
 const WAIT_MAX: Duration = Duration::from_secs(45);
-/// How often a stream shows that it lives.
+/// The interval of heartbeats on a stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Nothing older than this is wanted; who has it says so.
-const MIN_REVISION: &str = "headwater-min-revision";
-/// The only representation, as it stands in entity tags.
+/// The name of the only representation in entity tags.
 const REPRESENTATION: &str = "v1";
 
-type Environment = watch::Receiver<Option<Arc<Served>>>;
+type EnvironmentReceiver = watch::Receiver<Option<Arc<Served>>>;
 
-/// What is sent: all at once, or as it comes.
+/// The body of a response: complete, or a stream of events.
 pub(super) enum Content {
     Whole(Option<Bytes>),
     Events(mpsc::Receiver<Bytes>),
@@ -49,16 +47,16 @@ impl Body for Content {
     }
 }
 
-/// Notes who asks, and answers.
+/// Answers one request and records the acknowledgement that it carries.
 pub(super) async fn answer(
     request: Request<Incoming>,
-    state: Arc<State>,
+    state: Arc<MockState>,
 ) -> Result<Response<Content>, Infallible> {
     state.request_count.fetch_add(1, Ordering::Relaxed);
-    if let (Some(instance), Some(said)) =
-        (header(&request, instance::HEADER.as_str()), header(&request, "headwater-applied"))
+    if let (Some(instance), Some(acknowledgement)) =
+        (header(&request, headers::INSTANCE), header(&request, headers::APPLIED))
     {
-        lock(&state.acknowledged).insert(instance.to_owned(), said.to_owned());
+        lock(&state.acknowledged).insert(instance.to_owned(), acknowledgement.to_owned());
     }
     let environment = environment(&request, &state);
     let is_get = request.method() == Method::GET;
@@ -72,7 +70,7 @@ pub(super) async fn answer(
     })
 }
 
-fn environment(request: &Request<Incoming>, state: &State) -> Option<Environment> {
+fn environment(request: &Request<Incoming>, state: &MockState) -> Option<EnvironmentReceiver> {
     let mut segments = request.uri().path().trim_matches('/').split('/');
     let (application, profiles) = (segments.next()?, segments.next()?);
     let key = (application.replace("(_)", "/"), profiles.replace("%2C", ","));
@@ -81,7 +79,10 @@ fn environment(request: &Request<Incoming>, state: &State) -> Option<Environment
     is_there.then_some(environment)
 }
 
-async fn plain(request: &Request<Incoming>, mut environment: Environment) -> Response<Content> {
+async fn plain(
+    request: &Request<Incoming>,
+    mut environment: EnvironmentReceiver,
+) -> Response<Content> {
     let tag = |served: &Served| format!("W/\"{}.{REPRESENTATION}\"", served.digest);
     let known = header(request, IF_NONE_MATCH.as_str());
     let wait = known.and_then(|_| header(request, "prefer")?.strip_prefix("wait=")?.parse().ok());
@@ -90,7 +91,7 @@ async fn plain(request: &Request<Incoming>, mut environment: Environment) -> Res
         let differs = |served: &Option<Arc<Served>>| {
             served.as_ref().is_none_or(|served| known != Some(tag(served).as_str()))
         };
-        // When time is up, the same is there still.
+        // After a timeout the environment is unchanged, and the answer is 304.
         let _ = timeout(wait, environment.wait_for(differs)).await;
     }
     let served = environment.borrow().clone();
@@ -104,33 +105,37 @@ async fn plain(request: &Request<Incoming>, mut environment: Environment) -> Res
         .status(if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK })
         .header(CONTENT_TYPE, "application/json")
         .header(ETAG, tag)
-        .header("Headwater-Revision", &served.revision);
+        .header(headers::REVISION, &served.revision);
     if !wait.is_zero() {
         response = response.header("Preference-Applied", format!("wait={}", wait.as_secs()));
     }
-    if let Some(revision) = header(request, MIN_REVISION) {
-        response = response.header(MIN_REVISION, revision);
+    if let Some(revision) = header(request, headers::MIN_REVISION) {
+        response = response.header(headers::MIN_REVISION, revision);
     }
     response.body(content).expect("headers of letters and digits")
 }
 
-fn stream(request: &Request<Incoming>, environment: Environment) -> Response<Content> {
-    let told = header(request, "last-event-id").and_then(|id| Some(id.rsplit_once('.')?.1));
+fn stream(request: &Request<Incoming>, environment: EnvironmentReceiver) -> Response<Content> {
+    let known = header(request, "last-event-id").and_then(|id| Some(id.rsplit_once('.')?.1));
     let (sender, events) = mpsc::channel(1);
-    tokio::spawn(tell(environment, told.map(str::to_owned), sender));
+    tokio::spawn(send_events(environment, known.map(str::to_owned), sender));
     let response = Response::builder().header(CONTENT_TYPE, "text/event-stream");
     response.body(Content::Events(events)).expect("headers of letters")
 }
 
-/// Goes on until nobody listens any more, or there is nothing to be told of.
-async fn tell(mut environment: Environment, mut told: Option<String>, events: mpsc::Sender<Bytes>) {
+/// Sends an event for each change until the client disconnects or the environment is removed.
+async fn send_events(
+    mut environment: EnvironmentReceiver,
+    mut known_digest: Option<String>,
+    events: mpsc::Sender<Bytes>,
+) {
     let mut heartbeat = interval(HEARTBEAT);
     loop {
         let served = environment.borrow_and_update().clone();
         let event = match served {
             None => Some(Bytes::from_static(b"event: gone\ndata: {}\n\n")),
-            Some(served) if told.as_ref() != Some(&served.digest) => {
-                told = Some(served.digest.clone());
+            Some(served) if known_digest.as_ref() != Some(&served.digest) => {
+                known_digest = Some(served.digest.clone());
                 Some(event(&served))
             }
             Some(_) => None,

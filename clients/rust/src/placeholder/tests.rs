@@ -1,4 +1,4 @@
-//! What placeholders resolve to.
+//! The results of resolving placeholders.
 
 use headwater_wire::PropertySource;
 use serde_json::json;
@@ -16,7 +16,7 @@ fn variables(name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-fn resolve(source: Value) -> Result<Value, PlaceholderProblem> {
+fn resolve(source: Value) -> Result<Value, PlaceholderError> {
     let source: PropertySource =
         serde_json::from_value(json!({"name": "s", "source": source})).unwrap();
     let properties = merge(&[source]);
@@ -25,7 +25,7 @@ fn resolve(source: Value) -> Result<Value, PlaceholderProblem> {
     resolver.resolve(&properties, position).map(Cow::into_owned)
 }
 
-/// `value` beside `foo: bar`, `num: 5`, `list: [one]`, `my-key: mine`.
+/// Resolves `value` in a configuration that also contains `foo`, `num`, `list`, `my-key` and `c:d`.
 #[track_caller]
 fn check(value: &str, expected: &str) {
     let source = json!({"value": value, "foo": "bar", "num": 5, "list[0]": "one", "my-key": "mine", "c:d": "colon"});
@@ -60,7 +60,7 @@ fn defaults_nest() {
 }
 
 #[test]
-fn what_is_escaped_or_not_closed_stays() {
+fn escaped_and_unclosed_placeholders_are_not_resolved() {
     check(r"\${foo}", "${foo}");
     check(r"\${foo:${num}} ${foo}", "${foo:${num}} bar");
     check("${foo", "${foo");
@@ -69,7 +69,7 @@ fn what_is_escaped_or_not_closed_stays() {
 }
 
 #[test]
-fn the_process_environment_comes_second_and_is_taken_as_it_is() {
+fn variables_come_second_and_are_not_resolved_again() {
     check("${HOME}", "/home/shop");
     check("${db.password}", "a${b}c");
     check("${shop.max-items}", "7");
@@ -85,32 +85,32 @@ fn the_process_environment_comes_second_and_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_missing_one_is_an_error_that_names_it() {
+fn a_missing_key_is_an_error_that_names_it() {
     fails(
         json!({"value": "x${a.b}"}),
-        "nothing is called `a.b`, and the placeholder has no default",
+        "no property or variable is named `a.b`, and the placeholder has no default",
     );
     fails(
         json!({"value": "${foo}", "foo": "${bar}"}),
-        "nothing is called `bar`, and the placeholder has no default",
+        "no property or variable is named `bar`, and the placeholder has no default",
     );
 }
 
 #[test]
 fn a_cycle_is_an_error() {
-    fails(json!({"value": "${value}"}), "`value` leads back to itself");
-    fails(json!({"value": "${a}", "a": "${b}", "b": "${a:1}"}), "`a` leads back to itself");
+    fails(json!({"value": "${value}"}), "`value` refers to itself");
+    fails(json!({"value": "${a}", "a": "${b}", "b": "${a:1}"}), "`a` refers to itself");
 }
 
 #[test]
 fn work_is_bounded() {
-    fails(json!({"value": "${a:".repeat(1000) + &"}".repeat(1000)}), "exceeds 32 levels");
+    fails(json!({"value": "${a:".repeat(1000) + &"}".repeat(1000)}), "more than 32 levels");
     let mut source = json!({"value": "${l0}", "l30": "x"});
     for level in 0..30 {
         source[format!("l{level}")] = json!(format!("${{l{0}}}${{l{0}}}", level + 1));
     }
-    fails(source, "exceeds 10000 placeholders");
+    fails(source, "more than 10000 placeholders");
     let long = "y".repeat(LENGTH_MAX);
-    fails(json!({"value": "${l}${l}", "l": long}), "exceeds 1048576 bytes");
+    fails(json!({"value": "${l}${l}", "l": long}), "more than 1048576 bytes");
     assert!(resolve(json!({"value": "${".repeat(500_000)})).is_ok());
 }

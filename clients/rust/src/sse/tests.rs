@@ -1,4 +1,4 @@
-//! Events as the standard reads them, whatever the pieces in which they come.
+//! Decoding of event streams, in one piece and in many.
 
 use proptest::prelude::*;
 
@@ -6,14 +6,14 @@ use super::*;
 
 const LENGTH_MAX: usize = 1_000;
 
-/// What a text says when it comes in one piece.
-fn decoded(text: &[u8]) -> Result<Vec<Item>, TooLong> {
+/// Decodes a text in one piece.
+fn decoded(text: &[u8]) -> Result<Vec<Item>, TooLongError> {
     let mut items = Vec::new();
     Decoder::new(LENGTH_MAX).push(text, &mut items)?;
     Ok(items)
 }
 
-/// Expected as `name|id|data` for each event, and as a number for each retry.
+/// Decodes a text and compares the items: `name|id|data` for an event, a number for a retry.
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
     let items = decoded(text.as_bytes()).unwrap();
@@ -31,7 +31,7 @@ fn show(item: &Item) -> String {
 }
 
 #[test]
-fn fields_are_read_as_the_standard_says() {
+fn fields_follow_the_standard() {
     check("event: environment\nid: r.d\ndata: {}\n\n", &["environment|r.d|{}"]);
     check("data:a\ndata:  b\ndata\n\n", &["message|-|a\n b\n"]);
     check("event: gone\ndata:\n\n", &["gone|-|"]);
@@ -44,7 +44,7 @@ fn fields_are_read_as_the_standard_says() {
 }
 
 #[test]
-fn lines_end_in_any_of_three_ways_and_a_mark_may_stand_first() {
+fn all_three_line_ends_and_a_byte_order_mark_are_accepted() {
     for end in ["\n", "\r", "\r\n"] {
         let text = ["event: e", "id: 1", "data: a", "data: b", "", "data: c", "", ""].join(end);
         check(&text, &["e|1|a\nb", "message|1|c"]);
@@ -54,37 +54,37 @@ fn lines_end_in_any_of_three_ways_and_a_mark_may_stand_first() {
 }
 
 #[test]
-fn an_id_stays_until_another_comes_and_one_with_nul_is_none() {
+fn an_id_remains_until_the_next_one_and_must_not_contain_nul() {
     check("id: 1\ndata: a\n\ndata: b\n\n", &["message|1|a", "message|1|b"]);
     check("id: 1\n\nid: 2\0\ndata: a\n\n", &["message|1|a"]);
     check("id: 1\ndata: a\n\nid\ndata: b\n\n", &["message|1|a", "message||b"]);
 }
 
 #[test]
-fn half_an_event_is_none() {
+fn an_incomplete_event_is_not_returned() {
     for text in ["data: x", "data: x\n", "data: x\r", "event: e\nid: 1\ndata: {\"a\""] {
         check(text, &[]);
     }
 }
 
 #[test]
-fn what_is_too_long_is_refused_and_what_just_fits_is_not() {
+fn the_length_limit_is_exact() {
     let line = |length: usize| format!("data:{}", "x".repeat(length - 5));
     assert_eq!(decoded(format!("{}\n\n", line(LENGTH_MAX)).as_bytes()).unwrap().len(), 1);
-    assert_eq!(decoded(line(LENGTH_MAX + 1).as_bytes()), Err(TooLong));
-    assert_eq!(decoded(":".repeat(LENGTH_MAX + 1).as_bytes()), Err(TooLong));
-    assert_eq!(decoded(format!("{}\n", line(60)).repeat(30).as_bytes()), Err(TooLong));
-    // Many short ones are not one long one.
+    assert_eq!(decoded(line(LENGTH_MAX + 1).as_bytes()), Err(TooLongError));
+    assert_eq!(decoded(":".repeat(LENGTH_MAX + 1).as_bytes()), Err(TooLongError));
+    assert_eq!(decoded(format!("{}\n", line(60)).repeat(30).as_bytes()), Err(TooLongError));
+    // The limit applies to each event, not to the stream.
     assert_eq!(decoded("data: x\n\n".repeat(1_000).as_bytes()).unwrap().len(), 1_000);
 }
 
 #[test]
-fn bytes_that_are_no_text_are_replaced() {
+fn invalid_utf_8_is_replaced() {
     let items = decoded(b"data: a\xffb\n\n").unwrap();
     assert_eq!(items.iter().map(show).collect::<Vec<_>>(), ["message|-|a\u{fffd}b"]);
 }
 
-/// Text that is likely to mean something.
+/// Generates streams that consist mostly of meaningful fields.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(b"\n".to_vec()),
@@ -106,7 +106,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn the_pieces_in_which_it_comes_change_nothing(
+    fn the_size_of_the_pieces_does_not_matter(
         text in stream(),
         cuts in prop::collection::vec(1_usize..20, 1..50),
     ) {

@@ -1,12 +1,13 @@
-//! Telling the server what became of a configuration.
+//! Reports the outcome of a configuration to the server.
 //!
-//! Every request of a watch says it, and a stream may live for days: so a request of its own says it, unless another one
-//! carried it meanwhile. It asks for nothing and is answered without a body.
+//! Every request of a watch carries the outcome in a header. A stream may stay open for days, so a separate `HEAD` request
+//! carries a new outcome, unless another request has carried it in the meantime.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_wire::{Outcome, headers};
 use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
 use tokio::sync::watch;
@@ -17,29 +18,19 @@ use crate::configuration::Configuration;
 use crate::http::Request;
 use crate::retry::pause;
 use crate::server::Server;
-use crate::watch::connection::Known;
+use crate::watch::known::Known;
 use crate::{fetch, instance};
 
-/// A change reaches a whole fleet at once. Its members speak when all of them know it, and not at once.
+/// The delay of a report. A change reaches many instances at the same moment, and the delay spreads their reports.
 const SPREAD: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(1);
-/// The least time between two requests that say it.
+/// The shortest time between two reports.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
-/// The longest pause after requests that failed, with full jitter.
+/// The largest upper bound of the random pause after failed reports.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-const HEADER: HeaderName = HeaderName::from_static("headwater-applied");
+const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
 
-/// What became of a configuration in this instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The service runs with it.
-    Applied,
-    /// The service does not take it, and runs with what it had.
-    Rejected,
-}
-
-/// What is said of the newest configuration that anything is said of.
+/// A configuration and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Acknowledgement {
     known: Known,
@@ -47,42 +38,41 @@ pub(super) struct Acknowledgement {
 }
 
 impl Acknowledgement {
-    /// `None` for what no server knows by an id: a copy from disk, or the answer of another kind of server.
-    pub(super) fn of(configuration: &Configuration, outcome: Outcome) -> Option<Acknowledgement> {
+    /// Returns `None` for a configuration without an id: a last-known-good copy, or an answer of another kind of server.
+    pub(super) fn new(configuration: &Configuration, outcome: Outcome) -> Option<Acknowledgement> {
         let known = Known::of(configuration);
         known.id.is_some().then_some(Acknowledgement { known, outcome })
     }
 
     fn header(&self) -> Option<HeaderValue> {
-        let outcome = match self.outcome {
-            Outcome::Applied => "ok",
-            Outcome::Rejected => "rejected",
-        };
-        HeaderValue::try_from(format!("{} {outcome}", self.known.id.as_deref()?)).ok()
+        let id = self.known.id.as_deref()?;
+        HeaderValue::try_from(format!("{id} {}", self.outcome.name())).ok()
     }
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ReportState {
+    /// The acknowledgement to report.
     latest: Option<Acknowledgement>,
-    carried: Option<Acknowledgement>,
-    /// The server that is followed, while one is.
+    /// The acknowledgement that the connected server has received.
+    delivered: Option<Acknowledgement>,
+    /// The connected server.
     server: Option<usize>,
 }
 
-impl State {
+impl ReportState {
     fn is_due(&self) -> bool {
-        self.server.is_some() && self.latest.is_some() && self.latest != self.carried
+        self.server.is_some() && self.latest.is_some() && self.latest != self.delivered
     }
 }
 
-/// What there is to say and what was said, as all parts of a watch know it.
+/// The acknowledgement state that the tasks of a watch share.
 #[derive(Debug, Default)]
-pub(super) struct Acknowledgements(watch::Sender<State>);
+pub(super) struct Acknowledgements(watch::Sender<ReportState>);
 
 impl Acknowledgements {
-    /// What every request from now on says.
-    pub(super) fn put(&self, acknowledgement: Acknowledgement) {
+    /// Sets the acknowledgement that every request carries from now on.
+    pub(super) fn set(&self, acknowledgement: Acknowledgement) {
         self.0.send_modify(|state| state.latest = Some(acknowledgement));
     }
 
@@ -90,24 +80,24 @@ impl Acknowledgements {
         self.0.borrow().latest.clone()
     }
 
-    /// A server was told.
-    pub(super) fn carried(&self, acknowledgement: Option<Acknowledgement>) {
-        self.0.send_modify(|state| state.carried = acknowledgement);
+    /// Records that a request has carried an acknowledgement.
+    pub(super) fn record_delivered(&self, acknowledgement: Option<Acknowledgement>) {
+        self.0.send_modify(|state| state.delivered = acknowledgement);
     }
 
-    /// The server to tell it; another one knows nothing of what the one before was told.
-    pub(super) fn follow(&self, server: Option<usize>) {
+    /// Sets the connected server.
+    pub(super) fn set_server(&self, server: Option<usize>) {
         self.0.send_if_modified(|state| std::mem::replace(&mut state.server, server) != server);
     }
 
-    /// What a server is still to be told.
+    /// Returns the acknowledgement that the connected server has not received yet.
     fn due(&self) -> Option<(usize, Acknowledgement)> {
         let state = self.0.borrow();
         state.is_due().then(|| state.server.zip(state.latest.clone())).flatten()
     }
 }
 
-/// Adds who asks, and what became of the configuration.
+/// Adds the name of the instance and the acknowledgement to a request.
 pub(super) fn add_headers(
     request: Request,
     client: &Client,
@@ -115,25 +105,25 @@ pub(super) fn add_headers(
 ) -> Request {
     let request = request.header(instance::HEADER, client.instance.clone());
     match acknowledgement.and_then(Acknowledgement::header) {
-        Some(header) => request.header(HEADER, header),
+        Some(header) => request.header(APPLIED, header),
         None => request,
     }
 }
 
-/// Tells the server that is followed whatever no other request tells it. Goes on until it is dropped.
-pub(super) async fn tell(client: Client, acknowledgements: Arc<Acknowledgements>) {
+/// Reports each acknowledgement that no other request has carried. Runs until it is dropped.
+pub(super) async fn report(client: Client, acknowledgements: Arc<Acknowledgements>) {
     let mut states = acknowledgements.0.subscribe();
     let mut failure_count = 0;
-    while states.wait_for(State::is_due).await.is_ok() {
+    while states.wait_for(ReportState::is_due).await.is_ok() {
         sleep(*SPREAD.start() + (*SPREAD.end() - *SPREAD.start()).mul_f64(fastrand::f64())).await;
         let Some((server, acknowledgement)) = acknowledgements.due() else {
             continue;
         };
-        let request = request(&client, &client.servers[server], &acknowledgement);
+        let request = send_report(&client, &client.servers[server], &acknowledgement);
         match timeout(client.limits.request_timeout, request).await {
             Ok(true) => {
                 failure_count = 0;
-                acknowledgements.carried(Some(acknowledgement));
+                acknowledgements.record_delivered(Some(acknowledgement));
                 sleep(PAUSE_MIN).await;
             }
             _ => {
@@ -144,14 +134,15 @@ pub(super) async fn tell(client: Client, acknowledgements: Arc<Acknowledgements>
     }
 }
 
-/// Whether the server heard it. One that refuses it would do so again.
-async fn request(client: &Client, server: &Server, acknowledgement: &Acknowledgement) -> bool {
+/// Sends one report. Returns `false` when another attempt may succeed. A 4xx status counts as delivered, because the server
+/// would reject the report again.
+async fn send_report(client: &Client, server: &Server, acknowledgement: &Acknowledgement) -> bool {
     let Ok(credentials) = client.credentials.current_header().await else {
         return false;
     };
     let Client { http, query, .. } = client;
     let request = http.head(server.url(query));
-    let mut request = fetch::addressed(request, server, credentials.as_ref(), "application/json");
+    let mut request = fetch::authorized(request, server, credentials.as_ref(), "application/json");
     if let Some(etag) = acknowledgement.known.etag() {
         request = request.text(IF_NONE_MATCH, &etag);
     }

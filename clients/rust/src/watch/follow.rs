@@ -1,113 +1,122 @@
-//! The loop: asks, takes what comes, and decides what a failure means.
+//! The loop of a watch: connects, publishes configurations to the service, and interprets failures.
 //!
-//! What was told is never taken back. A server that does not know the revision that was told last is behind; only when all
-//! of them say so is it forgotten, for then nobody will ever know it again.
+//! Invariant: the service never receives an older configuration after a newer one. A server that does not have the last
+//! revision is behind, and the watch continues with another one. Only when every server is behind does the watch start
+//! again without that revision, because then no server will ever have it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use headwater_wire::events;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Client;
 use crate::configuration::Configuration;
-use crate::error::{Error, Failure};
+use crate::error::{AttemptError, Error};
 use crate::fetch::{Attempt, Fetched};
 use crate::sse::Event;
 use crate::watch::acknowledge::Acknowledgements;
-use crate::watch::connection::{Conversation, Known, Mode, Patience, Trouble, environment_in};
-use crate::watch::health::{Health, Report, State};
+use crate::watch::connection::{ConnectionError, Connector, Mode, PollWait, environment_in};
+use crate::watch::health::{Health, HealthReport, HealthState};
+use crate::watch::known::Known;
 use crate::watch::mailbox::Mailbox;
 use crate::watch::pace::Pace;
 
-/// A stream that lived so long has shown that streams work here.
-pub(super) const PROVED_AFTER: Duration = Duration::from_secs(5);
-/// Between the answers of a server that waits.
+/// The age at which a stream counts as stable.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(5);
+/// The pause between two long polls.
 const POLL_PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest time between the answers of a server that does not know how to wait; half of it is jitter.
+/// The longest pause between two polls of a server without long polls. Half of it is random.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// What a server said last instead of an environment.
+/// The reason for which a server returned no environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It does not know the revision that was told last.
+enum Denial {
+    /// The server does not have the last received revision.
     Behind,
-    /// It knows nothing of the kind.
+    /// The server does not have the environment.
     Gone,
 }
 
-pub(super) struct Follower {
+pub(super) struct WatchFollower {
     client: Client,
     mailbox: Arc<Mailbox>,
     acknowledgements: Arc<Acknowledgements>,
-    health: watch::Sender<Report>,
+    health: watch::Sender<HealthReport>,
     pace: Pace,
     modes: Vec<Mode>,
-    verdicts: Vec<Option<Verdict>>,
-    /// What was told last.
-    told: Option<Configuration>,
+    denials: Vec<Option<Denial>>,
+    /// The last published configuration.
+    published: Option<Configuration>,
     known: Known,
-    /// When a server last confirmed what was told last.
-    heard: SystemTime,
-    /// Whether the watcher was told that there is nothing any more.
+    /// The time at which a server last confirmed the published configuration.
+    confirmed_at: SystemTime,
+    /// Set after the service has received `Update::Gone`.
     is_gone: bool,
 }
 
-/// How a conversation went, and when the server may be asked again.
-enum Turn {
+/// The result of one connection.
+enum ConnectionResult {
+    /// The server answered. The next request follows after this pause.
     Answered(Duration),
-    Failed(Trouble, Option<Duration>),
+    /// The connection failed. The server may have requested a pause.
+    Failed(ConnectionError, Option<Duration>),
 }
 
-impl Follower {
+impl WatchFollower {
     pub(super) fn new(
         client: Client,
-        told: Option<Configuration>,
+        published: Option<Configuration>,
         (mailbox, acknowledgements): (Arc<Mailbox>, Arc<Acknowledgements>),
-    ) -> (Follower, Health) {
-        let heard = told.as_ref().and_then(Configuration::stale_since);
-        let heard = heard.unwrap_or_else(SystemTime::now);
-        let state = told.as_ref().map_or(State::Disconnected, |_| State::Stale { since: heard });
-        let (health, report) = watch::channel(Report { state, problem: None });
+    ) -> (WatchFollower, Health) {
+        let confirmed_at = published.as_ref().and_then(Configuration::stale_since);
+        let confirmed_at = confirmed_at.unwrap_or_else(SystemTime::now);
+        let state = published
+            .as_ref()
+            .map_or(HealthState::Disconnected, |_| HealthState::Stale { since: confirmed_at });
+        let (health, report) = watch::channel(HealthReport { state, problem: None });
         let count = client.servers.len();
-        let follower = Follower {
+        let follower = WatchFollower {
             pace: Pace::new(count, Instant::now()),
             modes: vec![Mode::Stream; count],
-            verdicts: vec![None; count],
-            known: told.as_ref().map(Known::of).unwrap_or_default(),
+            denials: vec![None; count],
+            known: published.as_ref().map(Known::of).unwrap_or_default(),
             client,
             mailbox,
             acknowledgements,
             health,
-            told,
-            heard,
+            published,
+            confirmed_at,
             is_gone: false,
         };
         (follower, Health::new(report))
     }
 
-    /// Goes on until the watch is dropped, or the first answer is a refusal.
+    /// Runs until the watch is dropped, or an error before the first configuration ends it.
     pub(super) async fn run(mut self) {
         loop {
             let (server, at) = self.pace.next(Instant::now());
             sleep_until(at).await;
-            let turn = match self.modes[server] {
+            let result = match self.modes[server] {
                 Mode::Stream => self.stream(server).await,
                 Mode::Poll => self.poll(server).await,
             };
-            match turn {
-                Turn::Answered(pause) => self.pace.answered(server, pause, Instant::now()),
-                Turn::Failed(Trouble::NoStream, _) => {
+            match result {
+                ConnectionResult::Answered(pause) => {
+                    self.pace.record_answer(server, pause, Instant::now())
+                }
+                ConnectionResult::Failed(ConnectionError::NoStream, _) => {
                     self.modes[server] = Mode::Poll;
-                    self.pace.answered(server, Duration::ZERO, Instant::now());
+                    self.pace.record_answer(server, Duration::ZERO, Instant::now());
                 }
-                Turn::Failed(Trouble::Gone, retry) => {
-                    let problem = "what is watched is not there any more".to_owned();
-                    self.failed(server, problem, Some(Verdict::Gone), retry);
+                ConnectionResult::Failed(ConnectionError::Gone, retry) => {
+                    let problem = "the watched environment no longer exists".to_owned();
+                    self.record_failure(server, problem, Some(Denial::Gone), retry);
                 }
-                Turn::Failed(Trouble::Attempt(attempt), retry) => {
-                    match self.refused(server, attempt, retry) {
-                        Some(error) => return self.mailbox.refuse(error),
+                ConnectionResult::Failed(ConnectionError::Attempt(attempt), retry) => {
+                    match self.interpret(server, attempt, retry) {
+                        Some(error) => return self.mailbox.put_error(error),
                         None => continue,
                     }
                 }
@@ -115,188 +124,204 @@ impl Follower {
         }
     }
 
-    /// Follows a stream for as long as it lives.
-    async fn stream(&mut self, server: usize) -> Turn {
-        let opened = match self.conversation(server).await {
-            Ok(conversation) => conversation.open().await,
+    /// Reads an event stream until it fails.
+    async fn stream(&mut self, server: usize) -> ConnectionResult {
+        let opened = match self.connector(server).await {
+            Ok(connector) => connector.open().await,
             Err(error) => Err(Attempt::Final(error).into()),
         };
         let mut stream = match opened {
             Ok(stream) => stream,
-            Err(trouble) => return Turn::Failed(trouble, None),
+            Err(error) => return ConnectionResult::Failed(error, None),
         };
         let opened = Instant::now();
-        let trouble = loop {
+        let error = loop {
             let events = match stream.next().await {
                 Ok(events) => events,
-                Err(trouble) => break trouble,
+                Err(error) => break error,
             };
-            if let Err(trouble) = self.take_events(&events, server).await {
-                break trouble;
+            if let Err(error) = self.handle_events(&events, server).await {
+                break error;
             }
         };
-        if opened.elapsed() >= PROVED_AFTER {
-            self.pace.proved(Instant::now());
+        if opened.elapsed() >= STABLE_AFTER {
+            self.pace.record_stable(Instant::now());
         }
-        Turn::Failed(trouble, stream.retry)
+        ConnectionResult::Failed(error, stream.retry)
     }
 
-    async fn take_events(&mut self, events: &[Event], server: usize) -> Result<(), Trouble> {
+    async fn handle_events(
+        &mut self,
+        events: &[Event],
+        server: usize,
+    ) -> Result<(), ConnectionError> {
         for event in events {
             match event.name.as_str() {
-                "environment" => {
+                events::ENVIRONMENT => {
                     let fetched = environment_in(event, &self.client)?;
-                    self.take(fetched, server).await?;
+                    self.publish(fetched, server).await?;
                 }
-                "gone" => return Err(Trouble::Gone),
-                // To come; old clients pass it over.
+                events::GONE => return Err(ConnectionError::Gone),
+                // Later versions may define further events.
                 _ => {}
             }
         }
         if events.is_empty() && self.known.id.is_some() {
-            self.confirmed(server);
+            self.record_confirmed(server);
         }
         Ok(())
     }
 
-    /// One long poll.
-    async fn poll(&mut self, server: usize) -> Turn {
-        // The first answer is to show that there is a connection.
-        let is_live = self.health.borrow().state == State::Live;
-        let patience = match is_live && self.known.id.is_some() {
-            true => Patience::Waits,
-            false => Patience::None,
-        };
-        let polled = match self.conversation(server).await {
-            Ok(conversation) => conversation.poll(patience).await,
+    /// Makes one poll, which waits when a configuration is known.
+    async fn poll(&mut self, server: usize) -> ConnectionResult {
+        // The first poll does not wait, because its answer proves the connection.
+        let is_live = self.health.borrow().state == HealthState::Live;
+        let wait = if is_live && self.known.id.is_some() { PollWait::Long } else { PollWait::None };
+        let polled = match self.connector(server).await {
+            Ok(connector) => connector.poll(wait).await,
             Err(error) => Err(Attempt::Final(error).into()),
         };
         let polled = match polled {
             Ok(polled) => polled,
-            Err(trouble) => return Turn::Failed(trouble, None),
+            Err(error) => return ConnectionResult::Failed(error, None),
         };
         match polled.fetched {
             Some(fetched) => {
-                if let Err(attempt) = self.take(fetched, server).await {
-                    return Turn::Failed(attempt.into(), None);
+                if let Err(attempt) = self.publish(fetched, server).await {
+                    return ConnectionResult::Failed(attempt.into(), None);
                 }
             }
-            None => self.confirmed(server),
+            None => self.record_confirmed(server),
         }
-        self.pace.proved(Instant::now());
-        let can_wait = polled.has_waited || patience == Patience::None && self.known.id.is_some();
-        Turn::Answered(match can_wait {
-            true => POLL_PAUSE_MIN,
-            false => POLL_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0),
+        self.pace.record_stable(Instant::now());
+        let can_wait = polled.has_waited || wait == PollWait::None && self.known.id.is_some();
+        ConnectionResult::Answered(if can_wait {
+            POLL_PAUSE_MIN
+        } else {
+            POLL_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)
         })
     }
 
-    async fn conversation(&self, server: usize) -> Result<Conversation<'_>, Error> {
+    async fn connector(&self, server: usize) -> Result<Connector<'_>, Error> {
         let credentials = self.client.credentials.current_header().await?;
-        let Follower { client, known, acknowledgements, .. } = self;
-        Ok(Conversation { client, server, credentials, known, acknowledgements })
+        let WatchFollower { client, known, acknowledgements, .. } = self;
+        Ok(Connector { client, server, credentials, known, acknowledgements })
     }
 
-    /// Takes an environment for the newest one, and tells it unless it was told already.
-    async fn take(&mut self, fetched: Fetched, server: usize) -> Result<(), Attempt> {
+    /// Publishes an environment to the service, unless its content equals the published one.
+    async fn publish(&mut self, fetched: Fetched, server: usize) -> Result<(), Attempt> {
         self.client
             .check_content(&fetched, &self.client.servers[server])
             .map_err(Attempt::Final)?;
-        let Fetched { environment, digest } = &fetched;
-        self.known = Known::new(environment.version.as_deref(), digest.as_deref());
-        let is_told = self.told.as_ref().is_some_and(|told| {
-            told.environment().property_sources == environment.property_sources && !told.is_stale()
+        let Fetched { environment, digest, epochs } = &fetched;
+        let known =
+            Known::new(environment.version.as_deref(), epochs.as_deref(), digest.as_deref());
+        if known.is_older_than(&self.known) {
+            return Err(AttemptError::Older.into());
+        }
+        self.known = known;
+        let is_published = self.published.as_ref().is_some_and(|published| {
+            published.environment().property_sources == environment.property_sources
+                && !published.is_stale()
         });
-        if !is_told || self.is_gone {
+        if !is_published || self.is_gone {
             let name = self.client.servers[server].name();
-            let configuration = self.client.fresh(fetched, name);
-            self.client.keep(&configuration).await;
-            self.told = Some(configuration.clone());
+            let configuration = self.client.configuration_from(fetched, name);
+            self.client.save_copy(&configuration).await;
+            self.published = Some(configuration.clone());
             self.is_gone = false;
             self.mailbox.put(configuration);
         }
-        self.confirmed(server);
+        self.record_confirmed(server);
         Ok(())
     }
 
-    /// The server says that what was told last is what there is.
-    fn confirmed(&mut self, server: usize) {
-        self.heard = SystemTime::now();
-        self.verdicts[server] = None;
-        self.pace.heard();
-        self.acknowledgements.follow(Some(server));
-        self.report(State::Live, None);
+    /// Records that a server has confirmed the published configuration.
+    fn record_confirmed(&mut self, server: usize) {
+        self.confirmed_at = SystemTime::now();
+        self.denials[server] = None;
+        self.pace.record_contact();
+        self.acknowledgements.set_server(Some(server));
+        self.report(HealthState::Live, None);
     }
 
-    /// Decides about an attempt that failed; a refusal that is the end is given back.
-    fn refused(
+    /// Interprets a failed attempt. Returns the error that ends the watch, if it does.
+    fn interpret(
         &mut self,
         server: usize,
         attempt: Attempt,
         retry: Option<Duration>,
     ) -> Option<Error> {
-        let (problem, verdict, retry) = match attempt {
-            Attempt::Final(error) if self.told.is_none() => return Some(error),
+        let (problem, denial, retry) = match attempt {
+            Attempt::Final(error) if self.published.is_none() => return Some(error),
             Attempt::Final(error) => {
-                let is_gone = matches!(error, Error::NotFound { .. });
-                (error.to_string(), is_gone.then_some(Verdict::Gone), retry)
+                let denial = match error {
+                    Error::NotFound { .. } => Some(Denial::Gone),
+                    // The published configuration came from another kind of server. This one rejects its revision.
+                    Error::Rejected { status: 400, .. } if self.known.position().is_some() => {
+                        Some(Denial::Behind)
+                    }
+                    _ => None,
+                };
+                (error.to_string(), denial, retry)
             }
             Attempt::Again { failure, retry_after } => {
-                let is_behind = failure == Failure::Behind && self.known.revision().is_some();
+                let is_behind = matches!(failure, AttemptError::Behind | AttemptError::Older)
+                    && self.known.position().is_some();
                 self.choose_mode(server, &failure);
                 let name = self.client.servers[server].name();
                 let problem = format!("{name}: {failure}");
-                (problem, is_behind.then_some(Verdict::Behind), retry_after.or(retry))
+                (problem, is_behind.then_some(Denial::Behind), retry_after.or(retry))
             }
         };
-        self.failed(server, problem, verdict, retry);
+        self.record_failure(server, problem, denial, retry);
         None
     }
 
-    /// A server that was reached and said nothing at all may stand behind something that keeps streams to itself. Where
-    /// polls fail, streams may work again.
-    fn choose_mode(&mut self, server: usize, failure: &Failure) {
+    /// Selects the kind of the next connection. After a timeout of a stream it is a poll, because a proxy may hold back the
+    /// stream. After a failed poll it is a stream again.
+    fn choose_mode(&mut self, server: usize, failure: &AttemptError) {
         self.modes[server] = match (self.modes[server], failure) {
-            (Mode::Stream, Failure::Timeout(_)) => Mode::Poll,
+            (Mode::Stream, AttemptError::Timeout(_)) => Mode::Poll,
             _ => Mode::Stream,
         };
     }
 
-    fn failed(
+    fn record_failure(
         &mut self,
         server: usize,
         problem: String,
-        verdict: Option<Verdict>,
+        denial: Option<Denial>,
         retry: Option<Duration>,
     ) {
-        tracing::debug!(problem, "not watching this server");
-        self.acknowledgements.follow(None);
-        self.pace.failed(server, retry, Instant::now());
-        self.verdicts[server] = verdict;
-        let agreed = |wanted| self.verdicts.iter().all(|verdict| *verdict == Some(wanted));
-        if agreed(Verdict::Behind) {
+        tracing::debug!(problem, "connection to this server failed");
+        self.acknowledgements.set_server(None);
+        self.pace.record_failure(server, retry, Instant::now());
+        self.denials[server] = denial;
+        let agreed = |wanted| self.denials.iter().all(|denial| *denial == Some(wanted));
+        if agreed(Denial::Behind) {
             tracing::warn!(
                 problem,
-                "no server knows the revision that was told last: starting afresh"
+                "no server has the last received revision, starting again without it"
             );
             self.known = Known::default();
-            self.verdicts.fill(None);
-        } else if agreed(Verdict::Gone) && !self.is_gone {
-            // If it comes back it is another one, and told even if it is the same.
+            self.denials.fill(None);
+        } else if agreed(Denial::Gone) && !self.is_gone {
+            // An environment that exists again is published even when its content is the same.
             self.known = Known::default();
             self.is_gone = true;
             self.mailbox.put_gone();
         }
-        let state = match self.told {
-            Some(_) => State::Stale { since: self.heard },
-            None => State::Disconnected,
+        let state = match self.published {
+            Some(_) => HealthState::Stale { since: self.confirmed_at },
+            None => HealthState::Disconnected,
         };
         self.report(state, Some(problem));
     }
 
-    fn report(&self, state: State, problem: Option<String>) {
+    fn report(&self, state: HealthState, problem: Option<String>) {
         self.health.send_if_modified(|report| {
-            let new = Report { state, problem };
+            let new = HealthReport { state, problem };
             let differs = *report != new;
             *report = new;
             differs
@@ -304,10 +329,10 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for WatchFollower {
     fn drop(&mut self) {
-        if self.health.borrow().state == State::Live {
-            self.report(State::Stale { since: self.heard }, None);
+        if self.health.borrow().state == HealthState::Live {
+            self.report(HealthState::Stale { since: self.confirmed_at }, None);
         }
         self.mailbox.end();
     }

@@ -1,53 +1,53 @@
-//! Whether a watch is connected, for a service that shows it in its own health.
+//! The health of a watch, for the health endpoint of a service.
 
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-/// How far what a watch told last can be relied on.
+/// The state of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum State {
-    /// A server says that what was told last is what there is.
+pub enum HealthState {
+    /// A server has confirmed that the last configuration is the newest one.
     Live,
-    /// There is a configuration, and no server has confirmed it since then.
+    /// The watch has a configuration, and no server is connected that confirms it.
     Stale {
-        /// When a server was last heard.
+        /// The time of the last confirmation.
         since: SystemTime,
     },
-    /// There is no configuration yet, and no server that gives one.
+    /// The watch has received no configuration yet.
     Disconnected,
 }
 
-/// The state of a watch, readable from anywhere. Cheap to clone.
+/// A handle to the health of a watch. It is cheap to clone and outlives the watch.
 #[derive(Debug, Clone)]
-pub struct Health(watch::Receiver<Report>);
+pub struct Health(watch::Receiver<HealthReport>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) state: State,
-    /// The server and what is wrong with it; no value and no credential.
+pub(super) struct HealthReport {
+    pub(super) state: HealthState,
+    /// The server and the failure, without values and credentials.
     pub(super) problem: Option<String>,
 }
 
 impl Health {
-    pub(super) fn new(report: watch::Receiver<Report>) -> Health {
+    pub(super) fn new(report: watch::Receiver<HealthReport>) -> Health {
         Health(report)
     }
 
-    /// The present state. A watch that was dropped is not [`State::Live`].
+    /// Returns the present state. After the watch was dropped it is never [`HealthState::Live`].
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> HealthState {
         self.0.borrow().state
     }
 
-    /// What went wrong last, while the state is not [`State::Live`]: a server and what it did.
+    /// Returns the last failure and its server. `None` while the state is [`HealthState::Live`].
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.0.borrow().problem.clone()
     }
 
-    /// Waits until the state or the problem is another one; `false` once the watch has ended and nothing will change.
+    /// Waits until the state or the problem changes. Returns `false` after the watch has ended.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }

@@ -1,4 +1,4 @@
-//! Where the newest update waits to be taken. It holds one, so that a slow watcher costs no memory.
+//! The newest update that the service has not taken yet. There is at most one, so that a slow service costs no memory.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,17 @@ use tokio::sync::Notify;
 
 use crate::configuration::Configuration;
 use crate::error::Error;
-use crate::watch::Update;
+
+/// An update of a [`Watch`](crate::Watch).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Update {
+    /// The new configuration of the service.
+    Configuration(Configuration),
+    /// The watched environment no longer exists on any server, as after its branch was deleted. The service should keep its
+    /// configuration. The watch returns another one when the environment exists again.
+    Gone,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -18,12 +28,12 @@ pub(super) struct Mailbox {
 struct Content {
     configuration: Option<Configuration>,
     is_gone: bool,
-    refusal: Option<Error>,
+    error: Option<Error>,
     has_ended: bool,
 }
 
 impl Mailbox {
-    /// Takes the place of whatever was not taken yet.
+    /// Replaces every update that has not been taken yet.
     pub(super) fn put(&self, configuration: Configuration) {
         let mut content = self.content();
         content.configuration = Some(configuration);
@@ -31,14 +41,14 @@ impl Mailbox {
         self.filled.notify_one();
     }
 
-    /// What was not taken yet is still worth having.
+    /// Adds `Gone` after a configuration that has not been taken yet.
     pub(super) fn put_gone(&self) {
         self.content().is_gone = true;
         self.filled.notify_one();
     }
 
-    pub(super) fn refuse(&self, error: Error) {
-        self.content().refusal = Some(error);
+    pub(super) fn put_error(&self, error: Error) {
+        self.content().error = Some(error);
         self.filled.notify_one();
     }
 
@@ -47,7 +57,9 @@ impl Mailbox {
         self.filled.notify_one();
     }
 
-    /// For one taker. May be dropped at any time.
+    /// Waits for the next update. Only one task may call it at a time.
+    ///
+    /// Cancellation: dropping the future loses no update.
     pub(super) async fn next(&self) -> Option<Result<Update, Error>> {
         loop {
             if let Some(taken) = self.content().take() {
@@ -63,7 +75,7 @@ impl Mailbox {
 }
 
 impl Content {
-    /// The outer `None` if there is nothing yet, the inner one if nothing will come.
+    /// Returns the outer `None` when there is no update yet, and the inner one after the end.
     fn take(&mut self) -> Option<Option<Result<Update, Error>>> {
         if let Some(configuration) = self.configuration.take() {
             return Some(Some(Ok(Update::Configuration(configuration))));
@@ -71,7 +83,7 @@ impl Content {
         if std::mem::take(&mut self.is_gone) {
             return Some(Some(Ok(Update::Gone)));
         }
-        if let Some(error) = self.refusal.take() {
+        if let Some(error) = self.error.take() {
             return Some(Some(Err(error)));
         }
         self.has_ended.then_some(None)

@@ -1,8 +1,8 @@
-//! Whom to ask next, and not before when. It knows no socket and no clock of its own.
+//! The schedule of a watch: the server of the next attempt and its time. The module uses neither a socket nor a clock.
 //!
-//! One server is followed for as long as it answers. When it fails the next one is asked at once; when all have failed
-//! there is a pause with full jitter, whose bound doubles until it is long; an outage that lasts is asked about at most once
-//! in half a minute. Whatever servers do, the attempts of a minute are bounded.
+//! The watch stays with one server as long as it answers. After a failure, the next server follows at once. After all have
+//! failed, there is a random pause whose upper bound doubles with every round. In a long outage each server receives at most
+//! one attempt in [`OUTAGE_PAUSE_MIN`]. The number of attempts in a minute is limited in every case.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,29 +11,30 @@ use tokio::time::Instant;
 
 use crate::retry::{RETRY_AFTER_MAX, bound};
 
-/// The longest pause.
+/// The largest upper bound of a pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// The shortest pause once the longest has been reached: in a long outage no server is asked more often than that.
+/// The lower bound of a pause after the upper bound has reached its maximum.
 const OUTAGE_PAUSE_MIN: Duration = Duration::from_secs(30);
-/// How many rounds count once a server has been heard again: it may go once more, but this is no long outage (6.4 s).
-const HEARD_ROUND_MAX: u32 = 5;
-/// The most requests in any minute, whatever servers answer.
+/// The largest number of failed rounds that counts after a server has answered, for however short a time. It limits the
+/// pause to 6.4 s, because the outage is no longer a long one.
+const ROUND_MAX_AFTER_CONTACT: u32 = 5;
+/// The largest number of attempts in a minute.
 pub(super) const ATTEMPT_COUNT_MAX: usize = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) struct Pace {
-    servers: Vec<Turn>,
-    /// The server that is followed, or whose turn it is.
+    servers: Vec<ServerTurn>,
+    /// The server of the last attempt.
     current: usize,
-    /// How many rounds have failed in a row.
+    /// The number of consecutive failed rounds.
     round: u32,
-    /// Of the last attempts, the oldest first.
+    /// The times of the last attempts, the oldest first.
     attempts: VecDeque<Instant>,
     not_before: Instant,
 }
 
 #[derive(Clone)]
-struct Turn {
+struct ServerTurn {
     not_before: Instant,
     is_tried: bool,
 }
@@ -41,7 +42,7 @@ struct Turn {
 impl Pace {
     pub(super) fn new(server_count: usize, now: Instant) -> Pace {
         Pace {
-            servers: vec![Turn { not_before: now, is_tried: false }; server_count],
+            servers: vec![ServerTurn { not_before: now, is_tried: false }; server_count],
             current: 0,
             round: 0,
             attempts: VecDeque::new(),
@@ -49,70 +50,78 @@ impl Pace {
         }
     }
 
-    /// The server to ask, and when; the attempt is counted.
+    /// Returns the server and the time of the next attempt, and counts the attempt.
     pub(super) fn next(&mut self, now: Instant) -> (usize, Instant) {
         let server = self.candidate(now).unwrap_or_else(|| self.begin_round(now));
         self.current = server;
         let at = now.max(self.not_before).max(self.servers[server].not_before);
-        let at = match self.attempts.len() < ATTEMPT_COUNT_MAX {
-            true => at,
-            false => at.max(self.attempts.pop_front().map_or(at, |oldest| oldest + MINUTE)),
+        let at = if self.attempts.len() < ATTEMPT_COUNT_MAX {
+            at
+        } else {
+            at.max(self.attempts.pop_front().map_or(at, |oldest| oldest + MINUTE))
         };
         self.attempts.push_back(at);
         (server, at)
     }
 
-    /// The server answered and is to be asked again after a pause of its own.
-    pub(super) fn answered(&mut self, server: usize, pause: Duration, now: Instant) {
+    /// Records an answer after which the server receives its next request after `pause`.
+    pub(super) fn record_answer(&mut self, server: usize, pause: Duration, now: Instant) {
         self.servers[server].not_before = now + pause;
     }
 
-    /// It works: the next failure is the first one.
-    pub(super) fn proved(&mut self, now: Instant) {
+    /// Records that the connection is stable. The next failure counts as the first one.
+    pub(super) fn record_stable(&mut self, now: Instant) {
         self.round = 0;
         self.not_before = now;
         self.servers.iter_mut().for_each(|turn| turn.is_tried = false);
     }
 
-    /// A server has confirmed what there is, for however short a time.
-    pub(super) fn heard(&mut self) {
-        self.round = self.round.min(HEARD_ROUND_MAX);
+    /// Records a contact with a server that may not be stable yet.
+    pub(super) fn record_contact(&mut self) {
+        self.round = self.round.min(ROUND_MAX_AFTER_CONTACT);
     }
 
-    /// The server failed and wants to be left alone for a while.
-    pub(super) fn failed(&mut self, server: usize, retry_after: Option<Duration>, now: Instant) {
+    /// Records a failure. The server receives no attempt before `retry_after` has passed.
+    pub(super) fn record_failure(
+        &mut self,
+        server: usize,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) {
         let wait = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-        self.servers[server] = Turn { not_before: now + wait, is_tried: true };
+        self.servers[server] = ServerTurn { not_before: now + wait, is_tried: true };
     }
 
-    /// The one that is followed, or the next that was not tried in this round and may be asked.
+    /// Returns the current server, or the next one that has not been tried in this round and whose `Retry-After` has passed.
     fn candidate(&self, now: Instant) -> Option<usize> {
         if !self.servers[self.current].is_tried {
             return Some(self.current);
         }
-        let may_be_asked = |turn: &Turn| !turn.is_tried && turn.not_before <= now;
-        self.ring().find(|server| may_be_asked(&self.servers[*server]))
+        self.ring().find(|server| {
+            let turn = &self.servers[*server];
+            !turn.is_tried && turn.not_before <= now
+        })
     }
 
-    /// All have failed: a pause, and then the first one that wants to be asked.
+    /// Begins a round after all servers have failed: sets the pause and returns the first server that is available after it.
     fn begin_round(&mut self, now: Instant) -> usize {
         self.not_before = now + pause(self.round);
         self.round = self.round.saturating_add(1);
         self.servers.iter_mut().for_each(|turn| turn.is_tried = false);
         let first = self.servers.iter().map(|turn| turn.not_before).min();
         let ready = self.not_before.max(first.unwrap_or(now));
-        let ready = |server: &usize| self.servers[*server].not_before <= ready;
-        self.ring().find(ready).unwrap_or(self.current)
+        self.ring().find(|server| self.servers[*server].not_before <= ready).unwrap_or(self.current)
     }
 
-    /// All servers, the one after the current one first.
+    /// Iterates over all servers, beginning after the current one.
     fn ring(&self) -> impl Iterator<Item = usize> + use<> {
         let (count, current) = (self.servers.len(), self.current);
         (1..=count).map(move |step| (current + step) % count)
     }
 }
 
-/// Anything up to a bound that doubles, so that a fleet does not come back all at once.
+/// Returns a random pause after a number of failed rounds. The randomness spreads the requests of many clients after an
+/// outage.
 fn pause(round: u32) -> Duration {
     let longest = bound(round, PAUSE_MAX);
     let shortest = if longest < PAUSE_MAX { Duration::ZERO } else { OUTAGE_PAUSE_MIN };

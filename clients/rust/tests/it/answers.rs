@@ -1,4 +1,4 @@
-//! One server, and answers that settle the matter.
+//! Final answers of one server.
 
 use headwater_client::Error;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ fn shop() -> Shop {
 }
 
 #[tokio::test]
-async fn a_service_asks_once_and_has_its_whole_configuration() {
+async fn one_request_returns_the_whole_configuration() {
     let server = Server::start([ok(&product())]).await;
     let configuration =
         client([&server]).label("release/7").token("t0ken").connect().await.unwrap();
@@ -40,14 +40,14 @@ async fn a_service_asks_once_and_has_its_whole_configuration() {
 }
 
 #[tokio::test]
-async fn every_property_says_where_it_comes_from() {
+async fn every_property_names_its_source() {
     let server = Server::start([ok(&product())]).await;
     let configuration = client([&server]).connect().await.unwrap();
     let mut properties: Vec<_> = configuration
         .properties()
         .map(|property| (property.key(), property.value().unwrap().into_owned(), property.source()))
         .collect();
-    // The order of keys in a source is that of the JSON library, which the service chooses.
+    // The order of keys in a source depends on the features of serde_json in the service.
     properties.sort_by_key(|&(key, ..)| key);
     let expected = [
         ("shop.currencies[0]", json!("CHF"), "product-prod.yml"),
@@ -62,7 +62,7 @@ async fn every_property_says_where_it_comes_from() {
 }
 
 #[tokio::test]
-async fn placeholders_can_be_left_alone() {
+async fn placeholders_can_be_left_unresolved() {
     let server = Server::start([ok(&product())]).await;
     let configuration = client([&server]).placeholders(false).connect().await.unwrap();
     assert_eq!(configuration.get_at::<Shop>("shop").unwrap().greeting, "hello from ${shop.name}");
@@ -80,7 +80,7 @@ async fn basic_credentials_come_from_the_builder_or_the_url() {
 }
 
 #[test]
-fn any_runtime_and_any_thread_will_do() {
+fn client_and_configuration_can_move_between_threads() {
     fn sent<T: Send + 'static>(_: &T) {}
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
     let client = client([]).build().unwrap();
@@ -90,15 +90,15 @@ fn any_runtime_and_any_thread_will_do() {
 }
 
 #[test]
-fn a_program_without_a_runtime_can_ask_too() {
+fn a_program_without_a_runtime_can_connect() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Server::start([ok(&product())]));
     let configuration = client([&server]).connect_blocking().unwrap();
     assert_eq!(configuration.revision(), Some("c0ffee"));
 }
 
-/// The error for an answer that is final; it was asked for once.
-async fn refused(reply: Reply) -> Error {
+/// Returns the error for a final answer, after one request.
+async fn rejected(reply: Reply) -> Error {
     let server = Server::start([reply]).await;
     let error = client([&server]).connect().await.unwrap_err();
     assert_eq!(server.requests().len(), 1);
@@ -108,7 +108,7 @@ async fn refused(reply: Reply) -> Error {
 
 #[tokio::test]
 async fn not_found_is_final() {
-    let error = refused(response("404 Not Found", "", r#"{"status":404}"#)).await;
+    let error = rejected(response("404 Not Found", "", r#"{"status":404}"#)).await;
     assert!(matches!(&error, Error::NotFound { label: None, .. }), "{error}");
     let text = error.to_string();
     assert!(
@@ -118,24 +118,24 @@ async fn not_found_is_final() {
 }
 
 #[tokio::test]
-async fn refusals_are_final() {
+async fn rejections_are_final() {
     for (line, expected) in [("401 Unauthorized", 401), ("403 Forbidden", 403)] {
-        let error = refused(status(line)).await;
+        let error = rejected(status(line)).await;
         assert!(
             matches!(error, Error::Unauthorized { status, .. } if status == expected),
             "{error}"
         );
     }
     for (line, expected) in [("400 Bad Request", 400), ("406 Not Acceptable", 406)] {
-        let error = refused(status(line)).await;
-        assert!(matches!(error, Error::Refused { status, .. } if status == expected), "{error}");
+        let error = rejected(status(line)).await;
+        assert!(matches!(error, Error::Rejected { status, .. } if status == expected), "{error}");
     }
 }
 
 #[tokio::test]
 async fn an_answer_without_sources_is_an_error_unless_allowed() {
     let empty = json!({"name": "product", "profiles": ["prod"], "propertySources": []});
-    assert!(matches!(refused(ok(&empty)).await, Error::Empty { .. }));
+    assert!(matches!(rejected(ok(&empty)).await, Error::Empty { .. }));
     let server = Server::start([ok(&empty)]).await;
     let configuration = client([&server]).allow_empty(true).connect().await.unwrap();
     assert_eq!(configuration.properties().count(), 0);

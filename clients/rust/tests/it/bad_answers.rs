@@ -1,13 +1,13 @@
-//! One server, and answers that are none: the client asks again.
+//! Unusable answers of one server, after which the client tries again.
 
 use std::time::{Duration, Instant};
 
-use headwater_client::{Configuration, DeadlineExceeded, Error, Failure};
+use headwater_client::{AttemptError, Configuration, DeadlineError, Error};
 use serde_json::json;
 
 use crate::fixture::{Reply, Server, client, ok, product, response, status};
 
-/// The configuration after a first answer that was none.
+/// Returns the configuration that follows an unusable first answer.
 async fn recovered(first: Reply) -> Configuration {
     let server = Server::start([first, ok(&product())]).await;
     let short = Duration::from_secs(1);
@@ -17,7 +17,7 @@ async fn recovered(first: Reply) -> Configuration {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_asked_again() {
+async fn temporary_failures_are_retried() {
     for line in ["500 Internal Server Error", "503 Service Unavailable", "429 Too Many Requests"] {
         recovered(status(line)).await;
     }
@@ -39,23 +39,23 @@ async fn retry_after_is_honoured() {
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
-/// What a server did last, when it never does anything else.
-async fn failure(reply: Reply) -> Failure {
+/// Returns the last failure of a server that always replies in the same way.
+async fn failure(reply: Reply) -> AttemptError {
     let server = Server::start([reply]).await;
     let error = client([&server]).deadline(Duration::from_millis(600)).connect().await.unwrap_err();
-    let Error::Deadline(DeadlineExceeded { servers, .. }) = error else { panic!("{error}") };
+    let Error::Deadline(DeadlineError { servers, .. }) = error else { panic!("{error}") };
     servers[0].last.clone().unwrap()
 }
 
 #[tokio::test]
-async fn bad_answers_are_told_apart() {
+async fn unusable_answers_have_different_errors() {
     let html = response("200 OK", "Content-Type: text/html\r\n", "<html>");
-    assert_eq!(failure(html).await, Failure::BadAnswer("it is no environment in JSON"));
+    assert_eq!(failure(html).await, AttemptError::BadAnswer("it is not an environment in JSON"));
     let other = json!({"name": "cart", "propertySources": [{"name": "s", "source": {"a": 1}}]});
-    assert_eq!(failure(ok(&other)).await, Failure::BadAnswer("it is for another application"));
-    assert_eq!(failure(status("502 Bad Gateway")).await, Failure::Status(502));
-    assert!(matches!(failure(Reply::Hang(vec![])).await, Failure::Timeout(_)));
-    assert!(matches!(failure(Reply::Bytes(vec![])).await, Failure::Connection(_)));
+    assert_eq!(failure(ok(&other)).await, AttemptError::BadAnswer("it is for another application"));
+    assert_eq!(failure(status("502 Bad Gateway")).await, AttemptError::Status(502));
+    assert!(matches!(failure(Reply::Hang(vec![])).await, AttemptError::Timeout(_)));
+    assert!(matches!(failure(Reply::Bytes(vec![])).await, AttemptError::Connection(_)));
 }
 
 #[tokio::test]
@@ -72,6 +72,6 @@ async fn huge_answers_are_not_read() {
 async fn redirects_are_not_followed() {
     let elsewhere = Server::start([ok(&product())]).await;
     let location = format!("Location: {}/product/prod\r\n", elsewhere.url);
-    assert_eq!(failure(response("302 Found", &location, "")).await, Failure::Status(302));
+    assert_eq!(failure(response("302 Found", &location, "")).await, AttemptError::Status(302));
     assert!(elsewhere.requests().is_empty());
 }

@@ -1,4 +1,4 @@
-//! The programs in `examples`, as somebody tries them: built, run against a server, and seen to do what they say.
+//! The programs in `examples`: built, run against a server, and checked for what they print.
 
 #![cfg(all(feature = "mock", feature = "figment", feature = "config"))]
 
@@ -17,11 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 struct Stage {
     mock: Mock,
-    /// The server ends with it.
+    /// Runs the server.
     _runtime: Runtime,
 }
 
-/// A program that runs; ended when it is dropped.
+/// A running program. Dropping it ends the program.
 struct Running {
     process: Child,
     lines: Receiver<String>,
@@ -44,7 +44,7 @@ impl Stage {
         let mut command = Command::new(std::env::var_os("CARGO").expect("tests are run by cargo"));
         command.args(["run", "--quiet", "--offline", "--package", "headwater-client"]);
         command.args(["--all-features", "--example", example]);
-        // A place of its own for what an example keeps.
+        // Examples write their copies below TMPDIR.
         let place = tempfile::tempdir().unwrap();
         command.env("HEADWATER_URL", self.mock.url()).env("TMPDIR", place.path());
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -52,7 +52,7 @@ impl Stage {
         let stderr = BufReader::new(process.stderr.take().unwrap());
         std::thread::spawn(move || {
             let _place = place;
-            // Nobody listens any more once the test has ended.
+            // The receiver is dropped when the test ends.
             stderr.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok());
         });
         Running { process, lines }
@@ -60,7 +60,7 @@ impl Stage {
 }
 
 impl Running {
-    /// Waits for a line with this in it.
+    /// Waits for a line that contains `part`.
     fn says(&self, part: &str) -> String {
         let mut said = Vec::new();
         loop {
@@ -79,7 +79,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that has ended needs no killing.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -94,7 +94,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn those_that_ask_once_say_what_they_found() {
+fn examples_that_connect_once_print_their_configuration() {
     let stage = Stage::new(&json!({ "log-level": "debug" }));
     for (example, said) in [
         ("hello", "log-level is set by product.yml"),
@@ -108,7 +108,7 @@ fn those_that_ask_once_say_what_they_found() {
 }
 
 #[test]
-fn those_that_follow_say_what_changed() {
+fn examples_that_follow_print_changes() {
     let books = |count: u32, off: u32| json!({ "catalogue": { "page-size": count, "discount-percent": off } });
     let stage = Stage::new(&books(20, 5));
     let live = stage.run("live");
@@ -119,7 +119,7 @@ fn those_that_follow_say_what_changed() {
 }
 
 #[test]
-fn a_web_service_answers_with_what_is_configured_now() {
+fn a_web_service_answers_with_its_present_configuration() {
     let of = |greeting: Value| json!({ "server": { "port": 0 }, "greeting": greeting });
     let stage = Stage::new(&of(json!("good morning")));
     let service = stage.run("actix_service");

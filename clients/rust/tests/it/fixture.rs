@@ -1,4 +1,4 @@
-//! A server that says what it is told to say, byte by byte.
+//! A server that sends scripted replies, byte by byte.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,31 +9,31 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What the server does with one request.
+/// The reply to one request.
 #[derive(Clone)]
 pub(crate) enum Reply {
     /// Sends these bytes and closes the connection.
     Bytes(Vec<u8>),
-    /// Sends this text and closes the connection; `{wanted}` in it is the revision that the question wants at least.
-    Knowing(String),
-    /// Sends these bytes and keeps the connection open without another word.
+    /// Sends this text and closes the connection. `{wanted}` in it stands for the minimum revision of the request.
+    WithRevision(String),
+    /// Sends these bytes and keeps the connection open.
     Hang(Vec<u8>),
-    /// Sends the first bytes, waits to be told, and sends the others; keeps the connection open.
+    /// Sends the first bytes, waits for the notification, sends the others, and keeps the connection open.
     Then(Vec<u8>, Arc<Notify>, Vec<u8>),
-    /// The first for who asks for a stream, the other for who does not.
+    /// Sends the first reply to a request for a stream, and the other one to every other request.
     ByForm(Box<Reply>, Box<Reply>),
-    /// Sends chunks for as long as somebody reads them.
+    /// Sends chunks until the client closes the connection.
     Endless,
 }
 
-/// Ends with the runtime of its test.
+/// The server. It ends with the runtime of its test.
 pub(crate) struct Server {
     pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// The last reply repeats.
+    /// Starts a server with these replies. The last one repeats.
     pub(crate) async fn start(replies: impl Into<Vec<Reply>>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -49,7 +49,7 @@ impl Server {
         Server { url, requests }
     }
 
-    /// The heads of all requests so far.
+    /// Returns the heads of all requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -72,17 +72,17 @@ async fn converse(mut stream: TcpStream, reply: Reply, seen: Arc<Mutex<Vec<Strin
     let wanted = head.lines().find_map(|line| line.strip_prefix("headwater-min-revision: "));
     let wanted = wanted.unwrap_or_default().to_owned();
     seen.lock().unwrap().push(head);
-    // The client may have gone, which is its right.
+    // The client may have closed the connection.
     match reply {
         Reply::Bytes(bytes) => drop(stream.write_all(&bytes).await),
-        Reply::Knowing(text) => {
+        Reply::WithRevision(text) => {
             drop(stream.write_all(text.replace("{wanted}", &wanted).as_bytes()).await);
         }
         Reply::Hang(bytes) => {
             drop(stream.write_all(&bytes).await);
             std::future::pending::<()>().await;
         }
-        Reply::ByForm(..) => unreachable!("one of them was chosen"),
+        Reply::ByForm(..) => unreachable!("the reply was selected above"),
         Reply::Then(first, told, others) => {
             drop(stream.write_all(&first).await);
             told.notified().await;
@@ -116,7 +116,7 @@ pub(crate) fn status(status: &str) -> Reply {
     response(status, "", "")
 }
 
-/// What a server says to `product` and `prod`.
+/// Returns the environment of `product` and `prod`.
 pub(crate) fn product() -> Value {
     json!({
         "name": "product", "profiles": ["prod"], "label": null, "version": "c0ffee", "state": "",
@@ -130,7 +130,7 @@ pub(crate) fn product() -> Value {
     })
 }
 
-/// A client for `product` and `prod` that does not wait long.
+/// Returns a client for `product` and `prod` with a short deadline.
 pub(crate) fn client<const N: usize>(servers: [&Server; N]) -> Builder {
     Client::builder()
         .urls(servers.map(|server| server.url.as_str()))
@@ -139,8 +139,8 @@ pub(crate) fn client<const N: usize>(servers: [&Server; N]) -> Builder {
         .deadline(Duration::from_secs(10))
 }
 
-/// A URL at which nobody listens.
-pub(crate) async fn nobody() -> String {
+/// Returns a URL on which no server listens.
+pub(crate) async fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }

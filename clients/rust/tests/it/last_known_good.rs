@@ -1,20 +1,20 @@
-//! A service that has run once starts again while no server can be reached, and says that it is stale.
+//! Starts from the last-known-good copy while no server is reachable.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headwater_client::{Builder, Configuration, DeadlineExceeded, Error, LastKnownGoodProblem};
+use headwater_client::{Builder, Configuration, DeadlineError, Error, LastKnownGoodError};
 use serde_json::json;
 
 use crate::fixture::{Reply, Server, client, ok, product, status};
 use crate::secrets::Output;
 
-/// For starts that get no answer.
+/// The deadline of starts without a server.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A directory with the copy of one good answer, and the server that gave it, which now only fails.
+/// A directory with the copy of one answer, and the server of that answer, which fails from then on.
 struct Outage {
     root: tempfile::TempDir,
     server: Server,
@@ -38,21 +38,21 @@ impl Outage {
         client([&self.server]).last_known_good(self.root.path().join("cache"))
     }
 
-    /// The one file in the directory.
+    /// Returns the only file in the directory.
     fn file(&self) -> PathBuf {
         let files: Vec<_> = fs::read_dir(self.root.path().join("cache")).unwrap().collect();
         assert_eq!(files.len(), 1);
         files.into_iter().next().unwrap().unwrap().path()
     }
 
-    /// A start during the outage.
+    /// Starts during the outage.
     async fn start(&self) -> Result<Configuration, Error> {
         self.client().deadline(SHORT).connect().await
     }
 
-    async fn problem(&self) -> LastKnownGoodProblem {
+    async fn problem(&self) -> LastKnownGoodError {
         let error = self.start().await.unwrap_err();
-        let Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) = error else {
+        let Error::Deadline(DeadlineError { last_known_good: Some(problem), .. }) = error else {
             panic!("{error}")
         };
         problem
@@ -60,7 +60,7 @@ impl Outage {
 }
 
 #[tokio::test]
-async fn a_service_starts_from_its_copy_and_says_that_it_is_stale() {
+async fn a_service_starts_from_its_copy_and_is_stale() {
     let outage = Outage::after_one_good_answer().await;
     let configuration = outage.start().await.unwrap();
     assert!(configuration.is_stale());
@@ -71,21 +71,21 @@ async fn a_service_starts_from_its_copy_and_says_that_it_is_stale() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_or_read_unless_asked_for() {
+async fn there_is_no_copy_unless_it_is_enabled() {
     let outage = Outage::after_one_good_answer().await;
     let error = client([&outage.server]).deadline(SHORT).connect().await.unwrap_err();
     assert!(
-        matches!(error, Error::Deadline(DeadlineExceeded { last_known_good: None, .. })),
+        matches!(error, Error::Deadline(DeadlineError { last_known_good: None, .. })),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn an_answer_is_believed_over_the_copy() {
+async fn an_answer_takes_precedence_over_the_copy() {
     for (reply, expected) in [
-        (status("404 Not Found"), "knows no configuration"),
-        (status("401 Unauthorized"), "refused the credentials"),
-        (status("400 Bad Request"), "refused the request"),
+        (status("404 Not Found"), "has no configuration"),
+        (status("401 Unauthorized"), "rejected the credentials"),
+        (status("400 Bad Request"), "rejected the request"),
         (ok(&json!({"name": "product", "propertySources": []})), "without any property source"),
     ] {
         let error = Outage::then(reply).await.client().connect().await.unwrap_err().to_string();
@@ -110,17 +110,17 @@ async fn a_copy_that_was_tampered_with_is_not_used() {
     let outage = Outage::after_one_good_answer().await;
     let text = fs::read_to_string(outage.file()).unwrap();
     fs::write(outage.file(), text.replace("corner", "orcner")).unwrap();
-    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
+    assert!(matches!(outage.problem().await, LastKnownGoodError::Damaged { .. }));
     fs::write(outage.file(), &text[..text.len() / 2]).unwrap();
-    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Damaged { .. }));
+    assert!(matches!(outage.problem().await, LastKnownGoodError::Damaged { .. }));
 }
 
-/// What somebody does to the one file, or to its directory.
-type Mischief = fn(&Path);
+/// A manipulation of the file or its directory.
+type Manipulation = fn(&Path);
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_copy_it_is_left_alone_with_a_warning() {
-    let evils: [(&str, Mischief); 8] = [
+async fn an_unusable_copy_is_reported_and_left_unchanged() {
+    let manipulations: [(&str, Manipulation); 8] = [
         ("its checksum is wrong", |file| {
             let text = fs::read_to_string(file).unwrap();
             fs::write(file, text.replace("corner", "orcner")).unwrap();
@@ -130,7 +130,7 @@ async fn whatever_is_wrong_with_a_copy_it_is_left_alone_with_a_warning() {
             fs::write(file, &text[..text.len() / 2]).unwrap();
         }),
         ("it is too short", |file| fs::write(file, "").unwrap()),
-        ("it begins with something else", |file| {
+        ("its first line is not that of a copy", |file| {
             fs::write(file, json!({ "name": "product" }).to_string().repeat(9)).unwrap();
         }),
         ("its mode is 0666", |file| open_to(file, 0o666)),
@@ -140,14 +140,14 @@ async fn whatever_is_wrong_with_a_copy_it_is_left_alone_with_a_warning() {
             fs::rename(file, &elsewhere).unwrap();
             std::os::unix::fs::symlink(elsewhere, file).unwrap();
         }),
-        ("it has 2 names", |file| fs::hard_link(file, file.with_extension("other")).unwrap()),
+        ("it has 2 hard links", |file| fs::hard_link(file, file.with_extension("other")).unwrap()),
     ];
-    for (expected, evil) in evils {
+    for (expected, manipulate) in manipulations {
         let outage = Outage::after_one_good_answer().await;
-        evil(&outage.file());
+        manipulate(&outage.file());
         warned(&outage, expected).await;
     }
-    // The copy of another application under our name.
+    // The copy of another application under the name of this one.
     let outage = Outage::after_one_good_answer().await;
     let ours = outage.file();
     let mut cart = product();
@@ -157,8 +157,8 @@ async fn whatever_is_wrong_with_a_copy_it_is_left_alone_with_a_warning() {
     client([&other]).application("cart").last_known_good(&place).connect().await.unwrap();
     let theirs = fs::read_dir(place).unwrap().next().unwrap().unwrap().path();
     fs::copy(theirs, &ours).unwrap();
-    warned(&outage, "is of another application").await;
-    // Somebody else's: only root can make this case.
+    warned(&outage, "is for another application").await;
+    // A file of another user, which only root can create.
     let outage = Outage::after_one_good_answer().await;
     if std::os::unix::fs::chown(outage.file(), Some(65_534), None).is_ok() {
         warned(&outage, "it belongs to user 65534").await;
@@ -169,24 +169,24 @@ fn open_to(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A start that does not use the copy says so, on the error and in the log, and says nothing of what is in it.
+/// Checks that a start reports an unusable copy in the error and in the log, without its content.
 async fn warned(outage: &Outage, expected: &str) {
     let output = Output::default();
     let _guard = output.listen();
     let problem = outage.problem().await.to_string();
     assert!(problem.contains(expected), "{problem}");
     let text = output.text();
-    let line = text.lines().find(|line| line.contains("the last known good copy is not used"));
+    let line = text.lines().find(|line| line.contains("the last-known-good copy cannot be used"));
     let line = line.unwrap_or_else(|| panic!("no warning: {text}"));
     assert!(line.contains("WARN") && line.contains(expected), "{line}");
     assert!(!text.contains("corner") && !text.contains("orcner"), "{text}");
 }
 
 #[tokio::test]
-async fn a_copy_that_others_can_reach_is_not_used() {
+async fn a_copy_that_other_users_can_access_is_not_used() {
     let outage = Outage::after_one_good_answer().await;
     fs::set_permissions(outage.file(), fs::Permissions::from_mode(0o666)).unwrap();
-    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Untrusted { .. }));
+    assert!(matches!(outage.problem().await, LastKnownGoodError::Untrusted { .. }));
 
     let elsewhere = outage.root.path().join("elsewhere");
     fs::set_permissions(outage.file(), fs::Permissions::from_mode(0o600)).unwrap();
@@ -194,22 +194,22 @@ async fn a_copy_that_others_can_reach_is_not_used() {
     let file = outage.file();
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
-    assert!(matches!(outage.problem().await, LastKnownGoodProblem::Untrusted { .. }));
+    assert!(matches!(outage.problem().await, LastKnownGoodError::Untrusted { .. }));
 }
 
 #[tokio::test]
-async fn the_copy_of_another_question_or_server_is_not_used() {
+async fn the_copy_of_another_query_or_server_is_not_used() {
     let outage = Outage::after_one_good_answer().await;
     let problem = |error: Error| match error {
-        Error::Deadline(DeadlineExceeded { last_known_good: Some(problem), .. }) => problem,
+        Error::Deadline(DeadlineError { last_known_good: Some(problem), .. }) => problem,
         other => panic!("{other}"),
     };
     let other = outage.client().profiles(["dev"]).deadline(SHORT).connect().await.unwrap_err();
-    assert!(matches!(problem(other), LastKnownGoodProblem::Absent(_)));
+    assert!(matches!(problem(other), LastKnownGoodError::Absent(_)));
 
     let down = Server::start([status("500 Internal Server Error")]).await;
     let other = outage.client().url(&down.url).deadline(SHORT).connect().await.unwrap_err();
-    assert!(matches!(problem(other), LastKnownGoodProblem::Foreign { what: "server", .. }));
+    assert!(matches!(problem(other), LastKnownGoodError::Foreign { what: "server", .. }));
 }
 
 #[tokio::test]

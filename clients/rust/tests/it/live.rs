@@ -1,4 +1,4 @@
-//! A configuration as the service's own type: replaced whole, never by one that is not good, and the server is told.
+//! A configuration as the service's own type: replaced as a whole, validated, and acknowledged.
 
 #![cfg(feature = "mock")]
 
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_client::{Builder, Client, Error, Health, Live, Mock, State};
+use headwater_client::{Builder, Client, Error, Health, HealthState, Live, Mock};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::secrets::Output;
 
-/// Longer than anything here takes.
+/// The time limit of every step.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long to wait before a condition is looked at again.
+/// The pause between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Longer than what is not to come would take.
+/// The time in which an unexpected update would arrive.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Both always have the same value in what is set here.
+/// A type whose members always have the same value in these tests.
 #[derive(Debug, Deserialize)]
 struct Shop {
     max_items: u32,
@@ -61,32 +61,32 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-async fn told(mock: &Mock, instance: &str, what: &str) {
-    let is_told = || {
+async fn acknowledged(mock: &Mock, instance: &str, what: &str) {
+    let is_acknowledged = || {
         let said = mock.acknowledged(instance).unwrap_or_default();
         said.split_once('.').is_some_and(|(revision, rest)| {
             format!("{revision} {}", rest.rsplit_once(' ').unwrap().1) == what
         })
     };
-    eventually(what, is_told).await;
+    eventually(what, is_acknowledged).await;
 }
 
 #[tokio::test]
-async fn a_change_replaces_the_value_and_the_server_is_told() {
+async fn a_change_replaces_the_value_and_is_acknowledged() {
     let (mock, mut live) = start().await;
     assert_eq!(live.current().max_items, 2);
-    told(&mock, "one", "1 ok").await;
+    acknowledged(&mock, "one", "1 ok").await;
     mock.set("product", "default", &shop(4));
     let changed = timeout(PATIENCE, live.changed()).await.unwrap().unwrap();
     assert_eq!((changed.max_items, live.current().max_items), (4, 4));
     eventually("its revision", || live.configuration().revision() == Some("2")).await;
-    assert_eq!(live.health().state(), State::Live);
+    assert_eq!(live.health().state(), HealthState::Live);
     assert!(live.rejection().is_none());
-    told(&mock, "one", "2 ok").await;
+    acknowledged(&mock, "one", "2 ok").await;
 }
 
 #[tokio::test]
-async fn what_is_not_good_is_rejected_and_the_old_one_stays() {
+async fn an_invalid_configuration_is_rejected_and_the_former_value_stays() {
     let (mock, mut live) = start().await;
     let bad = [
         shop(3),
@@ -106,19 +106,19 @@ async fn what_is_not_good_is_rejected_and_the_old_one_stays() {
     }
     let error = live.rejection().unwrap();
     assert!(matches!(error.error, Error::Placeholder { .. }), "{error:?}");
-    told(&mock, "one", "5 rejected").await;
+    acknowledged(&mock, "one", "5 rejected").await;
     assert!(timeout(QUIET, live.changed()).await.is_err());
-    // The same as what is current: nothing changes, and nothing is rejected any more.
+    // The content of the current value: nothing changes, and the rejection ends.
     mock.set("product", "default", &shop(2));
-    eventually("it is taken back", || live.rejection().is_none()).await;
-    told(&mock, "one", "6 ok").await;
+    eventually("the rejection ends", || live.rejection().is_none()).await;
+    acknowledged(&mock, "one", "6 ok").await;
     assert!(timeout(QUIET, live.changed()).await.is_err());
     mock.set("product", "default", &shop(6));
     assert_eq!(timeout(PATIENCE, live.changed()).await.unwrap().unwrap().max_items, 6);
 }
 
 #[tokio::test]
-async fn a_function_that_panics_refuses() {
+async fn a_panic_of_the_validation_rejects() {
     let mock = Mock::start().await.unwrap();
     mock.set("product", "default", &shop(2));
     let panics = |shop: &Shop| match shop.max_items {
@@ -133,7 +133,7 @@ async fn a_function_that_panics_refuses() {
 }
 
 #[tokio::test]
-async fn each_handle_is_told_once_and_the_newest_only() {
+async fn each_handle_returns_the_newest_value_once() {
     let (mock, mut live) = start().await;
     let mut other = live.clone();
     for items in [4, 6, 8] {
@@ -144,12 +144,12 @@ async fn each_handle_is_told_once_and_the_newest_only() {
         assert_eq!(timeout(PATIENCE, handle.changed()).await.unwrap().unwrap().max_items, 8);
         assert!(timeout(QUIET, handle.changed()).await.is_err());
     }
-    // A clone was told of what its original was told of.
+    // A clone begins with the position of its original.
     assert!(timeout(QUIET, live.clone().changed()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_never_see_half_of_one_nor_an_older_one() {
+async fn readers_never_see_a_partial_or_an_older_value() {
     let (mock, live) = start().await;
     let is_over = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..4)
@@ -181,15 +181,15 @@ async fn readers_never_see_half_of_one_nor_an_older_one() {
 }
 
 #[tokio::test]
-async fn the_first_one_has_to_be_good() {
+async fn the_first_configuration_must_be_valid() {
     let mock = Mock::start().await.unwrap();
     mock.set("product", "default", &shop(3));
     let error = builder(&mock).live_with(even).at("shop").await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
-    assert_eq!(error.to_string(), "the configuration is not valid: 3 is odd");
+    assert_eq!(error.to_string(), "the configuration is invalid: 3 is odd");
     let error = builder(&mock).live::<Shop>().at("nowhere").await.unwrap_err();
     assert!(matches!(error, Error::Deserialize { .. }), "{error}");
-    let error = builder(&mock).application("nobody").live::<Shop>().await.unwrap_err();
+    let error = builder(&mock).application("unknown").live::<Shop>().await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
     let error = builder(&mock).instance("a b").live::<Shop>().await.unwrap_err();
     assert!(matches!(error, Error::Settings(_)), "{error}");
@@ -197,7 +197,7 @@ async fn the_first_one_has_to_be_good() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_start_goes_back_to_what_was_good_last_and_says_so() {
+async fn a_start_with_an_invalid_configuration_uses_the_copy() {
     let place = tempfile::tempdir().unwrap();
     let mock = Mock::start().await.unwrap();
     let keeping = || builder(&mock).last_known_good(place.path().join("kept"));
@@ -206,21 +206,21 @@ async fn a_start_goes_back_to_what_was_good_last_and_says_so() {
     mock.set("product", "default", &shop(3));
     eventually("it is rejected", || first.rejection().is_some()).await;
     drop(first);
-    // What was rejected did not take the place of what was good.
+    // The rejected configuration did not replace the copy.
     let mut live = keeping().instance("two").live_with(even).at("shop").await.unwrap();
     assert_eq!(live.current().max_items, 2);
     assert!(live.configuration().is_stale());
     assert_eq!(live.rejection().unwrap().configuration.revision(), Some("2"));
-    told(&mock, "two", "2 rejected").await;
+    acknowledged(&mock, "two", "2 rejected").await;
     mock.set("product", "default", &shop(4));
     assert_eq!(timeout(PATIENCE, live.changed()).await.unwrap().unwrap().max_items, 4);
-    told(&mock, "two", "3 ok").await;
-    eventually("it is kept", || !live.configuration().is_stale()).await;
+    acknowledged(&mock, "two", "3 ok").await;
+    eventually("the copy is written", || !live.configuration().is_stale()).await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn without_a_server_it_starts_from_what_was_good_last_and_is_stale() {
+async fn a_start_without_a_server_uses_the_copy_and_is_stale() {
     let place = tempfile::tempdir().unwrap();
     let mock = Mock::start().await.unwrap();
     let kept = place.path().join("kept");
@@ -230,30 +230,30 @@ async fn without_a_server_it_starts_from_what_was_good_last_and_is_stale() {
     drop(mock);
     let live = keeping.live_with(even).at("shop").await.unwrap();
     assert_eq!(live.current().max_items, 2);
-    assert!(matches!(live.health().state(), State::Stale { .. }));
+    assert!(matches!(live.health().state(), HealthState::Stale { .. }));
     assert!(live.configuration().is_stale());
 }
 
 #[tokio::test]
-async fn an_environment_that_is_gone_is_kept_and_its_return_is_no_change() {
+async fn the_value_of_a_removed_environment_stays_and_its_return_is_not_a_change() {
     let (mock, mut live) = start().await;
     let mut health = live.health();
     mock.remove("product", "default");
-    becomes(&mut health, |state| matches!(state, State::Stale { .. })).await;
+    becomes(&mut health, |state| matches!(state, HealthState::Stale { .. })).await;
     assert_eq!(live.current().max_items, 2);
     mock.set("product", "default", &shop(2));
-    becomes(&mut health, |state| state == State::Live).await;
+    becomes(&mut health, |state| state == HealthState::Live).await;
     assert!(timeout(QUIET, live.changed()).await.is_err());
 }
 
-async fn becomes(health: &mut Health, wanted: impl Fn(State) -> bool) {
+async fn becomes(health: &mut Health, wanted: impl Fn(HealthState) -> bool) {
     while !wanted(health.state()) {
         assert_eq!(timeout(PATIENCE, health.changed()).await, Ok(true), "{health:?}");
     }
 }
 
 #[tokio::test]
-async fn with_the_last_handle_watching_ends() {
+async fn the_last_handle_ends_the_watch() {
     let (_mock, live) = start().await;
     let mut health = live.health();
     let other = live.clone();
@@ -261,26 +261,26 @@ async fn with_the_last_handle_watching_ends() {
     assert_eq!(other.health().state(), health.state());
     drop(other);
     while timeout(PATIENCE, health.changed()).await.unwrap() {}
-    assert!(matches!(health.state(), State::Stale { .. }));
+    assert!(matches!(health.state(), HealthState::Stale { .. }));
 }
 
 #[tokio::test]
-async fn a_change_is_acknowledged_by_few_requests_and_a_quiet_life_by_none() {
+async fn acknowledgements_need_few_requests() {
     let (mock, live) = start().await;
-    told(&mock, "one", "1 ok").await;
-    // The first answer, and the stream that says what became of it.
-    eventually("it is connected", || live.health().state() == State::Live).await;
+    acknowledged(&mock, "one", "1 ok").await;
+    // The first answer, and the stream that acknowledges it.
+    eventually("it is connected", || live.health().state() == HealthState::Live).await;
     assert_eq!(mock.request_count(), 2);
     for items in (4..=40).step_by(2) {
         mock.set("product", "default", &shop(items));
         eventually("the newest", || live.current().max_items == items).await;
     }
-    told(&mock, "one", "20 ok").await;
+    acknowledged(&mock, "one", "20 ok").await;
     assert!(mock.request_count() <= 4, "{}", mock.request_count());
 }
 
 #[test]
-fn when_its_runtime_has_ended_nothing_will_come() {
+fn after_the_end_of_the_runtime_there_are_no_changes() {
     static VALIDATED: AtomicU32 = AtomicU32::new(0);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut live = runtime.block_on(async {
@@ -300,7 +300,7 @@ fn when_its_runtime_has_ended_nothing_will_come() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_shown_or_logged_has_a_value() {
+async fn debug_and_logs_contain_no_value() {
     let output = Output::default();
     let _guard = output.listen();
     let mock = Mock::start().await.unwrap();
@@ -312,7 +312,7 @@ async fn nothing_that_is_shown_or_logged_has_a_value() {
     let live = builder(&mock).live_with(refuse).await.unwrap();
     mock.set("product", "default", &json!({ "password": "Hunter3" }));
     eventually("it is rejected", || live.rejection().is_some()).await;
-    // The service's own words are its own, and it is its own decision where to show them.
+    // The error of the service's own function is passed on unchanged.
     assert!(live.rejection().unwrap().error.to_string().contains("Hunter3"));
     let shown = format!("{live:?} {mock:?} {}", output.text());
     assert!(shown.contains("configuration rejected"), "{shown}");

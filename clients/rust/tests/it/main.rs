@@ -1,4 +1,4 @@
-//! The client against servers that misbehave: raw sockets on ports of the system's choice.
+//! Tests of the client against servers that misbehave: raw sockets on free ports.
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps says by its failure what was wrong")]
 

@@ -1,4 +1,4 @@
-//! The same configuration through the crates that programs use already.
+//! The configuration as a provider of `figment` and a source of `config`.
 
 #![cfg(any(feature = "figment", feature = "config"))]
 
@@ -23,7 +23,7 @@ fn configuration() -> Configuration {
     let environment = json!({"name": "product", "version": "c0ffee", "propertySources": [
         {"name": "product.yml", "source": {"shop.max-items": 20, "shop.currencies[0]": "CHF"}},
         {"name": "application.yml", "source": {
-            "log-level": "debug", "shop.greeting": "${nobody:hello}", "shop.currencies[1]": "USD",
+            "log-level": "debug", "shop.greeting": "${missing:hello}", "shop.currencies[1]": "USD",
         }},
     ]});
     Configuration::from_environment(serde_json::from_value(environment).unwrap())
@@ -36,7 +36,7 @@ fn expected() -> Settings {
 
 #[cfg(feature = "figment")]
 #[test]
-fn figment_takes_it_in_one_line() {
+fn figment_accepts_the_configuration() {
     use figment::Figment;
     use figment::providers::Serialized;
     let figment = Figment::from(Serialized::default("log_level", "info")).merge(configuration());
@@ -47,26 +47,26 @@ fn figment_takes_it_in_one_line() {
 
 #[cfg(feature = "config")]
 #[test]
-fn config_takes_it_in_one_line() {
+fn config_accepts_the_configuration() {
     let builder = config::Config::builder().set_default("log_level", "info").unwrap();
     let settings = builder.add_source(configuration()).build().unwrap();
     assert_eq!(settings.try_deserialize::<Settings>().unwrap(), expected());
 }
 
 #[test]
-fn a_missing_placeholder_is_an_error_there_too() {
-    let environment = json!({"name": "product", "propertySources": [{"name": "s", "source": {"a.b": "${nobody}"}}]});
+fn a_missing_placeholder_is_an_error() {
+    let environment = json!({"name": "product", "propertySources": [{"name": "s", "source": {"a.b": "${missing}"}}]});
     let configuration =
         Configuration::from_environment(serde_json::from_value(environment).unwrap());
     #[cfg(feature = "figment")]
     {
         let error =
             figment::Figment::from(&configuration).extract::<serde_json::Value>().unwrap_err();
-        assert!(error.to_string().contains("`a.b` has a placeholder"), "{error}");
+        assert!(error.to_string().contains("`a.b` has an unresolvable placeholder"), "{error}");
     }
     #[cfg(feature = "config")]
     {
         let error = config::Config::builder().add_source(configuration).build().unwrap_err();
-        assert!(error.to_string().contains("`a.b` has a placeholder"), "{error}");
+        assert!(error.to_string().contains("`a.b` has an unresolvable placeholder"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is published: the right files, and a page that says of features and versions what the manifest says.
+//! The published packages: their files, and the agreement of the README with the manifest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn packaged(package: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_package_has_its_licences_and_its_page_and_none_of_its_integration_tests() {
+fn a_package_contains_licences_and_readme_and_no_integration_tests() {
     let of_both = ["Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "src/lib.rs"];
     let of_the_client = ["CHANGELOG.md", "examples/live.rs"];
     for (package, wanted) in
@@ -29,12 +29,12 @@ fn a_package_has_its_licences_and_its_page_and_none_of_its_integration_tests() {
         }
         assert!(!files.iter().any(|name| name.starts_with("tests/")), "{files:?}");
     }
-    // Links on the disk, texts in the package.
+    // The licences are symbolic links on disk and files in the package.
     assert!(read("LICENSE-MIT").contains("Permission is hereby granted"));
     assert!(read("LICENSE-APACHE").contains("Apache License"));
 }
 
-/// Names of features, and whether they are on by default, as the manifest has them.
+/// Returns the features of the manifest, each with `yes` if it is on by default.
 fn features() -> BTreeSet<(String, String)> {
     let manifest = read("Cargo.toml");
     let section = manifest.split("[features]\n").nth(1).unwrap().split("\n[").next().unwrap();
@@ -49,7 +49,7 @@ fn features() -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_table_of_features_is_that_of_the_manifest() {
+fn the_readme_lists_the_features_of_the_manifest() {
     let page = read("README.md");
     let table = page.split("| feature | default |").nth(1).unwrap();
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
@@ -60,13 +60,13 @@ fn the_table_of_features_is_that_of_the_manifest() {
 }
 
 #[test]
-fn the_oldest_rust_is_stated_and_is_the_one_of_the_manifest() {
+fn the_readme_states_the_rust_version_of_the_manifest() {
     let version = env!("CARGO_PKG_RUST_VERSION");
     assert!(read("README.md").contains(&format!("Rust {version} or newer")), "{version}");
 }
 
 #[test]
-fn every_variable_that_is_read_is_in_the_table() {
+fn the_readme_lists_every_variable() {
     let page = read("README.md");
     let builder = read("src/builder.rs");
     let variables: BTreeSet<_> =

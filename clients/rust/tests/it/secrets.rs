@@ -1,4 +1,4 @@
-//! Whatever goes wrong, no value and no credential is in an error, a log line or a `Debug`.
+//! No value and no credential appears in an error, a log line or a `Debug`.
 
 use std::fmt::Debug;
 use std::io::{Write, sink};
@@ -16,7 +16,7 @@ use crate::fixture::{Reply, Server, client, ok, response, status};
 
 const CANARY: &str = "s3cret";
 
-/// A type whose complaint quotes what it was given, as many do.
+/// A type whose error quotes its input, as many do.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
 struct Quoting;
@@ -34,15 +34,15 @@ enum Level {
     Info,
 }
 
-/// Everything that was printed.
+/// The recorded output.
 #[derive(Clone, Default)]
 pub(crate) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Output {
-    /// Takes what this thread logs, for as long as the guard is held.
+    /// Records the logs of this thread as long as the guard exists.
     pub(crate) fn listen(&self) -> DefaultGuard {
         static LISTENED: Once = Once::new();
-        // While nobody listened anywhere, a place that logs for the first time would be silent from then on.
+        // `tracing` disables a callsite that is first reached while there is no subscriber.
         LISTENED.call_once(|| tracing::subscriber::set_global_default(printed(sink)).unwrap());
         tracing::subscriber::set_default(printed(self.clone()))
     }
@@ -58,7 +58,7 @@ impl Output {
 }
 
 impl Output {
-    /// What is said about a value that does not fit its type.
+    /// Records the error for a value that does not fit its type.
     #[track_caller]
     fn unfit<T: Debug>(&self, read: Result<T, Error>) {
         self.add(&"unfit", Some(&read.unwrap_err()));
@@ -142,7 +142,7 @@ async fn nothing_shows_a_secret() {
     output.add(&"token", client([]).token(format!("{CANARY}\n")).build().err().as_ref());
 
     let output = output.text();
-    assert!(output.contains("no configuration from this server yet"), "logs are captured");
+    assert!(output.contains("request to this server failed"), "logs are captured");
     let shown = output.lines().find(|line| line.contains(CANARY));
     assert_eq!(shown, None);
 }

@@ -1,15 +1,15 @@
-//! Text files that the server keeps beside the properties.
+//! Text files, and hints that they may have changed.
 
 use std::time::Duration;
 
-use headwater_client::{Error, Moves};
+use headwater_client::{ChangeHints, Error};
 use tokio::time::timeout;
 
 use crate::fixture::{Reply, Server, client, response, status};
 
-/// Longer than anything here takes.
+/// The time limit of every step.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Longer than what is not to come would take.
+/// The time in which an unexpected hint would arrive.
 const QUIET: Duration = Duration::from_millis(300);
 
 fn text(body: &str) -> crate::fixture::Reply {
@@ -17,7 +17,7 @@ fn text(body: &str) -> crate::fixture::Reply {
 }
 
 #[tokio::test]
-async fn a_text_is_asked_for_as_the_protocol_spells_it() {
+async fn a_text_is_requested_as_the_protocol_defines() {
     let server = Server::start([text("bind :8080\n")]).await;
     let asked = client([&server]).token("t0ken").build().unwrap();
     assert_eq!(asked.text("gateway.cfg").await.unwrap(), "bind :8080\n");
@@ -38,7 +38,7 @@ async fn a_text_is_asked_for_as_the_protocol_spells_it() {
 }
 
 #[tokio::test]
-async fn another_server_is_asked_and_a_missing_file_is_said() {
+async fn the_next_server_is_tried_and_a_missing_file_is_an_error() {
     let (bad, missing) = (
         Server::start([status("500 Internal Server Error")]).await,
         Server::start([status("404 Not Found")]).await,
@@ -49,7 +49,7 @@ async fn another_server_is_asked_and_a_missing_file_is_said() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_no_path_is_refused_before_anybody_is_asked() {
+async fn an_invalid_path_is_rejected_before_a_request() {
     let server = Server::start([text("")]).await;
     for name in ["", "/a", "../a", "a/../b", "a//b", "."] {
         let labelled = client([&server]).label("main").build().unwrap();
@@ -60,43 +60,43 @@ async fn a_name_that_is_no_path_is_refused_before_anybody_is_asked() {
     assert!(server.requests().is_empty());
 }
 
-async fn hint(moves: &mut Moves) {
-    timeout(PATIENCE, moves.next()).await.expect("a hint");
+async fn hint(hints: &mut ChangeHints) {
+    timeout(PATIENCE, hints.next()).await.expect("a hint");
 }
 
-async fn no_hint(moves: &mut Moves) {
-    assert!(timeout(QUIET, moves.next()).await.is_err());
+async fn no_hint(hints: &mut ChangeHints) {
+    assert!(timeout(QUIET, hints.next()).await.is_err());
 }
 
 #[tokio::test]
-async fn a_move_is_a_hint_that_texts_may_have_changed_and_so_is_a_new_connection() {
+async fn a_move_and_a_new_connection_are_hints() {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1\n\n";
     let told = std::sync::Arc::new(tokio::sync::Notify::new());
     let moved = "event: move\nid: 7\ndata: {}\n\n".into();
     let first = Reply::Then([head, ":\n\n"].concat().into(), told.clone(), moved);
     let server = Server::start([Reply::Bytes(head.into()), first]).await;
-    let mut moves = client([&server]).token("t0ken").build().unwrap().moves();
+    let mut hints = client([&server]).token("t0ken").build().unwrap().change_hints();
     // Two connections, of which the first one ends.
-    hint(&mut moves).await;
+    hint(&mut hints).await;
     while server.requests().len() < 2 {
         tokio::task::yield_now().await;
     }
-    hint(&mut moves).await;
-    no_hint(&mut moves).await;
+    hint(&mut hints).await;
+    no_hint(&mut hints).await;
     told.notify_one();
-    hint(&mut moves).await;
-    no_hint(&mut moves).await;
+    hint(&mut hints).await;
+    no_hint(&mut hints).await;
     let head = server.requests()[0].to_lowercase();
     assert!(head.starts_with("get /-/events http/1.1\r\n"), "{head}");
     assert!(head.contains("\r\nauthorization: bearer t0ken\r\n"), "{head}");
 }
 
 #[tokio::test]
-async fn where_moves_are_not_told_nobody_asks_over_and_over() {
+async fn a_server_without_events_is_asked_once() {
     for refusal in [status("404 Not Found"), status("403 Forbidden")] {
         let server = Server::start([refusal]).await;
-        let mut moves = client([&server]).build().unwrap().moves();
-        no_hint(&mut moves).await;
+        let mut hints = client([&server]).build().unwrap().change_hints();
+        no_hint(&mut hints).await;
         assert_eq!(server.requests().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! `https` with a certificate authority of one's own.
+//! `https` with a private certificate authority.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::fixture::{Reply, ok, product};
 
-/// The URL of a server with a certificate for 127.0.0.1, and that certificate.
+/// Starts a server with a certificate for 127.0.0.1. Returns its URL and the certificate.
 async fn start() -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -48,7 +48,7 @@ async fn start() -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_certificate_authority_of_ones_own_is_trusted_when_named() {
+async fn a_configured_certificate_authority_is_trusted() {
     let (url, certificate) = start().await;
     let client = Client::builder().url(url).application("product").deadline(Duration::from_secs(5));
     let configuration = client.root_certificate_pem(certificate).connect().await.unwrap();
@@ -56,7 +56,7 @@ async fn a_certificate_authority_of_ones_own_is_trusted_when_named() {
 }
 
 #[tokio::test]
-async fn an_unknown_certificate_is_refused() {
+async fn an_unknown_certificate_is_rejected() {
     let ((url, _), (_, other)) = (start().await, start().await);
     let client = Client::builder()
         .url(url)
@@ -69,7 +69,10 @@ async fn an_unknown_certificate_is_refused() {
 }
 
 #[test]
-fn what_is_no_certificate_is_refused_at_once() {
+fn invalid_pem_is_rejected_at_once() {
     let client = Client::builder().application("product").root_certificate_pem("nonsense");
-    assert_eq!(client.build().unwrap_err().to_string(), "a root certificate is not pem");
+    assert_eq!(
+        client.build().unwrap_err().to_string(),
+        "a root certificate is not a PEM certificate"
+    );
 }

@@ -1,26 +1,26 @@
-//! A watch of servers, proxies and connections that misbehave: it always ends on the newest, and never tells an older
-//! configuration or half of one.
+//! Watches with servers, proxies and connections that misbehave. A watch always ends with the newest configuration, and never
+//! returns an older or a partial one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_client::{
-    Builder, Client, Configuration, Error, Health, Outcome, State, Update, Watch,
+    Builder, Client, Configuration, Error, Health, HealthState, Outcome, Update, Watch,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::fixture::{Reply, Server, client, nobody, response, status};
+use crate::fixture::{Reply, Server, client, closed_port, response, status};
 
-/// Longer than anything here takes.
+/// The time limit of every step.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Longer than what is not to come would take.
+/// The time in which an unexpected update would arrive.
 const QUIET: Duration = Duration::from_millis(300);
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1\n\n";
 
-/// What `product` and `prod` are configured with at a revision.
+/// Returns the environment of `product` and `prod` at a revision.
 fn product(revision: &str, items: u32) -> Value {
     json!({
         "name": "product", "profiles": ["prod"], "label": null, "version": revision, "state": "",
@@ -41,12 +41,12 @@ fn event(revision: &str, items: u32) -> String {
     format!("event: environment\nid: {id}\ndata: {}\n\n", product(revision, items))
 }
 
-/// A stream that stays open after these events.
+/// Returns a stream that stays open after these events.
 fn stream(events: &[String]) -> Reply {
     Reply::Hang([HEAD, &events.concat()].concat().into_bytes())
 }
 
-/// A stream that ends after this text.
+/// Returns a stream that ends after this text.
 fn cut(text: &str) -> Reply {
     Reply::Bytes([HEAD, text].concat().into_bytes())
 }
@@ -55,8 +55,8 @@ fn behind() -> Reply {
     response("503 Service Unavailable", "Retry-After: 0\r\nHeadwater-Revision: r0\r\n", "")
 }
 
-/// A plain answer as something between has kept it.
-fn kept(revision: &str, items: u32) -> Reply {
+/// Returns a plain answer as a cache would.
+fn cached(revision: &str, items: u32) -> Reply {
     let headers = format!(
         "Content-Type: application/json\r\nETag: W/\"{}.v1\"\r\nPreference-Applied: wait=25\r\n",
         digest(items)
@@ -64,11 +64,11 @@ fn kept(revision: &str, items: u32) -> Reply {
     response("200 OK", &headers, &product(revision, items).to_string())
 }
 
-/// A plain answer as Headwater gives it.
+/// Returns a plain answer of Headwater.
 fn answer(revision: &str, items: u32) -> Reply {
-    let Reply::Bytes(bytes) = kept(revision, items) else { unreachable!("it is bytes") };
+    let Reply::Bytes(bytes) = cached(revision, items) else { unreachable!("it is bytes") };
     let knows = "\r\nHeadwater-Min-Revision: {wanted}\r\n\r\n";
-    Reply::Knowing(String::from_utf8(bytes).unwrap().replacen("\r\n\r\n", knows, 1))
+    Reply::WithRevision(String::from_utf8(bytes).unwrap().replacen("\r\n\r\n", knows, 1))
 }
 
 fn watch<const N: usize>(servers: [&Server; N]) -> Watch {
@@ -108,10 +108,10 @@ fn heads_with(server: &Server, part: &str) -> usize {
 }
 
 #[tokio::test]
-async fn first_the_present_comes_and_then_every_change() {
+async fn a_watch_returns_the_present_configuration_and_then_changes() {
     let told = Arc::new(Notify::new());
     let first = [HEAD, &event("r1", 1)].concat().into_bytes();
-    // The same content at another revision is no change.
+    // A new revision with the same content is not a change.
     let others = [event("r2", 1), ":\n\n".into(), event("r3", 3)].concat().into_bytes();
     let server = Server::start([Reply::Then(first, told.clone(), others)]).await;
     let mut watch = watch([&server]);
@@ -119,7 +119,7 @@ async fn first_the_present_comes_and_then_every_change() {
     assert_eq!((items(&present), present.revision()), (1, Some("r1")));
     assert_eq!(present.digest(), Some(digest(1).as_str()));
     assert_eq!(present.server(), Some(server.url.as_str()));
-    assert_eq!(watch.health().state(), State::Live);
+    assert_eq!(watch.health().state(), HealthState::Live);
     nothing_comes(&mut watch).await;
     told.notify_one();
     let changed = next(&mut watch).await;
@@ -132,12 +132,12 @@ async fn first_the_present_comes_and_then_every_change() {
 }
 
 #[tokio::test]
-async fn who_is_slow_is_told_the_newest_only() {
+async fn a_slow_service_receives_only_the_newest_configuration() {
     let server = Server::start([stream(&[event("r1", 1), event("r2", 2), event("r3", 3)])]).await;
     let mut watch = watch([&server]);
     let mut health = watch.health();
-    becomes(&mut health, "live", |health| health.state() == State::Live).await;
-    // All three came in one piece; the last of them took the place of the others.
+    becomes(&mut health, "live", |health| health.state() == HealthState::Live).await;
+    // All three arrived in one piece, and the last one replaced the others.
     assert_eq!(items(&next(&mut watch).await), 3);
     nothing_comes(&mut watch).await;
 }
@@ -154,7 +154,7 @@ async fn a_stream_is_resumed_on_another_server_by_its_last_id() {
 }
 
 #[tokio::test]
-async fn half_an_event_is_never_told() {
+async fn an_incomplete_event_is_never_returned() {
     let torn = event("r2", 2);
     for length in [torn.len() - 1, torn.len() / 2, 20, torn.find("data").unwrap()] {
         let cut_short = cut(&[event("r1", 1).as_str(), &torn[..length]].concat());
@@ -162,13 +162,13 @@ async fn half_an_event_is_never_told() {
         let mut watch = watch([&server]);
         assert_eq!(items(&next(&mut watch).await), 1);
         assert_eq!(items(&next(&mut watch).await), 3);
-        // What was torn was not seen, so the stream goes on from the one before it.
+        // The incomplete event does not count, so the stream resumes after the one before it.
         assert_eq!(heads_with(&server, &format!("last-event-id: {}", id("r1", 1))), 1);
     }
 }
 
 #[tokio::test]
-async fn whatever_is_no_environment_is_passed_over() {
+async fn unusable_events_are_skipped() {
     let foreign = json!({"name": "cart", "propertySources": [{"name": "s", "source": {"a": 1}}]});
     let empty = json!({"name": "product", "propertySources": []});
     let data = |data: &str| cut(&format!("event: environment\nid: r2.x\ndata: {data}\n\n"));
@@ -190,7 +190,7 @@ async fn whatever_is_no_environment_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_page_in_place_of_a_stream_or_of_a_poll_is_passed_over() {
+async fn a_page_instead_of_a_stream_or_a_poll_is_skipped() {
     let html = response("200 OK", "Content-Type: text/html\r\n", "<html>please sign in</html>");
     let server =
         Server::start([cut(&event("r1", 1)), html.clone(), html, stream(&[event("r2", 2)])]).await;
@@ -199,8 +199,8 @@ async fn a_page_in_place_of_a_stream_or_of_a_poll_is_passed_over() {
     assert_eq!(items(&next(&mut watch).await), 2);
 }
 
-/// One way or another to say what there is at this revision, or not to.
-fn mischief(random: &mut fastrand::Rng, number: u32) -> Reply {
+/// Returns a random reply for this revision, which may be incomplete or an error.
+fn random_reply(random: &mut fastrand::Rng, number: u32) -> Reply {
     let whole = event(&format!("r{number}"), number);
     let as_stream = match random.u8(..8) {
         0 => cut(&whole),
@@ -221,10 +221,10 @@ fn mischief(random: &mut fastrand::Rng, number: u32) -> Reply {
 }
 
 #[tokio::test]
-async fn whatever_happens_between_it_ends_on_the_newest_and_never_goes_back() {
+async fn after_random_failures_a_watch_ends_with_the_newest_and_never_goes_back() {
     let watches = (0..40).map(|seed| async move {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut replies: Vec<_> = (1..5).map(|number| mischief(&mut random, number)).collect();
+        let mut replies: Vec<_> = (1..5).map(|number| random_reply(&mut random, number)).collect();
         let newest = (stream(&[event("r9", 9)]), answer("r9", 9));
         replies.push(Reply::ByForm(newest.0.into(), newest.1.into()));
         let server = Server::start(replies).await;
@@ -244,7 +244,7 @@ async fn whatever_happens_between_it_ends_on_the_newest_and_never_goes_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_behind_is_passed_over_and_nothing_older_is_told() {
+async fn a_server_that_is_behind_is_skipped_and_nothing_older_is_returned() {
     let first = Server::start([
         cut(&event("r2", 2)),
         status("500 Internal Server Error"),
@@ -252,7 +252,7 @@ async fn a_server_that_is_behind_is_passed_over_and_nothing_older_is_told() {
         stream(&[event("r3", 3)]),
     ])
     .await;
-    // Whoever asks it without an id is told something older.
+    // This server would send an older configuration to a request without an id.
     let second = Server::start([behind()]).await;
     let mut watch = watch([&first, &second]);
     assert_eq!(items(&next(&mut watch).await), 2);
@@ -262,7 +262,7 @@ async fn a_server_that_is_behind_is_passed_over_and_nothing_older_is_told() {
 }
 
 #[tokio::test]
-async fn when_all_are_behind_it_starts_afresh() {
+async fn when_all_servers_are_behind_the_watch_starts_again() {
     let first = Server::start([cut(&event("r2", 2)), behind(), stream(&[event("r1", 1)])]).await;
     let second = Server::start([behind(), stream(&[event("r1", 1)])]).await;
     let mut watch = watch([&first, &second]);
@@ -294,7 +294,7 @@ async fn retry_after_is_honoured() {
 }
 
 #[tokio::test]
-async fn the_pause_that_a_stream_asks_for_is_honoured() {
+async fn the_retry_field_of_a_stream_is_honoured() {
     let text = event("r1", 1) + "retry: 1200\n\n";
     let server = Server::start([cut(&text), stream(&[event("r2", 2)])]).await;
     let mut watch = watch([&server]);
@@ -305,7 +305,7 @@ async fn the_pause_that_a_stream_asks_for_is_honoured() {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_dead() {
+async fn a_silent_connection_is_replaced() {
     let server = Server::start([stream(&[event("r1", 1)]), stream(&[event("r2", 2)])]).await;
     let short = Duration::from_millis(200);
     let mut watch = client([&server]).silence_timeout(short).build().unwrap().watch();
@@ -318,7 +318,7 @@ fn short_start(server: &Server) -> Builder {
 }
 
 #[tokio::test]
-async fn where_a_proxy_keeps_streams_to_itself_long_polls_are_used() {
+async fn behind_a_proxy_without_streams_long_polls_are_used() {
     let head_only = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".into();
     let unchanged = "ETag: W/\"x.v1\"\r\nPreference-Applied: wait=25\r\n";
     let replies = [
@@ -331,7 +331,7 @@ async fn where_a_proxy_keeps_streams_to_itself_long_polls_are_used() {
     let server = Server::start(replies).await;
     let mut watch = short_start(&server).build().unwrap().watch();
     assert_eq!(items(&next(&mut watch).await), 1);
-    assert_eq!(watch.health().state(), State::Live);
+    assert_eq!(watch.health().state(), HealthState::Live);
     assert_eq!(items(&next(&mut watch).await), 2);
     let requests = server.requests();
     let second = requests[2].to_lowercase();
@@ -347,7 +347,7 @@ async fn where_a_proxy_keeps_streams_to_itself_long_polls_are_used() {
 }
 
 #[tokio::test]
-async fn a_server_that_knows_no_streams_is_polled() {
+async fn a_server_without_streams_is_polled() {
     for first in [answer("r1", 1), status("406 Not Acceptable")] {
         let server = Server::start([first, answer("r1", 1), answer("r2", 2)]).await;
         let mut watch = watch([&server]);
@@ -357,7 +357,7 @@ async fn a_server_that_knows_no_streams_is_polled() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_wait_is_not_asked_over_and_over() {
+async fn a_server_without_long_polls_is_polled_rarely() {
     let plain = response("200 OK", "", &product("r1", 1).to_string());
     let server = Server::start([plain]).await;
     let mut watch = watch([&server]);
@@ -367,7 +367,7 @@ async fn a_server_that_cannot_wait_is_not_asked_over_and_over() {
 }
 
 #[tokio::test]
-async fn gone_is_told_once_and_so_is_a_return() {
+async fn gone_and_the_return_are_returned_once() {
     let gone = format!("{}event: gone\ndata:\n\n", event("r1", 1));
     let server = Server::start([
         cut(&gone),
@@ -379,13 +379,13 @@ async fn gone_is_told_once_and_so_is_a_return() {
     let mut watch = watch([&server]);
     assert_eq!(items(&next(&mut watch).await), 1);
     assert!(matches!(update(&mut watch).await, Update::Gone));
-    assert!(matches!(watch.health().state(), State::Stale { .. }));
+    assert!(matches!(watch.health().state(), HealthState::Stale { .. }));
     assert_eq!(items(&next(&mut watch).await), 1);
-    assert_eq!(watch.health().state(), State::Live);
+    assert_eq!(watch.health().state(), HealthState::Live);
 }
 
 #[tokio::test]
-async fn one_server_that_knows_nothing_is_no_reason_to_say_gone() {
+async fn one_server_without_the_environment_is_not_gone() {
     let first = Server::start([cut(&event("r1", 1)), status("404 Not Found")]).await;
     let second = Server::start([stream(&[event("r2", 2)])]).await;
     let mut watch = watch([&first, &second]);
@@ -395,7 +395,7 @@ async fn one_server_that_knows_nothing_is_no_reason_to_say_gone() {
 }
 
 #[tokio::test]
-async fn a_refusal_before_the_first_configuration_is_the_end() {
+async fn an_error_before_the_first_configuration_ends_the_watch() {
     let empty = json!({"name": "product", "propertySources": []});
     let empty = cut(&format!("event: environment\nid: r.x\ndata: {empty}\n\n"));
     for reply in [status("404 Not Found"), status("401 Unauthorized"), empty] {
@@ -411,12 +411,12 @@ async fn a_refusal_before_the_first_configuration_is_the_end() {
         );
         assert!(timeout(PATIENCE, watch.next()).await.unwrap().is_none());
         assert_eq!(server.requests().len(), 1);
-        assert_eq!(watch.health().state(), State::Disconnected);
+        assert_eq!(watch.health().state(), HealthState::Disconnected);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_later_is_a_state_and_a_new_token_is_used() {
+async fn a_later_error_appears_in_the_health_and_a_new_token_is_used() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token");
     std::fs::write(&path, "old").unwrap();
@@ -426,30 +426,30 @@ async fn a_refusal_later_is_a_state_and_a_new_token_is_used() {
     let mut health = watch.health();
     assert_eq!(items(&next(&mut watch).await), 1);
     std::fs::write(&path, "new").unwrap();
-    becomes(&mut health, "the refusal", |health| {
+    becomes(&mut health, "the rejection", |health| {
         health.problem().is_some_and(|problem| problem.contains("401"))
     })
     .await;
-    assert!(matches!(health.state(), State::Stale { .. }));
+    assert!(matches!(health.state(), HealthState::Stale { .. }));
     assert_eq!(items(&next(&mut watch).await), 2);
-    assert_eq!((health.state(), health.problem()), (State::Live, None));
+    assert_eq!((health.state(), health.problem()), (HealthState::Live, None));
     let last = server.requests().pop().unwrap().to_lowercase();
     assert!(last.contains("authorization: bearer new"), "{last}");
 }
 
 #[tokio::test]
-async fn without_a_server_it_is_disconnected_and_says_why() {
-    let url = nobody().await;
+async fn without_a_server_the_health_is_disconnected_with_a_reason() {
+    let url = closed_port().await;
     let mut watch = client([]).url(&url).build().unwrap().watch();
     let mut health = watch.health();
     becomes(&mut health, "a problem", |health| health.problem().is_some()).await;
-    assert_eq!(health.state(), State::Disconnected);
+    assert_eq!(health.state(), HealthState::Disconnected);
     assert!(health.problem().unwrap().starts_with(&url), "{health:?}");
     nothing_comes(&mut watch).await;
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_from_a_configuration_that_is_there() {
+async fn a_watch_resumes_from_a_given_configuration() {
     let server =
         Server::start([answer("r1", 1), cut(""), stream(&[event("r2", 1), event("r3", 3)])]).await;
     let client = client([&server]).build().unwrap();
@@ -462,7 +462,7 @@ async fn a_watch_goes_on_from_a_configuration_that_is_there() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_was_told_is_kept_for_the_next_start_and_a_stale_start_is_told_what_is_true() {
+async fn a_watch_writes_the_copy_and_confirms_a_stale_start() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     let server = Server::start([
@@ -479,16 +479,16 @@ async fn what_was_told_is_kept_for_the_next_start_and_a_stale_start_is_told_what
     let configuration = client.connect().await.unwrap();
     assert!(configuration.is_stale());
     let mut watch = client.watch_from(&configuration);
-    assert!(matches!(watch.health().state(), State::Stale { .. }));
+    assert!(matches!(watch.health().state(), HealthState::Stale { .. }));
     let fresh = next(&mut watch).await;
     assert!(!fresh.is_stale());
     assert_eq!(items(&fresh), 1);
 }
 
-/// A replica that lags must not take a service back behind what it started with.
+/// A replica that lags must not return an older configuration than the one of the start.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_stale_start_is_not_taken_back_by_a_server_that_is_behind() {
+async fn a_server_that_is_behind_does_not_revert_a_stale_start() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
     let down = || status("500 Internal Server Error").into();
@@ -510,10 +510,10 @@ async fn a_stale_start_is_not_taken_back_by_a_server_that_is_behind() {
 }
 
 #[tokio::test]
-async fn an_old_answer_that_something_between_has_kept_is_no_answer() {
+async fn an_old_answer_of_a_cache_is_ignored() {
     let polls_only = status("406 Not Acceptable");
     let replies =
-        [polls_only.clone(), answer("r1", 1), answer("r2", 2), kept("r1", 1), answer("r3", 3)]
+        [polls_only.clone(), answer("r1", 1), answer("r2", 2), cached("r1", 1), answer("r3", 3)]
             .map(|poll| Reply::ByForm(polls_only.clone().into(), poll.into()));
     let server = Server::start(replies).await;
     let mut watch = watch([&server]);
@@ -521,7 +521,7 @@ async fn an_old_answer_that_something_between_has_kept_is_no_answer() {
     assert_eq!(items(&next(&mut watch).await), 1);
     assert_eq!(items(&next(&mut watch).await), 2);
     becomes(&mut health, "the old answer", |health| {
-        health.problem().is_some_and(|problem| problem.contains("kept from before"))
+        health.problem().is_some_and(|problem| problem.contains("a cache returned"))
     })
     .await;
     assert_eq!(items(&next(&mut watch).await), 3);
@@ -533,7 +533,7 @@ struct Shop {
 }
 
 #[tokio::test]
-async fn whatever_a_server_says_instead_the_old_values_stay_and_the_state_shows_it() {
+async fn after_every_failure_the_former_values_stay_and_the_health_reports_it() {
     let elsewhere = Server::start([answer("r9", 9)]).await;
     let page = response("200 OK", "Content-Type: text/html\r\n", "<html>please sign in</html>");
     let location = format!("Location: {}/product/prod\r\n", elsewhere.url);
@@ -548,18 +548,18 @@ async fn whatever_a_server_says_instead_the_old_values_stay_and_the_state_shows_
     let huge_event = cut(&format!("data: {}", "x".repeat(17 * 1024 * 1024)));
     let huge_plain = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 17 * 1024 * 1024);
     let huge = Reply::ByForm(huge_event.into(), Reply::Hang(huge_plain.into_bytes()).into());
-    let older = Reply::ByForm(behind().into(), kept("r0", 7).into());
+    let older = Reply::ByForm(behind().into(), cached("r0", 7).into());
     for (bad, expected) in [
-        (page, "a bad answer"),
+        (page, "unexpected answer"),
         (environment(nothing), "without any property source"),
-        (huge, "an answer of more than"),
-        (older, "behind"),
+        (huge, "the answer is larger than"),
+        (older, "does not have the revision"),
         (environment(foreign), "another application"),
         (response("302 Found", &location, ""), "status 302"),
         (response("500 Internal Server Error", "", ""), "status 500"),
         (response("429 Too Many Requests", "Retry-After: 0\r\n", ""), "status 429"),
     ] {
-        // Only one of the two servers is bad; the other one comes back later.
+        // Only one of the two servers fails. The other one returns later.
         let first = Server::start([answer("r1", 1), bad]).await;
         let (down, told) = (Reply::Bytes(vec![]), Arc::new(Notify::new()));
         let back = Reply::Then(HEAD.into(), told.clone(), event("r2", 2).into_bytes());
@@ -568,7 +568,7 @@ async fn whatever_a_server_says_instead_the_old_values_stay_and_the_state_shows_
         let live = client.live::<Shop>().at("shop").await.unwrap();
         let mut health = live.health();
         becomes(&mut health, expected, |health| {
-            let is_stale = matches!(health.state(), State::Stale { .. });
+            let is_stale = matches!(health.state(), HealthState::Stale { .. });
             is_stale && health.problem().is_some_and(|problem| problem.contains(expected))
         })
         .await;
@@ -581,10 +581,10 @@ async fn whatever_a_server_says_instead_the_old_values_stay_and_the_state_shows_
     assert!(elsewhere.requests().is_empty());
 }
 
-/// A day without a server, and a service that is started again meanwhile.
+/// Simulates a day without a server, in which the service restarts.
 #[cfg(unix)]
 #[tokio::test(start_paused = true)]
-async fn a_day_without_a_server_costs_it_two_requests_a_minute_at_most() {
+async fn a_day_without_a_server_takes_at_most_two_requests_a_minute() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start([answer("r1", 1), Reply::Bytes(vec![])]).await;
@@ -600,22 +600,23 @@ async fn a_day_without_a_server_costs_it_two_requests_a_minute_at_most() {
     assert!(timeout(DAY - begun.elapsed(), watch.next()).await.is_err());
     let count = server.requests().len() - started;
     assert!(count <= 24 * 60 * 2, "{count} requests in a day");
-    // It has not given up either.
+    // The watch has not given up either.
     assert!(count >= 24 * 60 - 60, "{count} requests in a day");
-    assert!(matches!(watch.health().state(), State::Stale { .. }));
+    assert!(matches!(watch.health().state(), HealthState::Stale { .. }));
 }
 
 #[tokio::test]
-async fn a_watch_that_is_dropped_leaves_and_is_not_live() {
+async fn a_dropped_watch_closes_its_connection_and_is_not_live() {
     let told = Arc::new(Notify::new());
     let first = [HEAD, &event("r1", 1)].concat().into_bytes();
     let server = Server::start([Reply::Then(first, told, vec![])]).await;
     let mut watch = watch([&server]);
     let mut health = watch.health();
     next(&mut watch).await;
-    assert_eq!(health.state(), State::Live);
+    assert_eq!(health.state(), HealthState::Live);
     drop(watch);
-    becomes(&mut health, "stale", |health| matches!(health.state(), State::Stale { .. })).await;
+    becomes(&mut health, "stale", |health| matches!(health.state(), HealthState::Stale { .. }))
+        .await;
     assert!(!timeout(PATIENCE, health.changed()).await.unwrap());
 }
 
@@ -640,7 +641,7 @@ async fn an_acknowledgement_leaves_no_connection_behind() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_shown_has_a_value_or_a_credential() {
+async fn debug_and_health_contain_no_value_and_no_credential() {
     let secret = "s3cret";
     let mut environment = product("r1", 1);
     environment["propertySources"][0]["source"]["password"] = json!(secret);
@@ -652,8 +653,8 @@ async fn nothing_that_is_shown_has_a_value_or_a_credential() {
     let mut watch = client.build().unwrap().watch();
     let update = update(&mut watch).await;
     let mut health = watch.health();
-    becomes(&mut health, "a bad answer", |health| {
-        health.problem().is_some_and(|problem| problem.contains("bad answer"))
+    becomes(&mut health, "unexpected answer", |health| {
+        health.problem().is_some_and(|problem| problem.contains("unexpected answer"))
     })
     .await;
     let shown = format!("{update:?} {watch:?} {health:?} {:?}", health.problem());

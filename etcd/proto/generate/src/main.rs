@@ -1,6 +1,6 @@
-//! Makes the code of etcd's protocol out of the files that come with etcd-client:
+//! Generates the code of etcd's protocol from the files in etcd-client:
 //! `cargo run --manifest-path etcd/proto/generate/Cargo.toml -- ~/.cargo/registry/src/*/etcd-client-<version>/proto etcd/proto/generated`.
-//! The build then says which number belongs into `PROTOCOL` of `proto/src/lib.rs`.
+//! The next build then prints the checksum for `PROTOCOL` in `etcd/proto/src/lib.rs`.
 
 use std::path::PathBuf;
 
@@ -15,15 +15,15 @@ const FILES: [&str; 5] = [
 fn main() {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let (Some(root), Some(out)) = (arguments.next(), arguments.next()) else {
-        panic!("say where etcd-client's protocol is, and where the code belongs");
+        panic!("usage: generate PROTOCOL_DIRECTORY OUTPUT_DIRECTORY");
     };
-    let files = protox::compile(FILES, [root]).expect("the protocol can be read");
+    let files = protox::compile(FILES, [root]).expect("the protocol files are valid");
     tonic_prost_build::configure()
         .build_server(false)
         .out_dir(&out)
         .compile_fds(files)
-        .expect("the code can be written");
-    // Described beside the protocol, and used by nobody.
+        .expect("the output directory is writable");
+    // The protocol imports these packages, but etcd-client does not use their code.
     for other in ["google.api.rs", "grpc.gateway.protoc_gen_openapiv2.options.rs"] {
         let _ = std::fs::remove_file(out.join(other));
     }

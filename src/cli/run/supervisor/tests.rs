@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use super::Action::*;
-use super::Event::{Changed, Ended, Prepared, Refused, Reloaded, Told};
-use super::{Action, Event, Reached, Reaction, Supervisor};
+use super::SupervisorAction::*;
+use super::SupervisorEvent::{Changed, Ended, Prepared, Refused, Reloaded, Signalled};
+use super::{Reaction, SignalReach, Supervisor, SupervisorAction, SupervisorEvent};
 use rustix::process::Signal;
 
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Events, and what each of them leads to.
 #[track_caller]
-fn check(steps: &[(Event, &[Action])]) {
+fn check(steps: &[(SupervisorEvent, &[SupervisorAction])]) {
     let mut supervisor = Supervisor::new(GRACE);
     for (event, expected) in steps {
         assert_eq!(supervisor.on(*event), *expected, "{event:?} of {steps:?}");
     }
 }
 
-fn us(signal: Signal) -> Event {
-    Told(signal, Reached::Us)
+fn us(signal: Signal) -> SupervisorEvent {
+    Signalled(signal, SignalReach::Us)
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn a_child_that_ignores_its_end_is_killed() {
     check(&[
         (Changed, &[Prepare]),
         (Prepared(Reaction::Restart), &[Send(Signal::TERM), Alarm(GRACE)]),
-        (Event::Alarm, &[Kill]),
+        (SupervisorEvent::Alarm, &[Kill]),
         (Ended(137), &[Start]),
         // An alarm that was set for the one before.
-        (Event::Alarm, &[]),
+        (SupervisorEvent::Alarm, &[]),
     ]);
     check(&[
         (us(Signal::TERM), &[Send(Signal::TERM), Alarm(GRACE)]),
-        (Event::Alarm, &[Kill]),
+        (SupervisorEvent::Alarm, &[Kill]),
         (Ended(137), &[Exit(137)]),
     ]);
 }
@@ -108,14 +108,14 @@ fn signals_are_the_childs_to_answer() {
 #[test]
 fn what_the_terminal_sends_to_both_is_not_sent_twice() {
     check(&[
-        (Told(Signal::INT, Reached::Both), &[]),
-        (Told(Signal::WINCH, Reached::Both), &[]),
+        (Signalled(Signal::INT, SignalReach::Both), &[]),
+        (Signalled(Signal::WINCH, SignalReach::Both), &[]),
         (Ended(130), &[Exit(130)]),
     ]);
 }
 
 #[test]
-fn told_to_end_while_changing_it_ends() {
+fn signalled_while_changing_it_ends() {
     check(&[
         (Changed, &[Prepare]),
         (us(Signal::TERM), &[Send(Signal::TERM), Alarm(GRACE)]),
@@ -135,18 +135,18 @@ fn told_to_end_while_changing_it_ends() {
 }
 
 #[test]
-fn told_to_end_while_restarting_it_does_not_start_again() {
+fn signalled_while_restarting_it_does_not_start_again() {
     for (signal, reached, expected) in [
-        (Signal::TERM, Reached::Us, &[][..]),
-        (Signal::INT, Reached::Us, &[Send(Signal::INT)]),
-        (Signal::INT, Reached::Both, &[]),
-        (Signal::QUIT, Reached::Us, &[Send(Signal::QUIT)]),
+        (Signal::TERM, SignalReach::Us, &[][..]),
+        (Signal::INT, SignalReach::Us, &[Send(Signal::INT)]),
+        (Signal::INT, SignalReach::Both, &[]),
+        (Signal::QUIT, SignalReach::Us, &[Send(Signal::QUIT)]),
     ] {
         check(&[
             (Changed, &[Prepare]),
             (Prepared(Reaction::Restart), &[Send(Signal::TERM), Alarm(GRACE)]),
-            (Told(signal, reached), expected),
-            (Event::Alarm, &[Kill]),
+            (Signalled(signal, reached), expected),
+            (SupervisorEvent::Alarm, &[Kill]),
             (Ended(137), &[Exit(137)]),
         ]);
     }

@@ -1,13 +1,13 @@
-//! The table of the specification, 9, and its edges.
+//! The table of scalars in docs/protocol.md#9-yaml, and its edges.
 
 use super::*;
 
-/// A type and a text; `!` for what cannot be read.
+/// Compares a type and a text. `!` stands for an error.
 #[track_caller]
 fn check(text: &str, kind: &str, expected: &str) {
     let resolved = resolve(Cow::Borrowed(text));
     let found = match &resolved {
-        Err(BadNumber) => ("!", ""),
+        Err(NumberError) => ("!", ""),
         Ok(leaf @ Leaf::Integer(_)) => ("int", leaf.text().unwrap_or_default()),
         Ok(leaf @ Leaf::Float(_)) => ("float", leaf.text().unwrap_or_default()),
         Ok(leaf @ Leaf::Bool(_)) => ("bool", leaf.text().unwrap_or_default()),

@@ -193,12 +193,12 @@ mod tests {
             refused(Reason::FetchFirst),
         );
         check(
-            "remote: fetch first: main has moved since you fetched\n \
+            "remote: push rejected, no branch was updated. fetch first: main has moved\n \
              ! [remote rejected] HEAD -> main (pre-receive hook declined)\n",
             refused(Reason::FetchFirst),
         );
         check(
-            "remote: etcd is away since 12 s: nothing was pushed\n \
+            "remote: push rejected, no branch was updated: etcd is unreachable: no answer for 12 s\n \
              ! [remote rejected] HEAD -> main (pre-receive hook declined)\n",
             refused(Reason::Etcd),
         );

@@ -1,6 +1,7 @@
 //! The orders of the shop.
 //!
-//! `POST /` places one, `GET /{number}` shows it, `GET /health` says how the service and its configuration are.
+//! `POST /` places an order, `GET /{number}` returns it, `GET /health` returns the state of the service and of its
+//! configuration.
 
 use std::error::Error;
 
@@ -11,7 +12,7 @@ use headwater_shop::{Database, Health, configured, failed, serve, start_logging}
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
-/// Orders are written one after the other, by all instances.
+/// One connection, because orders are written one after the other.
 const POOL_SIZE: usize = 1;
 
 const SCHEMA: &str = "
@@ -20,7 +21,7 @@ const SCHEMA: &str = "
         quantity INTEGER NOT NULL, cents INTEGER NOT NULL);
     CREATE INDEX IF NOT EXISTS line_number ON line (number);";
 
-/// What the service is configured with. Port and database count when it starts, the rest whenever it changes.
+/// The settings of the service. Port and database are read at start, all others whenever they change.
 #[derive(Deserialize)]
 struct Settings {
     server: Server,
@@ -44,16 +45,16 @@ struct OrderSettings {
 #[derive(Deserialize)]
 struct Limits {
     items: u64,
-    /// In whole units of the currency.
+    /// The largest value of an order, in whole units of the currency.
     value: f64,
 }
 
-/// What no type says. Settings that do not pass are not taken, and the service goes on with those of before.
+/// Validates what the types cannot express. The service rejects an invalid configuration and keeps the former one.
 fn validate(settings: &Settings) -> Result<(), String> {
-    match settings.order.deliver.is_empty() {
-        true => Err("order.deliver leaves no way to deliver".to_owned()),
-        false => Ok(()),
+    if settings.order.deliver.is_empty() {
+        return Err("order.deliver must name at least one way of delivery".to_owned());
     }
+    Ok(())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,25 +77,25 @@ struct Placed {
 }
 
 impl Order {
-    /// Why the shop does not take this order as it is configured now.
-    fn refused(&self, settings: &OrderSettings) -> Option<&'static str> {
+    /// Returns the reason for which the shop rejects the order with its present settings.
+    fn rejection(&self, settings: &OrderSettings) -> Option<&'static str> {
         let items: u64 = self.lines.iter().map(|line| u64::from(line.quantity)).sum();
         let cents = |line: &Line| u64::from(line.quantity) * u64::from(line.cents);
         let cents: u64 = self.lines.iter().map(cents).sum();
         if items == 0 {
-            Some("there is nothing to buy")
+            Some("the order is empty")
         } else if !settings.deliver.contains(&self.deliver) {
-            Some("we do not deliver like that")
+            Some("unknown way of delivery")
         } else if items > settings.limits.items {
-            Some("that is more than we can pack")
+            Some("the order has too many items")
         } else if cents as f64 > settings.limits.value * 100.0 {
-            Some("that is worth more than we can send")
+            Some("the value of the order is too high")
         } else {
             None
         }
     }
 
-    /// Writes it down, under the next number.
+    /// Stores the order under the next number and returns the number.
     fn place(&self, database: &mut Connection, first_number: i64) -> rusqlite::Result<i64> {
         let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let number = transaction.query_row(
@@ -135,9 +136,9 @@ async fn place(
     settings: Data<Live<Settings>>,
     database: Data<Database>,
 ) -> actix_web::Result<HttpResponse> {
-    // One look at the settings for all of the answer: they may change meanwhile.
+    // Reads the settings once, because they may change while the request is answered.
     let settings = settings.current();
-    if let Some(reason) = order.refused(&settings.order) {
+    if let Some(reason) = order.rejection(&settings.order) {
         return Err(error::ErrorUnprocessableEntity(reason));
     }
     let first_number = settings.order.first_number;
@@ -167,7 +168,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let settings = configured(validate).await?;
     let first = settings.current();
     let database = Data::new(Database::open(&first.order.database_url, POOL_SIZE, SCHEMA)?);
-    let health = Health::of(&settings);
+    let health = Health::new(&settings);
     let settings = Data::new(settings);
     let routes = move |service: &mut ServiceConfig| {
         service.app_data(settings.clone()).app_data(database.clone());

@@ -1,6 +1,7 @@
-//! The products of the shop and what they cost today.
+//! The products of the shop and their prices.
 //!
-//! `GET /` lists them, `GET /{id}` shows one, `GET /health` says how the service and its configuration are.
+//! `GET /` lists the products, `GET /{id}` returns one, `GET /health` returns the state of the service and of its
+//! configuration.
 
 use std::error::Error;
 
@@ -17,7 +18,7 @@ const SCHEMA: &str = "
         (17, 'The Sea, the Sea', 1200), (23, 'Invisible Cities', 1100), (42, 'Mount Analogue', 1500),
         (51, 'The Summer Book', 900), (64, 'A Month in the Country', 1000), (79, 'The Periodic Table', 1300);";
 
-/// What the service is configured with. Port and database count when it starts, the rest whenever it changes.
+/// The settings of the service. Port and database are read at start, all others whenever they change.
 #[derive(Deserialize)]
 struct Settings {
     server: Server,
@@ -48,13 +49,11 @@ struct Catalogue {
     discount_percent: u32,
 }
 
-/// What no type says. Settings that do not pass are not taken, and the service goes on with those of before.
+/// Validates what the types cannot express. The service rejects an invalid configuration and keeps the former one.
 fn validate(settings: &Settings) -> Result<(), String> {
     match settings.catalogue.discount_percent {
         0..=100 => Ok(()),
-        percent => {
-            Err(format!("nobody is paid for buying: catalogue.discount-percent is {percent}"))
-        }
+        percent => Err(format!("catalogue.discount-percent is {percent}, expected at most 100")),
     }
 }
 
@@ -88,7 +87,7 @@ async fn list(
     settings: Data<Live<Settings>>,
     database: Data<Database>,
 ) -> actix_web::Result<Json<Page>> {
-    // One look at the settings for all of the answer: they may change meanwhile.
+    // Reads the settings once, because they may change while the request is answered.
     let settings = settings.current();
     let Catalogue { page_size, discount_percent } = settings.catalogue;
     let products = block(move || {
@@ -128,7 +127,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let first = settings.current();
     let DatabaseSettings { url, pool_size } = &first.database;
     let database = Data::new(Database::open(url, *pool_size, SCHEMA)?);
-    let health = Health::of(&settings);
+    let health = Health::new(&settings);
     let settings = Data::new(settings);
     let routes = move |service: &mut ServiceConfig| {
         service.app_data(settings.clone()).app_data(database.clone());

@@ -1,4 +1,4 @@
-//! What is said when values do not fit.
+//! The errors for values that do not fit their type.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ fn errors_name_the_key_and_the_type_and_never_the_value() {
     }
     fails::<Strict>(json!({"s.port": "s3cret"}), "s", "`s.port` is a string, expected a u16");
     fails::<Strict>(json!({"s.port": 70000}), "s", "`s.port` is a number, expected a u16");
-    fails::<Strict>(json!({"s.port": 1, "s.prot": "s3cret"}), "s", "`s.prot` is not known here");
+    fails::<Strict>(json!({"s.port": 1, "s.prot": "s3cret"}), "s", "`s.prot` is an unknown field");
     fails::<Strict>(
         json!({"s.port": 1, "s.inner.port": true}),
         "s",
@@ -46,19 +46,19 @@ fn errors_name_the_key_and_the_type_and_never_the_value() {
     fails::<Level>(
         json!({"l": "s3cret"}),
         "l",
-        "`l` is no known variant, expected one of quiet, very-loud, to, limit",
+        "`l` is not a known variant, expected one of quiet, very-loud, to, limit",
     );
     fails::<bool>(json!({"b": "s3cret"}), "b", "`b` is a string, expected a boolean");
 }
 
 #[test]
-fn placeholders_fail_only_those_who_need_them() {
+fn a_missing_placeholder_fails_only_the_types_that_read_it() {
     let configuration =
         configuration(json!([{"shop.name": "${nobody.knows}", "port": "${other}", "other": 5}]));
     assert_eq!(configuration.get_at::<u16>("port").unwrap(), 5);
     let error = configuration.get_at::<Shop>("shop").unwrap_err();
     assert!(matches!(&error, Error::Placeholder { key, .. } if key == "shop.name"), "{error}");
-    let text = "`shop.name` has a placeholder: nothing is called `nobody.knows`, and the placeholder has no default";
+    let text = "`shop.name` has an unresolvable placeholder: no property or variable is named `nobody.knows`, and the placeholder has no default";
     assert_eq!(error.to_string(), text);
 }
 
@@ -71,7 +71,7 @@ fn a_very_deep_key_does_no_harm() {
 }
 
 #[test]
-fn whatever_the_keys_are_nothing_panics() {
+fn no_key_causes_a_panic() {
     let mut random = fastrand::Rng::with_seed(7);
     let pieces = ["a", "b", ".", "[0]", "[1]", "[", "]", "[x.y]", "é", "-", "_", "A", ""];
     let values =

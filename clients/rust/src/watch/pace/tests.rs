@@ -1,4 +1,4 @@
-//! Whose turn it is, on a clock that is only a number.
+//! The schedule of attempts, on a simulated clock.
 
 use super::*;
 
@@ -16,7 +16,7 @@ impl Clock {
         Clock { pace: Pace::new(server_count, now), start: now, now }
     }
 
-    /// Whose turn is next, after how long; the clock goes there.
+    /// Advances the clock to the next attempt. Returns its server and the time until then.
     fn next(&mut self) -> (usize, Duration) {
         let (server, at) = self.pace.next(self.now);
         let waited = at - self.now;
@@ -25,12 +25,12 @@ impl Clock {
     }
 
     fn fail(&mut self, server: usize, retry_after: Option<Duration>) {
-        self.pace.failed(server, retry_after, self.now);
+        self.pace.record_failure(server, retry_after, self.now);
     }
 }
 
 #[test]
-fn the_next_server_is_asked_at_once_and_a_round_later_there_is_a_pause() {
+fn the_next_server_follows_at_once_and_the_next_round_after_a_pause() {
     for _ in 0..100 {
         let mut clock = Clock::new(2);
         assert_eq!(clock.next(), (0, Duration::ZERO));
@@ -44,44 +44,44 @@ fn the_next_server_is_asked_at_once_and_a_round_later_there_is_a_pause() {
 }
 
 #[test]
-fn a_server_that_answers_is_followed_even_if_it_wants_a_pause() {
+fn a_server_that_answers_is_kept_even_when_its_next_request_is_delayed() {
     let mut clock = Clock::new(2);
     clock.next();
     clock.fail(0, None);
     for _ in 0..5 {
         let (server, _) = clock.next();
         assert_eq!(server, 1);
-        clock.pace.proved(clock.now);
-        clock.pace.answered(1, SECOND, clock.now);
+        clock.pace.record_stable(clock.now);
+        clock.pace.record_answer(1, SECOND, clock.now);
     }
     assert_eq!(clock.next(), (1, SECOND));
 }
 
 #[test]
-fn a_stream_that_lived_is_left_for_another_server_at_once() {
+fn after_a_stable_stream_the_next_server_follows_at_once() {
     let mut clock = Clock::new(2);
     clock.next();
     clock.now += 60 * SECOND;
-    clock.pace.proved(clock.now);
+    clock.pace.record_stable(clock.now);
     clock.fail(0, Some(3 * SECOND));
     assert_eq!(clock.next(), (1, Duration::ZERO));
 }
 
 #[test]
-fn the_only_server_is_left_alone_for_as_long_as_it_asks_within_bounds() {
+fn retry_after_of_the_only_server_is_honoured_up_to_a_maximum() {
     let mut clock = Clock::new(1);
     for (asked, granted) in [(3 * SECOND, 3 * SECOND), (86_400 * SECOND, RETRY_AFTER_MAX)] {
         clock.next();
-        clock.pace.proved(clock.now);
+        clock.pace.record_stable(clock.now);
         clock.fail(0, Some(asked));
         let (_, waited) = clock.next();
         assert!(waited >= granted && waited <= granted + SECOND, "{waited:?}");
-        clock.pace.proved(clock.now);
+        clock.pace.record_stable(clock.now);
     }
 }
 
 #[test]
-fn a_patient_server_does_not_hold_back_the_others() {
+fn retry_after_of_one_server_does_not_delay_the_others() {
     let mut clock = Clock::new(2);
     clock.next();
     clock.fail(0, Some(30 * SECOND));
@@ -94,7 +94,7 @@ fn a_patient_server_does_not_hold_back_the_others() {
 }
 
 #[test]
-fn a_long_outage_is_asked_about_at_most_once_in_half_a_minute() {
+fn in_a_long_outage_each_server_receives_one_attempt_in_half_a_minute() {
     for _ in 0..20 {
         let mut clock = Clock::new(2);
         let mut asked = [Vec::new(), Vec::new()];
@@ -109,14 +109,14 @@ fn a_long_outage_is_asked_about_at_most_once_in_half_a_minute() {
             let settled = clock.start + 103 * SECOND;
             let late: Vec<_> = times.iter().filter(|time| **time > settled).collect();
             assert!(late.windows(2).all(|pair| *pair[1] - *pair[0] >= OUTAGE_PAUSE_MIN));
-            // Whoever comes back is found within a minute.
+            // A server that returns is found within a minute.
             assert!(late.windows(2).all(|pair| *pair[1] - *pair[0] <= PAUSE_MAX));
         }
     }
 }
 
 #[test]
-fn a_server_that_comes_and_goes_is_found_again_within_seconds() {
+fn an_unstable_server_is_found_again_within_seconds() {
     let mut clock = Clock::new(1);
     for _ in 0..20 {
         clock.next();
@@ -124,16 +124,16 @@ fn a_server_that_comes_and_goes_is_found_again_within_seconds() {
     }
     for _ in 0..20 {
         clock.next();
-        clock.pace.heard();
+        clock.pace.record_contact();
         clock.fail(0, None);
-        let begun = clock.now;
+        let start = clock.now;
         clock.next();
-        assert!(clock.now - begun <= Duration::from_millis(6_400));
+        assert!(clock.now - start <= Duration::from_millis(6_400));
         clock.fail(0, None);
     }
 }
 
-/// A fleet that lost its server at one moment: its pauses, in tenths of what they may be.
+/// Counts the pauses of many clients that lost their server at the same moment, in tenths of the range.
 #[test]
 fn the_pauses_of_a_fleet_are_spread_evenly() {
     const FLEET: usize = 10_000;
@@ -148,7 +148,7 @@ fn the_pauses_of_a_fleet_are_spread_evenly() {
             let part = (pause - shortest).as_secs_f64() / (longest - shortest).as_secs_f64();
             tenths[(part * 10.0) as usize] += 1;
         }
-        // A tenth of them, within six times the deviation that chance gives.
+        // The expected count is a tenth. The range is six standard deviations.
         for count in tenths {
             assert!((820..1_180).contains(&count), "round {round}: {tenths:?}");
         }
@@ -156,14 +156,14 @@ fn the_pauses_of_a_fleet_are_spread_evenly() {
 }
 
 #[test]
-fn no_minute_has_more_attempts_than_allowed_whatever_servers_say() {
+fn the_attempts_of_every_minute_are_limited() {
     let mut clock = Clock::new(3);
     let mut asked = Vec::new();
     for _ in 0..500 {
         let (server, _) = clock.next();
         asked.push(clock.now);
-        // A stream that seems to work and ends at once.
-        clock.pace.proved(clock.now);
+        // The stream seems to be stable and ends at once.
+        clock.pace.record_stable(clock.now);
         clock.fail(server, None);
     }
     for (first, last) in asked.iter().zip(&asked[ATTEMPT_COUNT_MAX..]) {

@@ -11,7 +11,7 @@ import org.springframework.web.bind.annotation.RestController;
 @SpringBootApplication
 public class Product {
 
-    /** Made anew as a whole after a refresh: nobody sees half of a change. */
+    /** Bound again as a whole after a refresh, so that no request sees half of a change. */
     @Component
     @RefreshScope
     @ConfigurationProperties("catalogue")

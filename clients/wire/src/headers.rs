@@ -1,0 +1,22 @@
+//! The names of the headers that Headwater adds to the protocol, in lower case.
+
+/// Request: the name of the instance that sends the request.
+pub const INSTANCE: &str = "headwater-instance";
+
+/// Request: the outcome of a configuration in the instance, as `<revision>.<digest> ok` or `<revision>.<digest> rejected`.
+pub const APPLIED: &str = "headwater-applied";
+
+/// Request: the revision that the answer must at least have. The server repeats it in its answer when it has that
+/// revision.
+pub const MIN_REVISION: &str = "headwater-min-revision";
+
+/// Response: the revision of the answer. With status 503, the newest revision of a server that does not have the requested
+/// one yet.
+pub const REVISION: &str = "headwater-revision";
+
+/// Response: the newest revision of the source, when the server answers from an older one because the newest one breaks the
+/// environment.
+pub const HELD_AT: &str = "headwater-held-at";
+
+/// Response: the epochs of a label that was rewound, which order its publications.
+pub const EPOCH: &str = "headwater-epoch";

@@ -1,0 +1,86 @@
+//! Two examples for each command: the end of its `--help` and of its man page.
+
+pub(super) const SERVE: &str = "\
+Examples:
+  Serve a git repository or a directory on this machine:
+    headwater serve --source ./config-repo
+  Host a repository that users push to, with a first commit:
+    headwater serve --source hosted:main --seed ./config-repo";
+
+pub(super) const GET: &str = "\
+Examples:
+  Ask a running server, and show the place of each value:
+    headwater get product prod --url http://127.0.0.1:8888
+  Read a repository without a server, as YAML:
+    headwater get product prod --source ./config-repo --output yaml";
+
+pub(super) const WATCH: &str = "\
+Examples:
+  Print each change, with the keys that differ:
+    headwater watch orders prod
+  Run a command after each change:
+    headwater watch orders prod --exec 'systemctl reload orders'";
+
+pub(super) const RUN: &str = "\
+Examples:
+  Start a program with its configuration as environment variables:
+    headwater run orders prod -- ./orders
+  Render a file, and signal the program when the file changes:
+    headwater run proxy prod --file nginx.tmpl:nginx.conf --signal HUP -- nginx -c nginx.conf";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  Show the place that sets a key, and the values that it overrides:
+    headwater explain server.port product prod --source ./config-repo
+  Show all keys with a prefix, for programs:
+    headwater explain catalogue. product prod --source ./config-repo --output json";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  Compare two branches for every known environment:
+    headwater diff main release --source ./config-repo
+  Compare the values of one service:
+    headwater diff v1.4 v1.5 --source ./config-repo --application orders --values";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  Check a directory or a repository, for example in its own CI:
+    headwater check --toml ./config-repo
+  Report only the problems that a branch adds to main:
+    headwater check ./config-repo --label feature --base main";
+
+pub(super) const COPY: &str = "\
+Examples:
+  Copy a directory into a new git repository:
+    headwater copy ./config-repo ./config.git
+  Copy a branch of a remote repository to etcd:
+    headwater copy https://git.example.org/config.git etcd://etcd-1:2379/config --label main";
+
+pub(super) const COMPARE: &str = "\
+Examples:
+  Compare a running Spring Cloud Config Server with a repository:
+    headwater compare http://config.example.org:8888 ./config.git
+  Compare two applications on one branch, with credentials:
+    headwater compare https://config.example.org ./config.git --label main --application orders \
+--application cart --password-file password";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  Show the replicas of a running server:
+    headwater status --url http://127.0.0.1:8888
+  Ask several servers, for a script:
+    headwater status --url http://config-1:8888,http://config-2:8888 --output json";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  Print the completions for bash:
+    headwater completions bash
+  Write the completions for zsh to a file:
+    headwater completions zsh > _headwater";
+
+pub(super) const MAN: &str = "\
+Examples:
+  Write the pages into this directory:
+    headwater man .
+  Write them where man finds them:
+    headwater man ~/.local/share/man/man1";

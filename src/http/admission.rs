@@ -1,0 +1,62 @@
+//! The admission of a request under a policy, decided from its names before any lookup.
+
+use actix_web::HttpRequest;
+
+use super::route::{GitRequest, Route, RouteError};
+use super::{Http, git};
+use crate::access::{Identity, Operation, Permission, Resource};
+
+/// The way in which a request continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// The request reaches its route. A denied environment, file or repository is answered there like an absent one.
+    Continued,
+    /// The request is answered like an unknown path.
+    Hidden,
+    /// The request has no credential and needs one.
+    CredentialNeeded,
+}
+
+/// Decides how a request of an identity continues, and records a denial.
+pub(super) fn admit(
+    http: &Http,
+    request: &HttpRequest,
+    identity: &Identity,
+    route: Result<&Route, &RouteError>,
+) -> Admission {
+    let Some(guard) = &http.guard else {
+        return Admission::Continued;
+    };
+    let asked = route.ok().and_then(|route| asked(request, route));
+    let Some((operation, target)) = asked else {
+        // The path names nothing. Without rules for anonymous callers, they do not learn that.
+        let is_closed = identity.is_anonymous() && !guard.admits_anonymous();
+        return if is_closed { Admission::CredentialNeeded } else { Admission::Continued };
+    };
+    let permission = match operation {
+        Operation::Push => git::push_permission(identity, request),
+        operation => identity.permission(operation, target),
+    };
+    guard.record_denial(identity, operation, target, permission);
+    match (permission, route) {
+        (Permission::Allowed | Permission::WouldDeny, _) => Admission::Continued,
+        (Permission::Denied, _) if identity.is_anonymous() => Admission::CredentialNeeded,
+        (Permission::Denied, Ok(Route::Server(_) | Route::Crypto(_))) => Admission::Hidden,
+        (Permission::Denied, _) => Admission::Continued,
+    }
+}
+
+/// Returns the operation and the object that a request asks for. Returns `None` for a path that never names an object.
+fn asked<'r>(request: &HttpRequest, route: &'r Route) -> Option<(Operation, Resource<'r>)> {
+    match route {
+        Route::Environment(query) | Route::Flat(query, _) | Route::File(query, _) => {
+            Some((route.action(), Resource::Environment(query)))
+        }
+        Route::NoFile => None,
+        Route::Git(_, GitRequest::Refs) => Some((git::refs_operation(request), Resource::Server)),
+        Route::Git(_, GitRequest::UploadPack | GitRequest::ReceivePack)
+        | Route::Crypto(_)
+        | Route::Monitor
+        | Route::Server(_) => Some((route.action(), Resource::Server)),
+    }
+}

@@ -1,0 +1,211 @@
+//! The identity of a request under a policy: found once for each connection and credential, and examined again during
+//! event streams and long polls.
+
+use std::sync::Arc;
+
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::HttpRequest;
+
+use super::Http;
+use super::error::HttpError;
+use super::socket::ConnectionHandle;
+use crate::access::{
+    Caller, CredentialHeaders, Guard, Identity, Operation, Permission, RejectedCredential, Resource,
+};
+use crate::model::Query;
+
+/// The header in which Spring clients send a token.
+const CONFIG_TOKEN: HeaderName = HeaderName::from_static("x-config-token");
+
+/// The credential of a connection's last request, with the identity that it proved.
+///
+/// The comparison with the next request need not take constant time, because both are headers of one client.
+pub(super) struct ConnectionIdentity {
+    credential: Credential,
+    identity: Arc<Identity>,
+}
+
+/// The headers of a credential, each present once at most.
+#[derive(PartialEq, Eq)]
+struct Credential {
+    authorization: Option<Box<[u8]>>,
+    config_token: Option<Box<[u8]>>,
+}
+
+impl ConnectionIdentity {
+    /// Returns the identity if a request has the same credential and the policy has not changed.
+    fn of(&self, guard: &Guard, headers: &HeaderMap) -> Option<Arc<Identity>> {
+        let is_same = |name, known: &Option<Box<[u8]>>| {
+            let mut values = headers.get_all(name).map(HeaderValue::as_bytes);
+            values.next() == known.as_deref() && values.next().is_none()
+        };
+        let is_known = is_same(header::AUTHORIZATION, &self.credential.authorization)
+            && is_same(CONFIG_TOKEN, &self.credential.config_token)
+            && guard.is_current(&self.identity);
+        is_known.then(|| Arc::clone(&self.identity))
+    }
+}
+
+impl Credential {
+    /// Copies the headers. Returns `None` for a repeated header.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let single = |name| {
+            let mut values =
+                headers.get_all(name).map(|value: &HeaderValue| value.as_bytes().into());
+            let first: Option<Box<[u8]>> = values.next();
+            values.next().is_none().then_some(first)
+        };
+        Some(Self {
+            authorization: single(header::AUTHORIZATION)?,
+            config_token: single(CONFIG_TOKEN)?,
+        })
+    }
+
+    fn authenticate(&self, guard: &Guard) -> Result<Arc<Identity>, RejectedCredential> {
+        let authorization: Vec<&[u8]> = self.authorization.iter().map(AsRef::as_ref).collect();
+        let config_token: Vec<&[u8]> = self.config_token.iter().map(AsRef::as_ref).collect();
+        guard.authenticate(CredentialHeaders {
+            authorization: &authorization,
+            config_token: &config_token,
+        })
+    }
+}
+
+/// Finds the identity of a request, and lets the connection remember it.
+pub(super) fn identify(
+    guard: &Guard,
+    connection: Option<&ConnectionHandle>,
+    headers: &HeaderMap,
+) -> Result<Arc<Identity>, RejectedCredential> {
+    let known = connection
+        .and_then(|connection| connection.identity().borrow().as_ref()?.of(guard, headers));
+    if let Some(identity) = known {
+        return Ok(identity);
+    }
+    let Some(credential) = Credential::of(headers) else {
+        let all = |name| headers.get_all(name).map(HeaderValue::as_bytes).collect::<Vec<_>>();
+        let (authorization, config_token) = (all(header::AUTHORIZATION), all(CONFIG_TOKEN));
+        return guard.authenticate(CredentialHeaders {
+            authorization: &authorization,
+            config_token: &config_token,
+        });
+    };
+    let identity = credential.authenticate(guard)?;
+    if let Some(connection) = connection {
+        let remembered = ConnectionIdentity { credential, identity: Arc::clone(&identity) };
+        *connection.identity().borrow_mut() = Some(Box::new(remembered));
+    }
+    Ok(identity)
+}
+
+/// The permission of an event stream or a long poll, which can end while it lasts.
+pub(super) struct Lease {
+    guard: Arc<Guard>,
+    credential: Credential,
+    identity: Arc<Identity>,
+    subject: LeaseSubject,
+}
+
+/// The subject of a [`Lease`].
+pub(super) enum LeaseSubject {
+    Environment(Query),
+    Moves,
+}
+
+impl Lease {
+    /// Takes a lease for a request that was permitted. Returns `None` without a policy.
+    pub(super) fn of(
+        request: &HttpRequest,
+        http: &Http,
+        caller: &Caller,
+        subject: LeaseSubject,
+    ) -> Option<Self> {
+        let Caller::Identified(identity) = caller else {
+            return None;
+        };
+        Some(Self {
+            guard: Arc::clone(http.guard.as_ref()?),
+            credential: Credential::of(request.headers())?,
+            identity: Arc::clone(identity),
+            subject,
+        })
+    }
+
+    /// Returns true if the caller still has access. Compares a number unless the policy has changed or the credential
+    /// has expired.
+    pub(super) fn is_held(&mut self) -> bool {
+        if self.guard.is_current(&self.identity) {
+            return true;
+        }
+        let Ok(identity) = self.credential.authenticate(&self.guard) else {
+            return false;
+        };
+        let (operation, target) = match &self.subject {
+            LeaseSubject::Environment(query) => {
+                (Operation::ReadEnvironment, Resource::Environment(query))
+            }
+            LeaseSubject::Moves => (Operation::ReadLists, Resource::Server),
+        };
+        if identity.permission(operation, target) == Permission::Denied {
+            return false;
+        }
+        self.identity = identity;
+        true
+    }
+
+    pub(super) fn filter(&self) -> ListFilter<'_> {
+        ListFilter::of_identity(&self.identity)
+    }
+}
+
+/// The entries of lists that a caller receives.
+#[derive(Clone, Copy)]
+pub(super) struct ListFilter<'a>(Option<&'a Identity>);
+
+impl<'a> ListFilter<'a> {
+    pub(super) fn of(caller: &'a Caller) -> Self {
+        match caller {
+            Caller::Identified(identity) => Self::of_identity(identity),
+            _ => Self(None),
+        }
+    }
+
+    fn of_identity(identity: &'a Identity) -> Self {
+        let overview = identity.permission(Operation::ReadOverview, Resource::Server);
+        Self((overview == Permission::Denied).then_some(identity))
+    }
+
+    /// Returns true if the caller receives every entry.
+    pub(super) fn is_complete(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns true if the caller receives the entries of an environment.
+    pub(super) fn shows(self, query: &Query) -> bool {
+        self.0.is_none_or(|identity| {
+            let target = Resource::Environment(query);
+            identity.permission(Operation::ReadEnvironment, target) != Permission::Denied
+        })
+    }
+}
+
+impl Http {
+    /// Identifies the caller of a request by the policy. Returns `None` without a policy.
+    ///
+    /// # Errors
+    /// [`HttpError::Rejected`] if the headers are not exactly one valid credential.
+    pub(super) fn identity(
+        &self,
+        request: &HttpRequest,
+    ) -> Result<Option<Arc<Identity>>, HttpError> {
+        let Some(guard) = &self.guard else {
+            return Ok(None);
+        };
+        let connection = request.conn_data::<ConnectionHandle>();
+        identify(guard, connection, request.headers()).map(Some).map_err(|error| {
+            let address = self.watchers.client(request).map(|address| address.to_string());
+            guard.record_rejection(&error, &address.unwrap_or_default());
+            HttpError::Rejected
+        })
+    }
+}

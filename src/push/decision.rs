@@ -1,0 +1,252 @@
+//! The decision about a push: the steps from the hook's question until git may move references.
+//!
+//! Locking: the push turn is held from the first step until an accepted push is published, so that a repository decides
+//! about one push at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::locks::{PushTurn, RefsWriteGuard};
+use super::policy::PushPolicy;
+use super::rejection::{BUSY, Rejection, UNWRITABLE, rejected};
+use super::replication::{CommitError, CommittedPush, PendingPush, Replication};
+use super::repository::HostedRepository;
+use super::review::{Review, review};
+use super::updates::{self, Question, Update};
+use crate::snapshot::Snapshot;
+use crate::source::SourceError;
+use crate::source::git::{Rewind, RewindRecord};
+
+/// The line for the pusher when the push is in etcd and this replica cannot make it yet.
+const COMMITTED_ONLY: &str = "the push is committed in etcd, and this replica cannot write it to its disk yet. \
+     Tell the operator";
+/// The maximum time that a push waits for its turn.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The repository that a push goes to, the policy for it, and the pusher.
+pub(super) struct PushContext {
+    pub(super) repository: Arc<HostedRepository>,
+    /// The replication through etcd, if replicas share the repository.
+    pub(super) replication: Option<Arc<Replication>>,
+    pub(super) policy: Arc<PushPolicy>,
+    /// The holder of the push token, if it has a name.
+    pub(super) who: Option<Arc<str>>,
+}
+
+/// An accepted push, with the references that git may move.
+///
+/// Locking: it holds the push turn and the write side of the references lock. No other push moves a reference and no
+/// client lists references until it is dropped.
+pub(super) struct AcceptedPush {
+    /// The lines for the pusher.
+    pub(super) lines: Vec<String>,
+    pub(super) references: Vec<String>,
+    /// The push as it is in etcd, if the repository is shared.
+    pub(super) committed: Option<CommittedPush>,
+    pub(super) turn: PushTurn,
+    pub(super) refs: RefsWriteGuard,
+    /// The snapshots that the checks have read, which the publisher need not read again.
+    _snapshots: Vec<Snapshot>,
+}
+
+/// Decides about a push.
+///
+/// # Errors
+/// The answer for the hook when git must not make the push.
+pub(super) async fn decide(
+    context: &PushContext,
+    question: Question,
+) -> Result<AcceptedPush, Rejection> {
+    let turn = take_turn(context).await?;
+    let mut pending = begin_replication(context, &turn, &question).await?;
+    check_references(context, &question.updates)?;
+    let updates = question.updates.clone();
+    let reviewed = prepare(context, question, pending.as_mut()).await?;
+    let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
+    record_rewinds(context, &refs, &updates, &reviewed.rewinds, committed.as_ref()).await?;
+    Ok(AcceptedPush {
+        lines: reviewed.lines,
+        references: updates.into_iter().map(|update| update.reference).collect(),
+        committed,
+        turn,
+        refs,
+        _snapshots: reviewed.snapshots,
+    })
+}
+
+/// Waits for the turn of this push, and completes the publication of earlier ones.
+async fn take_turn(context: &PushContext) -> Result<PushTurn, Rejection> {
+    let PushContext { repository, replication, .. } = context;
+    if replication.as_ref().is_some_and(|replication| !replication.is_loaded()) {
+        return Err(rejected(
+            "this replica has not loaded the repository from etcd yet. Push again",
+        )
+        .into());
+    }
+    let Ok(turn) = timeout(TURN_WAIT_MAX, repository.locks.push_lock.acquire()).await else {
+        return Err(rejected(&format!(
+            "pushes before this one took more than {} s. Push again",
+            TURN_WAIT_MAX.as_secs()
+        ))
+        .into());
+    };
+    repository.retry_publication(&turn).await.map_err(|_| Rejection::from(UNWRITABLE))?;
+    Ok(turn)
+}
+
+/// Brings a shared repository to the newest content of etcd.
+async fn begin_replication(
+    context: &PushContext,
+    turn: &PushTurn,
+    question: &Question,
+) -> Result<Option<PendingPush>, Rejection> {
+    let Some(replication) = &context.replication else { return Ok(None) };
+    let (repository, who) = (&context.repository, context.who.clone());
+    let pending = PendingPush::begin(turn, repository, replication, question, who).await?;
+    Ok(Some(pending))
+}
+
+/// Compares the push with the published references.
+fn check_references(context: &PushContext, updates: &[Update]) -> Result<(), Rejection> {
+    let PushContext { repository, policy, .. } = context;
+    let rejection = updates::rejection(updates, policy.deleting, |reference| {
+        repository.source.published(reference)
+    });
+    match rejection {
+        Some(line) => {
+            log_rejection(context);
+            Err(line.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Syncs the objects, reviews the content and packs the objects for etcd, all at the same time.
+async fn prepare(
+    context: &PushContext,
+    question: Question,
+    pending: Option<&mut PendingPush>,
+) -> Result<Review, Rejection> {
+    let PushContext { repository, policy, .. } = context;
+    let packing = async {
+        match pending {
+            Some(pending) => pending.prepare().await,
+            None => Ok(()),
+        }
+    };
+    let (synced, reviewed, packed) =
+        tokio::join!(repository.sync_objects(), review(repository, policy, question), packing);
+    // Invariant: a reference does not become durable before the objects that it leads to.
+    synced.map_err(|_| Rejection::from(UNWRITABLE))?;
+    let reviewed = reviewed?;
+    if reviewed.is_rejected {
+        log_rejection(context);
+        return Err(Rejection::new(reviewed.lines));
+    }
+    log_exceptions(context, &reviewed);
+    packed?;
+    Ok(reviewed)
+}
+
+fn log_rejection(context: &PushContext) {
+    let who = context.who.as_deref();
+    tracing::info!(repository = context.repository.name, who, "push rejected");
+}
+
+/// Logs that a push is accepted only because of a setting.
+fn log_exceptions(context: &PushContext, reviewed: &Review) {
+    let (repository, who) = (&context.repository.name, context.who.as_deref());
+    if reviewed.has_problems {
+        tracing::warn!(
+            repository,
+            who,
+            "a push with problems was accepted, because push.checks = warn"
+        );
+    }
+    if !reviewed.is_finished {
+        tracing::warn!(repository, who, "a push was accepted although its checks did not finish");
+    }
+}
+
+/// Takes the last step before git may move references. Afterwards a push to a shared repository is in etcd.
+async fn commit(
+    context: &PushContext,
+    turn: &PushTurn,
+    pending: Option<PendingPush>,
+    rewinds: &[Rewind],
+) -> Result<(Option<CommittedPush>, RefsWriteGuard), Rejection> {
+    let Some(pending) = pending else {
+        let refs = context.repository.lock_refs(turn).await;
+        return refs.map(|refs| (None, refs)).ok_or_else(|| BUSY.into());
+    };
+    match pending.commit(turn, rewinds).await {
+        Ok((committed, refs)) => Ok((Some(committed), refs)),
+        Err(CommitError::Rejected(line)) => Err(line.into()),
+        Err(CommitError::Unknown(line)) => {
+            let who = context.who.as_deref();
+            tracing::error!(
+                repository = context.repository.name,
+                who,
+                "the outcome of a push is unknown, because etcd does not answer"
+            );
+            Err(Rejection::unknown(line))
+        }
+    }
+}
+
+/// Makes the rewinds of a push durable before git moves a reference.
+async fn record_rewinds(
+    context: &PushContext,
+    refs: &RefsWriteGuard,
+    updates: &[Update],
+    rewinds: &[Rewind],
+    committed: Option<&CommittedPush>,
+) -> Result<(), Rejection> {
+    if rewinds.is_empty() {
+        return Ok(());
+    }
+    let repository = &context.repository;
+    let written = match committed.and_then(CommittedPush::rewind_record) {
+        Some(record) => repository.write_rewind_record(refs, record.clone()).await,
+        None => match next_rewind_record(repository, updates, rewinds).await {
+            Ok(record) => repository.write_rewind_record(refs, record).await,
+            Err(error) => Err(error),
+        },
+    };
+    let Err(error) = written else { return Ok(()) };
+    tracing::error!(
+        repository = repository.name,
+        %error,
+        "the rewinds of a push cannot be recorded, git moves no reference"
+    );
+    match committed {
+        None => Err(UNWRITABLE.into()),
+        // The push is in etcd. The follower makes it here once that is possible.
+        Some(committed) => {
+            committed.leave_to_follower();
+            Err(Rejection::unknown(COMMITTED_ONLY.to_owned()))
+        }
+    }
+}
+
+/// Returns the record of rewinds after a push to a repository that is not shared.
+async fn next_rewind_record(
+    repository: &Arc<HostedRepository>,
+    updates: &[Update],
+    rewinds: &[Rewind],
+) -> Result<RewindRecord, SourceError> {
+    let (repository, updates) = (Arc::clone(repository), updates.to_vec());
+    let rewinds = rewinds.to_vec();
+    let name = repository.name.clone();
+    let next = tokio::task::spawn_blocking(move || {
+        let references = updates::moved(repository.source.references(), &updates);
+        let before = repository.source.rewind_record()?;
+        let exists = |label: &str| updates::is_label(&references, label);
+        Ok(RewindRecord::after(before.as_ref(), &rewinds, exists))
+    });
+    next.await.unwrap_or_else(|_| {
+        Err(SourceError::Unavailable { name, message: "the read was interrupted".to_owned() })
+    })
+}

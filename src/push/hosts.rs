@@ -1,0 +1,139 @@
+//! The repositories that this server hosts, with the tasks that keep them.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::admission::Admission;
+use super::command::GitProgram;
+use super::hook;
+use super::host::Host;
+use super::listener::Listener;
+use super::maintenance::Maintenance;
+use super::policy::PushPolicy;
+use super::prepare::RepositoryError;
+use super::replication::{Replication, ReplicationTasks, SharedSource};
+use super::repository::HostedRepository;
+use super::session::Sessions;
+use crate::data::DataDirectory;
+use crate::source::Source;
+use crate::source::git::GitSource;
+use crate::store::Store;
+
+/// The maximum wait of a server's start for each shared repository.
+const READY_MAX: Duration = Duration::from_secs(10);
+
+/// An open hosted repository that a server will serve.
+pub struct HostedSource {
+    /// The repository's name, without `.git`.
+    pub name: String,
+    /// The repository's directory.
+    pub path: PathBuf,
+    /// The source that reads the repository.
+    pub source: Arc<GitSource>,
+    /// The replication through etcd, if replicas share the repository.
+    pub replication: Option<Arc<Replication>>,
+}
+
+impl HostedSource {
+    /// Returns the source to serve. A shared repository serves nothing before its content in etcd is known.
+    pub fn source(&self) -> Arc<dyn Source> {
+        let source = Arc::clone(&self.source);
+        match &self.replication {
+            Some(replication) => Arc::new(SharedSource::new(Arc::clone(replication), source)),
+            None => source,
+        }
+    }
+}
+
+/// The repositories that this server hosts.
+pub struct Hosts {
+    hosts: BTreeMap<String, Arc<Host>>,
+    _listener: Listener,
+    _maintenance: Vec<Maintenance>,
+    _replication: Vec<ReplicationTasks>,
+    /// Exclusive use of the data directory, for as long as these repositories are served.
+    _data: Arc<DataDirectory>,
+}
+
+impl Hosts {
+    /// Opens the repositories and begins to answer the hook. Git runs `hook_program` as the hook, or without it this
+    /// program.
+    ///
+    /// # Errors
+    /// When the hook or its socket cannot be created.
+    pub fn open(
+        data: Arc<DataDirectory>,
+        hook_program: Option<&Path>,
+        hosted: Vec<HostedSource>,
+        store: &Arc<Store>,
+        policy: PushPolicy,
+        runtime: &Handle,
+    ) -> std::io::Result<Self> {
+        let hooks = hook::install(data.path(), hook_program)?;
+        let git = Arc::new(GitProgram::new(hooks, &policy, Arc::clone(&data)));
+        let sessions = Arc::new(Sessions::default());
+        let listener = Listener::open(data.path(), Arc::clone(&sessions), runtime)?;
+        let admission = Arc::new(Admission::new());
+        let policy = Arc::new(policy);
+        let (mut hosts, mut maintenance, mut replications) = (BTreeMap::new(), vec![], vec![]);
+        for HostedSource { name, path, source, replication } in hosted {
+            let (git, store) = (Arc::clone(&git), Arc::clone(store));
+            let repository =
+                HostedRepository::new(name.clone(), path, source, git, store, runtime.clone());
+            let repository = Arc::new(repository);
+            maintenance.push(Maintenance::start(&repository, runtime));
+            if let Some(replication) = &replication {
+                replications.push(ReplicationTasks::start(&repository, replication, runtime));
+            }
+            let host = Host {
+                repository,
+                replication,
+                policy: Arc::clone(&policy),
+                sessions: Arc::clone(&sessions),
+                admission: Arc::clone(&admission),
+            };
+            hosts.insert(name, Arc::new(host));
+        }
+        Ok(Self {
+            hosts,
+            _listener: listener,
+            _maintenance: maintenance,
+            _replication: replications,
+            _data: data,
+        })
+    }
+
+    /// Waits a bounded time for each shared repository. A repository that is not loaded by then is served once it is
+    /// loaded.
+    ///
+    /// # Errors
+    /// When a repository cannot be shared.
+    pub fn ready(&self) -> impl Future<Output = Result<(), RepositoryError>> + Send + use<> {
+        let hosts = self.hosts.values();
+        let shared = hosts
+            .filter_map(|host| Some((host.replication.clone()?, host.repository.path.clone())));
+        let shared: Vec<_> = shared.collect();
+        async move {
+            for (replication, path) in shared {
+                let ready = replication.ready(READY_MAX).await;
+                ready.map_err(|reason| RepositoryError::Shared { path, reason })?;
+            }
+            Ok(())
+        }
+    }
+
+    /// Looks a repository up by name. The name never becomes part of a path.
+    pub fn get(&self, name: &str) -> Option<&Arc<Host>> {
+        self.hosts.get(name)
+    }
+
+    /// The names of all repositories.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.hosts.keys().map(String::as_str)
+    }
+}

@@ -1,0 +1,322 @@
+//! The review of a push: what its content would change, and whether the policy permits it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::policy::{Permission, PushPolicy};
+use super::rejection::rejected;
+use super::repository::HostedRepository;
+use super::updates::{self, Question, Update};
+use crate::check::{self, CheckPolicy, CheckReport, Enforcement, EnvironmentInUse};
+use crate::model::{Label, Query};
+use crate::snapshot::{Member, Snapshot};
+use crate::source::SourceError;
+use crate::source::git::{Incoming, MovedReference, Rewind};
+use crate::tree::TreeError;
+
+/// The reason to reject a branch that would lead to another object than a commit.
+const NO_COMMIT_OF_BRANCH: &str = "a branch leads to a commit, and this object is none";
+
+/// The result for one branch or tag. `None` if the push adds no content to it.
+type Checked = Option<(CheckReport, Snapshot)>;
+
+/// The results for the content of a push.
+pub(super) struct Review {
+    /// The lines for the pusher.
+    pub(super) lines: Vec<String>,
+    /// True if the policy rejects the push because of its content.
+    pub(super) is_rejected: bool,
+    pub(super) has_problems: bool,
+    /// True if every check was done in time.
+    pub(super) is_finished: bool,
+    /// The snapshots that the checks have read. They are held until the push is published, so that the cache keeps
+    /// their files and the store reads none of them again.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// The labels that the push rewinds.
+    pub(super) rewinds: Vec<Rewind>,
+    /// The heading of the first branch or tag, which is added once there is a second one.
+    first_heading: Option<String>,
+}
+
+/// The reason for which a review ends without a result, as a line for the pusher.
+#[derive(Debug, thiserror::Error)]
+enum ReviewError {
+    #[error("{0}")]
+    Rejected(String),
+    #[error(
+        "push rejected, no branch was updated: the server cannot read the repository: {0}. Tell the operator"
+    )]
+    Source(#[from] SourceError),
+    #[error(
+        "push rejected, no branch was updated: the server cannot read the repository: {0}. Tell the operator"
+    )]
+    Tree(#[from] TreeError),
+}
+
+impl ReviewError {
+    fn rejected(name: &str, reason: &str) -> Self {
+        Self::Rejected(rejected(&format!("{name}: {reason}")))
+    }
+}
+
+/// Reviews the content of a push, on a blocking thread.
+///
+/// # Errors
+/// The line for the pusher when the push is rejected before its content is checked.
+pub(super) async fn review(
+    repository: &Arc<HostedRepository>,
+    policy: &Arc<PushPolicy>,
+    question: Question,
+) -> Result<Review, String> {
+    let (repository, policy) = (Arc::clone(repository), Arc::clone(policy));
+    let reviewing = tokio::task::spawn_blocking(move || {
+        let reviewer = Reviewer::new(repository, policy, question);
+        reviewer.and_then(Reviewer::review).map_err(|error| error.to_string())
+    });
+    reviewing.await.unwrap_or_else(|_| {
+        Err(rejected("the check failed because of a fault in the server. Tell the operator; its log has the details"))
+    })
+}
+
+/// The content of a push and what it is reviewed against.
+struct Reviewer {
+    repository: Arc<HostedRepository>,
+    policy: Arc<PushPolicy>,
+    updates: Vec<Update>,
+    incoming: Incoming,
+    check_policy: CheckPolicy,
+}
+
+impl Reviewer {
+    fn new(
+        repository: Arc<HostedRepository>,
+        policy: Arc<PushPolicy>,
+        question: Question,
+    ) -> Result<Self, ReviewError> {
+        // Git keeps the pushed objects in the quarantine, a directory among the repository's objects, until the hook
+        // accepts them. The hook has sent the key of its push. The directory that it names is checked nevertheless,
+        // because its objects are read as if they were in the repository.
+        let objects = repository.path.join("objects");
+        let quarantine = question.quarantine.filter(|it| it.starts_with(objects));
+        let directories: Vec<PathBuf> = quarantine.into_iter().collect();
+        let incoming = repository.source.incoming(directories)?;
+        let check_policy = CheckPolicy {
+            overrides: policy.overrides.clone(),
+            keys: Arc::clone(&policy.keys),
+            until: Some(Instant::now() + policy.check_max),
+            ..CheckPolicy::new(policy.strictness)
+        };
+        Ok(Self { repository, policy, updates: question.updates, incoming, check_policy })
+    }
+
+    fn review(self) -> Result<Review, ReviewError> {
+        let mut review = Review::new();
+        for update in &self.updates {
+            let Some(new) = &update.new else { continue };
+            self.check_forced(update, new)?;
+            self.check_kind(update, new)?;
+            let checked = match update.branch() {
+                Some(branch) => self.check(branch, update.old.as_deref(), new)?,
+                None => self.check_tag(update, new)?,
+            };
+            if let Some((report, snapshot)) = checked {
+                review.add(&update.shown(), &report, self.policy.enforcement, snapshot);
+            }
+        }
+        review.rewinds = self.rewinds()?;
+        Ok(review)
+    }
+
+    /// Returns the labels that the push rewinds.
+    fn rewinds(&self) -> Result<Vec<Rewind>, SourceError> {
+        let source = &self.repository.source;
+        let moves = self.updates.iter().map(Update::to_move).collect::<Vec<MovedReference>>();
+        let record = source.rewind_record()?;
+        self.incoming.rewinds(&moves, record.as_ref(), |name| source.published(name))
+    }
+
+    /// Rejects a move that is not permitted: a branch that does not follow its old commit, or a tag that moves.
+    fn check_forced(&self, update: &Update, new: &str) -> Result<(), ReviewError> {
+        let (Some(old), Permission::Denied) = (&update.old, self.policy.forcing) else {
+            return Ok(());
+        };
+        if update.branch().is_none() {
+            return Err(ReviewError::rejected(
+                &update.shown(),
+                "a tag stays where it is. Push under another name; the operator can set push.allow_force",
+            ));
+        }
+        if self.incoming.follows(new, old)? {
+            return Ok(());
+        }
+        Err(ReviewError::rejected(
+            &update.shown(),
+            "the new commit does not follow the one before it. Rebase onto it and push again; \
+             the operator can set push.allow_force",
+        ))
+    }
+
+    /// Rejects a branch that would not lead to a commit. Git would reject it as well, but too late for a message.
+    fn check_kind(&self, update: &Update, new: &str) -> Result<(), ReviewError> {
+        if update.branch().is_none() || self.incoming.commit(new)?.as_deref() == Some(new) {
+            return Ok(());
+        }
+        Err(ReviewError::rejected(&update.shown(), NO_COMMIT_OF_BRANCH))
+    }
+
+    /// Checks the commit of a tag, because a tag is a label like a branch. A commit that a branch of this push contains
+    /// is not checked: once the branch is published, a request can name that commit by its id anyway.
+    fn check_tag(&self, update: &Update, new: &str) -> Result<Checked, ReviewError> {
+        let name = update.shown();
+        let Some(commit) = self.incoming.commit(new)? else {
+            let reason = "a tag leads to a commit, and this object is none";
+            return Err(ReviewError::rejected(&name, reason));
+        };
+        for branch in self.updates.iter().filter(|update| update.branch().is_some()) {
+            if let Some(tip) = &branch.new
+                && self.incoming.follows(tip, &commit)?
+            {
+                return Ok(None);
+            }
+        }
+        let checked = self.check(&name, None, &commit)?;
+        // The comparison with the branch of `HEAD` only limits the check to what differs. A tag changes no environment
+        // of that branch, so that the report lists no changes.
+        Ok(checked
+            .map(|(report, snapshot)| (CheckReport { is_compared: false, ..report }, snapshot)))
+    }
+
+    /// Checks a branch against its old commit, or a new branch against the branch of `HEAD`.
+    fn check(&self, branch: &str, old: Option<&str>, new: &str) -> Result<Checked, ReviewError> {
+        // A commit that a published branch or tag contains adds no content under a new name.
+        if old.is_none() && self.repository.source.leads_to(new)? {
+            return Ok(None);
+        }
+        let head = self.repository.source.head_branch().unwrap_or_default();
+        let labels = updates::labels(branch, &head);
+        let Some(member) = self.incoming.member(new, branch)? else {
+            return Err(ReviewError::rejected(branch, NO_COMMIT_OF_BRANCH));
+        };
+        let old = self.old_snapshot(branch, old, &head, &labels)?;
+        let snapshot = new_snapshot(member, old.as_ref());
+        let in_use = self.in_use(&labels, &snapshot)?;
+        let report = check::check(&snapshot, old.as_ref(), &in_use, &self.check_policy)?;
+        Ok(Some((report, snapshot)))
+    }
+
+    /// Returns the snapshot that a branch is compared with: the served one if it has other sources as well, else the
+    /// one of the old commit, or of the branch of `HEAD` for a new branch.
+    fn old_snapshot(
+        &self,
+        branch: &str,
+        old: Option<&str>,
+        head: &str,
+        labels: &[Label],
+    ) -> Result<Option<Snapshot>, SourceError> {
+        if let Some(served) = old.and_then(|old| self.served(labels, branch, old)) {
+            return Ok(Some(Snapshot::clone(&served)));
+        }
+        let base = match old {
+            Some(old) => Some(old.to_owned()),
+            None => self.repository.source.published(&format!("refs/heads/{head}")),
+        };
+        match base {
+            Some(base) => self.incoming.snapshot(&base, branch),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the served snapshot of this branch, if the branch is served together with other sources.
+    fn served(&self, labels: &[Label], branch: &str, old: &str) -> Option<Arc<Snapshot>> {
+        labels.iter().find_map(|label| {
+            let served = self.repository.store.current_snapshot(label)?;
+            let is_in = served.members.iter().any(|member| {
+                member.layout == *self.incoming.layout()
+                    && member.label.as_deref() == Some(branch)
+                    && member.revision.as_str() == old
+            });
+            (is_in && served.members.len() > 1).then_some(served)
+        })
+    }
+
+    /// Returns the environments that clients request under any label of this branch, the most watched first.
+    fn in_use(
+        &self,
+        labels: &[Label],
+        next: &Snapshot,
+    ) -> Result<Vec<EnvironmentInUse>, TreeError> {
+        let mut all: HashMap<Query, EnvironmentInUse> = HashMap::new();
+        for label in labels {
+            for mut in_use in self.repository.store.find_affected(label, next)? {
+                // The branch of `HEAD` has two labels, its name and the default. An environment that clients request
+                // under both is checked once, with the watchers of both.
+                in_use.query.label = Label::Default;
+                let watcher_count = in_use.watcher_count;
+                let known = all.entry(in_use.query.clone());
+                known.and_modify(|known| known.watcher_count += watcher_count).or_insert(in_use);
+            }
+        }
+        let mut all: Vec<EnvironmentInUse> = all.into_values().collect();
+        all.sort_by(|a, b| {
+            (b.watcher_count, &a.query.application, &a.query.profiles).cmp(&(
+                a.watcher_count,
+                &b.query.application,
+                &b.query.profiles,
+            ))
+        });
+        Ok(all)
+    }
+}
+
+/// Puts the new content of a repository in place of the old one, beside the other sources of the old snapshot.
+fn new_snapshot(member: Member, old: Option<&Snapshot>) -> Snapshot {
+    let Some(old) = old.filter(|old| old.members.len() > 1) else {
+        return Snapshot::new(vec![member]);
+    };
+    let mut members = old.members.clone();
+    for place in &mut members {
+        if place.layout == member.layout && place.label == member.label {
+            let group = place.group;
+            *place = Member { group, ..member.clone() };
+        }
+    }
+    Snapshot::at(member.revision.clone(), members)
+}
+
+impl Review {
+    fn new() -> Self {
+        Self {
+            lines: Vec::new(),
+            first_heading: None,
+            is_rejected: false,
+            has_problems: false,
+            is_finished: true,
+            snapshots: Vec::new(),
+            rewinds: Vec::new(),
+        }
+    }
+
+    /// Adds the lines for one branch or tag. The name is added once there is more than one.
+    fn add(
+        &mut self,
+        name: &str,
+        report: &CheckReport,
+        enforcement: Enforcement,
+        snapshot: Snapshot,
+    ) {
+        self.is_rejected |= enforcement.rejects(report);
+        self.has_problems |= !report.problems.is_empty();
+        self.is_finished &= report.is_finished();
+        let heading = format!("{name}:");
+        if self.snapshots.is_empty() {
+            self.first_heading = Some(heading);
+        } else {
+            self.lines.splice(0..0, self.first_heading.take());
+            self.lines.push(heading);
+        }
+        self.lines.extend(check::report_lines(report, enforcement));
+        self.snapshots.push(snapshot);
+    }
+}

@@ -1,0 +1,162 @@
+//! The policy file: read at the start and again when it changes, completely or not at all.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use super::file_watch::{FileChanges, FileWatch, Wait};
+use crate::access::Guard;
+use crate::faults::{FaultKind, Faults};
+use crate::regular_file;
+use crate::settings::Settings;
+
+/// The largest policy file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The permissions that would let another user than the owner change the policy.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+/// The interval between two reads if the system reports no changes, as on a network file system.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// The object of a fault of the policy.
+const OBJECT: &str = "the policy of the server";
+
+/// Reads the policy of the settings, if there is one.
+pub(super) fn load(settings: &Settings) -> Result<Option<Arc<Guard>>, StartError> {
+    let Some(path) = settings.access.policy_file.as_deref() else {
+        return Ok(None);
+    };
+    let fault = |reason| StartError::File { what: "policy file", path: path.to_owned(), reason };
+    let text = read(path).map_err(fault)?;
+    let default_label = common_default_label(settings);
+    let push = &settings.push;
+    let guard = Guard::new(&name(path), &text, default_label, push.allow_force, push.allow_delete);
+    let guard = guard.map_err(|error| {
+        fault(format!("the policy cannot take effect. Correct these lines:\n{error}"))
+    })?;
+    tracing::info!(digest = guard.digest(), "policy in force");
+    Ok(Some(Arc::new(guard)))
+}
+
+/// The default label that all sources name. The branch of `HEAD` is not known here.
+fn common_default_label(settings: &Settings) -> Option<&str> {
+    let mut labels = settings.sources.iter().map(|source| source.default_label.as_deref());
+    let first = labels.next()??;
+    labels.all(|label| label == Some(first)).then_some(first)
+}
+
+/// A policy that follows its file. The watch ends when this is dropped.
+pub(super) struct Following(FileWatch);
+
+impl Following {
+    /// Follows the file of the policy in force.
+    pub(super) fn new(
+        path: &Path,
+        guard: Arc<Guard>,
+        faults: Arc<Faults>,
+    ) -> Result<Self, StartError> {
+        let (watch, changes) = FileWatch::new(&[path]).map_err(|error| StartError::File {
+            what: "policy file",
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let follower = Follower { path: path.to_owned(), guard, faults };
+        std::thread::spawn(move || follower.follow(&changes));
+        let following = Self(watch);
+        // The file may have changed between the first read and the watch.
+        following.read_again();
+        Ok(following)
+    }
+
+    /// Reads the file soon, whether a change was noticed or not.
+    pub(super) fn read_again(&self) {
+        self.0.read_again();
+    }
+}
+
+struct Follower {
+    path: PathBuf,
+    guard: Arc<Guard>,
+    faults: Arc<Faults>,
+}
+
+impl Follower {
+    fn follow(&self, changes: &FileChanges) {
+        while changes.wait(READ_AGAIN_AFTER) != Wait::Ended {
+            let replaced = read(&self.path).and_then(|text| {
+                let replaced = self.guard.replace(&name(&self.path), &text);
+                replaced.map_err(|error| error.to_string())
+            });
+            match replaced {
+                Ok(is_new) => {
+                    if is_new {
+                        tracing::info!(digest = self.guard.digest(), "policy in force");
+                    }
+                    self.faults.end(FaultKind::PolicyUnusable, OBJECT);
+                }
+                Err(reason) => self.report(&reason),
+            }
+        }
+    }
+
+    fn report(&self, reason: &str) {
+        if !self.faults.contains(FaultKind::PolicyUnusable, OBJECT) {
+            tracing::error!(
+                reason,
+                "the policy was not read again: the previous one stays in force"
+            );
+        }
+        self.faults.begin(FaultKind::PolicyUnusable, OBJECT, reason);
+    }
+}
+
+/// Reads the file, and examines the permissions of what was opened.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let file = regular_file::open(path).map_err(|error| error.to_string())?;
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        return Err(format!(
+            "its mode is {mode:04o}, so that other users can write it and grant themselves any \
+             right. Run chmod go-w on it"
+        ));
+    }
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}
+
+/// The name of the file without its directory, because clients with the right `overview` read it in faults.
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_others_can_write_is_rejected_with_its_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.toml");
+        std::fs::write(&path, "version = 1\n").unwrap();
+        for (mode, is_accepted) in
+            [(0o600, true), (0o644, true), (0o640, true), (0o664, false), (0o606, false)]
+        {
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let result = read(&path);
+            assert_eq!(result.is_ok(), is_accepted, "{mode:o}");
+            if let Err(reason) = result {
+                assert!(reason.contains(&format!("{mode:04o}")), "{reason}");
+            }
+        }
+        assert!(read(directory.path()).is_err());
+    }
+}

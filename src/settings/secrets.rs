@@ -1,0 +1,141 @@
+//! `[secrets]`: the keys for sealed values.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::Secret;
+use super::described::default;
+use super::secret::secret_variable;
+
+/// The name of the table.
+const TABLE: &str = "secrets";
+
+/// `[secrets]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsSettings {
+    /// Files with a passphrase or a PEM each, newest first.
+    pub key_files: Vec<PathBuf>,
+    /// The salt of passphrases, hexadecimal.
+    pub salt: String,
+    /// A keystore in JKS or PKCS#12.
+    pub keystore: Option<PathBuf>,
+    /// The file with the password of the keystore.
+    pub keystore_password_file: Option<PathBuf>,
+    /// The entry of the keystore that opens values without `{key:}`.
+    pub alias: Option<String>,
+    /// The file with the password of that entry. `None` if it is the password of the keystore.
+    pub key_password_file: Option<PathBuf>,
+    /// The use of RSA with the keystore.
+    pub rsa: RsaSettings,
+    /// Answer `/decrypt`.
+    pub decrypt_endpoint: bool,
+    /// A key from the environment.
+    #[serde(skip)]
+    pub key: Option<Secret>,
+}
+
+impl Default for SecretsSettings {
+    fn default() -> Self {
+        Self {
+            key_files: default(TABLE, "key_files"),
+            salt: default(TABLE, "salt"),
+            keystore: None,
+            keystore_password_file: None,
+            alias: None,
+            key_password_file: None,
+            rsa: default(TABLE, "rsa"),
+            decrypt_endpoint: default(TABLE, "decrypt_endpoint"),
+            key: None,
+        }
+    }
+}
+
+/// The use of RSA with a keystore.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RsaSettings {
+    #[serde(default)]
+    pub algorithm: RsaAlgorithm,
+    /// GCM instead of CBC.
+    #[serde(default)]
+    pub strong: bool,
+    #[serde(default = "default_salt")]
+    pub salt: String,
+}
+
+/// The padding of RSA.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RsaAlgorithm {
+    /// PKCS#1 v1.5.
+    #[default]
+    Default,
+    /// OAEP with SHA-1.
+    Oaep,
+}
+
+/// The salt of RSA where the table does not set it. It is the same as that of passphrases.
+fn default_salt() -> String {
+    default(TABLE, "salt")
+}
+
+impl SecretsSettings {
+    /// Adds what variables set, and checks that the settings belong together.
+    pub(super) fn with(mut self, problems: &mut Vec<String>) -> Self {
+        self.key = secret_variable("HEADWATER_ENCRYPT_KEY");
+        if self.key.is_some() && !self.key_files.is_empty() {
+            problems.push("secrets: set key_files or HEADWATER_ENCRYPT_KEY, not both".to_owned());
+        }
+        let together =
+            [self.keystore.is_some(), self.keystore_password_file.is_some(), self.alias.is_some()];
+        if together.contains(&true) && together.contains(&false) {
+            problems.push(
+                "secrets: keystore, keystore_password_file and alias must be set together"
+                    .to_owned(),
+            );
+        }
+        if self.key_password_file.is_some() && self.keystore.is_none() {
+            problems.push("secrets: key_password_file needs a keystore".to_owned());
+        }
+        if self.decrypt_endpoint && !self.has_keys() {
+            problems.push(
+                "secrets: decrypt_endpoint needs key_files, HEADWATER_ENCRYPT_KEY or a keystore"
+                    .to_owned(),
+            );
+        }
+        self
+    }
+
+    /// Returns true if the server is to open sealed values.
+    pub(super) fn has_keys(&self) -> bool {
+        self.key.is_some() || !self.key_files.is_empty() || self.keystore.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lower::tests::load;
+    use super::*;
+
+    #[test]
+    fn settings_that_belong_together_are_required_together() {
+        for (text, expected) in [
+            ("keystore = \"a\"", "keystore, keystore_password_file and alias must be set together"),
+            ("alias = \"a\"", "keystore, keystore_password_file and alias must be set together"),
+            ("key_password_file = \"a\"", "secrets: key_password_file needs a keystore"),
+            ("decrypt_endpoint = true", "secrets: decrypt_endpoint needs key_files"),
+        ] {
+            let error = load(&format!("[secrets]\n{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_rsa_table_leaves_the_rest_at_its_default() {
+        let secrets = load("[secrets]\nrsa = { algorithm = \"oaep\" }\n").unwrap().secrets;
+        let rsa = SecretsSettings::default().rsa;
+        assert_eq!(secrets.rsa, RsaSettings { algorithm: RsaAlgorithm::Oaep, ..rsa });
+    }
+}

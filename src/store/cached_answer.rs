@@ -1,0 +1,60 @@
+//! Repeated reads of one answer by the hot path. A cached answer keeps neither the answer nor its label alive.
+
+use std::sync::{Arc, Weak};
+
+use super::answer_cell::AnswerCell;
+use super::answer_handle::AnswerAt;
+use super::cohort::{self, Cohort};
+use super::live_label::LiveLabel;
+use super::sequence_lock::{SequenceLock, SequenceStamp};
+use crate::access::Caller;
+use crate::model::Query;
+
+/// A weak handle to a kept answer, for repeated reads that neither wait nor keep the answer alive.
+#[derive(Clone)]
+pub struct CachedAnswer {
+    live: Weak<LiveLabel>,
+    cell: Weak<AnswerCell>,
+    sequence_lock: Arc<SequenceLock>,
+    cohort: Cohort,
+}
+
+impl CachedAnswer {
+    pub(super) fn new(live: &Arc<LiveLabel>, cell: &Arc<AnswerCell>, cohort: Cohort) -> Self {
+        let sequence_lock = Arc::clone(&live.sequence_lock);
+        Self { live: Arc::downgrade(live), cell: Arc::downgrade(cell), sequence_lock, cohort }
+    }
+
+    /// Returns true if a query of this caller belongs to the cohort of this answer.
+    pub fn is_for(&self, caller: &Caller, query: &Query) -> bool {
+        cohort::choose(caller, query) == self.cohort
+    }
+
+    /// Returns a stamp for a following read. None while the label is being moved.
+    ///
+    /// Invariant: the result of [`CachedAnswer::current`] stays the present answer for as long as
+    /// [`CachedAnswer::is_current`] accepts a stamp that was taken before the read.
+    pub fn stamp(&self) -> Option<SequenceStamp> {
+        self.sequence_lock.stamp()
+    }
+
+    /// Returns true if the answer that was read after the stamp is still the present one. Writes nothing, so that
+    /// readers on several processors do not contend.
+    pub fn is_current(&self, stamp: SequenceStamp) -> bool {
+        self.sequence_lock.is_current(stamp)
+            && self.live.strong_count() > 0
+            && self.cell.strong_count() > 0
+    }
+
+    /// Returns the present answer. None if it was forgotten or its label is gone.
+    pub fn current(&self) -> Option<AnswerAt> {
+        let (live, cell) = (self.live.upgrade()?, self.cell.upgrade()?);
+        if *live.gone.borrow() {
+            return None;
+        }
+        let published = live.published.load_full();
+        live.record_use(&cell);
+        let answer = cell.load();
+        Some(AnswerAt::new(&published, answer))
+    }
+}

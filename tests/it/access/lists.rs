@@ -1,0 +1,67 @@
+//! Lists and events contain only entries that the caller may read.
+
+use serde_json::{Value, json};
+
+use super::{Guarded, RULES, Stream, bearer};
+use crate::fixture::eventually;
+
+#[test]
+fn lists_are_reduced_to_readable_entries() {
+    let guarded = Guarded::new(RULES);
+    let list = |path: &str, principal: &str| guarded.get(path, principal).expect(200).json();
+    let all = list("/-/environments", "ops");
+    assert_eq!(all["applications"], json!(["billing", "orders"]));
+    let own = list("/-/environments", "lister");
+    assert_eq!(own["applications"], json!(["orders"]));
+    for (application, principal) in [("orders", "orders"), ("billing", "billing")] {
+        let path = format!("/{application}/prod");
+        let headers = [
+            ("Authorization", bearer(principal, 1)),
+            ("Headwater-Instance", format!("{application}-1")),
+        ];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        guarded.server.get_with(&path, &headers).expect(200);
+    }
+    let names = |list: &Value| {
+        let instances = list["instances"].as_array().unwrap().iter();
+        instances.map(|it| it["instance"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&list("/-/instances", "ops")), ["billing-1", "orders-1"]);
+    assert_eq!(names(&list("/-/instances", "lister")), ["orders-1"]);
+    guarded.repository.commit("//- orders.yml\na: [\n//- billing.yml\nb: [\n");
+    let problems = |principal: &str| guarded.get("/-/problems", principal).expect(200).text();
+    eventually("both are held back", || {
+        problems("ops").contains("billing") && problems("ops").contains("orders")
+    });
+    assert!(problems("lister").contains("orders"));
+    assert!(!problems("lister").contains("billing"), "{}", problems("lister"));
+}
+
+#[test]
+fn a_label_without_readable_applications_is_listed_like_an_absent_one() {
+    let guarded = Guarded::new(RULES);
+    guarded.repository.commit_on("secret", "//- orders.yml\na: 1\n");
+    guarded.get("/-/environments?label=secret", "ops").expect(200);
+    let existing = guarded.get("/-/environments?label=secret", "lister").expect(404);
+    let absent = guarded.get("/-/environments?label=absent", "lister").expect(404);
+    assert_eq!(existing.body, absent.body);
+}
+
+#[test]
+fn events_name_only_readable_environments() {
+    let guarded = Guarded::new(RULES);
+    // The answers are known, so that moves name them.
+    guarded.get("/orders/prod", "orders").expect(200);
+    guarded.get("/billing/prod", "billing").expect(200);
+    let mut own = Stream::open(*guarded.server, "/-/events", &bearer("lister", 1));
+    let mut all = Stream::open(*guarded.server, "/-/events", &bearer("ops", 1));
+    own.read_to("retry: ");
+    all.read_to("retry: ");
+    guarded.repository.commit("//- billing.yml\nname: Changed\n");
+    let first = all.read_to("event: move") + &all.read_to("\n\n\r\n");
+    assert!(first.contains("billing"), "{first}");
+    guarded.repository.commit("//- orders.yml\nname: Changed\n//- billing.yml\nname: Again\n");
+    let seen = own.read_to("event: move") + &own.read_to("\n\n\r\n");
+    assert!(seen.contains("orders") && !seen.contains("billing"), "{seen}");
+    assert!(seen.contains("\"commit\":null") && seen.contains("\"actor\":\"\""), "{seen}");
+}
