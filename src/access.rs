@@ -33,6 +33,8 @@ pub enum Caller {
 pub enum Operation {
     /// Reads and watches environments and flat forms.
     ReadEnvironment,
+    /// Receives the sealed values of a readable environment opened.
+    OpenEnvironment,
     /// Reads a file by its path.
     ReadFile,
     /// Reads lists of environments, problems, instances and events.
@@ -43,8 +45,10 @@ pub enum Operation {
     ReadMetrics,
     /// Reads the index and the OpenAPI description.
     ReadIndex,
-    /// Uses the resources for encryption.
+    /// Seals values, and reads the public key and the status of encryption.
     Seal,
+    /// Opens values that the request contains.
+    Unseal,
     /// Clones or fetches a hosted repository with its history.
     ReadRepository,
     /// Updates branches and tags of a hosted repository.

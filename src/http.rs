@@ -246,21 +246,23 @@ async fn server_resource(
     caller: &Caller,
     route: ServerRoute,
 ) -> Result<HttpResponse, HttpError> {
-    let is_detailed = http.store.may(caller, Operation::ReadOverview, Resource::Server);
-    let filter = ListFilter::of(caller);
+    let filter = || ListFilter::of(caller);
     match route {
         ServerRoute::Index => Ok(overview::index(http)),
         ServerRoute::OpenApi => Ok(overview::open_api(&http.prefix)),
-        ServerRoute::Environments => overview::environments(request, http, filter).await,
-        ServerRoute::Problems => Ok(overview::problems(http, filter)),
-        ServerRoute::Instances => Ok(overview::instances(http, filter)),
+        ServerRoute::Environments => overview::environments(request, http, filter()).await,
+        ServerRoute::Problems => Ok(overview::problems(http, filter())),
+        ServerRoute::Instances => Ok(overview::instances(http, filter())),
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Events => watch::moves(request, http, caller).await,
         ServerRoute::Metrics => Ok(http.metrics.response(http)),
         ServerRoute::Live => Ok(health::up()),
         ServerRoute::Ready => Ok(health::ready(http).await),
         ServerRoute::ActuatorReady => Ok(health::actuator_ready(http).await),
-        ServerRoute::Health => Ok(health::health(http, is_detailed).await),
+        ServerRoute::Health => {
+            let is_detailed = http.store.may(caller, Operation::ReadOverview, Resource::Server);
+            Ok(health::health(http, is_detailed).await)
+        }
     }
 }
 

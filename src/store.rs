@@ -49,6 +49,7 @@ use crate::catalog::Catalog;
 use crate::check::EnvironmentInUse;
 use crate::faults::{Fault, Faults};
 use crate::model::{Label, Query, Revision};
+use crate::reveal::Variant;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
 use crate::tree::TreeError;
@@ -63,7 +64,7 @@ use live_label::LiveLabel;
 use refresh_hint::RefreshHints;
 
 pub use crate::source::{RemoteStatus, Severity, SourceProblem};
-pub use answer::{Answer, Body, Content, HeldRevision, ServedEnvironment};
+pub use answer::{Answer, Body, Content, EnvironmentVariants, HeldRevision, ServedEnvironment};
 pub use answer_handle::{AnswerAt, AnswerHandle, LabelGoneError, WatcherGuard};
 pub use build::AnswerSettings;
 pub use cached_answer::CachedAnswer;
@@ -159,8 +160,23 @@ impl Store {
         access::may(self.policy, caller, action, target)
     }
 
-    /// Returns a handle to the answer to a query. A kept answer is available without waiting. Otherwise the label is
-    /// loaded and its files are read.
+    /// Returns true if the server can open values. Otherwise every answer has one variant.
+    pub fn opens_values(&self) -> bool {
+        self.builder.opens_values()
+    }
+
+    /// The variant of an environment that a caller receives.
+    pub fn variant(&self, caller: &Caller, query: &Query) -> Variant {
+        let target = Resource::Environment(query);
+        if !self.opens_values() || self.may(caller, Operation::OpenEnvironment, target) {
+            Variant::Opened
+        } else {
+            Variant::Sealed
+        }
+    }
+
+    /// Returns a handle to the answer to a query, in the variant of the caller. A kept answer is available without
+    /// waiting. Otherwise the label is loaded and its files are read.
     ///
     /// # Errors
     /// See [`AnswerError`]. Content that cannot be used is part of the answer and not an error.
@@ -176,7 +192,7 @@ impl Store {
         };
         // Texts that were rendered after an answer was made count as well.
         self.eviction.check_bytes();
-        Ok(AnswerHandle::new(live, cell))
+        Ok(AnswerHandle::new(live, cell, self.variant(caller, query)))
     }
 
     /// Returns a handle for repeated reads of a kept answer. None if the label is not live or the answer is not kept.

@@ -24,6 +24,8 @@ use crate::sync::lock;
 const LOGGED_COUNT_MAX: usize = 10_000;
 /// The longest text of a request in a log line, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
+/// The bits of an [`IdentityKey`] for the number of the principal. A policy file is too small for more principals.
+const PRINCIPAL_BITS: u32 = 24;
 /// The profile of a request without profiles.
 const DEFAULT_PROFILE: &str = "default";
 
@@ -88,12 +90,9 @@ pub struct Identity {
     valid_until: Option<Timestamp>,
 }
 
-/// A principal of one version of the policy, for comparisons on the hot path.
+/// A principal of one version of the policy, as one number for comparisons on the hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdentityKey {
-    epoch: u64,
-    number: u32,
-}
+pub struct IdentityKey(u64);
 
 /// The answer to the question whether an identity may perform an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,7 +302,7 @@ impl Identity {
 
     /// The principal and the version of its policy.
     pub fn key(&self) -> IdentityKey {
-        IdentityKey { epoch: self.policy.epoch, number: self.number }
+        IdentityKey(self.policy.epoch << PRINCIPAL_BITS | u64::from(self.number))
     }
 
     /// Decides by names alone. Nothing that exists or does not exist changes the result.
@@ -329,6 +328,7 @@ impl Identity {
         match operation {
             Operation::ReadHealth | Operation::Notify => true,
             Operation::ReadEnvironment => self.reads(target),
+            Operation::OpenEnvironment => self.opens(target),
             Operation::ReadFile => match target {
                 // A file is served with the values of the environment in the path, so that both have to be allowed.
                 Resource::Environment(query) => {
@@ -344,6 +344,7 @@ impl Identity {
             Operation::ReadMetrics => self.decides(ServerRight::Metrics),
             Operation::ReadRepository => self.decides(ServerRight::Clone),
             Operation::Seal => self.allows_request(&Request::Seal(Vec::new())),
+            Operation::Unseal => self.decides(ServerRight::Unseal),
             Operation::Push => rules.grant_all_pushes(&self.principal, self.policy.terms.push),
         }
     }
@@ -352,6 +353,15 @@ impl Identity {
         match target {
             Resource::Environment(query) => {
                 self.allows_request(&Request::Read(self.policy.environment(query)))
+            }
+            Resource::Server => false,
+        }
+    }
+
+    fn opens(&self, target: Resource<'_>) -> bool {
+        match target {
+            Resource::Environment(query) => {
+                self.allows_request(&Request::Open(self.policy.environment(query)))
             }
             Resource::Server => false,
         }
@@ -372,6 +382,9 @@ impl Identity {
             (Operation::ReadEnvironment, Resource::Environment(query)) => {
                 Request::Read(self.policy.environment(query)).to_string()
             }
+            (Operation::OpenEnvironment, Resource::Environment(query)) => {
+                Request::Open(self.policy.environment(query)).to_string()
+            }
             (Operation::ReadFile, Resource::Environment(query)) => {
                 let read = Request::Read(self.policy.environment(query)).to_string();
                 format!("a file with {read}")
@@ -381,12 +394,14 @@ impl Identity {
             (Operation::ReadMetrics, _) => server(ServerRight::Metrics),
             (Operation::ReadRepository, _) => server(ServerRight::Clone),
             (Operation::Seal, _) => "seal".to_owned(),
+            (Operation::Unseal, _) => server(ServerRight::Unseal),
             (Operation::Push, _) => "push".to_owned(),
             (Operation::ReadHealth, _) => "health".to_owned(),
             (Operation::Notify, _) => "notify".to_owned(),
             (Operation::ReadEnvironment | Operation::ReadFile, Resource::Server) => {
                 "read".to_owned()
             }
+            (Operation::OpenEnvironment, Resource::Server) => "open".to_owned(),
         }
     }
 }

@@ -75,18 +75,17 @@ pub(super) fn resolve(
         Err(error) => return Err(error.into()),
     };
     let current = handle.current();
-    let answer = current.answer;
-    if let Some(held) = answer.held_revisions().next() {
+    if let Some(held) = current.answer.held_revisions().next() {
         output::complain(format_args!("held back at {}: {}", held.revision, held.problem));
     }
-    Ok(match &answer.content {
-        Content::Environment(served) => {
-            Ok((served.environment.clone(), current.revision.to_string()))
-        }
-        Content::Broken(problem) => Err(EnvironmentError::Broken(problem.to_string())),
-        Content::UnknownLabel => Err(EnvironmentError::Unmatched("unknown label".to_owned())),
-        Content::Empty => Err(EnvironmentError::unmatched(query)),
-    })
+    if let Some(served) = current.served() {
+        return Ok(Ok((served.environment.clone(), current.revision.to_string())));
+    }
+    Ok(Err(match &current.answer.content {
+        Content::Broken(problem) => EnvironmentError::Broken(problem.to_string()),
+        Content::UnknownLabel => EnvironmentError::Unmatched("unknown label".to_owned()),
+        Content::Environment(_) | Content::Empty => EnvironmentError::unmatched(query),
+    }))
 }
 
 /// The environment of a server's answer, without the places of its values.

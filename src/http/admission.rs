@@ -34,7 +34,9 @@ pub(super) fn admit(
         return if is_closed { Admission::CredentialNeeded } else { Admission::Continued };
     };
     let permission = match operation {
-        Operation::Push => git::push_permission(identity, request),
+        Operation::Push | Operation::Seal | Operation::Unseal => {
+            git::local_permission(identity, request, operation)
+        }
         operation => identity.permission(operation, target),
     };
     guard.record_denial(identity, operation, target, permission);

@@ -3,18 +3,32 @@
 use actix_web::HttpResponseBuilder;
 use headwater_wire::headers;
 
+use super::Http;
 use super::error::HttpError;
-use crate::model::{Epochs, Revision};
+use crate::access::Caller;
+use crate::model::{Epochs, Query, Revision};
 use crate::store::{AnswerAt, Content, ServedEnvironment};
 
-/// Returns the content of an answer, or the error that explains its absence.
+/// Returns the content of an answer in the caller's variant, or the error that explains its absence.
 pub(super) fn served(current: &AnswerAt) -> Result<&ServedEnvironment, HttpError> {
     match &current.answer.content {
-        Content::Environment(served) => Ok(served),
+        Content::Environment(_) => current.served().ok_or(HttpError::Empty),
         Content::Broken(problem) => Err(HttpError::Broken(problem.clone())),
         Content::UnknownLabel => Err(HttpError::UnknownLabel),
         Content::Empty => Err(HttpError::Empty),
     }
+}
+
+/// Checks that an answer has content for a caller, and records an opening that the policy only tolerates.
+pub(super) fn check(
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+    current: &AnswerAt,
+) -> Result<(), HttpError> {
+    served(current)?;
+    http.record_opening(caller, query, &current.answer);
+    Ok(())
 }
 
 /// Adds the headers of [`add_revision`] and, for an answer that is held back, the header with the newest revision.

@@ -6,7 +6,7 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::HttpError;
-use super::identity::{Lease, LeaseSubject};
+use super::identity::{Lease, LeaseStatus, LeaseSubject};
 use super::{Http, answers, body, negotiate, watch};
 use crate::access::Caller;
 use crate::model::Query;
@@ -21,10 +21,10 @@ pub(super) async fn get(
     let representation =
         negotiate::representation(request.headers()).ok_or(HttpError::NotAcceptable)?;
     let handle = watch::handle(request, http, caller, query).await?;
-    answers::served(&handle.current())?;
+    answers::check(http, caller, query, &handle.current())?;
     let _present = http.instances.enter(request.headers(), query);
     let knows = |current: &AnswerAt| {
-        let served = current.answer.served();
+        let served = current.served();
         served.is_some_and(|served| {
             negotiate::has_already(request.headers(), served.etag(representation))
         })
@@ -38,10 +38,11 @@ pub(super) async fn get(
             let subject = LeaseSubject::Environment(query.clone());
             let mut lease = Lease::of(request, http, caller, subject);
             let current = watch::poll(request, http, &handle, wait, knows).await?;
-            if !lease.as_mut().is_none_or(Lease::is_held) {
-                return Err(HttpError::Rejected);
+            match lease.as_mut().map_or(LeaseStatus::Held, Lease::examine) {
+                LeaseStatus::Held => current,
+                LeaseStatus::OtherVariant(variant) => handle.in_variant(variant).current(),
+                LeaseStatus::Lost => return Err(HttpError::Rejected),
             }
-            current
         }
         None => handle.current(),
     };

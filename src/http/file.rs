@@ -123,22 +123,23 @@ async fn text(
     path: &str,
 ) -> Result<(ServedFile, SharedText), HttpError> {
     let charset = negotiate::charset(request.headers())?;
-    let (file, answer) = if resolves_placeholders(request)? {
+    let (file, template) = if resolves_placeholders(request)? {
         let template = http.store.find_template(caller, query, path).await?;
-        let Template { file, answer } = template.ok_or(HttpError::NoFile)?;
-        if let Content::Broken(problem) = &answer.content {
+        let template = template.ok_or(HttpError::NoFile)?;
+        if let Content::Broken(problem) = &template.answer.content {
             return Err(HttpError::Broken(problem.clone()));
         }
-        (file, Some(answer))
+        http.record_opening(caller, query, &template.answer);
+        (template.file.clone(), Some(template))
     } else {
         (http.store.find_file(caller, query, path).await?.ok_or(HttpError::NoFile)?, None)
     };
-    let digest = answer.as_ref().and_then(|answer| Some(answer.served()?.digest));
+    let digest = template.as_ref().and_then(|template| Some(template.served()?.digest));
     let key = TextKey::Text(file.id, format!("{charset:?}"), digest);
     let (connection, read) = (watch::connection(request), file.clone());
     let render = move |job: &Job| {
         let text = charset.decode_owned(read.read()?);
-        let Some(served) = answer.as_ref().and_then(|answer| answer.served()) else {
+        let Some(served) = template.as_ref().and_then(Template::served) else {
             return Ok(text.into());
         };
         let resolved =

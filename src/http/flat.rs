@@ -15,7 +15,7 @@ use crate::access::Caller;
 use crate::model::Query;
 use crate::placeholder::PlaceholderError;
 use crate::render::flat::{self, FlatError, PlaceholderMode};
-use crate::store::Answer;
+use crate::store::AnswerAt;
 
 pub(super) async fn get(
     request: &HttpRequest,
@@ -24,7 +24,8 @@ pub(super) async fn get(
     query: &Query,
     format: FlatFormat,
 ) -> Result<HttpResponse, HttpError> {
-    let current = watch::handle(request, http, caller, query).await?.current();
+    let current = Arc::new(watch::handle(request, http, caller, query).await?.current());
+    answers::check(http, caller, query, &current)?;
     let served = answers::served(&current)?;
     let (placeholders, resolved) = if resolves_placeholders(request)? {
         (PlaceholderMode::Resolve, "resolved")
@@ -43,8 +44,8 @@ pub(super) async fn get(
         return Ok(response.insert_header(("ETag", etag)).finish());
     }
     let (key, size) = (TextKey::Flat(served.digest, format, placeholders), served.text_bytes());
-    let answer = Arc::clone(&current.answer);
-    let render = move |job: &Job| render(&answer, format, placeholders, job);
+    let rendered = Arc::clone(&current);
+    let render = move |job: &Job| render(&rendered, format, placeholders, job);
     let connection = watch::connection(request);
     let text = http.renderings.share(key, size, connection.closed(), render).await?;
     let mut response = HttpResponse::Ok();
@@ -54,12 +55,12 @@ pub(super) async fn get(
 }
 
 fn render(
-    answer: &Answer,
+    current: &AnswerAt,
     format: FlatFormat,
     placeholders: PlaceholderMode,
     job: &Job,
 ) -> Result<Bytes, HttpError> {
-    let Some(served) = answer.served() else { return Err(HttpError::Empty) };
+    let Some(served) = current.served() else { return Err(HttpError::Empty) };
     let (environment, meter) = (&served.environment, |bytes| job.reserve(bytes));
     let text = match format {
         FlatFormat::Properties => flat::properties_metered(environment, placeholders, &meter),

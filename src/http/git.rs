@@ -91,10 +91,14 @@ pub(super) fn refs_operation(request: &HttpRequest) -> Operation {
     }
 }
 
-/// Decides a push. A policy with `enforce = false` opens pushes no further than a server without a policy: to clients
-/// on this machine.
-pub(super) fn push_permission(identity: &Identity, request: &HttpRequest) -> Permission {
-    match identity.permission(Operation::Push, Resource::Server) {
+/// Decides a push or the use of keys. A policy with `enforce = false` opens these no further than a server without a
+/// policy: to clients on this machine.
+pub(super) fn local_permission(
+    identity: &Identity,
+    request: &HttpRequest,
+    operation: Operation,
+) -> Permission {
+    match identity.permission(operation, Resource::Server) {
         Permission::WouldDeny if !is_local(request) => Permission::Denied,
         permission => permission,
     }
@@ -108,7 +112,7 @@ fn check_identity(
     service: Service,
 ) -> Result<(), HttpError> {
     let permission = match service {
-        Service::ReceivePack => push_permission(identity, request),
+        Service::ReceivePack => local_permission(identity, request, Operation::Push),
         Service::UploadPack => identity.permission(Operation::ReadRepository, Resource::Server),
     };
     match permission {

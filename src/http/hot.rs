@@ -27,9 +27,10 @@ use super::route::{self, Route};
 use super::socket::ConnectionHandle;
 use super::watch::MIN_REVISION;
 use super::{Http, PRIVATE, V1_TYPE, V2_TYPE, body, negotiate};
-use crate::access::{Caller, IdentityKey, Operation, Permission, Resource};
+use crate::access::{Caller, Identity, IdentityKey, Operation, Permission, Resource};
 use crate::model::{LabelPosition, Query};
 use crate::render::Representation;
+use crate::reveal::Variant;
 use crate::store::{Body, CachedAnswer, SequenceStamp};
 
 /// The most paths that one worker remembers. When they are exceeded, the worker forgets all.
@@ -97,9 +98,18 @@ struct Paths(HashMap<Box<str>, Remembered>);
 struct Remembered {
     query: Query,
     cached: CachedAnswer,
-    ready: [Option<ReadyAnswer>; 2],
-    /// The principals that the policy permits to read the environment.
-    permitted: Vec<IdentityKey>,
+    ready: ReadyAnswers,
+    /// The principals that the policy permits to read the environment, with the variant that each of them receives.
+    permitted: Vec<(IdentityKey, Variant)>,
+}
+
+/// The ready answers of a path, by representation.
+#[derive(Default)]
+struct ReadyAnswers {
+    /// The answers of callers that may open values. Without a policy, all callers receive them.
+    opened: [Option<ReadyAnswer>; 2],
+    /// The answers of other callers.
+    sealed: Option<Box<[Option<ReadyAnswer>; 2]>>,
 }
 
 /// The bytes and headers of one representation at one revision.
@@ -166,16 +176,19 @@ impl<S> HotService<S> {
         let remembered = paths.0.get_mut(uri.path())?;
         let representation = plain_representation(request.headers())?;
         let caller = self.caller(request)?;
-        let may = remembered.may_be_read(&self.http, &caller);
-        if !may || !remembered.cached.is_for(&caller, &remembered.query) {
+        let variant = remembered.variant_for(&self.http, &caller)?;
+        let Remembered { query, cached, ready, .. } = remembered;
+        if !cached.is_for(&caller, query) {
             return None;
         }
+        let ready = ready.get_mut(variant, representation);
         let mut has_moved = false;
-        if !remembered.is_present(representation) {
-            has_moved = remembered.has_moved(representation);
-            remembered.read(representation)?;
+        if !ready.as_ref().is_some_and(|ready| ready.is_present(cached)) {
+            has_moved = ready.as_ref().is_some_and(|ready| ready.has_moved(cached));
+            // An answer that is held back or broken needs further headers.
+            *ready = Some(ReadyAnswer::read(cached, variant, representation, ready.take())?);
         }
-        let ready = remembered.ready[representation as usize].as_ref()?;
+        let ready = ready.as_ref()?;
         let response = self.respond(request, representation, ready);
         if has_moved {
             paths.drop_outdated();
@@ -258,59 +271,77 @@ impl Paths {
         if self.0.len() >= PATH_COUNT_MAX {
             self.0.clear();
         }
-        let remembered = Remembered { query, cached, ready: [None, None], permitted: Vec::new() };
-        self.0.insert(path, remembered);
+        // The permissions depend on the path and not on the answer.
+        let permitted = self.0.remove(&path).map(|known| known.permitted).unwrap_or_default();
+        self.0
+            .insert(path, Remembered { query, cached, ready: ReadyAnswers::default(), permitted });
     }
 
     /// Drops outdated bytes. Otherwise the worker would hold them until each of its paths is requested again. Called
     /// once for each move that a request meets.
     fn drop_outdated(&mut self) {
         for Remembered { cached, ready, .. } in self.0.values_mut() {
-            ready.iter_mut().for_each(|ready| drop(ready.take_if(|ready| ready.has_moved(cached))));
+            ready.drop_outdated(cached);
         }
     }
 }
 
 impl Remembered {
-    /// Returns true if the caller may read the environment. Under a policy, a repeated caller costs comparisons of
-    /// numbers. A caller that the policy would deny is not remembered, so that each of its requests is recorded.
-    fn may_be_read(&mut self, http: &Http, caller: &Caller) -> bool {
-        let target = Resource::Environment(&self.query);
+    /// Returns the variant that a caller receives. Returns `None` for a caller that may not read the environment. Under a
+    /// policy, a repeated caller costs comparisons of numbers. A caller that the policy would deny is not remembered, so
+    /// that each of its requests is recorded.
+    fn variant_for(&mut self, http: &Http, caller: &Caller) -> Option<Variant> {
         let Caller::Identified(identity) = caller else {
-            return http.store.may(caller, Operation::ReadEnvironment, target);
+            let target = Resource::Environment(&self.query);
+            let may = http.store.may(caller, Operation::ReadEnvironment, target);
+            return may.then_some(Variant::Opened);
         };
         let key = identity.key();
-        if self.permitted.contains(&key) {
-            return true;
+        if let Some((_, variant)) = self.permitted.iter().find(|(known, _)| *known == key) {
+            return Some(*variant);
         }
-        if identity.permission(Operation::ReadEnvironment, target) != Permission::Allowed {
-            return false;
-        }
+        let variant = permitted_variant(http, identity, &self.query)?;
         if self.permitted.len() >= PERMITTED_COUNT_MAX {
             self.permitted.clear();
         }
-        self.permitted.push(key);
-        true
+        self.permitted.push((key, variant));
+        Some(variant)
+    }
+}
+
+/// Decides which variant a principal receives. Returns `None` if the policy does not allow it to read the environment, or
+/// if it would receive opened values only because the policy is not enforced.
+fn permitted_variant(http: &Http, identity: &Identity, query: &Query) -> Option<Variant> {
+    let target = Resource::Environment(query);
+    if identity.permission(Operation::ReadEnvironment, target) != Permission::Allowed {
+        return None;
+    }
+    if !http.store.opens_values() {
+        return Some(Variant::Opened);
+    }
+    match identity.permission(Operation::OpenEnvironment, target) {
+        Permission::Allowed => Some(Variant::Opened),
+        Permission::Denied => Some(Variant::Sealed),
+        Permission::WouldDeny => None,
+    }
+}
+
+impl ReadyAnswers {
+    fn get_mut(
+        &mut self,
+        variant: Variant,
+        representation: Representation,
+    ) -> &mut Option<ReadyAnswer> {
+        let answers = match variant {
+            Variant::Opened => &mut self.opened,
+            Variant::Sealed => &mut **self.sealed.get_or_insert_default(),
+        };
+        &mut answers[representation as usize]
     }
 
-    /// Returns true if the label has moved since this representation was read.
-    fn has_moved(&self, representation: Representation) -> bool {
-        let ready = &self.ready[representation as usize];
-        ready.as_ref().is_some_and(|ready| ready.has_moved(&self.cached))
-    }
-
-    /// Returns true if this representation was read and is current.
-    fn is_present(&self, representation: Representation) -> bool {
-        let ready = &self.ready[representation as usize];
-        ready.as_ref().is_some_and(|ready| ready.is_present(&self.cached))
-    }
-
-    /// Reads the present bytes and headers. Returns `None` for an answer that is held back or broken, which needs
-    /// further headers.
-    fn read(&mut self, representation: Representation) -> Option<()> {
-        let ready = &mut self.ready[representation as usize];
-        *ready = Some(ReadyAnswer::read(&self.cached, representation, ready.take())?);
-        Some(())
+    fn drop_outdated(&mut self, cached: &CachedAnswer) {
+        let all = self.opened.iter_mut().chain(self.sealed.iter_mut().flat_map(|it| it.iter_mut()));
+        all.for_each(|ready| drop(ready.take_if(|ready| ready.has_moved(cached))));
     }
 }
 
@@ -321,14 +352,15 @@ fn own(Body { head, rest }: Body) -> Body {
 }
 
 impl ReadyAnswer {
-    /// Reads the cached answer. Uses `before` again if the answer is unchanged.
+    /// Reads the cached answer in a variant. Uses `before`, which is of the same variant, again if the answer is unchanged.
     fn read(
         cached: &CachedAnswer,
+        variant: Variant,
         representation: Representation,
         before: Option<Self>,
     ) -> Option<Self> {
         let (stamp, read_at) = (cached.stamp(), Instant::now());
-        let current = cached.current()?;
+        let current = cached.current(variant)?;
         let (sequence, position) = (current.answer.sequence(), current.position());
         if let Some(before) = before
             && (before.sequence, &before.position) == (sequence, &position)
@@ -338,7 +370,7 @@ impl ReadyAnswer {
         if current.answer.held_revisions().next().is_some() {
             return None;
         }
-        let served = current.answer.served()?;
+        let served = current.served()?;
         Some(Self {
             stamp,
             read_at,
@@ -364,9 +396,9 @@ impl ReadyAnswer {
 
     fn add_headers(&self, headers: &mut HeaderMap, is_private: bool) {
         headers.insert(header::ETAG, self.etag.clone());
-        headers.insert(header::VARY, HeaderValue::from_static(VARY));
+        let vary = if is_private { PRIVATE_VARY } else { VARY };
+        headers.insert(header::VARY, HeaderValue::from_static(vary));
         if is_private {
-            headers.insert(header::VARY, HeaderValue::from_static(PRIVATE_VARY));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
         }
         headers.insert(REVISION, self.revision_header.clone());

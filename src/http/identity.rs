@@ -13,6 +13,8 @@ use crate::access::{
     Caller, CredentialHeaders, Guard, Identity, Operation, Permission, RejectedCredential, Resource,
 };
 use crate::model::Query;
+use crate::reveal::Variant;
+use crate::store::{Answer, Store};
 
 /// The header in which Spring clients send a token.
 const CONFIG_TOKEN: HeaderName = HeaderName::from_static("x-config-token");
@@ -62,12 +64,31 @@ impl Credential {
     }
 
     fn authenticate(&self, guard: &Guard) -> Result<Arc<Identity>, RejectedCredential> {
-        let authorization: Vec<&[u8]> = self.authorization.iter().map(AsRef::as_ref).collect();
-        let config_token: Vec<&[u8]> = self.config_token.iter().map(AsRef::as_ref).collect();
         guard.authenticate(CredentialHeaders {
-            authorization: &authorization,
-            config_token: &config_token,
+            authorization: self.authorization.as_deref().as_slice(),
+            config_token: self.config_token.as_deref().as_slice(),
         })
+    }
+}
+
+/// The first two values of a header. Further ones change nothing, because a repeated header is rejected.
+struct HeaderValues<'h> {
+    values: [&'h [u8]; 2],
+    count: usize,
+}
+
+impl<'h> HeaderValues<'h> {
+    fn of(headers: &'h HeaderMap, name: HeaderName) -> Self {
+        let mut found = Self { values: [&[]; 2], count: 0 };
+        for (place, value) in found.values.iter_mut().zip(headers.get_all(name)) {
+            *place = value.as_bytes();
+            found.count += 1;
+        }
+        found
+    }
+
+    fn as_slice(&self) -> &[&'h [u8]] {
+        &self.values[..self.count]
     }
 }
 
@@ -82,16 +103,13 @@ pub(super) fn identify(
     if let Some(identity) = known {
         return Ok(identity);
     }
-    let Some(credential) = Credential::of(headers) else {
-        let all = |name| headers.get_all(name).map(HeaderValue::as_bytes).collect::<Vec<_>>();
-        let (authorization, config_token) = (all(header::AUTHORIZATION), all(CONFIG_TOKEN));
-        return guard.authenticate(CredentialHeaders {
-            authorization: &authorization,
-            config_token: &config_token,
-        });
-    };
-    let identity = credential.authenticate(guard)?;
-    if let Some(connection) = connection {
+    let authorization = HeaderValues::of(headers, header::AUTHORIZATION);
+    let config_token = HeaderValues::of(headers, CONFIG_TOKEN);
+    let identity = guard.authenticate(CredentialHeaders {
+        authorization: authorization.as_slice(),
+        config_token: config_token.as_slice(),
+    })?;
+    if let (Some(connection), Some(credential)) = (connection, Credential::of(headers)) {
         let remembered = ConnectionIdentity { credential, identity: Arc::clone(&identity) };
         *connection.identity().borrow_mut() = Some(Box::new(remembered));
     }
@@ -104,12 +122,36 @@ pub(super) struct Lease {
     credential: Credential,
     identity: Arc<Identity>,
     subject: LeaseSubject,
+    store: Arc<Store>,
+    /// The variant that the caller receives.
+    variant: Variant,
+}
+
+/// The result of an examination of a [`Lease`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeaseStatus {
+    /// The caller still has the same access.
+    Held,
+    /// The caller may still read, and has lost or received the right to open values.
+    OtherVariant(Variant),
+    /// The caller has lost access.
+    Lost,
 }
 
 /// The subject of a [`Lease`].
 pub(super) enum LeaseSubject {
     Environment(Query),
     Moves,
+}
+
+impl LeaseSubject {
+    /// The variant that a caller receives. Moves contain no values and have one variant.
+    fn variant(&self, store: &Store, caller: &Caller) -> Variant {
+        match self {
+            Self::Environment(query) => store.variant(caller, query),
+            Self::Moves => Variant::Opened,
+        }
+    }
 }
 
 impl Lease {
@@ -127,18 +169,24 @@ impl Lease {
             guard: Arc::clone(http.guard.as_ref()?),
             credential: Credential::of(request.headers())?,
             identity: Arc::clone(identity),
+            variant: subject.variant(&http.store, caller),
             subject,
+            store: Arc::clone(&http.store),
         })
     }
 
-    /// Returns true if the caller still has access. Compares a number unless the policy has changed or the credential
-    /// has expired.
+    /// Returns true if the caller still has the same access, in the same variant.
     pub(super) fn is_held(&mut self) -> bool {
+        self.examine() == LeaseStatus::Held
+    }
+
+    /// Compares a number unless the policy has changed or the credential has expired. Then it decides again.
+    pub(super) fn examine(&mut self) -> LeaseStatus {
         if self.guard.is_current(&self.identity) {
-            return true;
+            return LeaseStatus::Held;
         }
         let Ok(identity) = self.credential.authenticate(&self.guard) else {
-            return false;
+            return LeaseStatus::Lost;
         };
         let (operation, target) = match &self.subject {
             LeaseSubject::Environment(query) => {
@@ -147,10 +195,14 @@ impl Lease {
             LeaseSubject::Moves => (Operation::ReadLists, Resource::Server),
         };
         if identity.permission(operation, target) == Permission::Denied {
-            return false;
+            return LeaseStatus::Lost;
+        }
+        let variant = self.subject.variant(&self.store, &Caller::Identified(Arc::clone(&identity)));
+        if variant != self.variant {
+            return LeaseStatus::OtherVariant(variant);
         }
         self.identity = identity;
-        true
+        LeaseStatus::Held
     }
 
     pub(super) fn filter(&self) -> ListFilter<'_> {
@@ -190,6 +242,21 @@ impl<'a> ListFilter<'a> {
 }
 
 impl Http {
+    /// Records an answer with opened values for which no rule exists, while the policy is not enforced.
+    pub(super) fn record_opening(&self, caller: &Caller, query: &Query, answer: &Answer) {
+        let (Some(guard), Caller::Identified(identity)) = (&self.guard, caller) else {
+            return;
+        };
+        if !answer.has_opened_values() {
+            return;
+        }
+        let (operation, target) = (Operation::OpenEnvironment, Resource::Environment(query));
+        let permission = identity.permission(operation, target);
+        if permission == Permission::WouldDeny {
+            guard.record_denial(identity, operation, target, permission);
+        }
+    }
+
     /// Identifies the caller of a request by the policy. Returns `None` without a policy.
     ///
     /// # Errors

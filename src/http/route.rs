@@ -140,7 +140,10 @@ impl Route {
         match self {
             Self::Environment(_) | Self::Flat(..) => Operation::ReadEnvironment,
             Self::File(..) | Self::NoFile => Operation::ReadFile,
-            Self::Crypto(_) => Operation::Seal,
+            Self::Crypto(CryptoRoute::Decrypt) => Operation::Unseal,
+            Self::Crypto(CryptoRoute::Status | CryptoRoute::Key | CryptoRoute::Encrypt) => {
+                Operation::Seal
+            }
             Self::Git(_, GitRequest::ReceivePack) => Operation::Push,
             Self::Git(_, GitRequest::Refs | GitRequest::UploadPack) => Operation::ReadRepository,
             Self::Monitor => Operation::Notify,

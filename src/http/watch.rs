@@ -107,7 +107,7 @@ pub(super) async fn stream(
     if let Some((seen, _)) = &last {
         wait_for_position(http, &mut handle, seen).await?;
     }
-    answers::served(&handle.current())?;
+    answers::check(http, caller, query, &handle.current())?;
     let group = groups(request).environment(&handle);
     group.subject().refresh();
     let cursor = last.and_then(|(_, digest)| digest);

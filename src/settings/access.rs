@@ -32,7 +32,6 @@ pub(super) struct Surroundings {
     pub(super) has_tls: bool,
     pub(super) has_token: bool,
     pub(super) has_push_token: bool,
-    pub(super) has_keys: bool,
 }
 
 impl AccessSettings {
@@ -53,15 +52,6 @@ impl AccessSettings {
                 "access.policy_file and a push token cannot be set together. Add the digest of \
                  the token to a principal of the policy, and remove push.token_file and \
                  HEADWATER_PUSH_TOKEN"
-                    .to_owned(),
-            );
-        }
-        // A policy has the right `open`, and every answer has one form so far. A caller without the right would receive
-        // opened values.
-        if around.has_keys {
-            problems.push(
-                "access.policy_file and keys in [secrets] cannot be used together yet, because \
-                 every caller that may read would receive opened values. Remove one of them"
                     .to_owned(),
             );
         }
@@ -96,8 +86,7 @@ mod tests {
         check("", "", None);
         check("token_file = \"t\"\n", "", Some("access.policy_file and token_file"));
         check("", "[push]\ntoken_file = \"t\"\n", Some("access.policy_file and a push token"));
-        let keys = "[secrets]\nkey_files = [\"k\"]\n";
-        check("", keys, Some("access.policy_file and keys in [secrets]"));
+        check("", "[secrets]\nkey_files = [\"k\"]\n", None);
         let listen = "listen = \"0.0.0.0:8888\"\n";
         check(listen, "", Some("listen: 0.0.0.0:8888 is not a loopback address"));
         check(listen, "behind_tls_proxy = true\n", None);

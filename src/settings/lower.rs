@@ -56,7 +56,6 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         has_tls: settings.tls.is_some(),
         has_token: settings.token_file.is_some(),
         has_push_token: settings.push.token.is_some() || settings.push.token_file.is_some(),
-        has_keys: settings.secrets.has_keys(),
     };
     settings.access.check(&around, &mut problems);
     if settings.workers == Some(0) {

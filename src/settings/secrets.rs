@@ -109,7 +109,7 @@ impl SecretsSettings {
     }
 
     /// Returns true if the server is to open sealed values.
-    pub(super) fn has_keys(&self) -> bool {
+    fn has_keys(&self) -> bool {
         self.key.is_some() || !self.key_files.is_empty() || self.keystore.is_some()
     }
 }

@@ -15,6 +15,7 @@ use crate::model::{
 };
 use crate::render::{self, RenderedJson, Representation};
 use crate::resolve::Dependencies;
+use crate::reveal::Variant;
 use crate::snapshot::Snapshot;
 
 /// The answer to a query at a label, made when its content last changed.
@@ -44,7 +45,7 @@ pub struct Answer {
 
 /// The content of an answer.
 pub enum Content {
-    Environment(Box<ServedEnvironment>),
+    Environment(Box<EnvironmentVariants>),
     /// The content cannot be used, and no earlier revision can replace it.
     Broken(Problem),
     /// None of the sources for this application has the label.
@@ -53,11 +54,20 @@ pub enum Content {
     Empty,
 }
 
-/// An environment with its digest and its rendered texts.
+/// An environment in the forms in which callers receive it.
+///
+/// Invariant: both variants have the same sources, revision and state, because they are made and replaced together.
+pub struct EnvironmentVariants {
+    sealed: ServedEnvironment,
+    /// `None` if there is no value to open. Every caller then receives the same bytes.
+    opened: Option<Box<ServedEnvironment>>,
+}
+
+/// One variant of an environment with its digest and its rendered texts.
 pub struct ServedEnvironment {
-    /// The environment after its sealed values were opened.
+    /// The environment with sealed values in the form of the variant.
     pub environment: Environment,
-    /// The digest of the environment.
+    /// The digest of the variant.
     pub digest: Digest,
     state: Option<&'static str>,
     payload: Arc<Payload>,
@@ -186,17 +196,26 @@ impl Answer {
         members.flat_map(|member| member.notices.iter().map(|notice| (&member.base, notice)))
     }
 
-    /// The environment and its digest. None if the content is no environment.
-    pub fn served(&self) -> Option<&ServedEnvironment> {
+    /// The environment in a variant. None if the content is no environment.
+    pub fn served(&self, variant: Variant) -> Option<&ServedEnvironment> {
+        self.variants().map(|variants| variants.get(variant))
+    }
+
+    /// Returns true if callers that may open values receive another content than those that may not.
+    pub fn has_opened_values(&self) -> bool {
+        self.variants().is_some_and(|variants| variants.opened.is_some())
+    }
+
+    fn variants(&self) -> Option<&EnvironmentVariants> {
         match &self.content {
-            Content::Environment(served) => Some(served),
+            Content::Environment(variants) => Some(variants),
             Content::Broken(_) | Content::UnknownLabel | Content::Empty => None,
         }
     }
 
-    /// Remembers the payload for the next request. For an answer that is not kept.
+    /// Remembers the payloads for the next request. For an answer that is not kept.
     pub(super) fn remember_text(&self, payloads: &Payloads) {
-        if let Some(served) = self.served() {
+        for served in self.variants().into_iter().flat_map(EnvironmentVariants::all) {
             payloads.remember(&served.payload);
         }
     }
@@ -217,10 +236,11 @@ impl Answer {
         self.members.iter().flat_map(sources).collect()
     }
 
-    /// Returns true if readers can see a difference: another digest, another kind of content, or another problem.
+    /// Returns true if readers can see a difference: another digest of some variant, another kind of content, or another
+    /// problem.
     pub(super) fn differs(&self, other: &Self) -> bool {
         match (&self.content, &other.content) {
-            (Content::Environment(a), Content::Environment(b)) => a.digest != b.digest,
+            (Content::Environment(a), Content::Environment(b)) => a.digests() != b.digests(),
             (Content::Broken(a), Content::Broken(b)) => a != b,
             (Content::UnknownLabel, Content::UnknownLabel) | (Content::Empty, Content::Empty) => {
                 false
@@ -254,6 +274,35 @@ pub(super) fn revision_of(members: &[MemberAnswer], snapshot: &Snapshot) -> Revi
         })
         .collect();
     Revision::new(revisions.join(","))
+}
+
+impl EnvironmentVariants {
+    pub(super) fn new(sealed: ServedEnvironment, opened: Option<ServedEnvironment>) -> Self {
+        Self { sealed, opened: opened.map(Box::new) }
+    }
+
+    /// The variant. Without a value to open, both are the same.
+    pub fn get(&self, variant: Variant) -> &ServedEnvironment {
+        match (variant, &self.opened) {
+            (Variant::Opened, Some(opened)) => opened,
+            (Variant::Opened, None) | (Variant::Sealed, _) => &self.sealed,
+        }
+    }
+
+    /// The bytes of the opened variant, without its texts.
+    pub(super) fn opened_bytes(&self) -> usize {
+        self.opened.as_ref().map_or(0, |opened| {
+            size_of::<ServedEnvironment>() + size_of_val(&*opened.environment.sources)
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ServedEnvironment> {
+        std::iter::once(&self.sealed).chain(self.opened.as_deref())
+    }
+
+    fn digests(&self) -> (Digest, Option<Digest>) {
+        (self.sealed.digest, self.opened.as_ref().map(|opened| opened.digest))
+    }
 }
 
 impl ServedEnvironment {

@@ -5,24 +5,27 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
-use super::answer::Answer;
+use super::answer::{Answer, ServedEnvironment};
 use super::answer_cell::AnswerCell;
 use super::history;
 use super::live_label::LiveLabel;
 use super::published_snapshot::PublishedSnapshot;
 use crate::model::{Epochs, LabelPosition, Revision};
+use crate::reveal::Variant;
 
-/// A handle to read and watch one answer. Holding it keeps the answer alive.
+/// A handle to read and watch one answer in one variant. Holding it keeps the answer alive.
 #[derive(Clone)]
 pub struct AnswerHandle {
     live: Arc<LiveLabel>,
     cell: Arc<AnswerCell>,
     receiver: watch::Receiver<Arc<Answer>>,
+    variant: Variant,
 }
 
-/// An answer at one revision.
+/// An answer at one revision, in the variant of its reader.
 pub struct AnswerAt {
     pub answer: Arc<Answer>,
+    variant: Variant,
     /// The served revision. It is an older one while the environment is held back.
     pub revision: Revision,
     /// The epochs in which the label was published. None if it was never rewound.
@@ -33,11 +36,20 @@ pub struct AnswerAt {
 
 impl AnswerAt {
     /// Combines an answer with its position under a published snapshot.
-    pub(super) fn new(published: &PublishedSnapshot, answer: Arc<Answer>) -> Self {
+    pub(super) fn new(
+        published: &PublishedSnapshot,
+        answer: Arc<Answer>,
+        variant: Variant,
+    ) -> Self {
         let LabelPosition { revision, epochs } = answer.position_under(published);
         let is_newer = answer.sequence > published.sequence;
         let tip = if is_newer { revision.clone() } else { published.snapshot.revision.clone() };
-        Self { answer, revision, epochs, tip }
+        Self { answer, variant, revision, epochs, tip }
+    }
+
+    /// The environment in the variant of its reader. None if the content is no environment.
+    pub fn served(&self) -> Option<&ServedEnvironment> {
+        self.answer.served(self.variant)
     }
 
     /// The place of this answer in the order of the label's publications.
@@ -47,9 +59,19 @@ impl AnswerAt {
 }
 
 impl AnswerHandle {
-    pub(super) fn new(live: Arc<LiveLabel>, cell: Arc<AnswerCell>) -> Self {
+    pub(super) fn new(live: Arc<LiveLabel>, cell: Arc<AnswerCell>, variant: Variant) -> Self {
         live.record_use(&cell);
-        Self { receiver: cell.answer.subscribe(), cell, live }
+        Self { receiver: cell.answer.subscribe(), cell, live, variant }
+    }
+
+    /// The variant in which the answer is read.
+    pub fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// The same answer in a variant.
+    pub fn in_variant(self, variant: Variant) -> Self {
+        Self { variant, ..self }
     }
 
     /// The identity of the answer. It is unique while a handle to the answer exists.
@@ -67,7 +89,7 @@ impl AnswerHandle {
     pub fn current(&self) -> AnswerAt {
         let published = self.live.published.load_full();
         self.live.record_use(&self.cell);
-        AnswerAt::new(&published, Arc::clone(&self.receiver.borrow()))
+        AnswerAt::new(&published, Arc::clone(&self.receiver.borrow()), self.variant)
     }
 
     /// Waits until the label serves exactly this revision. Other revisions in between are ignored.

@@ -4,9 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::answer::{Answer, Content, HeldRevision, MemberAnswer, ServedEnvironment, revision_of};
+use super::answer::{
+    Answer, Content, EnvironmentVariants, HeldRevision, MemberAnswer, ServedEnvironment,
+    revision_of,
+};
 use super::ledger::Ledger;
-use super::payload::Payloads;
+use super::payload::{Payload, Payloads};
 use super::published_snapshot::PublishedSnapshot;
 use crate::model::{
     Document, Environment, Problem, PropertySource, Query, SHARED_APPLICATION, items,
@@ -47,9 +50,9 @@ impl AnswerBuilder {
         Self { settings, payloads, ledger }
     }
 
-    /// The form of sealed values in all answers. A server with keys opens them for every caller that may read the environment.
-    fn variant(&self) -> Variant {
-        if self.settings.keys.is_empty() { Variant::Sealed } else { Variant::Opened }
+    /// Returns true if the server can open values. Answers with sealed values then have two variants.
+    pub(super) fn opens_values(&self) -> bool {
+        !self.settings.keys.is_empty()
     }
 }
 
@@ -89,10 +92,11 @@ pub(super) fn build(
         Some(problem) => Content::Broken(problem),
         None => assemble(query, snapshot, &members, builder),
     };
-    if let Content::Environment(served) = &content {
-        record_unopened(&mut members, served, builder);
+    let mut bytes = ANSWER_BYTES + members.iter().map(MemberAnswer::bytes).sum::<usize>();
+    if let Content::Environment(variants) = &content {
+        record_unopened(&mut members, variants.get(Variant::Opened), builder);
+        bytes += variants.opened_bytes();
     }
-    let bytes = ANSWER_BYTES + members.iter().map(MemberAnswer::bytes).sum::<usize>();
     Ok(Answer {
         query: query.clone(),
         content,
@@ -214,13 +218,9 @@ fn assemble(
     if sources.is_empty() && settings.refuse_empty {
         return Content::Empty;
     }
-    let payload = payloads.get_or_make(&sources, builder.variant());
-    let environment = Environment {
-        application: Arc::clone(&query.application),
-        profiles: Arc::clone(&query.profiles),
-        label: query.label.clone(),
-        sources: payload.sources().to_vec(),
-    };
+    let sealed = payloads.get_or_make(&sources, Variant::Sealed);
+    let opened = (builder.opens_values() && sealed.has_sealed())
+        .then(|| payloads.get_or_make(&sources, Variant::Opened));
     // `state` is an empty string for a single git repository and null otherwise (docs/protocol.md#3-the-environment).
     let first = &snapshot.members[0];
     let has_one_source = snapshot
@@ -228,7 +228,16 @@ fn assemble(
         .iter()
         .all(|member| member.layout.base == first.layout.base || member.group == first.group);
     let state = (has_one_source && first.layout.style == Style::Git).then_some("");
-    Content::Environment(Box::new(ServedEnvironment::new(environment, state, payload)))
+    let served = |payload: Arc<Payload>| {
+        let environment = Environment {
+            application: Arc::clone(&query.application),
+            profiles: Arc::clone(&query.profiles),
+            label: query.label.clone(),
+            sources: payload.sources().to_vec(),
+        };
+        ServedEnvironment::new(environment, state, payload)
+    };
+    Content::Environment(Box::new(EnvironmentVariants::new(served(sealed), opened.map(served))))
 }
 
 /// Adds the values that no key opens to the notices of their members.

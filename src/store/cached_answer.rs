@@ -9,6 +9,7 @@ use super::live_label::LiveLabel;
 use super::sequence_lock::{SequenceLock, SequenceStamp};
 use crate::access::Caller;
 use crate::model::Query;
+use crate::reveal::Variant;
 
 /// A weak handle to a kept answer, for repeated reads that neither wait nor keep the answer alive.
 #[derive(Clone)]
@@ -46,8 +47,8 @@ impl CachedAnswer {
             && self.cell.strong_count() > 0
     }
 
-    /// Returns the present answer. None if it was forgotten or its label is gone.
-    pub fn current(&self) -> Option<AnswerAt> {
+    /// Returns the present answer in a variant. None if it was forgotten or its label is gone.
+    pub fn current(&self, variant: Variant) -> Option<AnswerAt> {
         let (live, cell) = (self.live.upgrade()?, self.cell.upgrade()?);
         if *live.gone.borrow() {
             return None;
@@ -55,6 +56,6 @@ impl CachedAnswer {
         let published = live.published.load_full();
         live.record_use(&cell);
         let answer = cell.load();
-        Some(AnswerAt::new(&published, answer))
+        Some(AnswerAt::new(&published, answer, variant))
     }
 }

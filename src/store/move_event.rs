@@ -10,6 +10,7 @@ use super::publication::{CompletedPublication, ReplacedAnswer};
 use crate::change::{self, Change};
 use crate::model::{Environment, Label, Query, Revision};
 use crate::resolve::Differences;
+use crate::reveal::Variant;
 use crate::snapshot::{CommitSummary, Snapshot};
 
 /// The limit on environments that an event lists. Further ones are counted.
@@ -158,7 +159,8 @@ fn compare_environments(replaced: &[ReplacedAnswer]) -> Vec<ChangedEnvironment> 
     changed
 }
 
-/// Returns the environment of an answer, or one without sources.
+/// Returns the environment of an answer, or one without sources. The sealed variant is the same for all readers of the
+/// event, and does not reveal whether two sealed values have the same text.
 fn environment_of(answer: &Answer) -> Environment {
     let empty = || Environment {
         application: Arc::clone(&answer.query.application),
@@ -166,7 +168,7 @@ fn environment_of(answer: &Answer) -> Environment {
         label: answer.query.label.clone(),
         sources: Vec::new(),
     };
-    answer.served().map_or_else(empty, |served| served.environment.clone())
+    answer.served(Variant::Sealed).map_or_else(empty, |served| served.environment.clone())
 }
 
 /// Counts the differing files that none of the answers depends on.

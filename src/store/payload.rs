@@ -35,6 +35,8 @@ pub(super) struct Payload {
     resolved: Vec<PropertySource>,
     /// The sources with opened values. `None` if there is nothing to open.
     revealed: Option<RevealedSources>,
+    /// True if some source has a value to open.
+    has_sealed: bool,
     pub(super) digest: Digest,
     /// The bytes of all keys and values.
     pub(super) text_bytes: usize,
@@ -79,10 +81,16 @@ impl Payload {
             digest,
             text_bytes,
             charge: ledger.charge(count * size_of_val(&*resolved)),
+            has_sealed: resolved.iter().any(reveal::has_sealed),
             resolved,
             revealed,
             rendered: Default::default(),
         }
+    }
+
+    /// Returns true if the sources have a value to open.
+    pub(super) fn has_sealed(&self) -> bool {
+        self.has_sealed
     }
 
     /// The sources to render.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::Store;
-use super::answer::Answer;
+use super::answer::{Answer, ServedEnvironment};
 use super::build;
 use super::error::AnswerError;
 use super::failed_reads::ReadTarget;
 use crate::access::{Caller, Operation};
 use crate::model::{ContentId, Epochs, Query, Revision};
 use crate::resolve;
+use crate::reveal::Variant;
 use crate::snapshot::Snapshot;
 use crate::tree::{Tree, TreeError, TreeFile};
 
@@ -47,6 +48,14 @@ impl ServedFile {
 pub struct Template {
     pub file: ServedFile,
     pub answer: Arc<Answer>,
+    variant: Variant,
+}
+
+impl Template {
+    /// The environment in the variant of the caller, for placeholders. None if the answer is no environment.
+    pub fn served(&self) -> Option<&ServedEnvironment> {
+        self.answer.served(self.variant)
+    }
 }
 
 impl Store {
@@ -82,6 +91,7 @@ impl Store {
         path: &str,
     ) -> Result<Option<Template>, AnswerError> {
         let live = self.authorized_label(caller, Operation::ReadFile, query).await?;
+        let variant = self.variant(caller, query);
         let (query, path, store) = (query.clone(), path.to_owned(), Arc::clone(self));
         let work = move || {
             let published = live.published.load_full();
@@ -100,7 +110,7 @@ impl Store {
                     Arc::new(answer)
                 }
             };
-            Ok(Some(Template { file, answer }))
+            Ok(Some(Template { file, answer, variant }))
         };
         self.admission.run(work).await
     }

@@ -8,6 +8,7 @@ mod policy_file;
 mod recorded;
 mod repositories;
 mod revocation;
+mod variants;
 
 use std::fmt::Write;
 use std::fs::{Permissions, set_permissions};
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use headwater::settings::Settings;
 use tempfile::TempDir;
 
 use crate::fixture::{Address, Reply, Repository, Server, settings};
@@ -74,8 +76,11 @@ profile = ["*"]
 label = ["*"]
 branch = ["**", "tag:**"]
 [[allow]]
+who = ["builder"]
+may = ["seal"]
+[[allow]]
 who = ["ops"]
-may = ["list", "overview", "metrics", "clone", "admin"]
+may = ["list", "overview", "metrics", "clone", "unseal", "admin"]
 "#;
 
 /// A token of a principal. Each principal has the tokens 1 and 2, and the token 3, which has expired.
@@ -140,10 +145,16 @@ struct Guarded {
 
 impl Guarded {
     fn new(rules: &str) -> Self {
-        let (repository, policy) = (Repository::new(SHOP), PolicyFile::new(&policy(rules)));
+        Self::with(SHOP, rules, |_| {})
+    }
+
+    /// The same with other files and settings.
+    fn with(files: &str, rules: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        let (repository, policy) = (Repository::new(files), PolicyFile::new(&policy(rules)));
         let mut settings = settings(&repository.uri());
         settings.sources[0].default_label = Some("main".to_owned());
         settings.access.policy_file = Some(policy.path());
+        change(&mut settings);
         Self { server: Server::with(settings), repository, policy }
     }
 

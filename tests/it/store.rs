@@ -6,9 +6,11 @@ use std::time::Duration;
 use headwater::access::{Caller, Policy};
 use headwater::model::{Label, Query, Revision};
 use headwater::render::Representation;
+use headwater::reveal::{Keyring, Variant};
 use headwater::snapshot::{Layout, Style};
 use headwater::source::memory::MemorySource;
 use headwater::store::{AnswerAt, AnswerError, AnswerHandle, AnswerSettings, Content, Store};
+use headwater_secrets::{SecretText, SpringKey};
 use proptest::prelude::*;
 
 /// The limit on any wait. A test that reaches it has failed.
@@ -56,7 +58,8 @@ async fn wait_for(handle: &mut AnswerHandle, revision: &Revision) {
 fn describe(handle: &AnswerHandle) -> String {
     let current = handle.current();
     let body = match &current.answer.content {
-        Content::Environment(served) => {
+        Content::Environment(_) => {
+            let served = current.served().unwrap();
             let bytes = served.body(Representation::V2, &current.revision).whole();
             format!("{} {}", served.etag(Representation::V2), String::from_utf8_lossy(&bytes))
         }
@@ -93,7 +96,7 @@ async fn a_watcher_of_an_unaffected_environment_receives_nothing() {
     let after = cart.current();
     assert_eq!(after.tip, last.unwrap(), "the revision is the newest");
     assert_eq!(after.revision, after.tip);
-    let digest = |current: &AnswerAt| current.answer.served().unwrap().digest;
+    let digest = |current: &AnswerAt| current.served().unwrap().digest;
     assert_eq!(digest(&before), digest(&after));
     tokio::time::timeout(PATIENCE, order.changed()).await.unwrap().unwrap();
     let quiet = tokio::select! {
@@ -380,7 +383,7 @@ async fn an_answer_to_an_invented_name_is_not_kept_and_shares_its_text() {
     let store = store(&source);
     let body = |handle: &AnswerHandle| {
         let current = handle.current();
-        current.answer.served().unwrap().body(Representation::V1, &current.revision)
+        current.served().unwrap().body(Representation::V1, &current.revision)
     };
     let first = body(&read(&store, "ghost0").await);
     let after_one = store.answer_bytes();
@@ -477,7 +480,7 @@ async fn answers_are_bounded_in_bytes() {
     let store = Store::with_answer_bytes_max(source, settings, Policy::Open, runtime, BYTES_MAX);
     let render = |handle: &AnswerHandle| {
         let current = handle.current();
-        let served = current.answer.served().unwrap();
+        let served = current.served().unwrap();
         served.body(Representation::V2, &current.revision).whole().len()
     };
     let watched = read(&store, "service0").await;
@@ -503,7 +506,7 @@ async fn texts_that_are_rendered_later_count_too() {
     for application in ["cart", "order"] {
         let handle = read(&store, application).await;
         let current = handle.current();
-        let served = current.answer.served().unwrap();
+        let served = current.served().unwrap();
         served.body(Representation::V1, &current.revision);
     }
     assert_eq!(store.label_statuses()[0].answer_count, 2);
@@ -525,4 +528,43 @@ async fn a_broken_shared_file_is_a_problem_of_invented_names() {
     assert_eq!(problems.len(), 1);
     assert_eq!(&*problems[0].query.application, "application");
     assert_eq!(&*problems[0].problem.origin.file, "application.yml");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_variant_is_rendered_once_and_both_change_together() {
+    let key = SpringKey::from_passphrase(&SecretText::new("k"), "deadbeef").unwrap();
+    let keys = Arc::new(Keyring::new(vec![key]));
+    let cart =
+        |text: &str| format!("password: '{{cipher}}{}'\n", keys.seal_prefixed(text).unwrap());
+    let source = source();
+    let first = cart("first");
+    source.commit("main", &[("cart.yml", Some(&*first)), ("order.yml", Some("b: 1\n"))]);
+    let runtime = tokio::runtime::Handle::current();
+    let settings = AnswerSettings { keys: Arc::clone(&keys), ..AnswerSettings::default() };
+    let shared = Arc::clone(&source);
+    let store = Store::new(shared, settings, Policy::Open, runtime);
+    let (mut cart_handle, order) = (read(&store, "cart").await, read(&store, "order").await);
+    assert_eq!(cart_handle.variant(), Variant::Opened, "without a policy, all readers open");
+    let bytes = |handle: &AnswerHandle, variant| {
+        let current = handle.clone().in_variant(variant).current();
+        let served = current.served().unwrap();
+        (served.body(Representation::V1, &current.revision).head, served.digest)
+    };
+    let check = |handle: &AnswerHandle, text: &str| {
+        let [opened, sealed] = [Variant::Opened, Variant::Sealed].map(|it| bytes(handle, it));
+        for (variant, before) in [(Variant::Opened, &opened), (Variant::Sealed, &sealed)] {
+            let again = bytes(handle, variant);
+            assert_eq!(again.0.as_ptr(), before.0.as_ptr(), "{variant:?} was rendered again");
+        }
+        let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(shown(&opened.0).contains(text) && !shown(&opened.0).contains("{cipher}"));
+        assert!(shown(&sealed.0).contains("{cipher}") && !shown(&sealed.0).contains(text));
+        assert_ne!(opened.1, sealed.1);
+    };
+    check(&cart_handle, "\"first\"");
+    let [one, other] = [Variant::Opened, Variant::Sealed].map(|it| bytes(&order, it));
+    assert_eq!(one.0.as_ptr(), other.0.as_ptr(), "without sealed values there is one variant");
+    source.commit("main", &[("cart.yml", Some(&*cart("second")))]);
+    tokio::time::timeout(PATIENCE, cart_handle.changed()).await.unwrap().unwrap();
+    check(&cart_handle, "\"second\"");
 }

@@ -18,7 +18,7 @@ use crate::server;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
-use crate::store::{AnswerAt, AnswerError, Content, Store, Template};
+use crate::store::{AnswerAt, AnswerError, Content, Store};
 
 /// The status of a request without content.
 const NOT_FOUND: u16 = 404;
@@ -63,7 +63,7 @@ impl LocalStore {
             SideAnswer::Refused(status) => return Ok(SideAnswer::Refused(status)),
         };
         let is_held_back = current.answer.held_revisions().next().is_some();
-        let Some(served) = current.answer.served() else { return Ok(SideAnswer::Refused(BROKEN)) };
+        let Some(served) = current.served() else { return Ok(SideAnswer::Refused(BROKEN)) };
         let bytes = served.body(Representation::V1, &current.revision).whole();
         let environment = serde_json::from_slice(&bytes)
             .map_err(|_| AskError::Fatal("Headwater made an environment that is not one".into()))?;
@@ -86,7 +86,7 @@ impl LocalStore {
             SideAnswer::Content(current) => current,
             SideAnswer::Refused(status) => return Ok(SideAnswer::Refused(status)),
         };
-        let Some(served) = current.answer.served() else { return Ok(SideAnswer::Refused(BROKEN)) };
+        let Some(served) = current.served() else { return Ok(SideAnswer::Refused(BROKEN)) };
         let written = match form {
             FlatForm::Yml => flat::yaml(&served.environment, PlaceholderMode::Resolve),
             FlatForm::Properties => flat::properties(&served.environment, PlaceholderMode::Resolve),
@@ -105,17 +105,17 @@ impl LocalStore {
             Ok(None) => return Ok(SideAnswer::Refused(NOT_FOUND)),
             Err(error) => return refused(error),
         };
-        let Template { file, answer } = template;
-        if let Content::Broken(_) = &answer.content {
+        if let Content::Broken(_) = &template.answer.content {
             return Ok(SideAnswer::Refused(BROKEN));
         }
+        let file = template.file.clone();
         let read = tokio::task::spawn_blocking(move || file.read()).await;
         let bytes = match read.map_err(|error| AskError::Fatal(error.to_string()))? {
             Ok(bytes) => bytes,
             Err(error) => return refused(error),
         };
         let text = String::from_utf8_lossy(&bytes);
-        let resolved = match answer.served() {
+        let resolved = match template.served() {
             Some(served) => placeholder::resolve_text(&served.environment, &text, &|_| true),
             None => Ok(text.into_owned()),
         };

@@ -13,7 +13,7 @@ use crate::cli::{output, sources};
 use crate::model::{Label, Query};
 use crate::server::StartedServer;
 use crate::settings::Settings;
-use crate::store::{AnswerError, Content, Store};
+use crate::store::{AnswerError, Store};
 
 /// The most environments that are tried for the example request.
 const TRIED_COUNT_MAX: usize = 100;
@@ -162,7 +162,7 @@ async fn example(store: &Arc<Store>, queries: &[Query]) -> Option<Query> {
     queries.sort_by_key(rank);
     for query in queries.into_iter().take(TRIED_COUNT_MAX) {
         if let Ok(handle) = store.answer(&Caller::Operator, query).await
-            && let Content::Environment(served) = &handle.current().answer.content
+            && let Some(served) = handle.current().served()
             && !served.environment.sources.is_empty()
         {
             return Some(query.clone());

@@ -14,7 +14,7 @@ use crate::http::identity::Lease;
 use crate::model::Digest;
 use crate::store::AnswerHandle;
 
-/// A watched environment.
+/// An environment that is watched in one variant.
 pub(super) struct WatchedEnvironment {
     handle: AnswerHandle,
     /// The newest event. `None` until the environment can be served.
@@ -37,7 +37,7 @@ impl WatchedEnvironment {
     /// content may be served at another revision by then.
     pub(super) fn refresh(&self) {
         let current = self.handle.current();
-        if let Some(served) = current.answer.served() {
+        if let Some(served) = current.served() {
             let event = served.event(&current.position(), wire::chunk);
             *self.latest.borrow_mut() = Some(LatestEvent { digest: served.digest, event });
         }

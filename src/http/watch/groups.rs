@@ -12,6 +12,7 @@ use super::environment::{self, WatchedEnvironment};
 use super::group::WatcherGroup;
 use super::moves::{self, WatchedMoves};
 use crate::http::Http;
+use crate::reveal::Variant;
 use crate::store::AnswerHandle;
 
 /// The interval at which silent streams are searched. A stream gets a heartbeat after three silent ticks, so after 10
@@ -21,8 +22,8 @@ const TICK: Duration = Duration::from_secs(5);
 /// The watcher groups of one worker thread. They never leave the thread.
 pub struct WatcherGroups {
     http: web::Data<Http>,
-    /// The groups of environments, by the id of the answer.
-    environments: RefCell<HashMap<usize, Weak<WatcherGroup<WatchedEnvironment>>>>,
+    /// The groups of environments, by the id of the answer and the variant that the watchers receive.
+    environments: RefCell<HashMap<(usize, Variant), Weak<WatcherGroup<WatchedEnvironment>>>>,
     moves: RefCell<Weak<WatcherGroup<WatchedMoves>>>,
     clock: Rc<Cell<u32>>,
     is_ticking: Cell<bool>,
@@ -40,13 +41,14 @@ impl WatcherGroups {
         })
     }
 
-    /// Returns the group of an environment. Creates it if it is missing or has ended.
+    /// Returns the group of an environment in a variant. Creates it if it is missing or has ended.
     pub(super) fn environment(
         self: &Rc<Self>,
         handle: &AnswerHandle,
     ) -> Rc<WatcherGroup<WatchedEnvironment>> {
         let mut environments = self.environments.borrow_mut();
-        let known = environments.get(&handle.id()).and_then(Weak::upgrade);
+        let key = (handle.id(), handle.variant());
+        let known = environments.get(&key).and_then(Weak::upgrade);
         if let Some(group) = known.filter(|group| group.end().is_none()) {
             return group;
         }
@@ -62,7 +64,7 @@ impl WatcherGroups {
         let follower =
             environment::follow(Rc::downgrade(&group), handle.clone(), self.http.clone());
         group.set_follower(tokio::task::spawn_local(follower));
-        environments.insert(handle.id(), Rc::downgrade(&group));
+        environments.insert(key, Rc::downgrade(&group));
         group
     }
 

@@ -60,16 +60,21 @@ fn unwrapped(chunk: &Bytes) -> Bytes {
     chunk.slice(begin..chunk.len().saturating_sub(2).max(begin))
 }
 
-/// Returns the first bytes of a stream: the head of the response, and the reconnection time.
-pub(super) fn opening(framing: Framing) -> Bytes {
+/// Returns the first bytes of a stream: the head of the response, and the reconnection time. A private stream depends on
+/// the credential of its request.
+pub(super) fn opening(framing: Framing, is_private: bool) -> Bytes {
     let coding = match framing {
         Framing::Chunked => "transfer-encoding: chunked\r\n",
         Framing::Plain => "",
     };
+    let (caching, vary) = match is_private {
+        true => ("private, no-cache", "Accept, Authorization, X-Config-Token"),
+        false => ("no-cache", "Accept"),
+    };
     let date = httpdate();
     let head = format!(
         "HTTP/1.1 200 OK\r\n{coding}connection: close\r\ncontent-type: text/event-stream\r\n\
-         cache-control: no-cache\r\nx-accel-buffering: no\r\nvary: Accept\r\ndate: {date}\r\n\r\n"
+         cache-control: {caching}\r\nx-accel-buffering: no\r\nvary: {vary}\r\ndate: {date}\r\n\r\n"
     );
     let retry = format!("retry: {}\n\n", fastrand::u64(RETRY_MILLISECONDS));
     let mut bytes = head.into_bytes();

@@ -354,7 +354,7 @@ const SECRETS: [Setting; 8] = [
     },
     Setting {
         name: "decrypt_endpoint",
-        summary: "Answer POST /decrypt. Every pusher can then open any value",
+        summary: "Answer POST /decrypt. Every pusher, or principal with the right unseal, can then open any value",
         value: PrintedValue::Default("false"),
         ..NONE
     },

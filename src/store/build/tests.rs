@@ -133,11 +133,13 @@ proptest! {
         let revisions = revisions(&history);
         let newest = &revisions[0];
         match (&answer.content, answer.held_revisions().next()) {
-            (Content::Environment(served), None) => {
+            (Content::Environment(variants), None) => {
+                let served = variants.get(Variant::Sealed);
                 prop_assert!(is_good(newest));
                 prop_assert_eq!(served.environment.sources.len(), source_count(newest));
             }
-            (Content::Environment(served), Some(held)) => {
+            (Content::Environment(variants), Some(held)) => {
+                let served = variants.get(Variant::Sealed);
                 prop_assert!(!is_good(newest));
                 prop_assert!(!served.environment.sources.is_empty());
                 let broken: &str = &held.problem.origin.file;
@@ -177,7 +179,7 @@ proptest! {
 #[track_caller]
 fn check(history: &[Changes], expected: Option<usize>) {
     let answer = answer(history);
-    let found = answer.served().map(|served| served.environment.sources.len());
+    let found = answer.served(Variant::Sealed).map(|served| served.environment.sources.len());
     assert_eq!(found, expected);
 }
 

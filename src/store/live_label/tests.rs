@@ -6,8 +6,8 @@ use std::thread;
 
 use super::*;
 use crate::model::{ContentId, Revision};
+use crate::reveal::Variant;
 use crate::snapshot::{Layout, Rewinds, Style};
-use crate::store::answer::Content;
 use crate::store::answer_handle::{AnswerAt, AnswerHandle};
 use crate::store::build::AnswerSettings;
 use crate::store::cached_answer::CachedAnswer;
@@ -118,7 +118,7 @@ fn query(service: usize) -> Query {
 fn request(live: &Arc<LiveLabel>, service: usize) -> AnswerHandle {
     let builder = AnswerBuilder::new(AnswerSettings::default());
     let cell = live.get_or_make(&query(service), &builder).unwrap();
-    AnswerHandle::new(Arc::clone(live), cell)
+    AnswerHandle::new(Arc::clone(live), cell, Variant::Opened)
 }
 
 fn publish(live: &LiveLabel, snapshot: Arc<Snapshot>) -> Result<CompletedPublication, TreeError> {
@@ -128,9 +128,7 @@ fn publish(live: &LiveLabel, snapshot: Arc<Snapshot>) -> Result<CompletedPublica
 /// Returns the revision of an answer. Fails if its parts have different revisions.
 #[track_caller]
 fn whole_revision(current: &AnswerAt) -> usize {
-    let Content::Environment(served) = &current.answer.content else {
-        panic!("there is an environment");
-    };
+    let served = current.served().expect("an environment");
     let revision: usize = current.revision.as_str().parse().unwrap();
     for source in &served.environment.sources {
         let value = source.properties()[0].value.text();
@@ -261,7 +259,7 @@ impl Observer {
         let cached = cell.map(|cell| CachedAnswer::new(live, &cell, Cohort::FIRST));
         self.cached[service] = cached.and_then(|cached| {
             let stamp = cached.stamp()?;
-            let revision = whole_revision(&cached.current()?);
+            let revision = whole_revision(&cached.current(Variant::Opened)?);
             Some((cached, stamp, revision))
         });
     }

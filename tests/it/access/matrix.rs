@@ -120,9 +120,10 @@ fn expected(route: &Route, caller: Caller) -> Expected {
         Route::File(..) => is_ops,
         // It never exists, for any caller.
         Route::NoFile => true,
-        Route::Crypto(
-            CryptoRoute::Status | CryptoRoute::Key | CryptoRoute::Encrypt | CryptoRoute::Decrypt,
-        ) => false,
+        Route::Crypto(CryptoRoute::Status | CryptoRoute::Key | CryptoRoute::Encrypt) => {
+            caller == Caller::Builder
+        }
+        Route::Crypto(CryptoRoute::Decrypt) => is_ops,
         Route::Git(_, GitRequest::Refs | GitRequest::UploadPack) => is_ops,
         Route::Git(_, GitRequest::ReceivePack) if caller == Caller::Builder => {
             return Expected::Explained;
