@@ -26,10 +26,11 @@ use self::schema::Schemas;
 use crate::catalog;
 use crate::change::{self, Change};
 use crate::model::{
-    Document, Label, Origin, Problem, Property, PropertySource, Query, SHARED_APPLICATION, Value,
+    Document, Label, Origin, Problem, Property, PropertySource, Query, SHARED_APPLICATION,
+    SealedKind, Value,
 };
 use crate::resolve::{self, Differences, Searchers};
-use crate::reveal::{self, Keyring};
+use crate::reveal::{self, Keyring, Opener, Opening};
 use crate::snapshot::{Member, Snapshot};
 use crate::tree::{ParseError, TreeError};
 
@@ -293,7 +294,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Checks that a key opens each sealed value of a file that the file did not have before.
+    /// Checks that each sealed value of a file opens, unless the file had the value before.
     fn sealed_values(
         &mut self,
         before: Option<&Member>,
@@ -308,19 +309,32 @@ impl<'a> Check<'a> {
             None => None,
         };
         let was = was.transpose()?.and_then(Result::ok);
-        let known: HashSet<&str> =
-            was.iter().flat_map(|documents| sealed(documents)).map(|(_, text)| text).collect();
+        let known = was.iter().flat_map(|documents| sealed(documents));
+        let known: HashSet<(&str, &str)> =
+            known.map(|(property, text)| (bound_key(&property.key, text), text)).collect();
         let file: Arc<str> = path.into();
-        for (property, text) in sealed(documents).filter(|(_, text)| !known.contains(text)) {
+        let opener = Opener::new(Some(path), documents.first(), &self.terms.keys);
+        if let Some(message) = opener.broken_file() {
+            let origin = Origin { file, position: None };
+            self.problems.add(Problem { origin, key: None, message });
+            return Ok(());
+        }
+        for (property, text) in sealed(documents) {
+            let Property { key, position, .. } = property;
+            if known.contains(&(bound_key(key, text), text)) {
+                continue;
+            }
             // An RSA key takes milliseconds for each value.
             if self.is_late() {
                 self.report.file_count -= 1;
                 self.report.leave_out(path.to_owned());
                 return Ok(());
             }
-            if self.terms.keys.open(text).is_err() {
-                let Property { key, position, .. } = property;
-                self.problems.add(reveal::unopened_problem(&file, key, *position));
+            if let Opening::Failed(failure) = opener.open(key, text)
+                && !failure.is_pending
+            {
+                let problem = reveal::unopened_problem(&file, key, *position, failure.message);
+                self.problems.add(problem);
             }
         }
         Ok(())
@@ -458,6 +472,11 @@ fn sealed(documents: &[Document]) -> impl Iterator<Item = (&Property, &str)> {
         Value::Sealed(text) => Some((property, &**text)),
         Value::Plain(_) | Value::Opened(_) => None,
     })
+}
+
+/// The key to which a sealed value is bound. A value that is bound to no key may move to another one.
+fn bound_key<'k>(key: &'k str, sealed: &str) -> &'k str {
+    if SealedKind::of_sealed(sealed) == SealedKind::Cipher { "" } else { key }
 }
 
 /// The difference between two revisions of an environment. Empty if one of them does not resolve.

@@ -17,6 +17,7 @@ mod origins;
 mod output;
 mod progress;
 mod run;
+mod seal;
 mod serve;
 mod signals;
 mod sources;
@@ -66,6 +67,9 @@ enum Command {
     /// Compare the answers of a running Spring Cloud Config Server with those of Headwater
     #[command(after_help = examples::COMPARE)]
     Compare(Box<compare::CompareArguments>),
+    /// Seal a value for a configuration file, so that only servers with the key can open it
+    #[command(after_help = examples::SEAL)]
+    Seal(seal::SealArguments),
     /// Show the replicas of a server, their lag and their problems
     #[command(after_help = examples::STATUS)]
     Status(status::StatusArguments),
@@ -98,6 +102,7 @@ impl Cli {
             | Command::Explain(_)
             | Command::Diff(_)
             | Command::Check(_)
+            | Command::Seal(_)
             | Command::Status(_)
             | Command::Completions(_)
             | Command::Man(_) => "error",
@@ -122,6 +127,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => check::run(arguments),
         Command::Copy(arguments) => copy::run(arguments),
         Command::Compare(arguments) => compare::run(*arguments),
+        Command::Seal(arguments) => seal::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),

@@ -8,6 +8,7 @@ mod java_number;
 mod json;
 mod position_index;
 mod properties;
+mod sops;
 mod toml;
 mod xml;
 mod yaml;
@@ -118,7 +119,7 @@ pub fn may_compose(bytes: &[u8]) -> bool {
 /// # Errors
 /// The first error in the file.
 pub fn parse(format: Format, bytes: &[u8]) -> Result<Vec<Document>, ParseError> {
-    match format {
+    let mut documents = match format {
         Format::Xml if xml::is_foreign(bytes) => Err(xml::foreign()),
         _ if bytes.len() > FILE_BYTES_MAX => Err(ParseError::too_large()),
         Format::Properties => properties::parse(bytes),
@@ -126,7 +127,11 @@ pub fn parse(format: Format, bytes: &[u8]) -> Result<Vec<Document>, ParseError> 
         Format::Yaml => yaml::parse(bytes),
         Format::Toml => or_template(toml::parse(bytes), bytes, "toml = false"),
         Format::Json => or_template(json::parse(bytes), bytes, "json = false"),
+    }?;
+    if matches!(format, Format::Yaml | Format::Json) {
+        sops::recognise(&mut documents, bytes, format == Format::Json);
     }
+    Ok(documents)
 }
 
 /// Marks the error of a template as foreign. Spring reads neither TOML nor JSON, so a repository can contain templates with

@@ -1,11 +1,13 @@
 //! The plain values that all modules share. Nothing here does I/O, and nothing depends on a file format or a wire format.
 
 mod epoch;
+mod sealed;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use epoch::{Epoch, Epochs, LabelPosition};
+pub use sealed::{SealedKind, SealedOutcome, SopsFile};
 
 /// The application whose files every application shares.
 pub const SHARED_APPLICATION: &str = "application";
@@ -136,19 +138,19 @@ impl Scalar {
 pub enum Value {
     /// A value that every caller with access to the environment may read.
     Plain(Scalar),
-    /// An encrypted value with its `{cipher}` marker. `Debug` does not print it.
+    /// A sealed value or a reference with its marker, as [`SealedKind`] lists them. `Debug` does not print it.
     Sealed(Box<str>),
-    /// The text of a sealed value that the server opened, or `<n/a>` for one that it could not open. It has no place in
-    /// a file. `Debug` does not print it.
-    Opened(Box<str>),
+    /// A sealed value that the server opened, or `<n/a>` for one that it could not open. It has no place in a file.
+    /// `Debug` does not print it.
+    Opened(Scalar),
 }
 
 impl Value {
     /// The text that a client receives: the scalar, the opened text, or the sealed text with its marker.
     pub fn text(&self) -> &str {
         match self {
-            Self::Plain(scalar) => scalar.text(),
-            Self::Sealed(text) | Self::Opened(text) => text,
+            Self::Plain(scalar) | Self::Opened(scalar) => scalar.text(),
+            Self::Sealed(text) => text,
         }
     }
 }
@@ -182,6 +184,8 @@ pub struct Property {
 pub struct Document {
     /// In file order. A repeated key keeps its first place and has its last value.
     pub properties: Vec<Property>,
+    /// The whole SOPS file, if the document is part of one. All its documents share it.
+    pub sops: Option<Arc<SopsFile>>,
 }
 
 impl Document {

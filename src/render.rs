@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use crate::model::{Digest, Environment, Property, PropertySource, Scalar, Value};
+use crate::model::{Digest, Environment, Property, PropertySource, Scalar, SealedOutcome, Value};
 
 /// The two JSON representations of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,15 +138,20 @@ fn write_tracked(out: &mut Vec<u8>, property: &Property, from_file: bool) {
 
 fn write_value(out: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Plain(Scalar::Bool(true)) => out.extend_from_slice(b"true"),
-        Value::Plain(Scalar::Bool(false)) => out.extend_from_slice(b"false"),
-        Value::Plain(Scalar::Integer(text)) => out.extend_from_slice(text.as_bytes()),
-        Value::Plain(Scalar::Float(text)) if text.ends_with(|c: char| c.is_ascii_digit()) => {
+        Value::Plain(scalar) | Value::Opened(scalar) => write_scalar(out, scalar),
+        Value::Sealed(text) => write_string(out, text),
+    }
+}
+
+fn write_scalar(out: &mut Vec<u8>, scalar: &Scalar) {
+    match scalar {
+        Scalar::Bool(true) => out.extend_from_slice(b"true"),
+        Scalar::Bool(false) => out.extend_from_slice(b"false"),
+        Scalar::Integer(text) => out.extend_from_slice(text.as_bytes()),
+        Scalar::Float(text) if text.ends_with(|c: char| c.is_ascii_digit()) => {
             out.extend_from_slice(text.as_bytes());
         }
-        Value::Plain(Scalar::Float(text) | Scalar::String(text))
-        | Value::Sealed(text)
-        | Value::Opened(text) => write_string(out, text),
+        Scalar::Float(text) | Scalar::String(text) => write_string(out, text),
     }
 }
 
@@ -192,11 +197,11 @@ pub fn digest(sources: &[PropertySource]) -> Digest {
 }
 
 /// The digest of property sources whose sealed values the server opens. The sources are the sealed ones, so that the digest
-/// reveals nothing about an opened text. The outcomes say for each sealed value, in order, whether it opened. Without them, a
-/// client would receive 304 after a key was added.
-pub fn digest_opened(
+/// reveals nothing about an opened text. The outcomes say for each sealed value, in order, whether it opened, and which
+/// version a reference has. Without them, a client would receive 304 after a key was added or a secret was replaced.
+pub fn digest_opened<'a>(
     sources: &[PropertySource],
-    outcomes: impl IntoIterator<Item = bool>,
+    outcomes: impl IntoIterator<Item = SealedOutcome<'a>>,
 ) -> Digest {
     let mut outcomes = outcomes.into_iter();
     let mut context = Context::new(&SHA256);
@@ -214,15 +219,24 @@ pub fn digest_opened(
             };
             update(&mut context, kind, property.value.text());
             if let Value::Sealed(_) = property.value
-                && let Some(is_opened) = outcomes.next()
+                && let Some(outcome) = outcomes.next()
             {
-                context.update(&[b'=', u8::from(is_opened)]);
+                update_outcome(&mut context, outcome);
             }
         }
     }
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     Digest(digest)
+}
+
+fn update_outcome(context: &mut Context, outcome: SealedOutcome<'_>) {
+    match outcome {
+        SealedOutcome::Kept => context.update(b"=k"),
+        SealedOutcome::Failed => context.update(&[b'=', 0]),
+        SealedOutcome::Opened => context.update(&[b'=', 1]),
+        SealedOutcome::Referenced(version) => update(context, b'@', version),
+    }
 }
 
 fn update(context: &mut Context, kind: u8, text: &str) {
@@ -233,6 +247,7 @@ fn update(context: &mut Context, kind: u8, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::Arc;
 
     use super::*;
@@ -254,7 +269,7 @@ mod tests {
             sources: vec![PropertySource {
                 name: "repo/foo.yml".into(),
                 file: Some("foo.yml".into()),
-                documents: Arc::new([Document { properties }]),
+                documents: Arc::new([Document { properties, sops: None }]),
                 index: 0,
             }],
         }
@@ -289,7 +304,7 @@ mod tests {
         let rendered = json(&environment(&[("a", string("x"))]), Representation::V2, "r", None);
         let text = String::from_utf8(rendered.bytes).unwrap();
         assert!(text.contains(r#""a":{"value":"x","origin":"3:7"}"#), "{text}");
-        let opened = environment(&[("a", Value::Opened("x".into()))]);
+        let opened = environment(&[("a", Value::Opened(Scalar::String("x".into())))]);
         let opened = String::from_utf8(json(&opened, Representation::V2, "r", None).bytes).unwrap();
         assert!(opened.contains(r#""source":{"a":"x"}"#), "{opened}");
         assert!(text.contains(r#""state":null"#), "{text}");
@@ -303,9 +318,17 @@ mod tests {
         assert_ne!(digest(&number.sources), digest(&text.sources));
         assert_ne!(digest(&text.sources), digest(&other.sources));
         let sealed = environment(&[("a", Value::Sealed("{cipher}00".into()))]).sources;
-        let opened = digest_opened(&sealed, [true]);
-        assert_ne!(digest(&sealed), opened);
-        assert_ne!(digest_opened(&sealed, [false]), opened);
+        let outcomes = [
+            SealedOutcome::Kept,
+            SealedOutcome::Failed,
+            SealedOutcome::Opened,
+            SealedOutcome::Referenced("1"),
+            SealedOutcome::Referenced("2"),
+        ];
+        let digests: HashSet<_> =
+            outcomes.into_iter().map(|outcome| digest_opened(&sealed, [outcome])).collect();
+        assert_eq!(digests.len(), outcomes.len());
+        assert!(!digests.contains(&digest(&sealed)));
         let mut moved = text.clone();
         moved.label = Label::Named("x".into());
         assert_eq!(digest(&text.sources), digest(&moved.sources));

@@ -1,21 +1,32 @@
 //! The stage between resolving and rendering: opens the sealed values of property sources.
 //!
-//! The result follows the original. An opened value is a plain string at the end of its source. A value that no key opens is
-//! replaced by `invalid.<key>` with `<n/a>`. The answer never has another status because of it.
+//! The result follows the original. An opened value is at the end of its source. A value that no key opens is replaced by
+//! `invalid.<key>` with `<n/a>`. The answer has another status only where [`examine`] finds a reason to hold it back.
+//!
+//! `keyring` has the keys and gives access to referenced values, `opener` opens the values of one file, `place` says to which
+//! area a value is bound, and `reference` parses references. Nothing here performs I/O.
 
+mod keyring;
+mod opener;
+mod place;
+mod reference;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::model::{Document, Origin, Position, Problem, Property, PropertySource, Scalar, Value};
+use crate::model::{
+    Document, Origin, Position, Problem, Property, PropertySource, Scalar, SealedOutcome, Value,
+};
 
-pub use headwater_secrets::Keyring;
+pub use keyring::{Generation, KeySet, Keyring};
+pub use opener::{OpenFailure, Opener, Opening};
+pub use place::{SHARED_AREA, areas_of};
+pub use reference::{Lookup, Reference, ReferenceError, References};
 
 /// The value of `invalid.<key>`, which the protocol fixes.
 const NOT_OPENED: &str = "<n/a>";
 /// The prefix of the key of a value that no key opens, which the protocol fixes.
 const INVALID_PREFIX: &str = "invalid.";
-/// The message of a [`Problem`] for a value that no key opens. It is the same for all failures.
-const UNOPENED: &str =
-    "no key of the server opens this sealed value: seal it again with one of its keys";
 
 /// The form in which an answer contains sealed values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +49,16 @@ pub struct RevealedDocument {
 struct Attempt {
     key: Arc<str>,
     position: Position,
-    is_opened: bool,
+    result: AttemptResult,
+}
+
+enum AttemptResult {
+    Kept,
+    Opened,
+    Referenced(Arc<str>),
+    Failed(Cow<'static, str>),
+    /// The policy denies a reference, so that the value keeps its text.
+    Denied(Cow<'static, str>),
 }
 
 /// Opens the sealed values of a source. `None` for a source without sealed values.
@@ -46,6 +66,7 @@ pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocumen
     if !has_sealed(source) {
         return None;
     }
+    let opener = Opener::of_source(source, keys);
     let mut kept = Vec::with_capacity(source.properties().len());
     let mut last: Vec<Property> = Vec::new();
     let mut attempts = Vec::new();
@@ -54,26 +75,38 @@ pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocumen
             kept.push(property.clone());
             continue;
         };
-        let opened = keys.open(sealed).ok();
+        let result = match opener.open(&property.key, sealed) {
+            Opening::Kept => {
+                kept.push(property.clone());
+                AttemptResult::Kept
+            }
+            Opening::Opened { value, version } => {
+                // Overrides are the server's own properties. They keep their place and their origin.
+                if source.file.is_none() {
+                    kept.push(Property { value: Value::Plain(value), ..property.clone() });
+                } else {
+                    last.push(Property { value: Value::Opened(value), ..property.clone() });
+                }
+                version.map_or(AttemptResult::Opened, AttemptResult::Referenced)
+            }
+            Opening::Failed(failure) if failure.keeps_text => {
+                kept.push(property.clone());
+                AttemptResult::Denied(failure.message)
+            }
+            Opening::Failed(failure) => {
+                last.push(Property {
+                    key: format!("{INVALID_PREFIX}{}", property.key).into(),
+                    value: Value::Opened(Scalar::String(NOT_OPENED.into())),
+                    position: property.position,
+                });
+                AttemptResult::Failed(failure.message)
+            }
+        };
         attempts.push(Attempt {
             key: Arc::clone(&property.key),
             position: property.position,
-            is_opened: opened.is_some(),
+            result,
         });
-        match opened {
-            // Overrides are the server's own properties. They keep their place and their origin.
-            Some(text) if source.file.is_none() => {
-                let value = Value::Plain(Scalar::String(text.expose().into()));
-                kept.push(Property { value, ..property.clone() });
-            }
-            Some(text) => last
-                .push(Property { value: Value::Opened(text.expose().into()), ..property.clone() }),
-            None => last.push(Property {
-                key: format!("{INVALID_PREFIX}{}", property.key).into(),
-                value: Value::Opened(NOT_OPENED.into()),
-                position: property.position,
-            }),
-        }
     }
     for property in last {
         // The keys of a document are unique. The file may contain a key that begins with the prefix.
@@ -82,12 +115,54 @@ pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocumen
             None => kept.push(property),
         }
     }
-    Some(RevealedDocument { documents: Arc::new([Document { properties: kept }]), attempts })
+    let documents = Arc::new([Document { properties: kept, sops: None }]);
+    Some(RevealedDocument { documents, attempts })
 }
 
 /// Returns true if a source has a value to open.
 pub fn has_sealed(source: &PropertySource) -> bool {
     source.properties().iter().any(|property| matches!(property.value, Value::Sealed(_)))
+}
+
+/// Returns true if a source refers to a value outside the configuration.
+pub fn has_reference(source: &PropertySource) -> bool {
+    source.properties().iter().any(|property| match &property.value {
+        Value::Sealed(text) => Reference::is_marked(text),
+        Value::Plain(_) | Value::Opened(_) => false,
+    })
+}
+
+/// Finds the reason for which an environment with these sources must not be served: a SOPS file that was changed by hand, or
+/// a value that does not open where the settings hold the environment for it.
+///
+/// # Errors
+/// The first such reason.
+pub fn examine(sources: &[PropertySource], keys: &Keyring) -> Result<(), Problem> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    for source in sources {
+        let Some(file) = &source.file else { continue };
+        if !has_sealed(source) {
+            continue;
+        }
+        let opener = Opener::of_source(source, keys);
+        if let Some(message) = opener.broken_file() {
+            let origin = Origin { file: Arc::clone(file), position: None };
+            return Err(Problem { origin, key: None, message });
+        }
+        for Property { key, value, position } in source.properties() {
+            if let Value::Sealed(sealed) = value
+                && opener.may_hold(sealed)
+                && let Opening::Failed(failure) = opener.open(key, sealed)
+                && !failure.keeps_text
+                && (failure.holds || keys.holds_on_failure())
+            {
+                return Err(unopened_problem(file, key, *position, failure.message));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl RevealedDocument {
@@ -101,36 +176,53 @@ impl RevealedDocument {
         &self.documents[0].properties
     }
 
-    /// The outcome of each sealed value, in file order: true if it opened.
-    pub fn outcomes(&self) -> impl Iterator<Item = bool> {
-        self.attempts.iter().map(|attempt| attempt.is_opened)
+    /// The outcome of each sealed value, in file order. References have their version.
+    pub fn outcomes(&self) -> impl Iterator<Item = SealedOutcome<'_>> {
+        self.attempts.iter().map(|attempt| match &attempt.result {
+            AttemptResult::Kept | AttemptResult::Denied(_) => SealedOutcome::Kept,
+            AttemptResult::Opened => SealedOutcome::Opened,
+            AttemptResult::Referenced(version) => SealedOutcome::Referenced(version),
+            AttemptResult::Failed(_) => SealedOutcome::Failed,
+        })
     }
 
     /// The values that no key opens, for the file of a source.
     pub fn problems(&self, file: &Arc<str>) -> impl Iterator<Item = Problem> {
-        let unopened = self.attempts.iter().filter(|attempt| !attempt.is_opened);
-        unopened.map(|attempt| unopened_problem(file, &attempt.key, attempt.position))
+        self.attempts.iter().filter_map(|Attempt { key, position, result }| match result {
+            AttemptResult::Failed(message) | AttemptResult::Denied(message) => {
+                Some(unopened_problem(file, key, *position, message.clone()))
+            }
+            _ => None,
+        })
     }
 }
 
-/// The problem of a value that no key opens.
-pub fn unopened_problem(file: &Arc<str>, key: &Arc<str>, position: Position) -> Problem {
+/// The problem of a value that does not open.
+pub fn unopened_problem(
+    file: &Arc<str>,
+    key: &Arc<str>,
+    position: Position,
+    message: Cow<'static, str>,
+) -> Problem {
     Problem {
         origin: Origin { file: Arc::clone(file), position: Some(position) },
         key: Some(Arc::clone(key)),
-        message: UNOPENED.to_owned(),
+        message: message.into_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_secrets::sealed::{Place, SealKey, SealKeyring};
     use headwater_secrets::{CIPHER_MARKER, SecretText, SpringKey};
 
     use super::*;
 
     fn keyring(passphrase: &str) -> Keyring {
         let passphrase = SecretText::new(passphrase);
-        Keyring::new(vec![SpringKey::from_encrypt_key(&passphrase, "deadbeef").unwrap()])
+        let key = SpringKey::from_encrypt_key(&passphrase, "deadbeef").unwrap();
+        let cipher = headwater_secrets::Keyring::new(vec![key]);
+        Keyring::new(KeySet { cipher, ..KeySet::default() })
     }
 
     fn sealed(keys: &Keyring, text: &str) -> Value {
@@ -150,7 +242,7 @@ mod tests {
         PropertySource {
             name: "repo/a.yml".into(),
             file: file.map(Into::into),
-            documents: Arc::new([Document { properties }]),
+            documents: Arc::new([Document { properties, sops: None }]),
             index: 0,
         }
     }
@@ -180,7 +272,8 @@ mod tests {
             ("last", ""),
         ];
         assert_eq!(shown(&revealed), expected);
-        assert_eq!(revealed.outcomes().collect::<Vec<_>>(), [true, false, true]);
+        let outcomes: Vec<_> = revealed.outcomes().collect();
+        assert_eq!(outcomes, [SealedOutcome::Opened, SealedOutcome::Failed, SealedOutcome::Opened]);
         let problems: Vec<String> =
             revealed.problems(&"a.yml".into()).map(|problem| problem.to_string()).collect();
         assert_eq!(
@@ -215,5 +308,34 @@ mod tests {
     fn a_source_without_sealed_values_is_left_alone() {
         let values = vec![("a", plain("in {cipher}00 it"))];
         assert!(reveal(&source(Some("a.yml"), values), &keyring("k")).is_none());
+    }
+
+    #[test]
+    fn a_value_is_bound_to_its_area_and_its_key() {
+        let key = SealKey::generate("k").unwrap();
+        let bound = SealKeyring::new(vec![key]).unwrap();
+        let seal = |area, key| {
+            let place = Place { area, key };
+            Value::Sealed(bound.seal("s3cret", &place).unwrap().into())
+        };
+        let values = vec![
+            ("a", seal("orders", "a")),
+            ("b", seal("orders", "a")),
+            ("c", seal("*", "c")),
+            ("d", Value::Sealed("{cipher}00".into())),
+        ];
+        let keys = Keyring::new(KeySet { bound, ..KeySet::default() });
+        let outcomes = |file| {
+            let revealed = reveal(&source(Some(file), values.clone()), &keys).unwrap();
+            let outcomes: Vec<_> =
+                revealed.outcomes().map(|outcome| outcome == SealedOutcome::Opened).collect();
+            let kept = revealed.outcomes().last() == Some(SealedOutcome::Kept);
+            assert!(kept, "a server without keys for {{cipher}} keeps these values");
+            outcomes
+        };
+        assert_eq!(outcomes("config/orders-prod.yml"), [true, false, false, false]);
+        assert_eq!(outcomes("orders.yml"), [true, false, false, false]);
+        assert_eq!(outcomes("billing.yml"), [false, false, false, false]);
+        assert_eq!(outcomes("application-prod.yml"), [false, false, true, false]);
     }
 }

@@ -8,6 +8,7 @@ mod memory;
 mod policy;
 mod reload;
 mod replicas;
+mod secrets;
 mod tls;
 
 use std::future::Future;
@@ -18,7 +19,6 @@ use std::time::Duration;
 
 use actix_server::{Server, ServerBuilder};
 use actix_web::web;
-use headwater_secrets::CIPHER_MARKER;
 use socket2::TcpKeepalive;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -28,12 +28,14 @@ use crate::check::{Enforcement, Strictness, TimeoutAction};
 use crate::http::{
     Encryption, Http, IpNetwork, Metrics, Monitor, Renderings, Token, WatchLimits, Watchers,
 };
-use crate::model::{Document, Position, Property, PropertySource, Scalar, Value};
+use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
 use crate::opening::{self, OpeningError};
 use crate::push::{Hosts, Permission, PushPolicy, RepositoryError};
 use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
+
+pub use keys::{SecretsError, read_keys, read_seal_keys};
 
 /// The time that a peer can leave data unacknowledged before its connection is closed.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
@@ -76,13 +78,8 @@ pub enum StartError {
         reason: String,
     },
     /// A key for sealed values cannot be used, or a sealed override cannot be opened.
-    #[error("the server did not start: {object} cannot be used: {reason}")]
-    Secrets {
-        /// The file, the variable or the override.
-        object: String,
-        /// The problem. It contains nothing of a key or a value.
-        reason: String,
-    },
+    #[error("the server did not start: {0}")]
+    Secrets(#[from] SecretsError),
     /// The system refuses the listener.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
@@ -101,7 +98,7 @@ fn wait_until_ready(hosts: &Hosts, runtime: &Handle) -> Result<(), RepositoryErr
 pub fn answer_settings(settings: &Settings) -> AnswerSettings {
     let property = |(key, value): &(String, String)| Property {
         key: key.as_str().into(),
-        value: if value.starts_with(CIPHER_MARKER) {
+        value: if SealedKind::of(value).is_some() {
             Value::Sealed(value.as_str().into())
         } else {
             Value::Plain(Scalar::String(value.as_str().into()))
@@ -113,6 +110,7 @@ pub fn answer_settings(settings: &Settings) -> AnswerSettings {
         file: None,
         documents: Arc::new([Document {
             properties: settings.overrides.iter().map(property).collect(),
+            sops: None,
         }]),
         index: 0,
     });
@@ -129,7 +127,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let is_closed = token.is_some() || guard.is_some();
     let policy = if is_closed { Policy::TokenRequired } else { Policy::Open };
     let secrets = monitor_secrets(settings)?;
-    let keys = Arc::new(keys::read(&settings.secrets)?);
+    let keys = Arc::new(secrets::keyring(settings)?);
     let answer_settings = AnswerSettings { keys: Arc::clone(&keys), ..answer_settings(settings) };
     keys::check_overrides(answer_settings.overrides.as_ref(), &keys)?;
     let shared = opening::shared_cluster(settings)?;

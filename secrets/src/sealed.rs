@@ -6,7 +6,7 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use aws_lc_rs::rand;
+use aws_lc_rs::{digest, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::SEALED_BYTES_MAX;
 use crate::aes::{AesKey, SecretBytes};
 use crate::error::{KeyError, OpenError, OpenFailure, SealError};
+use crate::hex;
 use crate::secret::SecretText;
 
 /// The marker at the start of a sealed value.
@@ -23,6 +24,10 @@ const PLAIN_BYTES_MAX: usize = 256 * 1024;
 const TAG_BYTES: usize = 16;
 const ID_BYTES_MAX: usize = 64;
 const VERSION: &str = "v1";
+/// The text from which the key for fingerprints is derived.
+const FINGERPRINT_INFO: &[u8] = b"headwater fingerprint v1";
+/// The bytes of a fingerprint.
+const FINGERPRINT_BYTES: usize = 16;
 
 /// The place to which a value is bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +103,8 @@ impl fmt::Debug for SealKey {
     }
 }
 
-fn is_id(id: &str) -> bool {
+/// Returns true for an id that a value can name: letters, digits, dashes and underscores.
+pub fn is_id(id: &str) -> bool {
     let is_permitted = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_permitted)
 }
@@ -122,6 +128,28 @@ impl SealKeyring {
 
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// The ids of the keys, newest first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(SealKey::id)
+    }
+
+    /// A text that changes with the bytes. Without a seal key, a reader of the text could test guesses of the bytes. The
+    /// oldest key is used, so that a new key changes no fingerprint.
+    pub fn fingerprint(&self, bytes: &[u8]) -> String {
+        let digits = match self.keys.last() {
+            Some(key) => {
+                let root = hmac::Key::new(hmac::HMAC_SHA256, key.bytes.as_ref());
+                let derived = hmac::sign(&root, FINGERPRINT_INFO);
+                let derived = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+                hex::encode(&hmac::sign(&derived, bytes).as_ref()[..FINGERPRINT_BYTES])
+            }
+            None => {
+                hex::encode(&digest::digest(&digest::SHA256, bytes).as_ref()[..FINGERPRINT_BYTES])
+            }
+        };
+        digits.to_string()
     }
 
     /// Seals a text for a place. The result begins with [`SEALED_MARKER`].

@@ -15,6 +15,8 @@ mod sealed_scalar;
 mod value;
 mod yaml;
 
+use std::collections::HashMap;
+
 use aws_lc_rs::digest::{Context, SHA512};
 
 use crate::aes::AesKey;
@@ -72,12 +74,39 @@ pub enum SopsError {
     Mac,
 }
 
+impl SopsError {
+    /// Returns true if the file is sealed for recipients whose keys the caller does not have. The file itself may be
+    /// sound. All other errors mean that it is broken.
+    pub fn is_for_others(&self) -> bool {
+        matches!(self, Self::NoAgeRecipient { .. } | Self::KeyGroups | Self::OtherRecipient)
+    }
+}
+
 /// Opens all documents of a file and verifies the MAC. Only YAML has several documents.
 pub fn open(
     text: &str,
     format: SopsFormat,
     identities: &AgeIdentities,
 ) -> Result<Vec<Value>, SopsError> {
+    Ok(open_whole(text, format, identities)?.0)
+}
+
+/// Opens a file and verifies the MAC, as [`open`]. The result has the opened value of each sealed text.
+///
+/// A sealed text contains its nonce. Two equal texts in a file therefore have equal values.
+pub fn open_sealed_texts(
+    text: &str,
+    format: SopsFormat,
+    identities: &AgeIdentities,
+) -> Result<HashMap<Box<str>, Value>, SopsError> {
+    Ok(open_whole(text, format, identities)?.1)
+}
+
+fn open_whole(
+    text: &str,
+    format: SopsFormat,
+    identities: &AgeIdentities,
+) -> Result<(Vec<Value>, HashMap<Box<str>, Value>), SopsError> {
     if text.len() > FILE_BYTES_MAX {
         return Err(SopsError::TooLarge);
     }
@@ -88,15 +117,16 @@ pub fn open(
         SopsFormat::Ini => flat::ini(text)?,
     };
     let key = data_key(&metadata, identities)?;
-    let mut opener = Opener { key, digest: Context::new(&SHA512), metadata: &metadata };
+    let digest = Context::new(&SHA512);
+    let mut opener = Opener { key, digest, metadata: &metadata, opened: HashMap::new() };
     if metadata.covers_encrypted_only {
         opener.digest.update(&ENCRYPTED_ONLY);
     }
     for document in &mut documents {
         opener.open(document, &mut String::new())?;
     }
-    opener.verify()?;
-    Ok(documents)
+    let opened = opener.verify()?;
+    Ok((documents, opened))
 }
 
 /// Takes the metadata out of the documents.
@@ -142,6 +172,8 @@ struct Opener<'a> {
     key: AesKey,
     digest: Context,
     metadata: &'a Metadata,
+    /// The opened values by their sealed texts.
+    opened: HashMap<Box<str>, Value>,
 }
 
 impl Opener<'_> {
@@ -174,8 +206,10 @@ impl Opener<'_> {
         let sealed = match value {
             Value::Text(text) if SealedScalar::is_marked(text.expose()) => {
                 let opened = SealedScalar::parse(text.expose())
-                    .and_then(|sealed| sealed.open(&self.key, path.as_bytes()));
-                Some(opened.ok_or_else(|| unopened(path))?)
+                    .and_then(|sealed| sealed.open(&self.key, path.as_bytes()))
+                    .ok_or_else(|| unopened(path))?;
+                self.opened.insert(text.expose().into(), opened.clone());
+                Some(opened)
             }
             _ => None,
         };
@@ -189,13 +223,14 @@ impl Opener<'_> {
         Ok(())
     }
 
-    fn verify(self) -> Result<(), SopsError> {
+    /// Compares the MAC, and returns the opened values.
+    fn verify(self) -> Result<HashMap<Box<str>, Value>, SopsError> {
         let sealed = SealedScalar::parse(&self.metadata.mac).ok_or(SopsError::Mac)?;
         let opened = sealed.open(&self.key, self.metadata.last_modified.as_bytes());
         let Some(Value::Text(expected)) = opened else { return Err(SopsError::Mac) };
         let computed = hex::encode(self.digest.finish().as_ref());
         let is_equal = computed.eq_ignore_ascii_case(expected.expose());
-        if is_equal { Ok(()) } else { Err(SopsError::Mac) }
+        if is_equal { Ok(self.opened) } else { Err(SopsError::Mac) }
     }
 }
 

@@ -105,6 +105,7 @@ pub(super) fn from_wire(environment: &headwater_wire::Environment) -> Environmen
         file: None,
         documents: Arc::new([Document {
             properties: source.source.iter().map(property).collect(),
+            sops: None,
         }]),
         index: 0,
     };

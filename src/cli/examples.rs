@@ -64,6 +64,13 @@ Examples:
     headwater compare https://config.example.org ./config.git --label main --application orders \
 --application cart --password-file password";
 
+pub(super) const SEAL: &str = "\
+Examples:
+  Make a key, and name its file in secrets.seal_key_files of the settings:
+    headwater seal --new-key seal-2027
+  Seal a value for the files of an application. The command reads the value:
+    headwater seal --key-file seal-2027 --for orders db.password";
+
 pub(super) const STATUS: &str = "\
 Examples:
   Show the replicas of a running server:

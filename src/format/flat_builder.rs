@@ -7,15 +7,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::{DOCUMENTS_MAX, KEYS_MAX, ParseError};
-use crate::model::{Document, Position, Property, Scalar, Value};
+use crate::model::{Document, Position, Property, Scalar, SealedKind, Value};
 
 /// The longest flat key, in bytes.
 pub(super) const KEY_BYTES_MAX: usize = 8 * 1024;
 /// The most bytes that all flat keys and values of one file may have together. Aliases multiply them.
 pub(super) const FLAT_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-/// The prefix of a sealed value.
-const CIPHER: &str = "{cipher}";
 
 /// Collects the documents of one file and enforces their bounds.
 #[derive(Default)]
@@ -129,7 +126,8 @@ impl FlatBuilder {
         }
         self.places_before = std::mem::take(&mut self.places);
         self.places = self.keys_repeat.then(HashMap::new);
-        self.documents.push(Document { properties: std::mem::take(&mut self.properties) });
+        let properties = std::mem::take(&mut self.properties);
+        self.documents.push(Document { properties, sops: None });
         Ok(())
     }
 
@@ -172,7 +170,7 @@ fn is_blank(c: char) -> bool {
 
 fn sealed_or_plain(value: Scalar) -> Value {
     match value {
-        Scalar::String(text) if text.starts_with(CIPHER) => Value::Sealed(text),
+        Scalar::String(text) if SealedKind::of(&text).is_some() => Value::Sealed(text),
         value => Value::Plain(value),
     }
 }

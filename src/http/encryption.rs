@@ -36,7 +36,7 @@ pub(super) async fn answer(
     route: CryptoRoute,
 ) -> Result<HttpResponse, HttpError> {
     let Encryption { keys, is_decrypting } = &http.encryption;
-    if keys.is_empty() || route == CryptoRoute::Decrypt && !is_decrypting {
+    if !keys.has_cipher_keys() || route == CryptoRoute::Decrypt && !is_decrypting {
         return Ok(unavailable(route));
     }
     // A principal without the right was rejected at its admission.

@@ -12,7 +12,7 @@ pub(crate) fn environment(fixture: &str) -> Environment {
         PropertySource {
             name: name.trim().into(),
             file: None,
-            documents: [Document { properties }].into(),
+            documents: [Document { properties, sops: None }].into(),
             index: 0,
         }
     });

@@ -88,10 +88,8 @@ fn tree<'a>(
     meter: &Meter<'_>,
 ) -> Result<NestedNode<'a>, FlatError> {
     let scalars = merge(environment).into_iter().map(|(key, value)| match value {
-        Value::Plain(scalar) => (key, Cow::Borrowed(scalar)),
-        Value::Sealed(text) | Value::Opened(text) => {
-            (key, Cow::Owned(Scalar::String(text.clone())))
-        }
+        Value::Plain(scalar) | Value::Opened(scalar) => (key, Cow::Borrowed(scalar)),
+        Value::Sealed(text) => (key, Cow::Owned(Scalar::String(text.clone()))),
     });
     let mut tree = nest(scalars)?;
     if placeholders == PlaceholderMode::Resolve {

@@ -29,6 +29,12 @@ pub struct SecretsSettings {
     pub key_password_file: Option<PathBuf>,
     /// The use of RSA with the keystore.
     pub rsa: RsaSettings,
+    /// Files with a seal key each, newest first.
+    pub seal_key_files: Vec<PathBuf>,
+    /// A file with age identities, for SOPS files.
+    pub age_identity_file: Option<PathBuf>,
+    /// The treatment of an environment with a value that does not open.
+    pub on_failure: OnFailure,
     /// Answer `/decrypt`.
     pub decrypt_endpoint: bool,
     /// A key from the environment.
@@ -46,10 +52,23 @@ impl Default for SecretsSettings {
             alias: None,
             key_password_file: None,
             rsa: default(TABLE, "rsa"),
+            seal_key_files: default(TABLE, "seal_key_files"),
+            age_identity_file: None,
+            on_failure: default(TABLE, "on_failure"),
             decrypt_endpoint: default(TABLE, "decrypt_endpoint"),
             key: None,
         }
     }
+}
+
+/// The treatment of an environment with a value that does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The key becomes `invalid.<key>`, as in the original.
+    Spring,
+    /// The environment stays at its last good revision.
+    Hold,
 }
 
 /// The use of RSA with a keystore.
@@ -99,7 +118,7 @@ impl SecretsSettings {
         if self.key_password_file.is_some() && self.keystore.is_none() {
             problems.push("secrets: key_password_file needs a keystore".to_owned());
         }
-        if self.decrypt_endpoint && !self.has_keys() {
+        if self.decrypt_endpoint && !self.has_cipher_keys() {
             problems.push(
                 "secrets: decrypt_endpoint needs key_files, HEADWATER_ENCRYPT_KEY or a keystore"
                     .to_owned(),
@@ -109,7 +128,13 @@ impl SecretsSettings {
     }
 
     /// Returns true if the server is to open sealed values.
-    fn has_keys(&self) -> bool {
+    pub(super) fn has_keys(&self) -> bool {
+        self.has_cipher_keys()
+            || !self.seal_key_files.is_empty()
+            || self.age_identity_file.is_some()
+    }
+
+    fn has_cipher_keys(&self) -> bool {
         self.key.is_some() || !self.key_files.is_empty() || self.keystore.is_some()
     }
 }

@@ -15,7 +15,7 @@ use crate::model::{
     Document, Environment, Problem, PropertySource, Query, SHARED_APPLICATION, items,
 };
 use crate::resolve::{self, Dependencies, Mention, ResolvedMember};
-use crate::reveal::{Keyring, Variant};
+use crate::reveal::{self, Keyring, Variant};
 use crate::snapshot::{Ancestor, Member, Snapshot, Style};
 use crate::tree::TreeError;
 
@@ -54,6 +54,11 @@ impl AnswerBuilder {
     pub(super) fn opens_values(&self) -> bool {
         !self.settings.keys.is_empty()
     }
+
+    /// The keys that decide whether an environment can be served.
+    fn opening_keys(&self) -> &Keyring {
+        &self.settings.keys
+    }
 }
 
 /// Makes the answer to a query from a snapshot. Reads and parses files that were not read before.
@@ -82,7 +87,8 @@ pub(super) fn build(
     for (at, index) in chosen.into_iter().enumerate() {
         let member = &snapshot.members[index];
         let before = previous.and_then(|answer| find_previous(answer, query, member));
-        let (mut member, problem) = build_member(query, index, member, before)?;
+        let keys = builder.opening_keys();
+        let (mut member, problem) = build_member(query, index, member, before, keys)?;
         member.is_in_own_directory = mentions.is_in_own_directory(at)
             || member.held.is_some() && before.is_some_and(|before| before.is_in_own_directory);
         members.push(member);
@@ -265,14 +271,15 @@ fn build_member(
     index: usize,
     member: &Member,
     before: Option<&MemberAnswer>,
+    keys: &Keyring,
 ) -> Result<(MemberAnswer, Option<Problem>), TreeError> {
     let ResolvedMember { outcome, mut dependencies, notices } =
         resolve::resolve(member, &member.tree, query)?;
-    let (sources, held, problem) = match outcome {
+    let (sources, held, problem) = match examined(outcome, keys) {
         Ok(sources) => (sources, None, None),
         Err(problem) => {
             let last_good = match &member.history {
-                Some(_) => find_last_good(query, member, &mut dependencies, &problem)?,
+                Some(_) => find_last_good(query, member, &mut dependencies, &problem, keys)?,
                 None => recall_last_good(member, &problem, before),
             };
             match last_good {
@@ -299,6 +306,16 @@ fn build_member(
     Ok((member, problem))
 }
 
+/// Resolved sources, unless one of their sealed values makes the environment unusable.
+fn examined(
+    outcome: Result<Vec<PropertySource>, Problem>,
+    keys: &Keyring,
+) -> Result<Vec<PropertySource>, Problem> {
+    let sources = outcome?;
+    reveal::examine(&sources, keys)?;
+    Ok(sources)
+}
+
 /// Returns the sources of the last good revision in a member's history.
 ///
 /// Invariant: the result is a function of the history, so that every replica and a restarted server agree on it. The
@@ -309,6 +326,7 @@ fn find_last_good(
     member: &Member,
     dependencies: &mut Dependencies,
     problem: &Problem,
+    keys: &Keyring,
 ) -> Result<Option<(Vec<PropertySource>, HeldRevision)>, TreeError> {
     let Some(history) = &member.history else {
         return Ok(None);
@@ -326,7 +344,7 @@ fn find_last_good(
         let mut resolved = resolve::resolve(member, &tree, query)?;
         resolved.dependencies.files.insert(Arc::clone(broken));
         let has = resolve::files_of(member, &tree, query, &mut resolved.dependencies)?;
-        if let Ok(sources) = resolved.outcome
+        if let Ok(sources) = examined(resolved.outcome, keys)
             && !sources.is_empty()
             && has.is_superset(&needed)
             && tree.file(broken)?.is_some()

@@ -16,7 +16,7 @@ use super::answer::property_bytes;
 use super::ledger::{Charge, Ledger};
 use crate::model::{Digest, Problem, PropertySource};
 use crate::render::{self, Representation};
-use crate::reveal::{self, Keyring, RevealedDocument, Variant};
+use crate::reveal::{self, Generation, Keyring, RevealedDocument, Variant};
 use crate::sync::lock;
 
 /// The size of keys and values from which answers with the same sources share one rendered text. A smaller text is
@@ -98,6 +98,11 @@ impl Payload {
         self.revealed.as_ref().map_or(&self.resolved, |revealed| &revealed.sources)
     }
 
+    /// Returns true if a key or a referenced value can change the payload.
+    pub(super) fn is_revealed(&self) -> bool {
+        self.revealed.is_some()
+    }
+
     /// The values that no key opens: the index of the source, and the problem.
     pub(super) fn unopened(&self) -> impl Iterator<Item = (usize, Problem)> {
         let documents = self.revealed.iter().flat_map(|revealed| revealed.documents.iter());
@@ -142,20 +147,27 @@ fn text_bytes(sources: &[PropertySource]) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct DocumentKey(usize, usize);
 
+/// The identity of an opened document. The generation is that of the keys and of the referenced values.
+type OpenedKey = (DocumentKey, Generation);
+
 impl DocumentKey {
     fn of(source: &PropertySource) -> Self {
         Self(Arc::as_ptr(&source.documents).addr(), source.index)
     }
 }
 
-/// The identity of a list of sources: the variant, and the name and the document of each.
+/// The identity of a list of sources: the variant, what opens it, and the name and the document of each.
 #[derive(PartialEq, Eq, Hash)]
-struct PayloadKey(Variant, Vec<(Arc<str>, DocumentKey)>);
+struct PayloadKey(Variant, Generation, Vec<(Arc<str>, DocumentKey)>);
 
 impl PayloadKey {
-    fn of(sources: &[PropertySource], variant: Variant) -> Self {
+    fn of(sources: &[PropertySource], variant: Variant, keys: &Keyring) -> Self {
+        let generation = match variant {
+            Variant::Sealed => Generation::default(),
+            Variant::Opened => keys.generation(),
+        };
         let keys = sources.iter().map(|it| (Arc::clone(&it.name), DocumentKey::of(it)));
-        Self(variant, keys.collect())
+        Self(variant, generation, keys.collect())
     }
 }
 
@@ -163,7 +175,7 @@ impl PayloadKey {
 pub(super) struct Payloads {
     known: Mutex<WeakMap<PayloadKey, Payload>>,
     /// The documents that are opened in a payload.
-    opened: Mutex<WeakMap<DocumentKey, OpenedDocument>>,
+    opened: Mutex<WeakMap<OpenedKey, OpenedDocument>>,
     keys: Arc<Keyring>,
     /// The payloads that answers without a kept cell needed last.
     recent: Mutex<VecDeque<Arc<Payload>>>,
@@ -189,7 +201,7 @@ impl Payloads {
 
     /// Returns the payload of a list of sources, shared with the answers that hold it already.
     pub(super) fn get_or_make(&self, sources: &[PropertySource], variant: Variant) -> Arc<Payload> {
-        let key = PayloadKey::of(sources, variant);
+        let key = PayloadKey::of(sources, variant, &self.keys);
         if let Some(payload) = lock(&self.known).get(&key) {
             return payload;
         }
@@ -223,7 +235,7 @@ impl Payloads {
         if !reveal::has_sealed(source) {
             return None;
         }
-        let key = DocumentKey::of(source);
+        let key = (DocumentKey::of(source), self.keys.generation_for(source));
         if let Some(document) = lock(&self.opened).get(&key) {
             return Some(document);
         }

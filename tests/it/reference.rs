@@ -88,6 +88,7 @@ const EXIT_CODES: &str = "
 | `check` | no problem. There may be warnings | a problem, or an unknown label | any other failure |
 | `copy` | copied, or present already, and verified | an environment would change, a file cannot be copied, the label is unknown, or the target cannot be replaced | any other failure |
 | `compare` | every environment is equal or differs only as documented | an environment differs. With `--strict` also a documented difference | a server did not answer, credentials were rejected, the source cannot be read, or an environment could not be compared |
+| `seal` | the value was sealed, the key was written, or all values were sealed anew | with `--migrate`, a value was left as it is | no key, or any other failure |
 | `status` | no finding: all replicas are live, none has lagged for more than 30 s, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
 | `completions` | the script was printed | | the shell is unknown |
 | `man` | the pages were written | | the directory cannot be written |

@@ -3,9 +3,11 @@
 //! included.
 
 pub(crate) mod keys;
+mod bound;
 mod opening;
 mod original;
 mod sealing;
+mod sops;
 
 use std::fmt::Write;
 

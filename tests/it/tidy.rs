@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
     ("tree", &["model", "format", "sync"]),
     ("snapshot", &["model", "glob", "tree", "terminal"]),
     ("placeholder", &["model"]),
-    ("reveal", &["model"]),
+    ("reveal", &["model", "sync"]),
     ("render", &["model", "placeholder"]),
     ("resolve", &["model", "glob", "format", "tree", "snapshot", "placeholder"]),
     ("catalog", &["model", "tree", "snapshot", "resolve"]),
@@ -134,6 +134,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "placeholder",
             "render",
             "resolve",
+            "reveal",
             "catalog",
             "change",
             "check",
@@ -155,7 +156,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
 ];
 
 /// The modules in which each crate and each interface to the system is permitted.
-const DOORS: [(&str, &[&str]); 36] = [
+const DOORS: [(&str, &[&str]); 37] = [
     ("headwater_access", &["access"]),
     ("encoding_rs", &["charset"]),
     ("oem_cp", &["charset"]),
@@ -164,7 +165,7 @@ const DOORS: [(&str, &[&str]); 36] = [
         "headwater_etcd",
         &["source/etcd", "source/open", "opening", "push/replication", "replicas", "server"],
     ),
-    ("headwater_secrets", &["reveal", "server"]),
+    ("headwater_secrets", &["reveal", "server", "cli/seal"]),
     ("icu_normalizer", &["check/entries"]),
     ("jsonschema", &["check/schema"]),
     ("notify", &["source", "server"]),
@@ -180,12 +181,16 @@ const DOORS: [(&str, &[&str]); 36] = [
     ("clap", &["cli", "settings", "main"]),
     ("clap_complete", &["cli/completions"]),
     ("clap_mangen", &["cli/man"]),
+    ("console", &["cli/seal"]),
     ("anstream", &["cli/colour"]),
     ("indicatif", &["cli/progress"]),
     ("minijinja", &["cli/run"]),
     ("percent_encoding", &["percent"]),
     ("tokio_util", &["source", "store", "push", "replicas", "http"]),
-    ("tempfile", &["cli/run", "cli/copy", "cli/compare", "source/atomic_replace", "push"]),
+    (
+        "tempfile",
+        &["cli/run", "cli/copy", "cli/compare", "cli/seal", "source/atomic_replace", "push"],
+    ),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
     ("headwater_client", &["cli", "source/mirror/follow"]),
@@ -220,6 +225,7 @@ const DOORS: [(&str, &[&str]); 36] = [
             "cli/man",
             "cli/run",
             "cli/compare",
+            "cli/seal",
         ],
     ),
     (

@@ -40,7 +40,7 @@ pub(super) const TABLES: [SettingsTable; 10] = [
     },
     SettingsTable {
         name: "secrets",
-        about: "Keys for {cipher} values. With a key, answers contain the opened values. Without a key, these keep their \
+        about: "Keys for sealed values. With a key, answers contain the opened values. Without a key, these keep their \
                 marker. Users other than owner and group must not have access to the files.",
         settings: &SECRETS,
     },
@@ -304,10 +304,11 @@ const MONITOR: [Setting; 1] = [Setting {
     ..NONE
 }];
 
-const SECRETS: [Setting; 8] = [
+const SECRETS: [Setting; 11] = [
     Setting {
         name: "key_files",
-        summary: "Files with one key each, newest first. All of them open values, and the first one seals",
+        summary: "Files with one key for {cipher} values each, newest first. All of them open values, and the first one \
+                  seals",
         details: "A key is a passphrase or an RSA private key in PEM (PKCS#1 or PKCS#8), as in encrypt.key of Spring Cloud \
                   Config Server. The variable HEADWATER_ENCRYPT_KEY can hold one key itself.",
         value: PrintedValue::Default("[]"),
@@ -350,6 +351,25 @@ const SECRETS: [Setting; 8] = [
         value: PrintedValue::Default(
             "{ algorithm = \"default\", strong = false, salt = \"deadbeef\" }",
         ),
+        ..NONE
+    },
+    Setting {
+        name: "seal_key_files",
+        summary: "Files with one key for {sealed} values each, newest first. headwater seal --new-key makes one",
+        value: PrintedValue::Default("[]"),
+        ..NONE
+    },
+    Setting {
+        name: "age_identity_file",
+        summary: "File with age identities, one on each line. They open SOPS files in YAML and JSON",
+        value: PrintedValue::Example("\"age.txt\""),
+        ..NONE
+    },
+    Setting {
+        name: "on_failure",
+        summary: "Treatment of a value that does not open: \"spring\" replaces its key by invalid.KEY, and \"hold\" keeps the \
+                  environment at its last good revision",
+        value: PrintedValue::Default("\"spring\""),
         ..NONE
     },
     Setting {

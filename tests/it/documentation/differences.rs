@@ -14,7 +14,7 @@ const LISTS: [&str; 3] =
     ["tests/it/oracle/differences.rs", "tests/it/oracle.rs", "tests/it/clients.rs"];
 
 /// What no recorded request shows, and the test that does.
-const SHOWN_ELSEWHERE: [(&str, &str, &str); 18] = [
+const SHOWN_ELSEWHERE: [(&str, &str, &str); 19] = [
     (
         "A denied environment is an absent label",
         "tests/it/access/matrix.rs",
@@ -24,6 +24,11 @@ const SHOWN_ELSEWHERE: [(&str, &str, &str); 18] = [
         "Sealed values are opened more strictly",
         "secrets/tests/it/spring.rs",
         "every_vector_has_the_answer_of_the_original",
+    ),
+    (
+        "SOPS files have no metadata",
+        "tests/it/secrets/sops.rs",
+        "files_open_as_the_real_program_opens_them",
     ),
     (
         "Encryption needs permission to push",
