@@ -38,13 +38,15 @@ pub enum FaultKind {
     CertificateUnusable,
     /// The policy file cannot be used, and the previous policy stays in force.
     PolicyUnusable,
+    /// A key or a secret cannot be read again, and the previous one stays in use.
+    SecretUnreadable,
     /// Nearly all files that the process may open are open.
     OpenFilesExhausted,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ContentUnreadable,
         Self::SourceUnreadable,
         Self::RemoteUnreachable,
@@ -56,6 +58,7 @@ impl FaultKind {
         Self::GitUnavailable,
         Self::CertificateUnusable,
         Self::PolicyUnusable,
+        Self::SecretUnreadable,
         Self::OpenFilesExhausted,
     ];
 
@@ -73,6 +76,7 @@ impl FaultKind {
             Self::GitUnavailable => "git-unavailable",
             Self::CertificateUnusable => "certificate-unusable",
             Self::PolicyUnusable => "policy-unusable",
+            Self::SecretUnreadable => "secret-unreadable",
             Self::OpenFilesExhausted => "open-files-exhausted",
         }
     }
@@ -91,6 +95,7 @@ impl FaultKind {
             Self::GitUnavailable => "git cannot be run",
             Self::CertificateUnusable => "the certificate cannot be used",
             Self::PolicyUnusable => "the policy file cannot be used",
+            Self::SecretUnreadable => "a secret cannot be read",
             Self::OpenFilesExhausted => "nearly all files that the process may open are open",
         }
     }

@@ -46,7 +46,7 @@ use error::HttpError;
 use identity::ListFilter;
 use route::{Route, RouteError, ServerRoute};
 
-pub use encryption::Encryption;
+pub use encryption::{Encryption, KeyFiles};
 pub use hot::Hot;
 pub use instances::Instances;
 pub use metrics::Metrics;

@@ -1,7 +1,7 @@
 //! The stage between resolving and rendering: opens the sealed values of property sources.
 //!
 //! The result follows the original. An opened value is at the end of its source. A value that no key opens is replaced by
-//! `invalid.<key>` with `<n/a>`. The answer has another status only where [`examine`] finds a reason to hold it back.
+//! `invalid.<key>` with `<n/a>`. An environment is held back only for a [`RevealedDocument::hold_reason`].
 //!
 //! `keyring` has the keys and gives access to referenced values, `opener` opens the values of one file, `place` says to which
 //! area a value is bound, and `reference` parses references. Nothing here performs I/O.
@@ -43,6 +43,8 @@ pub struct RevealedDocument {
     documents: Arc<[Document]>,
     /// The sealed values, in file order.
     attempts: Vec<Attempt>,
+    /// The reason why the file as a whole cannot be used.
+    broken_file: Option<String>,
 }
 
 /// A sealed value that the server tried to open.
@@ -56,13 +58,20 @@ enum AttemptResult {
     Kept,
     Opened,
     Referenced(Arc<str>),
-    Failed(Cow<'static, str>),
+    Failed(OpenFailure),
     /// The policy denies a reference, so that the value keeps its text.
     Denied(Cow<'static, str>),
 }
 
 /// Opens the sealed values of a source. `None` for a source without sealed values.
-pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocument> {
+///
+/// `previous` is the result for the same document before the keys changed. A value that was open then, and that no key opens
+/// any more, stays open until its file is published anew.
+pub fn reveal(
+    source: &PropertySource,
+    keys: &Keyring,
+    previous: Option<&RevealedDocument>,
+) -> Option<RevealedDocument> {
     if !has_sealed(source) {
         return None;
     }
@@ -75,7 +84,16 @@ pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocumen
             kept.push(property.clone());
             continue;
         };
-        let result = match opener.open(&property.key, sealed) {
+        let opening = opener.open(&property.key, sealed);
+        let before = || previous?.opened_value(attempts.len(), &property.key);
+        let opening = match opening {
+            Opening::Kept | Opening::Failed(_) => match before() {
+                Some(value) => Opening::Opened { value: value.clone(), version: None },
+                None => opening,
+            },
+            Opening::Opened { .. } => opening,
+        };
+        let result = match opening {
             Opening::Kept => {
                 kept.push(property.clone());
                 AttemptResult::Kept
@@ -99,7 +117,7 @@ pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocumen
                     value: Value::Opened(Scalar::String(NOT_OPENED.into())),
                     position: property.position,
                 });
-                AttemptResult::Failed(failure.message)
+                AttemptResult::Failed(failure)
             }
         };
         attempts.push(Attempt {
@@ -116,7 +134,16 @@ pub fn reveal(source: &PropertySource, keys: &Keyring) -> Option<RevealedDocumen
         }
     }
     let documents = Arc::new([Document { properties: kept, sops: None }]);
-    Some(RevealedDocument { documents, attempts })
+    Some(RevealedDocument { documents, attempts, broken_file: opener.broken_file() })
+}
+
+/// Returns true if an environment with the source can be held back because of a sealed value.
+pub fn may_hold(source: &PropertySource, keys: &Keyring) -> bool {
+    let is_sops = || source.documents.get(source.index).is_some_and(|it| it.sops.is_some());
+    !keys.is_empty()
+        && source.file.is_some()
+        && has_sealed(source)
+        && (keys.holds_on_failure() || is_sops() || has_reference(source))
 }
 
 /// Returns true if a source has a value to open.
@@ -130,39 +157,6 @@ pub fn has_reference(source: &PropertySource) -> bool {
         Value::Sealed(text) => Reference::is_marked(text),
         Value::Plain(_) | Value::Opened(_) => false,
     })
-}
-
-/// Finds the reason for which an environment with these sources must not be served: a SOPS file that was changed by hand, or
-/// a value that does not open where the settings hold the environment for it.
-///
-/// # Errors
-/// The first such reason.
-pub fn examine(sources: &[PropertySource], keys: &Keyring) -> Result<(), Problem> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    for source in sources {
-        let Some(file) = &source.file else { continue };
-        if !has_sealed(source) {
-            continue;
-        }
-        let opener = Opener::of_source(source, keys);
-        if let Some(message) = opener.broken_file() {
-            let origin = Origin { file: Arc::clone(file), position: None };
-            return Err(Problem { origin, key: None, message });
-        }
-        for Property { key, value, position } in source.properties() {
-            if let Value::Sealed(sealed) = value
-                && opener.may_hold(sealed)
-                && let Opening::Failed(failure) = opener.open(key, sealed)
-                && !failure.keeps_text
-                && (failure.holds || keys.holds_on_failure())
-            {
-                return Err(unopened_problem(file, key, *position, failure.message));
-            }
-        }
-    }
-    Ok(())
 }
 
 impl RevealedDocument {
@@ -189,11 +183,38 @@ impl RevealedDocument {
     /// The values that no key opens, for the file of a source.
     pub fn problems(&self, file: &Arc<str>) -> impl Iterator<Item = Problem> {
         self.attempts.iter().filter_map(|Attempt { key, position, result }| match result {
-            AttemptResult::Failed(message) | AttemptResult::Denied(message) => {
+            AttemptResult::Failed(OpenFailure { message, .. }) | AttemptResult::Denied(message) => {
                 Some(unopened_problem(file, key, *position, message.clone()))
+            }
+            AttemptResult::Kept | AttemptResult::Opened | AttemptResult::Referenced(_) => None,
+        })
+    }
+
+    /// The reason for which an environment with the file must not be served: a SOPS file that was changed by hand, or a
+    /// value that does not open where the settings or its kind hold the environment for it.
+    pub fn hold_reason(&self, file: &Arc<str>, keys: &Keyring) -> Option<Problem> {
+        if let Some(message) = &self.broken_file {
+            let origin = Origin { file: Arc::clone(file), position: None };
+            return Some(Problem { origin, key: None, message: message.clone() });
+        }
+        self.attempts.iter().find_map(|Attempt { key, position, result }| match result {
+            AttemptResult::Failed(failure) if failure.holds || keys.holds_on_failure() => {
+                Some(unopened_problem(file, key, *position, failure.message.clone()))
             }
             _ => None,
         })
+    }
+
+    /// The value that an attempt opened with a key.
+    fn opened_value(&self, attempt: usize, key: &str) -> Option<&Scalar> {
+        let attempt = self.attempts.get(attempt).filter(|attempt| &*attempt.key == key)?;
+        if !matches!(attempt.result, AttemptResult::Opened) {
+            return None;
+        }
+        match &self.documents[0].get(key)?.value {
+            Value::Plain(value) | Value::Opened(value) => Some(value),
+            Value::Sealed(_) => None,
+        }
     }
 }
 
@@ -264,7 +285,7 @@ mod tests {
                 ("last", sealed(&keys, "")),
             ],
         );
-        let revealed = reveal(&source, &keys).unwrap();
+        let revealed = reveal(&source, &keys, None).unwrap();
         let expected = [
             ("plain", "in {cipher}00 it"),
             ("first", "{cipher}text"),
@@ -291,7 +312,7 @@ mod tests {
     fn a_key_with_the_prefix_keeps_its_place() {
         let other = keyring("another");
         let values = vec![("invalid.a", plain("x")), ("b", plain("y")), ("a", sealed(&other, "z"))];
-        let revealed = reveal(&source(Some("a.yml"), values), &keyring("k")).unwrap();
+        let revealed = reveal(&source(Some("a.yml"), values), &keyring("k"), None).unwrap();
         assert_eq!(shown(&revealed), [("invalid.a", "<n/a>"), ("b", "y")]);
     }
 
@@ -299,7 +320,7 @@ mod tests {
     fn an_override_keeps_its_place_and_its_origin() {
         let keys = keyring("k");
         let values = vec![("a", sealed(&keys, "x")), ("b", plain("y"))];
-        let revealed = reveal(&source(None, values), &keys).unwrap();
+        let revealed = reveal(&source(None, values), &keys, None).unwrap();
         assert_eq!(shown(&revealed), [("a", "x"), ("b", "y")]);
         assert_eq!(revealed.properties()[0].value, plain("x"));
     }
@@ -307,7 +328,7 @@ mod tests {
     #[test]
     fn a_source_without_sealed_values_is_left_alone() {
         let values = vec![("a", plain("in {cipher}00 it"))];
-        assert!(reveal(&source(Some("a.yml"), values), &keyring("k")).is_none());
+        assert!(reveal(&source(Some("a.yml"), values), &keyring("k"), None).is_none());
     }
 
     #[test]
@@ -326,7 +347,7 @@ mod tests {
         ];
         let keys = Keyring::new(KeySet { bound, ..KeySet::default() });
         let outcomes = |file| {
-            let revealed = reveal(&source(Some(file), values.clone()), &keys).unwrap();
+            let revealed = reveal(&source(Some(file), values.clone()), &keys, None).unwrap();
             let outcomes: Vec<_> =
                 revealed.outcomes().map(|outcome| outcome == SealedOutcome::Opened).collect();
             let kept = revealed.outcomes().last() == Some(SealedOutcome::Kept);
@@ -337,5 +358,21 @@ mod tests {
         assert_eq!(outcomes("orders.yml"), [true, false, false, false]);
         assert_eq!(outcomes("billing.yml"), [false, false, false, false]);
         assert_eq!(outcomes("application-prod.yml"), [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_value_stays_open_after_its_key_was_removed() {
+        let (old, new) = (keyring("old"), keyring("new"));
+        let values = vec![("a", sealed(&old, "x")), ("b", sealed(&new, "y"))];
+        let source = source(Some("a.yml"), values);
+        let first = reveal(&source, &old, None).unwrap();
+        assert_eq!(shown(&first), [("a", "x"), ("invalid.b", "<n/a>")]);
+        let second = reveal(&source, &new, Some(&first)).unwrap();
+        assert_eq!(shown(&second), [("a", "x"), ("b", "y")]);
+        let third = reveal(&source, &Keyring::default(), Some(&second)).unwrap();
+        assert_eq!(shown(&third), [("a", "x"), ("b", "y")]);
+        // Without a previous answer nothing is known.
+        let anew = reveal(&source, &new, None).unwrap();
+        assert_eq!(shown(&anew), [("invalid.a", "<n/a>"), ("b", "y")]);
     }
 }

@@ -35,6 +35,8 @@ use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
 
+use secrets::Secrets;
+
 pub use keys::{SecretsError, read_keys, read_seal_keys};
 
 /// The time that a peer can leave data unacknowledged before its connection is closed.
@@ -126,8 +128,9 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let guard = policy::load(settings)?;
     let is_closed = token.is_some() || guard.is_some();
     let policy = if is_closed { Policy::TokenRequired } else { Policy::Open };
-    let secrets = monitor_secrets(settings)?;
-    let keys = Arc::new(secrets::keyring(settings)?);
+    let webhook_secrets = monitor_secrets(settings)?;
+    let secrets = Secrets::open(settings, guard.as_ref())?;
+    let keys = Arc::clone(&secrets.keys);
     let answer_settings = AnswerSettings { keys: Arc::clone(&keys), ..answer_settings(settings) };
     keys::check_overrides(answer_settings.overrides.as_ref(), &keys)?;
     let shared = opening::shared_cluster(settings)?;
@@ -140,6 +143,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         runtime.clone(),
         bounds.answers_bytes,
     );
+    let secret_files = secrets.follow(&store)?;
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, push_policy(settings, &keys), &runtime)
@@ -149,12 +153,16 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let replicas = replicas::open(settings, &store, shared, runtime);
     Ok(Http {
         store,
-        monitor: Monitor::new(secrets.iter().map(String::as_str)),
+        monitor: Monitor::new(webhook_secrets.iter().map(String::as_str)),
         prefix: settings.prefix.clone(),
         token,
         guard,
         push_token: push_token(settings)?,
-        encryption: Encryption { keys, is_decrypting: settings.secrets.decrypt_endpoint },
+        encryption: Encryption {
+            keys,
+            is_decrypting: settings.secrets.decrypt_endpoint,
+            files: secret_files,
+        },
         hosts,
         renderings: Renderings::new(bounds.texts_bytes),
         watchers: Watchers::new(limits(&settings.watch)),

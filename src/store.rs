@@ -33,6 +33,7 @@ mod publish;
 mod published_snapshot;
 mod refresh;
 mod refresh_hint;
+mod reopening;
 mod resume;
 mod sequence_lock;
 mod served_file;

@@ -10,7 +10,7 @@ use headwater_access::credential::CredentialHeaders;
 use headwater_access::jwt::Jwks;
 use headwater_access::{
     AuthenticationError, CheckContext, Environment, Evidence, KeySets, Label, Principal, Request,
-    ServerRight, Severity, Storage,
+    SecretReference, ServerRight, Severity, Storage,
 };
 use jiff::Timestamp;
 
@@ -249,6 +249,16 @@ impl Guard {
     /// The number of requests that were answered although the rules deny them.
     pub fn would_deny_count(&self) -> u64 {
         self.counts.recorded.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if the policy lets a configuration file refer to a file in the directory of secrets.
+    pub fn may_reference_file(&self, path: &str, name: &str) -> bool {
+        self.current.load().policy.may_reference(path, SecretReference::File(name))
+    }
+
+    /// Returns true if the policy lets a configuration file refer to a path in Vault.
+    pub fn may_reference_vault(&self, path: &str, secret: &str) -> bool {
+        self.current.load().policy.may_reference(path, SecretReference::Vault(secret))
     }
 
     /// The number of requests without an accepted credential.

@@ -26,6 +26,14 @@ pub struct Encryption {
     pub keys: Arc<Keyring>,
     /// Answer `/decrypt`.
     pub is_decrypting: bool,
+    /// The watch of the files that the keys come from. `None` without keys.
+    pub files: Option<Box<dyn KeyFiles>>,
+}
+
+/// A watch of the files of keys and secrets, which ends when this is dropped.
+pub trait KeyFiles: Send + Sync {
+    /// Reads the files soon, whether a change was noticed or not.
+    fn read_again(&self);
 }
 
 pub(super) async fn answer(
@@ -35,7 +43,7 @@ pub(super) async fn answer(
     caller: &Caller,
     route: CryptoRoute,
 ) -> Result<HttpResponse, HttpError> {
-    let Encryption { keys, is_decrypting } = &http.encryption;
+    let Encryption { keys, is_decrypting, .. } = &http.encryption;
     if !keys.has_cipher_keys() || route == CryptoRoute::Decrypt && !is_decrypting {
         return Ok(unavailable(route));
     }

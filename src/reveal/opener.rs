@@ -81,11 +81,6 @@ impl<'a> Opener<'a> {
         }
     }
 
-    /// Returns true if a failure to open the value can be a reason to hold back an environment.
-    pub(super) fn may_hold(&self, sealed: &str) -> bool {
-        self.keys.holds_on_failure() || Reference::is_marked(sealed)
-    }
-
     /// Opens one value.
     pub fn open(&self, key: &str, sealed: &str) -> Opening {
         match SealedKind::of_sealed(sealed) {

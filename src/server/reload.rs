@@ -1,5 +1,5 @@
 //! Re-reads the files of the settings when the operator asks for it with HUP: tokens, webhook secrets, policy, certificate and
-//! key.
+//! key, keys for sealed values, and secrets.
 //!
 //! Credentials of remotes and of etcd are not here: their files are read for every fetch and every connection.
 
@@ -42,6 +42,9 @@ pub(super) async fn follow(
         }
         if let Some(policy) = policy {
             policy.read_again();
+        }
+        if let Some(files) = &http.encryption.files {
+            files.read_again();
         }
         let (files, http) = (files.clone(), Arc::clone(http));
         // A file system that hangs must not delay the stop of the server. A panic leaves the files unread.

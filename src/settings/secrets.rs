@@ -1,6 +1,6 @@
 //! `[secrets]`: the keys for sealed values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -33,6 +33,8 @@ pub struct SecretsSettings {
     pub seal_key_files: Vec<PathBuf>,
     /// A file with age identities, for SOPS files.
     pub age_identity_file: Option<PathBuf>,
+    /// The directory of the files that `{file}` refers to.
+    pub directory: Option<PathBuf>,
     /// The treatment of an environment with a value that does not open.
     pub on_failure: OnFailure,
     /// Answer `/decrypt`.
@@ -54,6 +56,7 @@ impl Default for SecretsSettings {
             rsa: default(TABLE, "rsa"),
             seal_key_files: default(TABLE, "seal_key_files"),
             age_identity_file: None,
+            directory: None,
             on_failure: default(TABLE, "on_failure"),
             decrypt_endpoint: default(TABLE, "decrypt_endpoint"),
             key: None,
@@ -132,6 +135,19 @@ impl SecretsSettings {
         self.has_cipher_keys()
             || !self.seal_key_files.is_empty()
             || self.age_identity_file.is_some()
+            || self.directory.is_some()
+    }
+
+    /// All files with keys and passwords.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let single = [
+            &self.keystore,
+            &self.keystore_password_file,
+            &self.key_password_file,
+            &self.age_identity_file,
+        ];
+        let lists = self.key_files.iter().chain(&self.seal_key_files);
+        lists.chain(single.into_iter().flatten()).map(PathBuf::as_path)
     }
 
     fn has_cipher_keys(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::model::{
     Document, Environment, Problem, PropertySource, Query, SHARED_APPLICATION, items,
 };
 use crate::resolve::{self, Dependencies, Mention, ResolvedMember};
-use crate::reveal::{self, Keyring, Variant};
+use crate::reveal::{Keyring, Variant};
 use crate::snapshot::{Ancestor, Member, Snapshot, Style};
 use crate::tree::TreeError;
 
@@ -54,11 +54,6 @@ impl AnswerBuilder {
     pub(super) fn opens_values(&self) -> bool {
         !self.settings.keys.is_empty()
     }
-
-    /// The keys that decide whether an environment can be served.
-    fn opening_keys(&self) -> &Keyring {
-        &self.settings.keys
-    }
 }
 
 /// Makes the answer to a query from a snapshot. Reads and parses files that were not read before.
@@ -87,8 +82,7 @@ pub(super) fn build(
     for (at, index) in chosen.into_iter().enumerate() {
         let member = &snapshot.members[index];
         let before = previous.and_then(|answer| find_previous(answer, query, member));
-        let keys = builder.opening_keys();
-        let (mut member, problem) = build_member(query, index, member, before, keys)?;
+        let (mut member, problem) = build_member(query, index, member, before, builder)?;
         member.is_in_own_directory = mentions.is_in_own_directory(at)
             || member.held.is_some() && before.is_some_and(|before| before.is_in_own_directory);
         members.push(member);
@@ -271,15 +265,15 @@ fn build_member(
     index: usize,
     member: &Member,
     before: Option<&MemberAnswer>,
-    keys: &Keyring,
+    builder: &AnswerBuilder,
 ) -> Result<(MemberAnswer, Option<Problem>), TreeError> {
     let ResolvedMember { outcome, mut dependencies, notices } =
         resolve::resolve(member, &member.tree, query)?;
-    let (sources, held, problem) = match examined(outcome, keys) {
+    let (sources, held, problem) = match examined(outcome, builder) {
         Ok(sources) => (sources, None, None),
         Err(problem) => {
             let last_good = match &member.history {
-                Some(_) => find_last_good(query, member, &mut dependencies, &problem, keys)?,
+                Some(_) => find_last_good(query, member, &mut dependencies, &problem, builder)?,
                 None => recall_last_good(member, &problem, before),
             };
             match last_good {
@@ -309,10 +303,10 @@ fn build_member(
 /// Resolved sources, unless one of their sealed values makes the environment unusable.
 fn examined(
     outcome: Result<Vec<PropertySource>, Problem>,
-    keys: &Keyring,
+    builder: &AnswerBuilder,
 ) -> Result<Vec<PropertySource>, Problem> {
     let sources = outcome?;
-    reveal::examine(&sources, keys)?;
+    builder.payloads.examine(&sources)?;
     Ok(sources)
 }
 
@@ -326,7 +320,7 @@ fn find_last_good(
     member: &Member,
     dependencies: &mut Dependencies,
     problem: &Problem,
-    keys: &Keyring,
+    builder: &AnswerBuilder,
 ) -> Result<Option<(Vec<PropertySource>, HeldRevision)>, TreeError> {
     let Some(history) = &member.history else {
         return Ok(None);
@@ -344,7 +338,7 @@ fn find_last_good(
         let mut resolved = resolve::resolve(member, &tree, query)?;
         resolved.dependencies.files.insert(Arc::clone(broken));
         let has = resolve::files_of(member, &tree, query, &mut resolved.dependencies)?;
-        if let Ok(sources) = examined(resolved.outcome, keys)
+        if let Ok(sources) = examined(resolved.outcome, builder)
             && !sources.is_empty()
             && has.is_superset(&needed)
             && tree.file(broken)?.is_some()

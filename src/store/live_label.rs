@@ -14,7 +14,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -210,12 +210,38 @@ impl LiveLabel {
         snapshot: Arc<Snapshot>,
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
-        let _publishing = lock(&self.publish_lock);
+        let publishing = lock(&self.publish_lock);
         let present = self.published.load_full();
-        let publication = Arc::new(Publication {
-            differences: Differences::between(&present.snapshot, &snapshot)?,
-            target: Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot }),
-        });
+        let differences = Differences::between(&present.snapshot, &snapshot)?;
+        let target = Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot });
+        let publication = Publication { differences, target, opens_again: false };
+        self.switch_to(&publishing, &present, publication, builder)
+    }
+
+    /// Makes the answers with opened values again, after the keys or a referenced value changed. The snapshot stays the
+    /// same. Blocking.
+    pub(super) fn publish_again(
+        &self,
+        builder: &AnswerBuilder,
+    ) -> Result<CompletedPublication, TreeError> {
+        let publishing = lock(&self.publish_lock);
+        let present = self.published.load_full();
+        let snapshot = Arc::clone(&present.snapshot);
+        let differences = Differences::between(&snapshot, &snapshot)?;
+        let target = Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot });
+        let publication = Publication { differences, target, opens_again: true };
+        self.switch_to(&publishing, &present, publication, builder)
+    }
+
+    /// Makes the answers for a publication, and switches to them.
+    fn switch_to(
+        &self,
+        _publishing: &MutexGuard<'_, ()>,
+        present: &PublishedSnapshot,
+        publication: Publication,
+        builder: &AnswerBuilder,
+    ) -> Result<CompletedPublication, TreeError> {
+        let publication = Arc::new(publication);
         let cells = write(&self.cells).announce(&publication);
         let announcement = Announcement(self);
         let mut replacements = Vec::new();

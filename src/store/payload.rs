@@ -53,6 +53,8 @@ struct RevealedSources {
 
 /// One opened document, shared by all payloads that contain it.
 struct OpenedDocument {
+    /// The generation of the keys and of the referenced values.
+    generation: Generation,
     revealed: RevealedDocument,
     _charge: Charge,
 }
@@ -147,9 +149,6 @@ fn text_bytes(sources: &[PropertySource]) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct DocumentKey(usize, usize);
 
-/// The identity of an opened document. The generation is that of the keys and of the referenced values.
-type OpenedKey = (DocumentKey, Generation);
-
 impl DocumentKey {
     fn of(source: &PropertySource) -> Self {
         Self(Arc::as_ptr(&source.documents).addr(), source.index)
@@ -175,7 +174,7 @@ impl PayloadKey {
 pub(super) struct Payloads {
     known: Mutex<WeakMap<PayloadKey, Payload>>,
     /// The documents that are opened in a payload.
-    opened: Mutex<WeakMap<OpenedKey, OpenedDocument>>,
+    opened: Mutex<WeakMap<DocumentKey, OpenedDocument>>,
     keys: Arc<Keyring>,
     /// The payloads that answers without a kept cell needed last.
     recent: Mutex<VecDeque<Arc<Payload>>>,
@@ -235,15 +234,36 @@ impl Payloads {
         if !reveal::has_sealed(source) {
             return None;
         }
-        let key = (DocumentKey::of(source), self.keys.generation_for(source));
-        if let Some(document) = lock(&self.opened).get(&key) {
-            return Some(document);
+        let (key, generation) = (DocumentKey::of(source), self.keys.generation_for(source));
+        let previous = lock(&self.opened).get(&key);
+        if let Some(document) = &previous
+            && document.generation == generation
+        {
+            return previous;
         }
         // Locking: values are opened without the lock, because an RSA key takes milliseconds for each.
-        let revealed = reveal::reveal(source, &self.keys)?;
+        let before = previous.as_ref().map(|document| &document.revealed);
+        let revealed = reveal::reveal(source, &self.keys, before)?;
         let bytes = revealed.properties().iter().map(property_bytes).sum();
-        let document = Arc::new(OpenedDocument { revealed, _charge: self.ledger.charge(bytes) });
-        Some(lock(&self.opened).get_or_insert(key, document))
+        let _charge = self.ledger.charge(bytes);
+        let document = Arc::new(OpenedDocument { generation, revealed, _charge });
+        let is_outdated = |known: &OpenedDocument| known.generation != generation;
+        Some(lock(&self.opened).get_or_replace(key, document, is_outdated))
+    }
+
+    /// Finds the reason for which an environment with these sources must not be served.
+    ///
+    /// # Errors
+    /// The first reason.
+    pub(super) fn examine(&self, sources: &[PropertySource]) -> Result<(), Problem> {
+        for source in sources.iter().filter(|source| reveal::may_hold(source, &self.keys)) {
+            if let (Some(file), Some(document)) = (&source.file, self.open(source))
+                && let Some(problem) = document.revealed.hold_reason(file, &self.keys)
+            {
+                return Err(problem);
+            }
+        }
+        Ok(())
     }
 
     /// Remembers a payload for the next request. For an answer that is not kept.
@@ -280,7 +300,19 @@ impl<K: Eq + Hash, V> WeakMap<K, V> {
 
     /// Returns the known value of a key, or inserts this one.
     fn get_or_insert(&mut self, key: K, value: Arc<V>) -> Arc<V> {
-        if let Some(known) = self.get(&key) {
+        self.get_or_replace(key, value, |_| false)
+    }
+
+    /// Returns the known value of a key unless it is outdated, or inserts this one.
+    fn get_or_replace(
+        &mut self,
+        key: K,
+        value: Arc<V>,
+        is_outdated: impl FnOnce(&V) -> bool,
+    ) -> Arc<V> {
+        if let Some(known) = self.get(&key)
+            && !is_outdated(&known)
+        {
             return known;
         }
         if self.values.len() >= self.sweep_at {

@@ -16,6 +16,8 @@ pub(super) struct Publication {
     pub(super) target: Arc<PublishedSnapshot>,
     /// The differences from the present snapshot to the target.
     pub(super) differences: Differences,
+    /// True if the keys of the server or a referenced value changed, which affects every answer with opened values.
+    pub(super) opens_again: bool,
 }
 
 impl Publication {
@@ -25,7 +27,8 @@ impl Publication {
         before: &Answer,
         builder: &AnswerBuilder,
     ) -> Result<Option<Answer>, TreeError> {
-        if !is_affected(&self.differences, before) {
+        let is_opened_again = self.opens_again && before.has_opened_values();
+        if !is_opened_again && !is_affected(&self.differences, before) {
             return Ok(None);
         }
         build::build(&before.query, &self.target, builder, Some(before)).map(Some)

@@ -2,10 +2,11 @@
 //! are asked for are the product; everything else that the server says is searched for them, its log at the highest level
 //! included.
 
-pub(crate) mod keys;
 mod bound;
+pub(crate) mod keys;
 mod opening;
 mod original;
+mod references;
 mod sealing;
 mod sops;
 

@@ -122,6 +122,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "opening",
             "settings",
             "faults",
+            "sync",
         ],
     ),
     (

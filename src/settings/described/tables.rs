@@ -304,7 +304,7 @@ const MONITOR: [Setting; 1] = [Setting {
     ..NONE
 }];
 
-const SECRETS: [Setting; 11] = [
+const SECRETS: [Setting; 12] = [
     Setting {
         name: "key_files",
         summary: "Files with one key for {cipher} values each, newest first. All of them open values, and the first one \
@@ -363,6 +363,14 @@ const SECRETS: [Setting; 11] = [
         name: "age_identity_file",
         summary: "File with age identities, one on each line. They open SOPS files in YAML and JSON",
         value: PrintedValue::Example("\"age.txt\""),
+        ..NONE
+    },
+    Setting {
+        name: "directory",
+        summary: "Directory with secrets, one in each file. {file}:NAME and {file}:NAME#KEY refer to them",
+        details: "It can be a mounted Secret of Kubernetes or the credentials of systemd. The server reads the files again \
+                  when they change.",
+        value: PrintedValue::Example("\"/run/secrets/shop\""),
         ..NONE
     },
     Setting {

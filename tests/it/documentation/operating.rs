@@ -546,6 +546,11 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "tests/it/access/policy_file.rs",
         "a_broken_policy_keeps_the_previous_one_and_is_reported",
     ),
+    (
+        "secret-unreadable",
+        "tests/it/secrets/references.rs",
+        "a_key_or_a_secret_that_cannot_be_read_again_stays_in_use",
+    ),
     ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
 ];
 

@@ -83,7 +83,9 @@ fn a_value_opens_at_its_place_and_a_push_to_another_place_is_rejected() {
     });
     let tree = hosted.clone("work");
     let orders = format!("//- orders-prod.yml\ndb:\n  password: '{own}'\n");
-    tree.commit(&format!("{orders}//- application.yml\ntoken: '{shared}'\nspring: '{{cipher}}00'\n"));
+    tree.commit(&format!(
+        "{orders}//- application.yml\ntoken: '{shared}'\nspring: '{{cipher}}00'\n"
+    ));
     tree.push(&["main"]).succeeds();
     let flat = hosted.server.get("/orders-prod.json").expect(200).json();
     // A server without keys for {cipher} leaves these values alone.
@@ -95,7 +97,10 @@ fn a_value_opens_at_its_place_and_a_push_to_another_place_is_rejected() {
     for (file, place) in [
         (format!("//- billing.yml\ndb.password: '{own}'\n"), "billing.yml:1:14: db.password: "),
         (format!("//- orders.yml\nx: '{own}'\n"), "orders.yml:1:4: x: "),
-        (format!("//- application-prod.yml\ndb.password: '{own}'\n"), "application-prod.yml:1:14: "),
+        (
+            format!("//- application-prod.yml\ndb.password: '{own}'\n"),
+            "application-prod.yml:1:14: ",
+        ),
         (format!("//- orders.yml\ntoken: '{shared}'\n"), "orders.yml:1:8: token: "),
     ] {
         tree.commit(&file);
@@ -138,9 +143,14 @@ fn a_checkout_is_sealed_anew_in_place_with_equal_values() {
     let answers = |server: &Server| paths.map(|path| server.get(path).expect(200).json());
     let before = answers(&start(old.settings.clone()));
     assert_eq!(before[0]["db"]["password"], "prod");
-    let key_files: Vec<String> =
-        old.settings.key_files.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
-    let text = format!("[secrets]\nkey_files = [{}]\nseal_key_files = [{key:?}]\n", key_files.join(","));
+    let key_files: Vec<String> = old
+        .settings
+        .key_files
+        .iter()
+        .map(|path| format!("{:?}", path.display().to_string()))
+        .collect();
+    let text =
+        format!("[secrets]\nkey_files = [{}]\nseal_key_files = [{key:?}]\n", key_files.join(","));
     std::fs::write(place.path().join("headwater.toml"), text).unwrap();
     let output = seal(place.path(), &["--migrate", "config"], "");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -69,7 +69,8 @@ fn files_open_as_the_real_program_opens_them() {
     let mut broken = Vec::new();
     for (number, vector) in vectors.all().enumerate() {
         let extension = vector["format"].as_str().unwrap();
-        writeln!(sealed, "//- v{number}.{extension}\n{}", vector["text"].as_str().unwrap()).unwrap();
+        writeln!(sealed, "//- v{number}.{extension}\n{}", vector["text"].as_str().unwrap())
+            .unwrap();
         match vector["plain"].as_str() {
             // The tag of the merge key is one that neither Spring nor Headwater reads.
             Some(_) if vector["id"] == "anchors.yaml" => {}
@@ -114,7 +115,10 @@ fn a_push_of_a_changed_file_is_rejected_and_one_by_another_way_is_held_back() {
     let tree = hosted.clone("work");
     for (text, reason) in [
         (bad, "app.yml: the MAC of the SOPS file does not match its values"),
-        (vectors.text("other-recipient.yaml"), "db.password: the SOPS file is sealed for other age recipients"),
+        (
+            vectors.text("other-recipient.yaml"),
+            "db.password: the SOPS file is sealed for other age recipients",
+        ),
         (
             &*good.replacen("age:", "kms:", 1),
             "db.password: the SOPS file has no age recipient. Its kinds of recipients: kms",
