@@ -40,13 +40,15 @@ pub enum FaultKind {
     PolicyUnusable,
     /// A key or a secret cannot be read again, and the previous one stays in use.
     SecretUnreadable,
+    /// Vault does not answer, rejects the server, or does not return a path. Its last values stay in use.
+    VaultUnreadable,
     /// Nearly all files that the process may open are open.
     OpenFilesExhausted,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ContentUnreadable,
         Self::SourceUnreadable,
         Self::RemoteUnreachable,
@@ -59,6 +61,7 @@ impl FaultKind {
         Self::CertificateUnusable,
         Self::PolicyUnusable,
         Self::SecretUnreadable,
+        Self::VaultUnreadable,
         Self::OpenFilesExhausted,
     ];
 
@@ -77,6 +80,7 @@ impl FaultKind {
             Self::CertificateUnusable => "certificate-unusable",
             Self::PolicyUnusable => "policy-unusable",
             Self::SecretUnreadable => "secret-unreadable",
+            Self::VaultUnreadable => "vault-unreadable",
             Self::OpenFilesExhausted => "open-files-exhausted",
         }
     }
@@ -96,6 +100,7 @@ impl FaultKind {
             Self::CertificateUnusable => "the certificate cannot be used",
             Self::PolicyUnusable => "the policy file cannot be used",
             Self::SecretUnreadable => "a secret cannot be read",
+            Self::VaultUnreadable => "a secret in Vault cannot be read",
             Self::OpenFilesExhausted => "nearly all files that the process may open are open",
         }
     }

@@ -31,3 +31,4 @@ pub mod store;
 mod sync;
 pub mod terminal;
 pub mod tree;
+mod vault;

@@ -21,7 +21,7 @@ use crate::model::{
 pub use keyring::{Generation, KeySet, Keyring};
 pub use opener::{OpenFailure, Opener, Opening};
 pub use place::{SHARED_AREA, areas_of};
-pub use reference::{Lookup, Reference, ReferenceError, References};
+pub use reference::{Lookup, Reference, ReferenceError, References, scalar_of_json};
 
 /// The value of `invalid.<key>`, which the protocol fixes.
 const NOT_OPENED: &str = "<n/a>";
@@ -216,6 +216,11 @@ impl RevealedDocument {
             Value::Sealed(_) => None,
         }
     }
+}
+
+/// Returns true for the problem of a referenced value whose first read is under way, and which ends by itself.
+pub fn is_pending(problem: &Problem) -> bool {
+    problem.message == opener::PENDING
 }
 
 /// The problem of a value that does not open.

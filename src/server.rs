@@ -143,7 +143,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         runtime.clone(),
         bounds.answers_bytes,
     );
-    let secret_files = secrets.follow(&store)?;
+    let secret_files = secrets.follow(&store, &runtime)?;
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, push_policy(settings, &keys), &runtime)

@@ -29,7 +29,10 @@ pub use memory::MemorySettings;
 pub use monitor::MonitorSettings;
 pub use push::{Checks, PushSettings, UnfinishedChecks};
 pub use secret::{LoginSettings, Secret};
-pub use secrets::{OnFailure, RsaAlgorithm, RsaSettings, SecretsSettings};
+pub use secrets::{
+    AppRoleSettings, OnFailure, RsaAlgorithm, RsaSettings, SecretsSettings, VaultLoginSettings,
+    VaultRoleSettings, VaultSettings,
+};
 pub use share::{ShareSettings, is_name};
 pub use source::SourceSettings;
 pub use watch::{Network, WatchSettings};

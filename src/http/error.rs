@@ -11,6 +11,7 @@ use super::route::{Route, RouteError};
 use crate::model::{Problem, Revision};
 use crate::placeholder::PlaceholderError;
 use crate::render::flat::FlatError;
+use crate::reveal;
 use crate::store::AnswerError;
 
 /// The longest part of a request's path that an error repeats, in bytes.
@@ -110,6 +111,7 @@ impl HttpError {
             | Self::TooManyWatchers(_)
             | Self::ClientGone
             | Self::Behind(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broken(problem) if reveal::is_pending(problem) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
             Self::TooManyWatchersOfClient(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -202,6 +204,9 @@ impl HttpError {
             | Self::TooManyWatchersOfClient(_)
             | Self::TooManyRequests
             | Self::Git(GitHttpError::Busy | GitHttpError::Unwritable) => {
+                response.insert_header(("Retry-After", "1"));
+            }
+            Self::Broken(problem) if reveal::is_pending(problem) => {
                 response.insert_header(("Retry-After", "1"));
             }
             // No other 503 has this header. It tells a client that another replica may be further.

@@ -22,7 +22,7 @@ const UNOPENED_BOUND: &str = "no seal key of the server opens this value here: i
 const DENIED: &str =
     "the policy does not let this file refer to this secret: add it to the area of the file";
 /// The message for a referenced value whose first read is under way.
-const PENDING: &str = "the secret has not been read yet: retry in a few seconds";
+pub(super) const PENDING: &str = "the secret has not been read yet: retry in a few seconds";
 
 /// The result of the attempt to open one value.
 #[derive(Debug)]

@@ -58,6 +58,22 @@ pub trait References: Send + Sync {
     fn look_up(&self, reference: &Reference<'_>) -> Lookup;
 }
 
+/// The scalar in a JSON value. `None` for a null, a list and a map.
+pub fn scalar_of_json(value: &serde_json::Value) -> Option<Scalar> {
+    match value {
+        serde_json::Value::String(text) => Some(Scalar::String(text.as_str().into())),
+        serde_json::Value::Bool(value) => Some(Scalar::Bool(*value)),
+        serde_json::Value::Number(number) => {
+            let text = number.to_string();
+            let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+            Some(if is_integer { Scalar::Integer(text.into()) } else { Scalar::Float(text.into()) })
+        }
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+            None
+        }
+    }
+}
+
 impl<'a> Reference<'a> {
     /// Returns true for a text with the marker of a reference.
     pub fn is_marked(text: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The means of a server to open sealed values: read at the start, and again when their files change.
 
 mod directory;
+mod vaults;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -9,9 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::directory::SecretDirectory;
+use self::vaults::ConfiguredVault;
 use super::StartError;
 use super::file_watch::{FileChanges, FileWatch, Wait};
 use super::keys::{SecretsError, read_keys};
@@ -23,6 +27,7 @@ use crate::reveal::{Keyring, Lookup, Reference, References};
 use crate::settings::{OnFailure, SecretsSettings, Settings};
 use crate::store::Store;
 use crate::sync::lock;
+use crate::vault::Follower;
 
 /// The interval between two reads if the system reports no changes, as on a network file system.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -34,6 +39,7 @@ pub(super) struct Secrets {
     settings: SecretsSettings,
     pub(super) keys: Arc<Keyring>,
     directory: Option<Arc<SecretDirectory>>,
+    vaults: Arc<[ConfiguredVault]>,
     /// The number of changes so far.
     changes: watch::Sender<u64>,
     /// The state of the key files when they were read last.
@@ -44,12 +50,15 @@ pub(super) struct Secrets {
     rules: Mutex<Option<String>>,
 }
 
-/// A watch of the files.
-struct WatchedFiles(Mutex<FileWatch>);
+/// A watch of the files, with the tasks of the Vaults.
+struct WatchedFiles {
+    watch: Mutex<FileWatch>,
+    _vaults: Vec<AbortOnDropHandle<()>>,
+}
 
 impl KeyFiles for WatchedFiles {
     fn read_again(&self) {
-        lock(&self.0).read_again();
+        lock(&self.watch).read_again();
     }
 }
 
@@ -64,7 +73,7 @@ impl Secrets {
     ) -> Result<Arc<Self>, StartError> {
         let policy_file = settings.access.policy_file.clone();
         let settings = settings.secrets.clone();
-        let read = Mutex::new(file_states(&settings));
+        let read = file_states(&settings);
         let keys = read_keys(&settings)?;
         let directory = settings.directory.as_deref().map(|path| {
             SecretDirectory::read(path, &keys.bound).map(Arc::new).map_err(|error| {
@@ -73,24 +82,39 @@ impl Secrets {
             })
         });
         let directory = directory.transpose()?;
+        let vaults = settings.vault.iter().map(ConfiguredVault::open);
+        let vaults: Arc<[ConfiguredVault]> = vaults.collect::<Result<_, _>>()?;
         let mut keyring = Keyring::new(keys).with_holding(settings.on_failure == OnFailure::Hold);
-        if let Some(directory) = &directory {
-            let (directory, guard) = (Arc::clone(directory), guard.cloned());
-            keyring = keyring.with_references(Arc::new(SecretReferences { directory, guard }));
+        if directory.is_some() || !vaults.is_empty() {
+            let (vaults, guard) = (Arc::clone(&vaults), guard.cloned());
+            let references = SecretReferences { directory: directory.clone(), vaults, guard };
+            keyring = keyring.with_references(Arc::new(references));
         }
         if !keyring.is_empty() {
             prevent_core_dumps();
         }
-        let (keys, changes) = (Arc::new(keyring), watch::Sender::new(0));
+        let keys = Arc::new(keyring);
         let guard = guard.cloned();
         let rules = Mutex::new(guard.as_ref().map(|guard| guard.digest()));
-        Ok(Arc::new(Self { settings, keys, directory, changes, read, policy_file, guard, rules }))
+        let (files, changes) = (Mutex::new(read), watch::Sender::new(0));
+        Ok(Arc::new(Self {
+            settings,
+            keys,
+            directory,
+            vaults,
+            changes,
+            read: files,
+            policy_file,
+            guard,
+            rules,
+        }))
     }
 
     /// Follows the files of the keys, of the directory and of the policy. The watch ends when the result is dropped.
     pub(super) fn follow(
         self: &Arc<Self>,
         store: &Arc<Store>,
+        runtime: &Handle,
     ) -> Result<Option<Box<dyn KeyFiles>>, StartError> {
         if self.keys.is_empty() {
             return Ok(None);
@@ -109,7 +133,31 @@ impl Secrets {
         std::thread::spawn(move || secrets.follow_changes(&changes, &faults));
         // A file may have changed between the first read and the watch.
         watch.read_again();
-        Ok(Some(Box::new(WatchedFiles(Mutex::new(watch)))))
+        let vaults = self.follow_vaults(store, runtime)?;
+        Ok(Some(Box::new(WatchedFiles { watch: Mutex::new(watch), _vaults: vaults })))
+    }
+
+    /// Starts the task of each Vault. The tasks end when the result is dropped.
+    fn follow_vaults(
+        self: &Arc<Self>,
+        store: &Arc<Store>,
+        runtime: &Handle,
+    ) -> Result<Vec<AbortOnDropHandle<()>>, StartError> {
+        let mut tasks = Vec::new();
+        for vault in self.vaults.iter() {
+            let changes = self.changes.clone();
+            let follower = Follower {
+                object: vault.object(),
+                address: vault.address.clone(),
+                client: vault.client()?,
+                cache: Arc::clone(&vault.cache),
+                keys: Arc::clone(&self.keys),
+                faults: Arc::clone(&store.faults),
+                changed: Box::new(move || changes.send_modify(|count| *count += 1)),
+            };
+            tasks.push(AbortOnDropHandle::new(runtime.spawn(follower.follow())));
+        }
+        Ok(tasks)
     }
 
     fn follow_changes(&self, changes: &FileChanges, faults: &Faults) {
@@ -126,7 +174,8 @@ impl Secrets {
             faults.replace(FaultKind::SecretUnreadable, &self.faults_of(directory, faults));
             is_new
         });
-        let has_new_rules = self.directory.is_some() && self.has_new_rules();
+        let has_references = self.directory.is_some() || !self.vaults.is_empty();
+        let has_new_rules = has_references && self.has_new_rules();
         if has_new_secrets || has_new_rules {
             self.keys.record_changed_reference();
         }
@@ -198,13 +247,18 @@ fn prevent_core_dumps() {
 
 /// The access of the configuration to secrets, limited by the policy.
 struct SecretReferences {
-    directory: Arc<SecretDirectory>,
+    directory: Option<Arc<SecretDirectory>>,
+    vaults: Arc<[ConfiguredVault]>,
     guard: Option<Arc<Guard>>,
 }
 
 impl References for SecretReferences {
     fn resolves(&self, kind: SealedKind) -> bool {
-        kind == SealedKind::File
+        match kind {
+            SealedKind::File => self.directory.is_some(),
+            SealedKind::Vault => !self.vaults.is_empty(),
+            SealedKind::Cipher | SealedKind::Bound | SealedKind::Sops => false,
+        }
     }
 
     fn may_reference(&self, file: &str, reference: &Reference<'_>) -> bool {
@@ -216,9 +270,12 @@ impl References for SecretReferences {
     }
 
     fn look_up(&self, reference: &Reference<'_>) -> Lookup {
-        match reference {
-            Reference::File { name, key } => self.directory.look_up(name, *key),
-            Reference::Vault { .. } => Lookup::Missing("no Vault is configured".into()),
+        match (reference, &self.directory) {
+            (Reference::File { name, key }, Some(directory)) => directory.look_up(name, *key),
+            (Reference::File { .. }, None) => Lookup::Missing("no directory is configured".into()),
+            (Reference::Vault { store, path, key }, _) => {
+                vaults::look_up(&self.vaults, store, path, key)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod original;
 mod references;
 mod sealing;
 mod sops;
+mod vault;
 
 use std::fmt::Write;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 33] = [
+const ROOMS: [(&str, &[&str]); 34] = [
     ("model", &[]),
     ("backoff", &[]),
     ("glob", &[]),
@@ -104,6 +104,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "terminal",
         ],
     ),
+    ("vault", &["model", "backoff", "regular_file", "reveal", "faults", "sync"]),
     ("settings", &[]),
     ("data", &[]),
     ("opening", &["data", "push", "settings", "source"]),
@@ -123,6 +124,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
             "settings",
             "faults",
             "sync",
+            "vault",
         ],
     ),
     (
@@ -157,7 +159,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
 ];
 
 /// The modules in which each crate and each interface to the system is permitted.
-const DOORS: [(&str, &[&str]); 37] = [
+const DOORS: [(&str, &[&str]); 40] = [
     ("headwater_access", &["access"]),
     ("encoding_rs", &["charset"]),
     ("oem_cp", &["charset"]),
@@ -166,7 +168,10 @@ const DOORS: [(&str, &[&str]); 37] = [
         "headwater_etcd",
         &["source/etcd", "source/open", "opening", "push/replication", "replicas", "server"],
     ),
-    ("headwater_secrets", &["reveal", "server", "cli/seal"]),
+    ("headwater_secrets", &["reveal", "vault", "server", "cli/seal"]),
+    ("http_body_util", &["vault"]),
+    ("hyper", &["vault"]),
+    ("hyper_util", &["vault"]),
     ("icu_normalizer", &["check/entries"]),
     ("jsonschema", &["check/schema"]),
     ("notify", &["source", "server"]),
@@ -174,8 +179,8 @@ const DOORS: [(&str, &[&str]); 37] = [
     ("actix_http", &["http", "server"]),
     ("actix_service", &["http", "server"]),
     ("actix_server", &["server"]),
-    ("tokio_rustls", &["http/socket", "server"]),
-    ("rustls", &["server"]),
+    ("tokio_rustls", &["http/socket", "vault", "server"]),
+    ("rustls", &["vault", "server"]),
     ("socket2", &["http/socket", "server"]),
     ("x509_parser", &["server"]),
     ("rustix", &["data", "push", "regular_file", "source", "server", "cli/run", "cli/watch"]),
@@ -187,7 +192,7 @@ const DOORS: [(&str, &[&str]); 37] = [
     ("indicatif", &["cli/progress"]),
     ("minijinja", &["cli/run"]),
     ("percent_encoding", &["percent"]),
-    ("tokio_util", &["source", "store", "push", "replicas", "http"]),
+    ("tokio_util", &["source", "store", "push", "replicas", "http", "server"]),
     (
         "tempfile",
         &["cli/run", "cli/copy", "cli/compare", "cli/seal", "source/atomic_replace", "push"],
@@ -205,6 +210,7 @@ const DOORS: [(&str, &[&str]); 37] = [
             "http/git",
             "http/monitor",
             "http/renderings",
+            "vault",
             "push",
             "source",
             "store",

@@ -13,7 +13,7 @@ use headwater_secrets::sealed::SealKeyring;
 
 use crate::model::Scalar;
 use crate::regular_file;
-use crate::reveal::{Lookup, Reference};
+use crate::reveal::{Lookup, Reference, scalar_of_json};
 use crate::sync::{read, write};
 
 /// The largest file, in bytes.
@@ -127,16 +127,7 @@ impl SecretDirectory {
 /// The scalar at a key of a JSON object.
 fn scalar_of(text: &str, key: &str) -> Option<Scalar> {
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
-    match object.get(key)? {
-        serde_json::Value::String(text) => Some(Scalar::String(text.as_str().into())),
-        serde_json::Value::Bool(value) => Some(Scalar::Bool(*value)),
-        serde_json::Value::Number(number) => {
-            let text = number.to_string();
-            let is_integer = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-            Some(if is_integer { Scalar::Integer(text.into()) } else { Scalar::Float(text.into()) })
-        }
-        _ => None,
-    }
+    scalar_of_json(object.get(key)?)
 }
 
 /// Reads all files of a directory between two replacements of the link to its data.

@@ -304,7 +304,7 @@ const MONITOR: [Setting; 1] = [Setting {
     ..NONE
 }];
 
-const SECRETS: [Setting; 12] = [
+const SECRETS: [Setting; 13] = [
     Setting {
         name: "key_files",
         summary: "Files with one key for {cipher} values each, newest first. All of them open values, and the first one \
@@ -371,6 +371,16 @@ const SECRETS: [Setting; 12] = [
         details: "It can be a mounted Secret of Kubernetes or the credentials of systemd. The server reads the files again \
                   when they change.",
         value: PrintedValue::Example("\"/run/secrets/shop\""),
+        ..NONE
+    },
+    Setting {
+        name: "vault",
+        summary: "Vaults that {vault}:PATH#KEY and {vault:NAME}:PATH#KEY refer to. Each can be a table [[secrets.vault]]",
+        details: "Its settings are name, uri, mount (\"secret\"), kv_version (2), namespace, ca_file, poll_seconds (60), and \
+                  auth with token_file, approle, kubernetes or jwt.",
+        value: PrintedValue::Example(
+            "[{ uri = \"https://vault.example.org:8200\", ca_file = \"vault-ca.crt\", auth = { token_file = \"vault-token\" } }]",
+        ),
         ..NONE
     },
     Setting {

@@ -551,6 +551,11 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "tests/it/secrets/references.rs",
         "a_key_or_a_secret_that_cannot_be_read_again_stays_in_use",
     ),
+    (
+        "vault-unreadable",
+        "tests/it/secrets/vault.rs",
+        "values_stay_in_use_while_vault_fails_in_every_way",
+    ),
     ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
 ];
 

@@ -49,23 +49,23 @@ impl Mount {
     }
 }
 
-fn server(repository: &Repository, secrets: SecretsSettings) -> Server {
+pub(super) fn server(repository: &Repository, secrets: SecretsSettings) -> Server {
     let mut settings = settings(&repository.uri());
     settings.secrets = secrets;
     Server::with(settings)
 }
 
-fn flat(server: &Server, application: &str) -> Json {
+pub(super) fn flat(server: &Server, application: &str) -> Json {
     server.get(&format!("/{application}-none.json")).expect(200).json()
 }
 
-fn tag(server: &Server, application: &str) -> String {
+pub(super) fn tag(server: &Server, application: &str) -> String {
     let reply = server.get(&format!("/{application}/none")).expect(200);
     reply.header("etag").unwrap().to_owned()
 }
 
 /// Waits for an answer with another tag while `change` runs.
-fn wait_for(server: &Server, application: &str, change: impl FnOnce()) -> Reply {
+pub(super) fn wait_for(server: &Server, application: &str, change: impl FnOnce()) -> Reply {
     let tag = tag(server, application);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
