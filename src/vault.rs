@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use cache::VaultCache;
-pub(crate) use client::{VaultClient, VaultError};
+pub(crate) use client::VaultClient;
 pub(crate) use follow::Follower;
 
 /// The place of one Vault, and the way to log in.
