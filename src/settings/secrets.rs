@@ -229,15 +229,6 @@ impl SecretsSettings {
         self
     }
 
-    /// Returns true if the server is to open sealed values.
-    pub(super) fn has_keys(&self) -> bool {
-        self.has_cipher_keys()
-            || !self.seal_key_files.is_empty()
-            || self.age_identity_file.is_some()
-            || self.directory.is_some()
-            || !self.vault.is_empty()
-    }
-
     /// All files with keys and passwords.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let single = [
