@@ -17,7 +17,7 @@ pub use verify::{AuditVerifyError, BreakCause, Expected, VerifiedTrail, verify};
 use std::io::{self, BufRead, Read};
 
 /// The longest line that is read. Lines that are written are far shorter.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A line as it is in the file.
 enum RawLine {

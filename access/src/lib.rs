@@ -23,7 +23,7 @@ pub use policy::{
     Policy, PolicyDifference, PolicyError, PolicyProblem, Proof, SHARED_APPLICATION,
     SecretReference, Severity, Storage, Universe, diff,
 };
-pub use principal::{ANONYMOUS, Kind, Principal};
+pub use principal::{ANONYMOUS, Kind, Principal, is_principal_name};
 pub use request::{Change, Environment, Label, RawFile, Reference, Request, ServerRight};
 pub use right::{Right, RightSet};
 pub use sha256::Sha256;

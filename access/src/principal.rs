@@ -69,6 +69,11 @@ impl Principal {
         &self.name
     }
 
+    /// The name without a copy of its text.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -86,7 +91,7 @@ impl fmt::Display for Principal {
 
 /// Returns true if a policy may declare a principal of this name. Its characters mean nothing in a pattern, in a path
 /// or in a `Basic` credential.
-pub(crate) fn is_valid_name(name: &str) -> bool {
+pub fn is_principal_name(name: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
@@ -104,7 +109,7 @@ mod tests {
     #[test]
     fn a_name_contains_nothing_that_a_pattern_or_a_path_could_read() {
         for name in ["orders", "orders-2", "a.b_c", "jo@example.org"] {
-            assert!(is_valid_name(name), "{name}");
+            assert!(is_principal_name(name), "{name}");
         }
         for name in [
             "",
@@ -119,7 +124,7 @@ mod tests {
             "..",
             &"x".repeat(65),
         ] {
-            assert!(!is_valid_name(name), "{name}");
+            assert!(!is_principal_name(name), "{name}");
         }
     }
 

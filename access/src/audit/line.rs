@@ -69,6 +69,8 @@ pub struct Entry {
     pub branch: Option<String>,
     pub commits: Vec<String>,
     pub paths: Vec<String>,
+    /// Further facts: the changes that a policy makes, or the names of loaded keys.
+    pub details: Vec<String>,
     /// The first and the last of the counted events.
     pub first: Option<Timestamp>,
     pub last: Option<Timestamp>,
@@ -96,6 +98,7 @@ impl Entry {
             branch: None,
             commits: Vec::new(),
             paths: Vec::new(),
+            details: Vec::new(),
             first: None,
             last: None,
         }
@@ -148,7 +151,9 @@ pub struct AuditLine {
     pub commits: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// How many entries `commits` and `paths` lack.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// How many entries `commits`, `paths` and `details` lack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omitted: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,7 +175,7 @@ pub(super) struct LinePlace<'a> {
 
 impl AuditLine {
     pub(super) fn new(entry: &Entry, place: LinePlace<'_>) -> Self {
-        let omitted = [&entry.commits, &entry.paths]
+        let omitted = [&entry.commits, &entry.paths, &entry.details]
             .map(|list| list.len().saturating_sub(LIST_ENTRY_COUNT_MAX))
             .into_iter()
             .sum::<usize>() as u64;
@@ -198,6 +203,7 @@ impl AuditLine {
             branch: optional(&entry.branch),
             commits: list(&entry.commits),
             paths: list(&entry.paths),
+            details: list(&entry.details),
             omitted: (omitted > 0).then_some(omitted),
             first: entry.first.map(time_text),
             last: entry.last.map(time_text),

@@ -72,6 +72,23 @@ impl<K: Eq + Hash + Clone> Tally<K> {
         report.extend(self.others.take().map(|count| (None, count)));
         report
     }
+
+    /// Ends a period like [`Tally::take_report`], but forgets no key. The number of lines that strangers can cause is
+    /// then bounded until [`Tally::forget`].
+    pub fn take_counts(&mut self) -> Vec<(Option<K>, Count)> {
+        let counted = self.keys.iter_mut().filter_map(|(key, count)| {
+            let count = count.take()?;
+            Some((Some(key.clone()), count))
+        });
+        let mut report: Vec<_> = counted.collect();
+        report.extend(self.others.take().map(|count| (None, count)));
+        report
+    }
+
+    /// Forgets all keys. Events that were not reported are lost.
+    pub fn forget(&mut self) {
+        self.keys.clear();
+    }
 }
 
 #[cfg(test)]
@@ -103,5 +120,18 @@ mod tests {
         let count = Count { count: 998, first: at(2), last: at(999) };
         assert_eq!(tally.take_report(), [(None, count)]);
         assert_eq!(tally.take_report(), []);
+    }
+
+    #[test]
+    fn counts_are_taken_without_forgetting_keys() {
+        let mut tally = Tally::new(1);
+        assert_eq!(tally.record(&"a", at(1)), Recording::Line);
+        assert_eq!(tally.take_counts(), []);
+        assert_eq!(tally.record(&"a", at(2)), Recording::Counted);
+        assert_eq!(tally.record(&"b", at(3)), Recording::Counted);
+        let count = |second| Count { count: 1, first: at(second), last: at(second) };
+        assert_eq!(tally.take_counts(), [(Some("a"), count(2)), (None, count(3))]);
+        tally.forget();
+        assert_eq!(tally.record(&"b", at(4)), Recording::Line);
     }
 }

@@ -85,6 +85,26 @@ impl fmt::Display for CredentialChange {
     }
 }
 
+impl PolicyDifference {
+    /// Returns true if both policies allow the same and accept the same credentials, as far as they were compared.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.credentials.is_empty() && self.enforcement.is_none()
+    }
+
+    /// One sentence for each difference.
+    pub fn lines(&self) -> Vec<String> {
+        let enforcement = self.enforcement.map(|is_enforced| match is_enforced {
+            true => "denials are now enforced".to_owned(),
+            false => "denials are now recorded and not enforced".to_owned(),
+        });
+        let incomplete = "the policies are too large to be compared completely".to_owned();
+        let incomplete = (!self.is_complete).then_some(incomplete);
+        let changes = self.changes.iter().map(ToString::to_string);
+        let credentials = self.credentials.iter().map(ToString::to_string);
+        enforcement.into_iter().chain(changes).chain(credentials).chain(incomplete).collect()
+    }
+}
+
 impl Examples {
     /// Adds a name, or an example for a pattern with a star.
     fn add(&mut self, text: &str) {

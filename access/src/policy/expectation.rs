@@ -41,6 +41,7 @@ impl fmt::Display for FailedExpectation {
 }
 
 /// The keys that name an object, each present or absent.
+#[derive(Default)]
 struct Names {
     application: Option<String>,
     profile: Option<String>,
@@ -102,6 +103,49 @@ impl Expectation {
         let expected = if self.is_allowed { "allowed" } else { "denied" };
         let message = format!("expected to be {expected}. {explanation}");
         Some(FailedExpectation { place: self.place, message })
+    }
+}
+
+impl Request<'static> {
+    /// Makes a request from a right and the words of a command line: `APPLICATION[/PROFILES[/LABEL]]` for `read` and
+    /// `open`, `PATH [LABEL]` for `file`, `PATH BRANCH` for `push`, `[APPLICATION]` for `seal` and `rollout`.
+    ///
+    /// # Errors
+    /// A message about words that are missing or have no meaning for the right.
+    pub fn from_words(
+        right: Right,
+        words: &[String],
+        force: bool,
+        delete: bool,
+    ) -> Result<Self, String> {
+        let form: &[&str] = match right {
+            Right::Read | Right::Open => &["APPLICATION[/PROFILES[/LABEL]]"],
+            Right::File => &["PATH", "[LABEL]"],
+            Right::Push => &["PATH", "BRANCH"],
+            Right::Seal => &["[APPLICATION]"],
+            Right::Rollout => &["APPLICATION"],
+            _ => &[],
+        };
+        let required = form.iter().filter(|word| !word.starts_with('[')).count();
+        if words.len() < required || words.len() > form.len() {
+            let form = if form.is_empty() { "no further word".to_owned() } else { form.join(" ") };
+            return Err(format!("{right}: expected {form}, got {:?}", words.join(" ")));
+        }
+        let mut names = Names::default();
+        let word = |index: usize| words.get(index).cloned();
+        match right {
+            Right::Read | Right::Open => {
+                let mut parts = words[0].splitn(3, '/').map(str::to_owned);
+                (names.application, names.profile) = (parts.next(), parts.next());
+                names.label = parts.next();
+            }
+            Right::File => (names.path, names.label) = (word(0), word(1)),
+            Right::Push => (names.path, names.branch) = (word(0), word(1)),
+            _ => names.application = word(0),
+        }
+        names.force = force.then_some(true);
+        names.delete = delete.then_some(true);
+        names.request(right)
     }
 }
 
@@ -198,6 +242,11 @@ pub(super) fn reference(text: &str) -> Reference<'static> {
 }
 
 impl Policy {
+    /// The number of `[[expect]]` tables of the policy.
+    pub fn expectation_count(&self) -> usize {
+        self.expectations.len()
+    }
+
     /// The `[[expect]]` tables of the policy that its own rules do not meet.
     pub fn failed_expectations(&self) -> Vec<FailedExpectation> {
         self.expectations.iter().filter_map(|expectation| expectation.failure(self)).collect()

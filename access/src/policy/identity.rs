@@ -9,7 +9,7 @@ use super::document::{Item, Reader, Section, printable};
 use super::problem::Place;
 use crate::jwt::{ALGORITHMS, Algorithm, Claims, DEFAULT_ALGORITHMS, Terms};
 use crate::pattern::Pattern;
-use crate::principal::{Kind, Principal, is_valid_name};
+use crate::principal::{Kind, Principal, is_principal_name};
 use crate::sha256::Sha256;
 
 /// One `[[principal]]` table.
@@ -131,7 +131,7 @@ impl Identities {
         let Some(name) = name else {
             return;
         };
-        if !is_valid_name(&name.value) {
+        if !is_principal_name(&name.value) {
             let shown = printable(&name.value);
             reader.error(
                 name.at,
