@@ -3,6 +3,7 @@
 //! Without a policy file the read token and the push token decide. With one, an [`Identity`] of the policy does. The
 //! crate `headwater-access` parses policies and decides. This module turns operations of the server into its requests.
 
+mod change;
 mod guard;
 mod unlimited;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 pub use headwater_access::credential::CredentialHeaders;
 
 use crate::model::Query;
+pub use change::PolicyChange;
 pub use guard::{Guard, Identity, IdentityKey, Permission, PolicyFileError, RejectedCredential};
 
 /// The authenticated identity of a request.

@@ -42,13 +42,15 @@ pub enum FaultKind {
     SecretUnreadable,
     /// Vault does not answer, rejects the server, or does not return a path. Its last values stay in use.
     VaultUnreadable,
+    /// The audit trail cannot be written, so that pushes and other acts are rejected.
+    AuditUnwritable,
     /// Nearly all files that the process may open are open.
     OpenFilesExhausted,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ContentUnreadable,
         Self::SourceUnreadable,
         Self::RemoteUnreachable,
@@ -62,6 +64,7 @@ impl FaultKind {
         Self::PolicyUnusable,
         Self::SecretUnreadable,
         Self::VaultUnreadable,
+        Self::AuditUnwritable,
         Self::OpenFilesExhausted,
     ];
 
@@ -81,6 +84,7 @@ impl FaultKind {
             Self::PolicyUnusable => "policy-unusable",
             Self::SecretUnreadable => "secret-unreadable",
             Self::VaultUnreadable => "vault-unreadable",
+            Self::AuditUnwritable => "audit-unwritable",
             Self::OpenFilesExhausted => "open-files-exhausted",
         }
     }
@@ -101,6 +105,7 @@ impl FaultKind {
             Self::PolicyUnusable => "the policy file cannot be used",
             Self::SecretUnreadable => "a secret cannot be read",
             Self::VaultUnreadable => "a secret in Vault cannot be read",
+            Self::AuditUnwritable => "the audit trail cannot be written",
             Self::OpenFilesExhausted => "nearly all files that the process may open are open",
         }
     }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod answers;
+mod audit;
 mod body;
 mod encryption;
 mod environment;
@@ -38,6 +39,7 @@ use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Caller, Guard, Operation, Resource};
+use crate::audit::{Audit, OpenedReads};
 use crate::push::Hosts;
 use crate::replicas::Replicas;
 use crate::store::Store;
@@ -46,6 +48,7 @@ use error::HttpError;
 use identity::ListFilter;
 use route::{Route, RouteError, ServerRoute};
 
+pub use audit::opened_reads;
 pub use encryption::{Encryption, KeyFiles};
 pub use hot::Hot;
 pub use instances::Instances;
@@ -91,6 +94,8 @@ pub struct Http {
     pub replicas: Arc<Replicas>,
     /// The metrics.
     pub metrics: Metrics,
+    /// The audit trail, if there is one.
+    pub audit: Option<Arc<Audit>>,
 }
 
 impl Http {
@@ -107,6 +112,7 @@ impl Http {
 pub fn app(
     http: web::Data<Http>,
     groups: Rc<WatcherGroups>,
+    reads: Option<Rc<OpenedReads>>,
 ) -> App<
     impl actix_web::dev::ServiceFactory<
         actix_web::dev::ServiceRequest,
@@ -116,7 +122,7 @@ pub fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(http).app_data(groups).default_service(web::to(handle))
+    App::new().app_data(http).app_data(groups).app_data(reads).default_service(web::to(handle))
 }
 
 async fn handle(
@@ -145,7 +151,10 @@ async fn handle(
     let response = match &route {
         Ok(route) => match answer(&request, payload, &http, caller, route).await {
             Ok(response) => response,
-            Err(error) => error.response(&request, Some(route)),
+            Err(error) => {
+                http.record_unauthorized(&request, &error);
+                error.response(&request, Some(route))
+            }
         },
         Err(error) => HttpError::Route(*error).response(&request, None),
     };

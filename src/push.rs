@@ -10,6 +10,7 @@
 //!
 //! - `hosts` and `host`: the repositories, and the requests of clients
 //! - `listener` and `session`: the hook's socket, and one push from its first byte to its answer
+//! - `recording`: pushes in the audit trail
 //! - `decision`: the steps from the hook's question until git may move references
 //! - `review` and `replication`: what a push changes, and its commit to etcd
 //! - `repository`, with `health` and `maintenance`: references, publication and durability
@@ -30,6 +31,7 @@ mod maintenance;
 mod packet;
 mod policy;
 mod prepare;
+mod recording;
 mod rejection;
 mod replication;
 mod repository;
@@ -46,4 +48,5 @@ pub use self::host::Host;
 pub use self::hosts::{HostedSource, Hosts};
 pub use self::policy::{Permission, PushPolicy};
 pub use self::prepare::{RepositoryError, is_name, path_of, prepare};
+pub use self::recording::PushRecorder;
 pub use self::replication::{Replication, SharedSource};

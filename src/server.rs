@@ -1,5 +1,6 @@
 //! Assembles a server from its settings: source, store, HTTP. Runs it until it is stopped.
 
+mod audit;
 mod file_watch;
 mod files;
 mod keys;
@@ -144,6 +145,8 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         bounds.answers_bytes,
     );
     let secret_files = secrets.follow(&store, &runtime)?;
+    let audit = audit::open(settings, Arc::clone(&store.faults))?;
+    store.set_audit(audit.as_ref());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, push_policy(settings, &keys), &runtime)
@@ -169,6 +172,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         instances: Arc::default(),
         replicas,
         metrics: Metrics::default(),
+        audit,
     })
 }
 
@@ -285,6 +289,7 @@ pub fn start(
 ) -> Result<StartedServer, StartError> {
     set_up(&listener);
     let address = listener.local_addr()?;
+    audit::record_start(http.audit.as_ref(), settings, http.guard.as_deref());
     let http = web::Data::new(http);
     let tls = settings.tls.as_ref().map(|(certificate, key)| {
         tls::Reloading::new(certificate, key, Arc::clone(&http.store.faults))
@@ -292,7 +297,8 @@ pub fn start(
     let tls = tls.transpose()?;
     let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
     let policy = policy.map(|(path, guard)| {
-        policy::Following::new(path, Arc::clone(guard), Arc::clone(&http.store.faults))
+        let (guard, audit) = (Arc::clone(guard), http.audit.clone());
+        policy::Following::new(path, guard, audit, Arc::clone(&http.store.faults))
     });
     let policy = policy.transpose()?;
     let tls_config = tls.as_ref().map(|tls| Arc::new(tls.config()));
@@ -355,8 +361,11 @@ impl StartedServer {
         let stopped = handle.stop(true);
         http.watchers.close();
         tokio::join!(stopped, http.replicas.leave());
-        running.await.unwrap_or(Ok(()))?;
-        Ok(())
+        let ended = running.await.unwrap_or(Ok(()));
+        if let Some(audit) = &http.audit {
+            audit.close(&audit::stopped(http.guard.as_deref())).await;
+        }
+        Ok(ended?)
     }
 }
 

@@ -5,6 +5,7 @@
 //! `described` holds the one description of each setting. `flags` and `file` read settings, and `lower` combines them.
 
 mod access;
+mod audit;
 mod described;
 mod file;
 mod flags;
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use access::AccessSettings;
+pub use audit::AuditSettings;
 pub use described::default_file;
 pub use flags::Flags;
 pub use memory::MemorySettings;
@@ -56,6 +58,7 @@ pub struct Settings {
     /// The data directory, made when a source needs it.
     pub data: PathBuf,
     pub access: AccessSettings,
+    pub audit: AuditSettings,
     pub push: PushSettings,
     pub memory: MemorySettings,
     pub watch: WatchSettings,

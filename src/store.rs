@@ -31,6 +31,7 @@ mod problem_log;
 mod publication;
 mod publish;
 mod published_snapshot;
+mod recording;
 mod refresh;
 mod refresh_hint;
 mod reopening;
@@ -39,13 +40,14 @@ mod sequence_lock;
 mod served_file;
 mod status;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::access::{self, Caller, Operation, Policy, Resource};
+use crate::audit::Audit;
 use crate::catalog::Catalog;
 use crate::check::EnvironmentInUse;
 use crate::faults::{Fault, Faults};
@@ -98,6 +100,8 @@ pub struct Store {
     /// The present faults, reported by this store and by other modules.
     pub faults: Arc<Faults>,
     failed_reads: FailedReads,
+    /// The audit trail, if there is one.
+    audit: OnceLock<Arc<Audit>>,
 }
 
 impl Store {
@@ -135,6 +139,7 @@ impl Store {
             counters: Counters::default(),
             faults: Arc::default(),
             failed_reads: FailedReads::default(),
+            audit: OnceLock::new(),
             runtime,
             source,
         })

@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use headwater_access::credential::CredentialHeaders;
 use headwater_access::jwt::Jwks;
 use headwater_access::{
-    AuthenticationError, CheckContext, Environment, Evidence, KeySets, Label, Principal, Request,
-    SecretReference, ServerRight, Severity, Storage,
+    AuthenticationError, CheckContext, Environment, Evidence, KeySets, Label, Principal, Proof,
+    Request, SecretReference, ServerRight, Severity, Storage,
 };
 use jiff::Timestamp;
 
 use super::unlimited::{FileRules, PushUpdates};
-use super::{Operation, Resource};
+use super::{Operation, PolicyChange, Resource};
 use crate::model::Query;
 use crate::sync::lock;
 
@@ -86,6 +86,7 @@ struct PolicyInForce {
 pub struct Identity {
     policy: Arc<PolicyInForce>,
     principal: Principal,
+    proof: Proof,
     number: u32,
     valid_until: Option<Timestamp>,
 }
@@ -112,6 +113,15 @@ pub struct PolicyFileError(String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RejectedCredential(#[from] AuthenticationError);
+
+impl RejectedCredential {
+    /// The kind of the reason, without anything that the client sent.
+    pub fn kind(&self) -> String {
+        let Self(error) = self;
+        let text = format!("{error:?}");
+        text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
+    }
+}
 
 /// The keys of issuers, none of which are loaded.
 struct NoKeys;
@@ -150,17 +160,24 @@ impl Guard {
         })
     }
 
-    /// Replaces the policy. Returns false if the text is that of the policy in force. Only one thread may call this.
+    /// Replaces the policy, if `permit` accepts the change. Returns false if the text is that of the policy in force. Only
+    /// one thread may call this.
     ///
     /// # Errors
-    /// When the text is not a policy that can take effect. The policy in force stays.
-    pub fn replace(&self, file: &str, text: &[u8]) -> Result<bool, PolicyFileError> {
+    /// When the text is not a policy that can take effect, or `permit` returns a reason. The policy in force stays.
+    pub fn replace(
+        &self,
+        file: &str,
+        text: &[u8],
+        permit: impl FnOnce(&PolicyChange<'_>) -> Result<(), String>,
+    ) -> Result<bool, PolicyFileError> {
         let current = self.current.load_full();
         let epoch = current.epoch + 1;
         let (next, warnings) = PolicyInForce::load(file, text, epoch, self.terms.clone())?;
         if next.policy.digest() == current.policy.digest() {
             return Ok(false);
         }
+        permit(&PolicyChange::new(&current.policy, &next.policy)).map_err(PolicyFileError)?;
         log_warnings(&warnings);
         self.current.store(Arc::new(next));
         self.epoch.store(epoch, Ordering::Release);
@@ -191,10 +208,10 @@ impl Guard {
         let policy = self.current.load_full();
         let evidence = Evidence { certificate: None, headers, keys: &NoKeys };
         let found = policy.policy.authenticate(&evidence, Timestamp::now())?;
-        let (principal, valid_until) = (found.principal, found.valid_until);
+        let (principal, proof, valid_until) = (found.principal, found.proof, found.valid_until);
         // The numbers of the declared principals begin at 1.
         let number = policy.numbers.get(principal.name()).copied().unwrap_or(0);
-        Ok(Arc::new(Identity { policy, principal, number, valid_until }))
+        Ok(Arc::new(Identity { policy, principal, proof, number, valid_until }))
     }
 
     /// Returns true if an identity is of the policy in force and its credential has not expired.
@@ -305,6 +322,21 @@ impl Identity {
         self.principal.name()
     }
 
+    /// The name of the principal without a copy of its text.
+    pub fn shared_name(&self) -> Arc<str> {
+        self.principal.shared_name()
+    }
+
+    /// The kind of the principal.
+    pub fn kind(&self) -> &'static str {
+        self.principal.kind().as_str()
+    }
+
+    /// The kind of credential that proved the identity, without the credential.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
     /// Returns true for a caller without a credential.
     pub fn is_anonymous(&self) -> bool {
         self.principal.is_anonymous()
@@ -385,8 +417,8 @@ impl Identity {
         self.policy.policy.decide(&self.principal, request).is_allowed()
     }
 
-    /// Describes an operation for the log.
-    fn describe(&self, operation: Operation, target: Resource<'_>) -> String {
+    /// Describes an operation for the log and the audit trail.
+    pub fn describe(&self, operation: Operation, target: Resource<'_>) -> String {
         let server = |right| Request::Server(right).to_string();
         match (operation, target) {
             (Operation::ReadEnvironment, Resource::Environment(query)) => {

@@ -1,5 +1,7 @@
 //! The admission of a request under a policy, decided from its names before any lookup.
 
+use std::sync::Arc;
+
 use actix_web::HttpRequest;
 
 use super::route::{GitRequest, Route, RouteError};
@@ -21,7 +23,7 @@ pub(super) enum Admission {
 pub(super) fn admit(
     http: &Http,
     request: &HttpRequest,
-    identity: &Identity,
+    identity: &Arc<Identity>,
     route: Result<&Route, &RouteError>,
 ) -> Admission {
     let Some(guard) = &http.guard else {
@@ -40,6 +42,7 @@ pub(super) fn admit(
         operation => identity.permission(operation, target),
     };
     guard.record_denial(identity, operation, target, permission);
+    http.record_denial(request, identity, operation, target, permission);
     match (permission, route) {
         (Permission::Allowed | Permission::WouldDeny, _) => Admission::Continued,
         (Permission::Denied, _) if identity.is_anonymous() => Admission::CredentialNeeded,

@@ -12,6 +12,7 @@ use super::error::HttpError;
 use super::route::{CryptoRoute, RouteError};
 use super::{Http, V1_TYPE, monitor};
 use crate::access::{Caller, Operation, Resource};
+use crate::audit::AuditEvent;
 use crate::percent;
 use crate::reveal::Keyring;
 
@@ -61,11 +62,14 @@ pub(super) async fn answer(
             .map_or_else(|| unavailable(route), |key| text(format!("{key} {KEY_COMMENT}")))),
         CryptoRoute::Encrypt => {
             let sent = read(request, payload, http, Encoding::Plain).await?;
-            run(keys, move |keys| keys.seal_prefixed(&sent).ok()).await
+            let sealing = run(keys, move |keys| keys.seal_prefixed(&sent).ok());
+            http.record_use_of_keys(request, caller, AuditEvent::Seal, sealing).await
         }
         CryptoRoute::Decrypt => {
             let sent = read(request, payload, http, Encoding::Base64).await?;
-            run(keys, move |keys| Some(keys.open_text(&sent).ok()?.expose().to_owned())).await
+            let opening =
+                run(keys, move |keys| Some(keys.open_text(&sent).ok()?.expose().to_owned()));
+            http.record_use_of_keys(request, caller, AuditEvent::Unseal, opening).await
         }
     }
 }

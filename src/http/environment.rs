@@ -62,6 +62,7 @@ pub(super) async fn get(
     if is_known {
         return Ok(response.finish());
     }
+    http.record_opened_read(request, caller, query, Some(served), &current.revision)?;
     response.content_type(representation.content_type());
     Ok(response.body(body::of_environment(served.body(representation, &current.revision))))
 }

@@ -66,6 +66,8 @@ pub(super) enum HttpError {
     TooManyRequests,
     /// A client on another machine wants to use the keys, and the server has no push token.
     RemoteEncryption,
+    /// The audit trail cannot be written, and the request may not take place without a line in it.
+    AuditUnwritable,
     /// The client closed its side of the connection before the answer was complete.
     ClientGone,
 }
@@ -110,6 +112,7 @@ impl HttpError {
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
             | Self::TooManyWatchers(_)
             | Self::ClientGone
+            | Self::AuditUnwritable
             | Self::Behind(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(problem) if reveal::is_pending(problem) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
@@ -143,6 +146,11 @@ impl HttpError {
             }
             Self::ClientGone => Some(
                 "the answer was abandoned because the client closed its side of the connection"
+                    .to_owned(),
+            ),
+            Self::AuditUnwritable => Some(
+                "the server cannot write its audit trail, and nothing was done; the operator has to \
+                 make room or correct the audit file"
                     .to_owned(),
             ),
             Self::Behind(newest) => Some(format!(
@@ -203,6 +211,7 @@ impl HttpError {
             | Self::TooManyWatchers(_)
             | Self::TooManyWatchersOfClient(_)
             | Self::TooManyRequests
+            | Self::AuditUnwritable
             | Self::Git(GitHttpError::Busy | GitHttpError::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
             }

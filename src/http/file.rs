@@ -134,7 +134,9 @@ async fn text(
     } else {
         (http.store.find_file(caller, query, path).await?.ok_or(HttpError::NoFile)?, None)
     };
-    let digest = template.as_ref().and_then(|template| Some(template.served()?.digest));
+    let served = template.as_ref().and_then(|template| template.served());
+    http.record_opened_read(request, caller, query, served, &file.revision)?;
+    let digest = served.map(|served| served.digest);
     let key = TextKey::Text(file.id, format!("{charset:?}"), digest);
     let (connection, read) = (watch::connection(request), file.clone());
     let render = move |job: &Job| {

@@ -48,6 +48,7 @@ pub(super) async fn get(
     let render = move |job: &Job| render(&rendered, format, placeholders, job);
     let connection = watch::connection(request);
     let text = http.renderings.share(key, size, connection.closed(), render).await?;
+    http.record_opened_read(request, caller, query, Some(served), &current.revision)?;
     let mut response = HttpResponse::Ok();
     answers::add_revisions(&mut response, &current);
     response.insert_header(("ETag", etag)).content_type(content_type);

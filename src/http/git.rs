@@ -173,7 +173,9 @@ pub(super) async fn answer(
                 Caller::Identified(identity) => Some(identity.name().into()),
                 _ => token.and_then(|token| token.name_in(request.headers())),
             };
-            exchange(body, service, host.receive_pack(pusher, requester).await?, closer).await
+            let recorder = http.push_recorder(request, caller);
+            let pushed = host.receive_pack(pusher, requester, recorder).await?;
+            exchange(body, service, pushed, closer).await
         }
     }
 }

@@ -26,9 +26,10 @@ use super::instances::INSTANCE;
 use super::route::{self, Route};
 use super::socket::ConnectionHandle;
 use super::watch::MIN_REVISION;
-use super::{Http, PRIVATE, V1_TYPE, V2_TYPE, body, negotiate};
+use super::{Http, PRIVATE, V1_TYPE, V2_TYPE, audit, body, negotiate};
 use crate::access::{Caller, Identity, IdentityKey, Operation, Permission, Resource};
-use crate::model::{LabelPosition, Query};
+use crate::audit::OpenedReads;
+use crate::model::{Digest, LabelPosition, Query};
 use crate::render::Representation;
 use crate::reveal::Variant;
 use crate::store::{Body, CachedAnswer, SequenceStamp};
@@ -51,12 +52,13 @@ const EPOCH: HeaderName = HeaderName::from_static(headers::EPOCH);
 pub struct Hot<A> {
     app: A,
     http: web::Data<Http>,
+    reads: Option<Rc<OpenedReads>>,
 }
 
 impl<A> Hot<A> {
     /// Puts the hot path before an application.
-    pub fn new(app: A, http: web::Data<Http>) -> Self {
-        Self { app, http }
+    pub fn new(app: A, http: web::Data<Http>, reads: Option<Rc<OpenedReads>>) -> Self {
+        Self { app, http, reads }
     }
 }
 
@@ -80,8 +82,10 @@ where
 
     fn new_service(&self, config: AppConfig) -> Self::Future {
         let app = self.app.new_service(config);
-        let http = self.http.clone();
-        Box::pin(async move { Ok(HotService { app: app.await?, http, paths: Rc::default() }) })
+        let (http, reads) = (self.http.clone(), self.reads.clone());
+        Box::pin(
+            async move { Ok(HotService { app: app.await?, http, reads, paths: Rc::default() }) },
+        )
     }
 }
 
@@ -89,6 +93,8 @@ where
 pub struct HotService<S> {
     app: S,
     http: web::Data<Http>,
+    /// The counts of reads for the audit trail, if there is one.
+    reads: Option<Rc<OpenedReads>>,
     paths: Rc<RefCell<Paths>>,
 }
 
@@ -123,6 +129,8 @@ struct ReadyAnswer {
     /// Only of a label that was rewound.
     epoch_header: Option<HeaderValue>,
     body: Body,
+    /// The digest of an answer with opened values.
+    opened_digest: Option<Digest>,
 }
 
 impl<S> Service<Request> for HotService<S>
@@ -189,11 +197,12 @@ impl<S> HotService<S> {
             *ready = Some(ReadyAnswer::read(cached, variant, representation, ready.take())?);
         }
         let ready = ready.as_ref()?;
-        let response = self.respond(request, representation, ready);
+        let response = self.respond(request, representation, ready)?;
+        self.record_opened_read(request, &caller, query, ready, response.status())?;
         if has_moved {
             paths.drop_outdated();
         }
-        response
+        Some(response)
     }
 
     /// Identifies the caller. Returns `None` for a bad credential, which the application rejects.
@@ -204,6 +213,25 @@ impl<S> HotService<S> {
         let connection = request.conn_data::<ConnectionHandle>();
         let identity = identity::identify(guard, connection, request.headers());
         identity.ok().map(Caller::Identified)
+    }
+
+    /// Records a read of opened values. Returns `None` if the trail is required and cannot be written.
+    fn record_opened_read(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        query: &Query,
+        ready: &ReadyAnswer,
+        status: StatusCode,
+    ) -> Option<()> {
+        let Some(reads) = self.reads.as_ref().filter(|_| status == StatusCode::OK) else {
+            return Some(());
+        };
+        let Some(digest) = ready.opened_digest else { return Some(()) };
+        reads.is_permitted().then_some(())?;
+        let address = self.http.watchers.client_of(request);
+        audit::count_opened_read(reads, caller, address, query, digest, &ready.position.revision);
+        Some(())
     }
 
     fn respond(
@@ -382,6 +410,7 @@ impl ReadyAnswer {
                 None => None,
             },
             body: own(served.body(representation, &position.revision)),
+            opened_digest: served.has_opened_values().then_some(served.digest),
             position,
         })
     }

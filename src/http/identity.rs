@@ -272,6 +272,7 @@ impl Http {
         identify(guard, connection, request.headers()).map(Some).map_err(|error| {
             let address = self.watchers.client(request).map(|address| address.to_string());
             guard.record_rejection(&error, &address.unwrap_or_default());
+            self.record_rejected_credential(request, &error);
             HttpError::Rejected
         })
     }

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::route::Route;
 use super::{Http, faults};
 use crate::access::Guard;
+use crate::audit::AuditFigures;
 use crate::replicas::FleetFigures;
 use crate::store::Store;
 
@@ -56,6 +57,7 @@ pub struct Metrics {
     fetch_failures: Family<RemoteLabels, Gauge>,
     faults: Family<FaultLabels, Gauge>,
     access: AccessMetrics,
+    audit: AuditMetrics,
     fleet: FleetMetrics,
     store: StoreMetrics,
 }
@@ -64,6 +66,13 @@ struct AccessMetrics {
     denied: Counter,
     would_deny: Counter,
     rejected: Counter,
+}
+
+struct AuditMetrics {
+    lines: Counter,
+    lost: Counter,
+    waiting_bytes: Gauge,
+    sync_age_seconds: Gauge,
 }
 
 struct FleetMetrics {
@@ -129,6 +138,7 @@ impl Default for Metrics {
             ),
             faults: register(registered, "faults", "Present faults of the server, by kind"),
             access: AccessMetrics::new(registered),
+            audit: AuditMetrics::new(registered),
             fleet: FleetMetrics::new(registered),
             store: StoreMetrics::new(registered),
             requests,
@@ -164,6 +174,37 @@ impl AccessMetrics {
         ] {
             metric.inner().store(count, Ordering::Relaxed);
         }
+    }
+}
+
+impl AuditMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            lines: register(registry, "audit_lines", "Lines of the audit trail"),
+            lost: register(
+                registry,
+                "audit_lost_events",
+                "Events that were not recorded because too many audit lines waited",
+            ),
+            waiting_bytes: register(
+                registry,
+                "audit_waiting_bytes",
+                "Bytes of audit lines that are not durable yet",
+            ),
+            sync_age_seconds: register(
+                registry,
+                "audit_last_sync_age_seconds",
+                "Seconds since audit lines were made durable last",
+            ),
+        }
+    }
+
+    fn update(&self, figures: AuditFigures) {
+        self.lines.inner().store(figures.line_count, Ordering::Relaxed);
+        self.lost.inner().store(figures.lost_count, Ordering::Relaxed);
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.waiting_bytes.set(number(figures.waiting_bytes));
+        self.sync_age_seconds.set(number(figures.sync_age.as_secs()));
     }
 }
 
@@ -259,6 +300,9 @@ impl Metrics {
         self.store.texts_bytes.set(bytes(http.renderings.bytes()));
         if let Some(guard) = &http.guard {
             self.access.update(guard);
+        }
+        if let Some(audit) = &http.audit {
+            self.audit.update(audit.figures());
         }
         self.fleet.set(http.replicas.figures());
         for (kind, count) in faults::counts(&faults::current(http)) {

@@ -107,7 +107,9 @@ pub(super) async fn stream(
     if let Some((seen, _)) = &last {
         wait_for_position(http, &mut handle, seen).await?;
     }
-    answers::check(http, caller, query, &handle.current())?;
+    let current = handle.current();
+    answers::check(http, caller, query, &current)?;
+    http.record_opened_read(request, caller, query, current.served(), &current.revision)?;
     let group = groups(request).environment(&handle);
     group.subject().refresh();
     let cursor = last.and_then(|(_, digest)| digest);

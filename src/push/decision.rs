@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::locks::{PushTurn, RefsWriteGuard};
 use super::policy::PushPolicy;
+use super::recording::{self, PushRecorder};
 use super::rejection::{BUSY, Rejection, UNWRITABLE, rejected};
 use super::replication::{CommitError, CommittedPush, PendingPush, Replication};
 use super::repository::HostedRepository;
@@ -33,6 +34,8 @@ pub(super) struct PushContext {
     pub(super) policy: Arc<PushPolicy>,
     /// The holder of the push token, if it has a name.
     pub(super) who: Option<Arc<str>>,
+    /// The recording in the audit trail, if there is one.
+    pub(super) recorder: Option<PushRecorder>,
 }
 
 /// An accepted push, with the references that git may move.
@@ -62,8 +65,9 @@ pub(super) async fn decide(
     let turn = take_turn(context).await?;
     let mut pending = begin_replication(context, &turn, &question).await?;
     check_references(context, &question.updates)?;
-    let updates = question.updates.clone();
+    let (updates, pushed) = (question.updates.clone(), question.clone());
     let reviewed = prepare(context, question, pending.as_mut()).await?;
+    recording::record_accepted(context, &pushed).await?;
     let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
     record_rewinds(context, &refs, &updates, &reviewed.rewinds, committed.as_ref()).await?;
     Ok(AcceptedPush {

@@ -16,6 +16,7 @@ use super::exchange::{
 };
 use super::packet;
 use super::policy::PushPolicy;
+use super::recording::PushRecorder;
 use super::replication::Replication;
 use super::repository::HostedRepository;
 use super::session::{self, Sessions};
@@ -70,7 +71,7 @@ impl Host {
         Ok(exchange)
     }
 
-    /// Answers a push. `who` names the holder of the push token, if it has a name.
+    /// Answers a push. `who` names the holder of the push token, if it has a name. `recorder` records the push.
     ///
     /// # Errors
     /// When too many pushes are in progress.
@@ -78,6 +79,7 @@ impl Host {
         &self,
         who: Option<Arc<str>>,
         requester: Requester,
+        recorder: Option<PushRecorder>,
     ) -> Result<Exchange, PushError> {
         let permit = self.admission.pushes.acquire(requester).await?;
         self.catch_up(EXCHANGE_CATCH_UP_MAX).await?;
@@ -88,6 +90,7 @@ impl Host {
             replication: self.replication.clone(),
             policy: Arc::clone(&self.policy),
             who,
+            recorder,
         };
         self.repository.runtime.spawn(async move {
             let _permit = permit;

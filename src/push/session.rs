@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::command::{Running, Service};
-use super::decision::{self, AcceptedPush, PushContext};
+use super::decision::{AcceptedPush, PushContext};
 use super::exchange::{
     self, AnswerSender, EXCHANGE_MAX, READ_STALL_MAX, RequestEnd, ServerEnds, StallBudget,
 };
 use super::hook::KEY;
 use super::packet::{self, Frame, Frames};
 use super::prepare;
+use super::recording;
 use super::repository::HostedRepository;
 use super::updates::{self, Question};
 use crate::source::git::MovedReference;
@@ -79,7 +80,7 @@ impl Sessions {
 impl Session {
     /// Decides about the push, and keeps the outcome until git has ended.
     pub(super) async fn answer(&self, question: Question) -> HookAnswer {
-        match decision::decide(&self.context, question).await {
+        match recording::decide(&self.context, question).await {
             Ok(mut accepted) => {
                 let lines = std::mem::take(&mut accepted.lines);
                 *lock(&self.outcome) = Some(Outcome::Accepted(Box::new(accepted)));

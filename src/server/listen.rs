@@ -31,8 +31,9 @@ pub(super) fn service(
     closing: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 {
-    let lists = WatcherGroups::new(&http);
-    let app = IntoServiceFactory::<_, Request>::into_factory(http::app(http.clone(), lists));
+    let (lists, reads) = (WatcherGroups::new(&http), http::opened_reads(&http));
+    let app = http::app(http.clone(), lists, reads.clone());
+    let app = IntoServiceFactory::<_, Request>::into_factory(app);
     let requests = HttpService::build()
         .graceful_shutdown_signal(move || {
             let closing = closing.clone();
@@ -45,7 +46,7 @@ pub(super) fn service(
         .on_connect_ext(|socket: &Socket, extensions| {
             extensions.insert(socket.handle());
         })
-        .finish(map_config(Hot::new(app, http), |()| AppConfig::default()));
+        .finish(map_config(Hot::new(app, http, reads), |()| AppConfig::default()));
     let connections = apply_fn_factory(requests, |(socket, peer): (Socket, _), requests| {
         let connection = socket.handle();
         // Boxed, so that a connection that leaves HTTP frees the memory of this future.

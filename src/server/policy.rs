@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::StartError;
 use super::file_watch::{FileChanges, FileWatch, Wait};
+use super::{StartError, audit};
 use crate::access::Guard;
+use crate::audit::Audit;
 use crate::faults::{FaultKind, Faults};
 use crate::regular_file;
 use crate::settings::Settings;
@@ -54,6 +55,7 @@ impl Following {
     pub(super) fn new(
         path: &Path,
         guard: Arc<Guard>,
+        audit: Option<Arc<Audit>>,
         faults: Arc<Faults>,
     ) -> Result<Self, StartError> {
         let (watch, changes) = FileWatch::new(&[path]).map_err(|error| StartError::File {
@@ -61,7 +63,7 @@ impl Following {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
-        let follower = Follower { path: path.to_owned(), guard, faults };
+        let follower = Follower { path: path.to_owned(), guard, audit, faults };
         std::thread::spawn(move || follower.follow(&changes));
         let following = Self(watch);
         // The file may have changed between the first read and the watch.
@@ -78,6 +80,7 @@ impl Following {
 struct Follower {
     path: PathBuf,
     guard: Arc<Guard>,
+    audit: Option<Arc<Audit>>,
     faults: Arc<Faults>,
 }
 
@@ -85,7 +88,9 @@ impl Follower {
     fn follow(&self, changes: &FileChanges) {
         while changes.wait(READ_AGAIN_AFTER) != Wait::Ended {
             let replaced = read(&self.path).and_then(|text| {
-                let replaced = self.guard.replace(&name(&self.path), &text);
+                let replaced = self.guard.replace(&name(&self.path), &text, |change| {
+                    audit::record_policy_change(self.audit.as_ref(), change)
+                });
                 replaced.map_err(|error| error.to_string())
             });
             match replaced {
@@ -102,6 +107,7 @@ impl Follower {
 
     fn report(&self, reason: &str) {
         if !self.faults.contains(FaultKind::PolicyUnusable, OBJECT) {
+            audit::record_rejected_policy(self.audit.as_ref(), reason);
             tracing::error!(
                 reason,
                 "the policy was not read again: the previous one stays in force"

@@ -23,7 +23,7 @@ pub(super) fn open(
 }
 
 /// The name in the settings, or the name of the host.
-fn name(settings: &Settings) -> String {
+pub(super) fn name(settings: &Settings) -> String {
     let host = || {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Some(name).filter(|name| settings::is_name(name))

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    AccessSettings, MemorySettings, MonitorSettings, PushSettings, SecretsSettings, SettingsError,
-    ShareSettings, SourceSettings, WatchSettings,
+    AccessSettings, AuditSettings, MemorySettings, MonitorSettings, PushSettings, SecretsSettings,
+    SettingsError, ShareSettings, SourceSettings, WatchSettings,
 };
 
 /// The file that is read when no other is named.
@@ -26,6 +26,7 @@ pub(super) struct SettingsFile {
     pub(super) fail_on_composite_error: Option<bool>,
     pub(super) data: Option<PathBuf>,
     pub(super) access: AccessSettings,
+    pub(super) audit: AuditSettings,
     pub(super) push: PushSettings,
     pub(super) memory: MemorySettings,
     pub(super) watch: WatchSettings,

@@ -42,6 +42,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
             overrides::pairs(&flags.overrides, &mut problems)
         },
         access: file.access,
+        audit: file.audit,
         push: file.push.with(flags.push_token_file, &mut problems),
         monitor: file.monitor.with(flags.monitor_secret_file, &mut problems),
         share: file.share.with(flags.share, flags.replica, &mut problems),
@@ -58,6 +59,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         has_push_token: settings.push.token.is_some() || settings.push.token_file.is_some(),
     };
     settings.access.check(&around, &mut problems);
+    settings.audit.check(&mut problems);
     if settings.workers == Some(0) {
         problems.push("workers: expected at least 1, got 0".to_owned());
     }

@@ -14,6 +14,7 @@ mod partial;
 mod place;
 mod pool;
 mod published;
+mod pushed;
 mod reach;
 pub(crate) mod reference;
 mod refs;

@@ -311,6 +311,11 @@ impl EnvironmentVariants {
 }
 
 impl ServedEnvironment {
+    /// Returns true if the environment contains values that the server has opened, or tried to open.
+    pub fn has_opened_values(&self) -> bool {
+        self.payload.is_revealed()
+    }
+
     /// Creates the content without rendering any text.
     pub(super) fn new(
         environment: Environment,

@@ -58,6 +58,7 @@ pub(super) async fn publish(
     if *previous == revision {
         return Ok(());
     }
+    store.record_move(&live.label, previous, Some(&revision), actor);
     store.events.record(PendingMove {
         label: live.label.clone(),
         from: Some(previous.clone()),

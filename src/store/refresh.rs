@@ -126,6 +126,7 @@ fn record_outcome(
         Err(SourceError::UnknownLabel(_)) => {
             if !*live.gone.borrow() {
                 tracing::warn!(%label, source, "label is gone");
+                store.record_move(label, &position(live).revision, None, &Actor::Source);
                 store.labels.remove_gone(live);
                 store.status_changed.send_replace(());
             }

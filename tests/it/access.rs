@@ -1,6 +1,7 @@
 //! Access by a policy, over real connections: who is recognised, what each principal receives, and what a change of the
 //! policy does to a running server.
 
+mod audited;
 mod credentials;
 mod lists;
 mod matrix;
@@ -88,7 +89,7 @@ fn token(principal: &str, number: u32) -> String {
     format!("hw_{principal}_{number}_0123456789abcdef0123456789abcdef")
 }
 
-fn sha256(text: &str) -> String {
+pub(crate) fn sha256(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
         write!(hex, "{byte:02x}").unwrap();
         hex

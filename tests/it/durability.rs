@@ -256,6 +256,39 @@ fn a_full_disk_refuses_pushes_and_disturbs_nobody_else() {
     assert_nothing_left_behind(&data);
 }
 
+#[test]
+fn a_full_disk_of_the_audit_trail_rejects_pushes_and_disturbs_no_reader() {
+    let Some(disk) = Disk::memory(512 * 1024) else { return };
+    let place = tempfile::tempdir().unwrap();
+    let (config, trail) = (place.path().join("headwater.toml"), disk.path().join("audit.jsonl"));
+    std::fs::write(&config, format!("[audit]\nfile = {trail:?}\n")).unwrap();
+    let (config, data) = (config.display().to_string(), place.path().join("data"));
+    let data = data.to_str().unwrap();
+    let server = Child::serve(&["--source", "hosted:main", "--data", data, "--config", &config]);
+    let copy = WorkingCopy::clone(*server);
+    copy.commit("//- orders.yml\ncount: 1\n");
+    copy.push().succeeds();
+    let filler = disk.path().join("filler");
+    fill(&filler);
+    let mut second = String::new();
+    // The last block of the file has room for some lines.
+    let rejected = (2..100).find_map(|count| {
+        second = copy.commit(&format!("//- orders.yml\ncount: {count}\n"));
+        let said = copy.push();
+        (said.code != Some(0)).then_some(said)
+    });
+    crate::audit::is_rejected_by_the_trail(rejected.expect("a push without room for its line"));
+    assert_ne!(copy.remote_head(), second);
+    server.get("/other/default").expect(200);
+    std::fs::remove_file(&filler).unwrap();
+    eventually("the trail is written again", || copy.push().code == Some(0));
+    assert_eq!(copy.remote_head(), second);
+    server.stop();
+    let file = std::io::BufReader::new(std::fs::File::open(&trail).unwrap());
+    let expected = headwater_access::audit::Expected::default();
+    headwater_access::audit::verify([("audit.jsonl".to_owned(), file)], &expected).unwrap();
+}
+
 /// Writes until there is no room left.
 fn fill(path: &Path) {
     use std::io::Write;

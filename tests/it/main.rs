@@ -9,6 +9,7 @@
 mod access;
 mod arrival;
 mod attack;
+mod audit;
 mod bad_input;
 mod check;
 mod cli;

@@ -2,6 +2,7 @@
 //! are asked for are the product; everything else that the server says is searched for them, its log at the highest level
 //! included.
 
+mod audited;
 mod bound;
 pub(crate) mod keys;
 mod opening;

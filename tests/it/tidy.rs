@@ -40,6 +40,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
         ],
     ),
     ("access", &["model", "sync"]),
+    ("audit", &["model", "faults", "sync"]),
     ("regular_file", &[]),
     (
         "source",
@@ -69,6 +70,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
             "change",
             "check",
             "access",
+            "audit",
             "source",
             "faults",
             "sync",
@@ -80,8 +82,8 @@ const ROOMS: [(&str, &[&str]); 34] = [
     (
         "push",
         &[
-            "model", "backoff", "outage", "data", "tree", "snapshot", "check", "reveal", "source",
-            "store", "faults", "sync",
+            "model", "backoff", "outage", "data", "tree", "snapshot", "check", "reveal", "audit",
+            "source", "store", "faults", "sync",
         ],
     ),
     ("replicas", &["model", "outage", "store", "faults", "sync"]),
@@ -96,6 +98,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
             "render",
             "catalog",
             "access",
+            "audit",
             "store",
             "push",
             "replicas",
@@ -113,6 +116,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
         &[
             "model",
             "access",
+            "audit",
             "check",
             "regular_file",
             "reveal",
@@ -160,7 +164,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
 
 /// The modules in which each crate and each interface to the system is permitted.
 const DOORS: [(&str, &[&str]); 40] = [
-    ("headwater_access", &["access"]),
+    ("headwater_access", &["access", "audit", "cli/audit", "cli/policy", "cli/token"]),
     ("encoding_rs", &["charset"]),
     ("oem_cp", &["charset"]),
     ("git2", &["source/git"]),
@@ -183,7 +187,10 @@ const DOORS: [(&str, &[&str]); 40] = [
     ("rustls", &["vault", "server"]),
     ("socket2", &["http/socket", "server"]),
     ("x509_parser", &["server"]),
-    ("rustix", &["data", "push", "regular_file", "source", "server", "cli/run", "cli/watch"]),
+    (
+        "rustix",
+        &["audit", "data", "push", "regular_file", "source", "server", "cli/run", "cli/watch"],
+    ),
     ("clap", &["cli", "settings", "main"]),
     ("clap_complete", &["cli/completions"]),
     ("clap_mangen", &["cli/man"]),
@@ -205,6 +212,8 @@ const DOORS: [(&str, &[&str]); 40] = [
     (
         "tokio",
         &[
+            "audit",
+            "http/audit",
             "http/watch",
             "http/socket",
             "http/git",
@@ -223,6 +232,7 @@ const DOORS: [(&str, &[&str]); 40] = [
     (
         "std::fs",
         &[
+            "audit",
             "regular_file",
             "source",
             "settings",
@@ -238,6 +248,8 @@ const DOORS: [(&str, &[&str]); 40] = [
     (
         "std::net",
         &[
+            "audit/reads",
+            "http/audit",
             "http/watch",
             "http/monitor",
             "http/socket",

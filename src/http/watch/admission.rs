@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use actix_http::HttpMessage;
 use actix_http::header::HeaderMap;
 use actix_web::HttpRequest;
 use tokio::sync::watch;
@@ -102,6 +103,12 @@ impl Watchers {
 
     /// Returns the address of the client that sent a request, directly or through trusted proxies.
     pub(in crate::http) fn client(&self, request: &HttpRequest) -> Option<IpAddr> {
+        let peer = request.peer_addr()?.ip();
+        Some(client(request.headers(), peer, &self.limits.trusted_proxies))
+    }
+
+    /// The same for a request that has not reached the application.
+    pub(in crate::http) fn client_of(&self, request: &actix_http::Request) -> Option<IpAddr> {
         let peer = request.peer_addr()?.ip();
         Some(client(request.headers(), peer, &self.limits.trusted_proxies))
     }

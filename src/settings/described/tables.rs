@@ -3,12 +3,17 @@
 use super::{PrintedValue, Setting, SettingsTable};
 
 /// The tables of the settings file, in their order.
-pub(super) const TABLES: [SettingsTable; 10] = [
+pub(super) const TABLES: [SettingsTable; 11] = [
     SettingsTable { name: "", about: "", settings: &SERVER },
     SettingsTable {
         name: "access",
         about: "Access by a policy: principals, and what each of them may do. Without a policy, the tokens decide.",
         settings: &ACCESS,
+    },
+    SettingsTable {
+        name: "audit",
+        about: "The audit trail: who changed, opened or was denied what. Without file and stdout, nothing is recorded.",
+        settings: &AUDIT,
     },
     SettingsTable {
         name: "push",
@@ -151,6 +156,42 @@ const ACCESS: [Setting; 2] = [
         name: "behind_tls_proxy",
         summary: "A proxy in front of this server speaks TLS with clients",
         details: "With a policy and without TLS, the server listens on an address beyond loopback only if this is true.",
+        value: PrintedValue::Default("false"),
+        ..NONE
+    },
+];
+
+const AUDIT: [Setting; 5] = [
+    Setting {
+        name: "file",
+        summary: "File with the trail, one JSON object in each line. Each server needs a file of its own",
+        details: "The server creates it with mode 0600. No other user may be able to write it.",
+        value: PrintedValue::Example("\"audit.jsonl\""),
+        ..NONE
+    },
+    Setting {
+        name: "stdout",
+        summary: "Write the lines to standard output, too",
+        value: PrintedValue::Default("false"),
+        ..NONE
+    },
+    Setting {
+        name: "rotate_mib",
+        summary: "Size in MiB at which the file is renamed and a new one begins",
+        value: PrintedValue::Default("64"),
+        ..NONE
+    },
+    Setting {
+        name: "keep",
+        summary: "Renamed files to keep. The oldest ones are removed. 0 keeps all",
+        value: PrintedValue::Default("32"),
+        ..NONE
+    },
+    Setting {
+        name: "required",
+        summary: "Reject reads of opened values with 503 while the trail cannot be written",
+        details: "Without it, such reads continue and are counted. Pushes, changes of the policy, /encrypt and /decrypt are \
+                  rejected in any case.",
         value: PrintedValue::Default("false"),
         ..NONE
     },

@@ -137,6 +137,14 @@ impl Incoming {
         Ok(head.map(|found| found.commit.to_string()))
     }
 
+    /// Reads the repository together with the further objects.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnMut(&Repository) -> Result<T, git2::Error>,
+    ) -> Result<T, SourceError> {
+        self.pool.with(read).map_err(|error| self.unavailable(&error))
+    }
+
     fn unavailable(&self, error: &git2::Error) -> SourceError {
         unavailable(&self.layout.base, error)
     }

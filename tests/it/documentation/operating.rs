@@ -357,6 +357,14 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         "webhooks at once after a quiet time",
         &[("src/http/monitor/deliveries.rs", "BURST_COUNT: f64 = 100.0")],
     ),
+    (
+        "lines of the audit trail that wait for the disk",
+        &[("src/audit.rs", "WAITING_BYTES_MAX: usize = 8 * 1024 * 1024")],
+    ),
+    (
+        "wait of an act for its audit line",
+        &[("src/audit.rs", "ACT_MAX: Duration = Duration::from_secs(10)")],
+    ),
     ("a rendered file", &[("src/cli/run/template.rs", "LENGTH_MAX: usize = 16 * 1024 * 1024")]),
     ("steps of a template", &[("src/cli/run/template.rs", "STEP_COUNT_MAX: u64 = 10_000_000")]),
     ("a check", &[("src/cli/run/prepare.rs", "CHECK_TIMEOUT: Duration = Duration::from_secs(60)")]),
@@ -555,6 +563,9 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "vault-unreadable",
         "tests/it/secrets/vault.rs",
         "values_stay_in_use_while_vault_fails_in_every_way",
+        "audit-unwritable",
+        "tests/it/access/audited.rs",
+        "an_audit_trail_that_cannot_be_written_rejects_acts_and_is_reported",
     ),
     ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
 ];

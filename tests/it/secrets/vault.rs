@@ -93,11 +93,8 @@ impl StandIn {
 
     fn settings(&self) -> SecretsSettings {
         let at = |name| self.credentials.path().join(name);
-        let approle = AppRoleSettings {
-            role_id_file: at("role"),
-            secret_id_file: at("secret"),
-            mount: None,
-        };
+        let approle =
+            AppRoleSettings { role_id_file: at("role"), secret_id_file: at("secret"), mount: None };
         let vault = VaultSettings {
             name: String::new(),
             uri: format!("http://{}", self.address),
@@ -239,9 +236,7 @@ fn a_new_version_wakes_the_services_that_name_it_and_one_login_serves_all() {
     vault.expire();
     eventually("the server logs in again", || vault.login_count() == 2);
     vault.write("shop/orders", json!({"password": "three"}));
-    eventually("the new token is used", || {
-        flat(&server, "orders") == json!({"password": "three"})
-    });
+    eventually("the new token is used", || flat(&server, "orders") == json!({"password": "three"}));
     // Another replica has the same tags.
     let replica = super::references::server(&repository, vault.settings());
     until_served(&replica, "other");

@@ -1,0 +1,104 @@
+//! Reads of opened values: the first of each combination is a line, and each worker thread counts further ones.
+//!
+//! A worker counts without a lock, because a fleet can send 100,000 reads in a second.
+
+use std::cell::RefCell;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_access::audit::{AuditEvent, Count, Entry, Recording, Tally};
+use jiff::Timestamp;
+
+use super::{Audit, AuditActor};
+use crate::model::{Digest, Query};
+
+/// The interval at which a worker reports its counts.
+pub const READ_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// The most combinations that one worker distinguishes in an interval.
+const COMBINATION_COUNT_MAX: usize = 10_000;
+
+/// What reads that are counted together have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedRead {
+    /// The name of the principal.
+    pub principal: Arc<str>,
+    pub query: Query,
+    /// The digest of the environment.
+    pub digest: Digest,
+    pub address: Option<IpAddr>,
+}
+
+/// The reads that one worker thread has counted.
+pub struct OpenedReads {
+    audit: Arc<Audit>,
+    tally: RefCell<Tally<OpenedRead>>,
+}
+
+impl OpenedReads {
+    pub fn new(audit: Arc<Audit>) -> Self {
+        audit.queue.add_reader();
+        Self { audit, tally: RefCell::new(Tally::new(COMBINATION_COUNT_MAX)) }
+    }
+
+    /// Returns false if reads of opened values have to be rejected now.
+    pub fn is_permitted(&self) -> bool {
+        self.audit.permits_opened_reads()
+    }
+
+    /// Records a read. `details` returns the actor and the revision for the line of a first read.
+    pub fn record(&self, read: &OpenedRead, details: impl FnOnce() -> (AuditActor, String)) {
+        let now = Timestamp::now();
+        if self.tally.borrow_mut().record(read, now) == Recording::Line {
+            let (actor, revision) = details();
+            let entry = read.entry(actor.entry(AuditEvent::Open));
+            self.audit.queue.record(&Entry { revision: Some(revision), ..entry }, now);
+        }
+    }
+
+    /// Records the counts of the last interval as lines.
+    pub fn report(&self) {
+        let now = Timestamp::now();
+        for (read, Count { count, first, last }) in self.tally.borrow_mut().take_report() {
+            let entry = Entry::new(AuditEvent::Open);
+            let entry = match read {
+                Some(read) => read.entry(entry),
+                None => Entry { reason: Some("other combinations".to_owned()), ..entry },
+            };
+            let (count, first, last) = (Some(count), Some(first), Some(last));
+            self.audit.queue.record(&Entry { count, first, last, ..entry }, now);
+        }
+    }
+}
+
+impl Hash for OpenedRead {
+    /// Hashes what nearly always differs. Hashing all names would take longer than the rest of counting.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.digest.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        self.address.hash(state);
+    }
+}
+
+impl OpenedRead {
+    fn entry(&self, entry: Entry) -> Entry {
+        Entry {
+            principal: Some(self.principal.to_string()),
+            application: Some(self.query.application.to_string()),
+            profiles: Some(self.query.profiles.to_string()),
+            label: self.query.label.name().map(str::to_owned),
+            digest: Some(self.digest.to_string()),
+            address: self.address.map(|address| address.to_string()),
+            outcome: Some("opened".to_owned()),
+            ..entry
+        }
+    }
+}
+
+impl Drop for OpenedReads {
+    fn drop(&mut self) {
+        self.report();
+        self.audit.queue.remove_reader();
+    }
+}

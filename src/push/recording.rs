@@ -1,0 +1,121 @@
+//! Pushes in the audit trail.
+//!
+//! Invariant: the line of an accepted push is durable before the push is committed to etcd or moves a reference.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::decision::{self, AcceptedPush, PushContext};
+use super::rejection::Rejection;
+use super::repository::HostedRepository;
+use super::updates::{Question, Update};
+use crate::audit::{Audit, AuditActor, AuditEvent, Entry};
+use crate::source::SourceError;
+
+/// The rejection when the trail cannot be written.
+const UNRECORDED: &str = "push rejected, no branch was updated: the server cannot write its audit trail. \
+     Tell the operator; its log names the error";
+/// The most commits and paths that are read for a line, which names fewer of them.
+const NAME_COUNT_MAX: usize = 1_000;
+
+/// The recording of one push.
+pub struct PushRecorder {
+    audit: Arc<Audit>,
+    actor: AuditActor,
+}
+
+/// What a push contains, as far as lines name it.
+#[derive(Debug, Clone, Default)]
+struct PushedContent {
+    commits: Vec<String>,
+    paths: Vec<String>,
+}
+
+/// Decides about a push, and records a rejection.
+///
+/// # Errors
+/// The answer for the hook when git must not make the push.
+pub(super) async fn decide(
+    context: &PushContext,
+    question: Question,
+) -> Result<AcceptedPush, Rejection> {
+    let Some(recorder) = &context.recorder else {
+        return decision::decide(context, question).await;
+    };
+    let updates = question.updates.clone();
+    let decided = decision::decide(context, question).await;
+    if let Err(rejection) = &decided {
+        let tips = updates.iter().filter_map(|update| update.new.clone()).collect();
+        let content = PushedContent { commits: tips, paths: Vec::new() };
+        let mut entry = recorder.entry(&context.repository, &updates, content);
+        let outcome = if rejection.is_outcome_unknown { "unknown" } else { "rejected" };
+        entry.outcome = Some(outcome.to_owned());
+        entry.reason = Some(rejection.lines.join(" "));
+        // A rejection needs no durable line. The pusher waits for one all the same, while the trail can be written.
+        if recorder.audit.record_act(&entry).await.is_err() {
+            recorder.audit.record(&entry);
+        }
+    }
+    decided
+}
+
+/// Records an accepted push before anything of it takes effect.
+///
+/// # Errors
+/// The answer for the hook when the line is not durable in time.
+pub(super) async fn record_accepted(
+    context: &PushContext,
+    question: &Question,
+) -> Result<(), Rejection> {
+    let Some(recorder) = &context.recorder else { return Ok(()) };
+    let (repository, read) = (Arc::clone(&context.repository), question.clone());
+    let content = tokio::task::spawn_blocking(move || PushedContent::read(&repository, &read));
+    let (content, reason) = match content.await {
+        Ok(Ok(content)) => (content, None),
+        Ok(Err(_)) | Err(_) => {
+            let reason = "the commits and paths could not be read";
+            (PushedContent::default(), Some(reason.to_owned()))
+        }
+    };
+    let mut entry = recorder.entry(&context.repository, &question.updates, content);
+    (entry.outcome, entry.reason) = (Some("accepted".to_owned()), reason);
+    recorder.audit.record_act(&entry).await.map_err(|_| UNRECORDED.into())
+}
+
+impl PushRecorder {
+    pub fn new(audit: Arc<Audit>, actor: AuditActor) -> Self {
+        Self { audit, actor }
+    }
+
+    fn entry(
+        &self,
+        repository: &HostedRepository,
+        updates: &[Update],
+        content: PushedContent,
+    ) -> Entry {
+        let names: Vec<String> = updates.iter().map(Update::shown).collect();
+        Entry {
+            path: Some(repository.name.clone()),
+            branch: Some(names.join(",")),
+            commits: content.commits,
+            paths: content.paths,
+            ..self.actor.entry(AuditEvent::Push)
+        }
+    }
+}
+
+impl PushedContent {
+    /// Reads the new commits and the paths that they change. Blocking.
+    fn read(repository: &HostedRepository, question: &Question) -> Result<Self, SourceError> {
+        let objects = repository.path.join("objects");
+        let quarantine = question.quarantine.clone().filter(|it| it.starts_with(objects));
+        let directories: Vec<PathBuf> = quarantine.into_iter().collect();
+        let tips: Vec<&str> =
+            question.updates.iter().filter_map(|update| update.new.as_deref()).collect();
+        let published = repository.source.references();
+        let known: Vec<&str> = published.values().map(String::as_str).collect();
+        let incoming = repository.source.incoming(directories)?;
+        let (commits, paths) = incoming.new_commits(&tips, &known, NAME_COUNT_MAX)?;
+        Ok(Self { commits, paths })
+    }
+}
