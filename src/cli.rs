@@ -1,6 +1,7 @@
 //! The command line: one file for each command. Results go to standard output, and remarks for people to standard error.
 //! Exit code 0 is success, 1 a negative answer, 2 a failure.
 
+mod audit;
 mod check;
 mod colour;
 mod compare;
@@ -15,6 +16,7 @@ mod get;
 mod man;
 mod origins;
 mod output;
+mod policy;
 mod progress;
 mod run;
 mod seal;
@@ -22,6 +24,7 @@ mod serve;
 mod signals;
 mod sources;
 mod status;
+mod token;
 mod watch;
 
 use std::process::ExitCode;
@@ -73,6 +76,15 @@ enum Command {
     /// Show the replicas of a server, their lag and their problems
     #[command(after_help = examples::STATUS)]
     Status(status::StatusArguments),
+    /// Make tokens for the principals of a policy
+    #[command(after_help = examples::TOKEN)]
+    Token(token::TokenArguments),
+    /// Check, test, compare and explain policy files
+    #[command(after_help = examples::POLICY)]
+    Policy(policy::PolicyArguments),
+    /// Verify and search the files of an audit trail
+    #[command(after_help = examples::AUDIT)]
+    Audit(audit::AuditArguments),
     /// Print a script with which a shell completes commands
     #[command(after_help = examples::COMPLETIONS)]
     Completions(completions::CompletionsArguments),
@@ -104,6 +116,9 @@ impl Cli {
             | Command::Check(_)
             | Command::Seal(_)
             | Command::Status(_)
+            | Command::Token(_)
+            | Command::Policy(_)
+            | Command::Audit(_)
             | Command::Completions(_)
             | Command::Man(_) => "error",
             // The command itself reports the reason why a mirror cannot be made.
@@ -129,6 +144,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Compare(arguments) => compare::run(*arguments),
         Command::Seal(arguments) => seal::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Token(arguments) => token::run(arguments),
+        Command::Policy(arguments) => policy::run(arguments),
+        Command::Audit(arguments) => audit::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => man::run(arguments),
     }

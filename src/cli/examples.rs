@@ -78,6 +78,72 @@ Examples:
   Ask several servers, for a script:
     headwater status --url http://config-1:8888,http://config-2:8888 --output json";
 
+pub(super) const TOKEN: &str = "\
+Examples:
+  Make a token, and the line for the policy:
+    headwater token new orders
+  Make a token that expires, and keep it in a file of the service:
+    headwater token new orders --expires 2099-03-01 > orders-token";
+
+pub(super) const TOKEN_NEW: &str = TOKEN;
+
+pub(super) const POLICY: &str = "\
+Examples:
+  Check a policy before the server reads it:
+    headwater policy check policy.toml
+  Show why a principal may not read an environment:
+    headwater policy explain policy.toml orders read billing/prod";
+
+pub(super) const POLICY_CHECK: &str = "\
+Examples:
+  Check a policy before the server reads it:
+    headwater policy check policy.toml
+  Check the file that a server reads:
+    headwater policy check /etc/headwater/policy.toml";
+
+pub(super) const POLICY_TEST: &str = "\
+Examples:
+  Test a policy against its own [[expect]] tables:
+    headwater policy test policy.toml
+  Test it against those of another file:
+    headwater policy test policy.toml --expect expectations.toml";
+
+pub(super) const POLICY_DIFF: &str = "\
+Examples:
+  Show what a change grants and removes:
+    headwater policy diff policy.toml new.toml
+  Show what a branch of a repository changes:
+    headwater policy diff main/policy.toml feature/policy.toml";
+
+pub(super) const POLICY_EXPLAIN: &str = "\
+Examples:
+  Show why a principal may not read an environment:
+    headwater policy explain policy.toml orders read billing/prod
+  Show whether a push of one file is allowed:
+    headwater policy explain policy.toml payments-ci push payments.yml main";
+
+pub(super) const AUDIT: &str = "\
+Examples:
+  Verify a trail with its renamed files:
+    headwater audit verify audit.jsonl.000000004711 audit.jsonl
+  List the pushes of a principal since a day:
+    headwater audit query audit.jsonl --event push --principal payments-ci --since 2026-11-01";
+
+pub(super) const AUDIT_VERIFY: &str = "\
+Examples:
+  Verify a trail with its renamed files:
+    headwater audit verify audit.jsonl.000000004711 audit.jsonl
+  Detect a removed end, with a head from the log of the server:
+    headwater audit verify audit.jsonl --head \
+2:8a3f2c5f1d0e4b7a9c6d8e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d";
+
+pub(super) const AUDIT_QUERY: &str = "\
+Examples:
+  List the pushes of a principal since a day:
+    headwater audit query audit.jsonl --event push --principal payments-ci --since 2026-11-01
+  Print every read of opened values of an application, for programs:
+    headwater audit query audit.jsonl --event open --application billing --output json";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   Print the completions for bash:

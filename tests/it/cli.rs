@@ -1,11 +1,13 @@
 //! What a user types and sees: exit codes, one clear line for what does not work, tables and JSON for what does.
 
+mod audit;
 mod copy;
 mod diff;
 mod etcd;
 mod examples;
 mod on_a_terminal;
 mod origins;
+mod policy;
 mod terminal;
 pub(crate) mod watch;
 mod watching_page;

@@ -90,6 +90,13 @@ const EXIT_CODES: &str = "
 | `compare` | every environment is equal or differs only as documented | an environment differs. With `--strict` also a documented difference | a server did not answer, credentials were rejected, the source cannot be read, or an environment could not be compared |
 | `seal` | the value was sealed, the key was written, or all values were sealed anew | with `--migrate`, a value was left as it is | no key, or any other failure |
 | `status` | no finding: all replicas are live, none has lagged for more than 30 s, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
+| `token new` | printed | | the name or the date is not valid |
+| `policy check` | the policy can take effect. There may be warnings | the policy has an error | the file cannot be read |
+| `policy test` | all expectations hold | an expectation does not hold | the policy cannot be used, or has no expectation |
+| `policy diff` | both policies allow the same | they differ | a policy cannot be used |
+| `policy explain` | the request is allowed | the request is denied | the policy cannot be used, or a name is unknown |
+| `audit verify` | no fault | a line was changed, removed, added or moved | a file cannot be read |
+| `audit query` | lines were printed | no line satisfies the conditions | a file cannot be read, or is not a trail |
 | `completions` | the script was printed | | the shell is unknown |
 | `man` | the pages were written | | the directory cannot be written |
 ";
@@ -102,10 +109,7 @@ fn the_reference_page_is_what_the_program_says() {
         .mut_subcommands(|verb| verb.mut_args(|argument| argument.hide_env_values(true)));
     command.build();
     for verb in command.get_subcommands_mut() {
-        let help = verb.render_long_help().to_string();
-        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-        let name = verb.get_name();
-        write!(text, "\n## headwater {name}\n\n```text\n{}\n```\n", lines.join("\n")).unwrap();
+        write_help(&mut text, verb);
     }
     write!(text, "\n## headwater.toml\n\n```toml\n{}```\n", default_file()).unwrap();
     text.push_str(&variables());
@@ -120,6 +124,17 @@ fn the_reference_page_is_what_the_program_says() {
         written == text,
         "docs/reference.md is out of date: UPDATE_REFERENCE=1 writes it again"
     );
+}
+
+/// The help of a command, and of the commands below it.
+fn write_help(text: &mut String, command: &mut clap::Command) {
+    let help = command.render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let name = command.get_bin_name().expect("a name");
+    write!(text, "\n## {name}\n\n```text\n{}\n```\n", lines.join("\n")).unwrap();
+    for below in command.get_subcommands_mut() {
+        write_help(text, below);
+    }
 }
 
 /// Every variable: those of flags from the definition of the command line, the others from the lists above.
@@ -174,6 +189,7 @@ fn every_variable_of_the_code_is_on_the_page() {
 fn every_setting_is_in_the_file_that_is_printed() {
     for (table, begin) in [
         ("", "\n# Address"),
+        ("[audit]\n", "\n[audit]\n"),
         ("[push]\n", "\n[push]\n"),
         ("[watch]\n", "\n[watch]\n"),
         ("[monitor]\n", "\n[monitor]\n"),

@@ -9,6 +9,12 @@ use headwater::cli::Cli;
 use super::{run, type_in};
 use crate::fixture::{command, directory};
 
+/// A command, and the commands below it.
+fn commands(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().flat_map(commands);
+    std::iter::once(command).chain(below).collect()
+}
+
 /// The words of each example of a command, without a redirection.
 fn examples(command: &clap::Command) -> Vec<Vec<String>> {
     let help = command.clone().render_long_help().to_string();
@@ -25,11 +31,12 @@ fn examples(command: &clap::Command) -> Vec<Vec<String>> {
 fn every_help_ends_with_two_examples_that_parse() {
     let mut program = Cli::command();
     program.build();
-    for command in program.get_subcommands() {
+    for command in program.get_subcommands().flat_map(commands) {
         let examples = examples(command);
         assert_eq!(examples.len(), 2, "{}", command.get_name());
         for words in examples {
-            assert_eq!(words[0], command.get_name());
+            let typed = format!("headwater {}", words.join(" "));
+            assert!(typed.starts_with(command.get_bin_name().expect("a name")), "{typed}");
             let typed = std::iter::once("headwater".to_owned()).chain(words.clone());
             let parsed = Cli::try_parse_from(typed);
             assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
@@ -50,7 +57,7 @@ fn examples_work_as_they_are_typed() {
         for words in examples(command) {
             let text = words.join(" ");
             let is_alone = match command.get_name() {
-                "completions" => true,
+                "completions" | "token" => true,
                 "man" => !text.contains('~'),
                 "get" | "explain" => text.contains("--source"),
                 "check" | "copy" => !text.contains("--label"),
@@ -64,7 +71,7 @@ fn examples_work_as_they_are_typed() {
             }
         }
     }
-    assert_eq!(ran_count, 8);
+    assert_eq!(ran_count, 10);
 }
 
 #[test]
@@ -98,8 +105,11 @@ fn man_pages_have_the_text_of_the_help() {
     man.args(["man", "pages"]).env("HEADWATER_SOURCE", "https://user:hunter2@host/x.git");
     let said = run(man);
     assert_eq!((said.code, said.out.as_str()), (Some(0), "pages/headwater.1\n"), "{}", said.err);
-    for command in Cli::command().get_subcommands() {
-        let page = format!("pages/headwater-{}.1", command.get_name());
+    let mut program = Cli::command();
+    program.build();
+    for command in program.get_subcommands().flat_map(commands) {
+        let name = command.get_bin_name().expect("a name").replace(' ', "-");
+        let page = format!("pages/{name}.1");
         let page = fs::read_to_string(place.path().join(page)).unwrap();
         assert!(page.starts_with(".ie") || page.starts_with(".TH"), "{page}");
         let about = command.get_about().expect("a description").to_string();

@@ -59,6 +59,9 @@ pub(super) fn mentions(code: &str) -> Result<(), String> {
     let mut words = code.split_whitespace().skip(1);
     let verb = words.next().unwrap_or_default();
     let verb = command.find_subcommand(verb).ok_or_else(|| format!("`{code}`: no verb {verb}"))?;
+    // The second word of `headwater policy check`.
+    let below = words.clone().next().and_then(|word| verb.find_subcommand(word));
+    let verb = below.unwrap_or(verb);
     let ours = words.take_while(|word| *word != "--").filter_map(|word| word.strip_prefix("--"));
     for flag in ours {
         let known = verb.get_arguments().any(|known| known.get_long() == Some(flag));
