@@ -5,15 +5,17 @@
 
 mod change;
 mod guard;
-mod unlimited;
+mod pushes;
 
 use std::sync::Arc;
 
 pub use headwater_access::credential::CredentialHeaders;
 
-use crate::model::Query;
+pub use crate::areas::Permission;
+use crate::model::{Label, Query};
 pub use change::PolicyChange;
-pub use guard::{Guard, Identity, IdentityKey, Permission, PolicyFileError, RejectedCredential};
+pub use guard::{Guard, Identity, IdentityKey, PolicyFileError, RejectedCredential};
+pub use pushes::ReferenceUpdate;
 
 /// The authenticated identity of a request.
 #[derive(Debug, Clone)]
@@ -37,7 +39,7 @@ pub enum Operation {
     ReadEnvironment,
     /// Receives the sealed values of a readable environment opened.
     OpenEnvironment,
-    /// Reads a file by its path.
+    /// Reads a file by its path. The environment in the path has to be readable as well.
     ReadFile,
     /// Reads lists of environments, problems, instances and events.
     ReadLists,
@@ -53,7 +55,7 @@ pub enum Operation {
     Unseal,
     /// Clones or fetches a hosted repository with its history.
     ReadRepository,
-    /// Updates branches and tags of a hosted repository.
+    /// Updates some branches and tags of a hosted repository. The push itself is decided by its paths.
     Push,
     /// Reads liveness, readiness and health without its details.
     ReadHealth,
@@ -91,5 +93,13 @@ pub fn may(policy: Policy, caller: &Caller, action: Operation, target: Resource<
         (Policy::TokenRequired, Caller::Anonymous | Caller::Identified(_)) => {
             matches!(action, Operation::ReadHealth | Operation::ReadIndex | Operation::Notify)
         }
+    }
+}
+
+/// Decides whether a caller may read a file at its own path. Only a policy denies files.
+pub fn file_permission(caller: &Caller, label: &Label, path: &str) -> Permission {
+    match caller {
+        Caller::Identified(identity) => identity.file_permission(label, path),
+        _ => Permission::Allowed,
     }
 }

@@ -47,17 +47,32 @@ impl Catalog {
 /// # Errors
 /// When a source cannot be read.
 pub fn catalog(snapshot: &Snapshot) -> Result<Catalog, TreeError> {
+    visible_catalog(snapshot, &|_| true)
+}
+
+/// As [`catalog`], of the files whose paths are visible only.
+///
+/// # Errors
+/// When a source cannot be read.
+pub fn visible_catalog(
+    snapshot: &Snapshot,
+    is_visible: &dyn Fn(&str) -> bool,
+) -> Result<Catalog, TreeError> {
     let mut catalog = Catalog::default();
     for member in &snapshot.members {
-        collect(member, &mut catalog)?;
+        collect(member, is_visible, &mut catalog)?;
     }
     Ok(catalog)
 }
 
-fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
+fn collect(
+    member: &Member,
+    is_visible: &dyn Fn(&str) -> bool,
+    catalog: &mut Catalog,
+) -> Result<(), TreeError> {
     let mut paths = Vec::new();
     member.tree.walk(&mut |path| {
-        if resolve::is_configuration(&member.layout, path) {
+        if resolve::is_configuration(&member.layout, path) && is_visible(path) {
             paths.push(path.to_owned());
         }
     })?;
@@ -67,6 +82,11 @@ fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
     let stems: BTreeSet<&str> = paths.iter().map(|path| stem_of(path)).collect();
     for path in &paths {
         let stem = stem_of(path);
+        if let Some((application, profile)) = owned_stem(member, path, stem) {
+            catalog.applications.insert(application.to_owned());
+            catalog.profiles.extend(profile.map(str::to_owned));
+            continue;
+        }
         let in_directory_of = match resolve::searchers(member, directory_of(path)) {
             Searchers::By(applications) => applications,
             Searchers::None | Searchers::All => Vec::new(),
@@ -99,6 +119,20 @@ fn collect(member: &Member, catalog: &mut Catalog) -> Result<(), TreeError> {
     }
     catalog.profiles.remove("default");
     Ok(())
+}
+
+/// The application of the policy to which a file belongs by its name, and the profile in its name.
+fn owned_stem<'p>(
+    member: &'p Member,
+    path: &'p str,
+    stem: &'p str,
+) -> Option<(&'p str, Option<&'p str>)> {
+    let application = member.areas.owner(path)?;
+    let rest = stem.strip_prefix(application)?;
+    match rest.strip_prefix('-') {
+        Some(profile) => Some((application, Some(profile))),
+        None => rest.is_empty().then_some((application, None)),
+    }
 }
 
 /// The paths whose content is configuration as well. A file whose extension is ambiguous is parsed once for this.

@@ -6,6 +6,8 @@
 
 mod affected;
 mod aliases;
+mod areas;
+mod audience;
 mod composition;
 mod effective;
 mod entries;
@@ -20,6 +22,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::areas::SealedTexts;
 use self::impact::ComparedDocuments;
 use self::resolution::{CheckScope, Resolution};
 use self::schema::Schemas;
@@ -34,6 +37,7 @@ use crate::reveal::{self, Keyring, Opener, Opening};
 use crate::snapshot::{Member, Snapshot};
 use crate::tree::{ParseError, TreeError};
 
+pub use audience::Audience;
 pub use progress::{CheckProgress, Stage};
 pub use report_text::{Enforcement, TimeoutAction, finding_lines, outcome_lines, report_lines};
 
@@ -85,6 +89,8 @@ pub struct CheckPolicy {
     pub until: Option<Instant>,
     /// Receives how far the check is.
     pub progress: CheckProgress,
+    /// The reader of the report, unless it may read everything.
+    pub audience: Option<Arc<dyn Audience>>,
 }
 
 impl CheckPolicy {
@@ -96,6 +102,7 @@ impl CheckPolicy {
             keys: Arc::default(),
             until: None,
             progress: CheckProgress::default(),
+            audience: None,
         }
     }
 }
@@ -121,12 +128,28 @@ pub struct CheckReport {
     pub unchecked: Vec<String>,
     /// True if the revision was compared with an older one.
     pub is_compared: bool,
+    /// What the reader of the report may not read.
+    pub hidden: HiddenCounts,
+}
+
+/// The numbers of what a report does not show to its reader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HiddenCounts {
+    pub problems: usize,
+    pub warnings: usize,
+    /// The environments whose effective values differ.
+    pub environments: usize,
 }
 
 impl CheckReport {
     /// Returns true if every file and every environment was checked.
     pub fn is_finished(&self) -> bool {
         self.file_count == self.known_file_count && self.environment_count == self.known_count
+    }
+
+    /// Returns true if a problem was found, whether it is shown or not.
+    pub fn has_problems(&self) -> bool {
+        !self.problems.is_empty() || self.hidden.problems > 0
     }
 
     fn leave_out(&mut self, name: String) {
@@ -168,8 +191,11 @@ pub fn check(
         terms,
         compared: ComparedDocuments::default(),
         schemas: Schemas::default(),
+        sealed_texts: SealedTexts::default(),
         problems: ProblemSet::default(),
         warnings: ProblemSet::default(),
+        hidden_problems: ProblemSet::default(),
+        hidden_warnings: ProblemSet::default(),
         report: CheckReport { is_compared: old.is_some(), ..CheckReport::default() },
     };
     for (index, member) in new.members.iter().enumerate() {
@@ -217,8 +243,12 @@ struct Check<'a> {
     terms: &'a CheckPolicy,
     compared: ComparedDocuments,
     schemas: Schemas,
+    sealed_texts: SealedTexts,
     problems: ProblemSet,
     warnings: ProblemSet,
+    /// Problems that the reader of the report may not read.
+    hidden_problems: ProblemSet,
+    hidden_warnings: ProblemSet,
     report: CheckReport,
 }
 
@@ -231,8 +261,9 @@ impl<'a> Check<'a> {
             .filter(|before| before.layout == member.layout);
         if self.terms.rules.contains(&Rule::Entries) {
             let unfit = entries::findings(member, before.map(|before| &before.tree))?;
-            unfit.into_iter().for_each(|(severity, problem)| self.add(severity, problem));
+            unfit.into_iter().for_each(|(severity, problem)| self.add(severity, problem, None));
         }
+        self.links(member, before)?;
         let paths = match (&self.differences, before) {
             (Differences::Members(changes), Some(_)) => changes[index].files.clone(),
             (_, Some(before)) => member.tree.changes(&before.tree)?.files,
@@ -246,12 +277,15 @@ impl<'a> Check<'a> {
             self.terms.progress.report(Stage::Files, done, paths.len());
             if is_looked_for(member, path) {
                 self.file(member, before, path)?;
+            } else if member.areas.exist() && resolve::is_configuration(&member.layout, path) {
+                self.unsearched_file(member, before, path)?;
             } else if self.terms.rules.contains(&Rule::Entries) && is_ignored_toml(member, path)? {
-                self.warnings.add(Problem {
+                let problem = Problem {
                     origin: Origin { file: path.as_str().into(), position: None },
                     key: None,
                     message: IGNORED_TOML.to_owned(),
-                });
+                };
+                self.add(FindingSeverity::Warning, problem, None);
             }
         }
         Ok(())
@@ -274,7 +308,10 @@ impl<'a> Check<'a> {
         }
         self.report.file_count += 1;
         let error = match member.tree.documents(&file)? {
-            Ok(documents) => return self.sealed_values(before, path, &documents),
+            Ok(documents) => {
+                self.values(member, before, path, &documents)?;
+                return self.sealed_values(before, path, &documents);
+            }
             Err(error) => error,
         };
         let was = match before {
@@ -289,9 +326,23 @@ impl<'a> Check<'a> {
             Some(Some(was)) => error.is_foreign || was.message == error.message,
         };
         if !is_known {
-            self.problems.add(parse_problem(path, error));
+            self.add(FindingSeverity::Problem, parse_problem(path, error), None);
         }
         Ok(())
+    }
+
+    /// Checks the values of a file that only imports lead to.
+    fn unsearched_file(
+        &mut self,
+        member: &Member,
+        before: Option<&Member>,
+        path: &str,
+    ) -> Result<(), TreeError> {
+        let Some(file) = member.tree.file(path)? else { return Ok(()) };
+        match member.tree.documents(&file)? {
+            Ok(documents) => self.values(member, before, path, &documents),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Checks that each sealed value of a file opens, unless the file had the value before.
@@ -334,7 +385,7 @@ impl<'a> Check<'a> {
                 && !failure.is_pending
             {
                 let problem = reveal::unopened_problem(&file, key, *position, failure.message);
-                self.problems.add(problem);
+                self.add(FindingSeverity::Problem, problem, None);
             }
         }
         Ok(())
@@ -373,7 +424,9 @@ impl<'a> Check<'a> {
 
     fn leave_out<'q>(&mut self, queries: impl ExactSizeIterator<Item = &'q Query>) {
         self.report.known_count += queries.len();
-        for query in queries.take(UNCHECKED_COUNT_MAX) {
+        let audience = self.terms.audience.as_deref();
+        let is_shown = |query: &&Query| audience.is_none_or(|it| it.reads_environment(query));
+        for query in queries.filter(is_shown).take(UNCHECKED_COUNT_MAX) {
             self.report.leave_out(format!("{}/{}", query.application, query.profiles));
         }
     }
@@ -398,13 +451,13 @@ impl<'a> Check<'a> {
         self.report.known_count += 1;
         let Some(old) = self.old else {
             let found = after.judge(rules, CheckScope::Everything, &mut self.schemas)?;
-            found.into_iter().for_each(|(severity, problem)| self.add(severity, problem));
+            self.add_all(found, query);
             return Ok(());
         };
         let before = Resolution::of(old, query, overrides)?;
         if !after.is_comparable(&before) {
             self.add_change(query, watcher_count, change_of(&before, &after));
-            return self.judge(&before, &after, rules, CheckScope::Everything);
+            return self.judge(query, &before, &after, rules, CheckScope::Everything);
         }
         let sources = [&before, &after].map(|of| &of.environment.sources[..]);
         let differences = self.compared.differences(sources[0], sources[1]);
@@ -412,11 +465,16 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         self.add_change(query, watcher_count, impact::change(&differences));
-        self.judge(&before, &after, rules, CheckScope::of(&differences, &after))
+        self.judge(query, &before, &after, rules, CheckScope::of(&differences, &after))
     }
 
     fn add_change(&mut self, query: &Query, watcher_count: usize, change: Change) {
-        if !change.is_empty() {
+        if change.is_empty() {
+            return;
+        }
+        if self.terms.audience.as_ref().is_some_and(|it| !it.reads_environment(query)) {
+            self.report.hidden.environments += 1;
+        } else {
             let query = query.clone();
             self.report.changes.push(EnvironmentChange { query, change, watcher_count });
         }
@@ -425,6 +483,7 @@ impl<'a> Check<'a> {
     /// Adds the findings of an environment that it did not have before the change.
     fn judge(
         &mut self,
+        query: &Query,
         before: &Resolution,
         after: &Resolution,
         rules: &[Rule],
@@ -436,20 +495,33 @@ impl<'a> Check<'a> {
             let had: HashSet<_> = had.iter().map(|(_, problem)| identity(problem)).collect();
             found.retain(|(_, problem)| !had.contains(&identity(problem)));
         }
-        found.into_iter().for_each(|(severity, problem)| self.add(severity, problem));
+        self.add_all(found, query);
         Ok(())
     }
 
-    fn add(&mut self, severity: FindingSeverity, problem: Problem) {
-        match severity {
-            FindingSeverity::Problem => self.problems.add(problem),
-            FindingSeverity::Warning => self.warnings.add(problem),
+    fn add_all(&mut self, found: Vec<(FindingSeverity, Problem)>, query: &Query) {
+        for (severity, problem) in found {
+            self.add(severity, problem, Some(query));
         }
+    }
+
+    /// Adds a finding, reduced to what the reader of the report may know. `query` is the environment that shows it.
+    fn add(&mut self, severity: FindingSeverity, problem: Problem, query: Option<&Query>) {
+        let shown = audience::reduced(self.terms.audience.as_deref(), problem.clone(), query);
+        let set = match (severity, &shown) {
+            (FindingSeverity::Problem, Some(_)) => &mut self.problems,
+            (FindingSeverity::Warning, Some(_)) => &mut self.warnings,
+            (FindingSeverity::Problem, None) => &mut self.hidden_problems,
+            (FindingSeverity::Warning, None) => &mut self.hidden_warnings,
+        };
+        set.add(shown.unwrap_or(problem));
     }
 
     fn finish(mut self) -> CheckReport {
         self.report.problems = self.problems.finish();
         self.report.warnings = self.warnings.finish();
+        self.report.hidden.problems = self.hidden_problems.0.len();
+        self.report.hidden.warnings = self.hidden_warnings.0.len();
         self.report
     }
 }

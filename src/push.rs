@@ -12,11 +12,14 @@
 //! - `listener` and `session`: the hook's socket, and one push from its first byte to its answer
 //! - `recording`: pushes in the audit trail
 //! - `decision`: the steps from the hook's question until git may move references
+//! - `authorization`: the decision of the policy about each branch, commit and path
 //! - `review` and `replication`: what a push changes, and its commit to etcd
 //! - `repository`, with `health` and `maintenance`: references, publication and durability
 //! - `locks`, `updates`, `command`, `exchange`, `packet`: guards, values, git processes and the protocol
 
 mod admission;
+mod advertisement;
+mod authorization;
 mod command;
 mod decision;
 mod error;
@@ -41,6 +44,7 @@ mod updates;
 mod wants;
 
 pub use self::admission::{FETCH_COUNT_MAX, PUSH_COUNT_MAX, Requester};
+pub use self::authorization::Pusher;
 pub use self::command::Service;
 pub use self::error::PushError;
 pub use self::exchange::{Exchange, Input, PUSH_STALL_MAX, StallBudget, TruncationError};

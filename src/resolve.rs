@@ -14,6 +14,7 @@ mod file;
 mod file_loader;
 mod location;
 mod mention;
+mod own_files;
 mod profiles;
 mod property_name;
 mod search_paths;
@@ -30,11 +31,12 @@ use crate::tree::{Tree, TreeError, TreeFile, join};
 use contributions::LoadedDocument;
 use environment::Assembly;
 use file_loader::FileLoader;
+use own_files::OwnFiles;
 
 pub use activation::named_profiles;
 pub use dependencies::Dependencies;
 pub use differences::Differences;
-pub use file::{FoundFile, find_file};
+pub use file::{FileSearch, FoundFile, find_file};
 pub use mention::{Mention, mention};
 pub use search_paths::{Searchers, directories, is_on_search_path, searchers};
 
@@ -61,6 +63,8 @@ pub struct ResolvedMember {
     pub dependencies: Dependencies,
     /// Imports that were ignored because they name no file.
     pub notices: Vec<Problem>,
+    /// Imports and links that lead to files of other areas. The policy decides whether they were ignored.
+    pub foreign: Vec<Problem>,
 }
 
 /// The indices of the members that answer a query, highest precedence first: the first member of each group whose patterns
@@ -83,7 +87,8 @@ pub fn choose(snapshot: &Snapshot, query: &Query) -> Option<Vec<usize>> {
 pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<ResolvedMember, TreeError> {
     let mut dependencies = Dependencies::default();
     let directories = search_paths::directories(member, tree, query, &mut dependencies)?;
-    let mut files = FileLoader::new(&member.layout, tree, dependencies);
+    let own = OwnFiles::of(member, query);
+    let mut files = FileLoader::new(&member.layout, tree, own, dependencies);
     let is_empty = directories.is_empty() || query.profile_names().next().is_none();
     let mut assembly = Assembly::new(&mut files, query, directories, config_names(query));
     let outcome = if is_empty {
@@ -91,13 +96,14 @@ pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<ResolvedMe
     } else {
         assembly.run(&|content| name(&member.layout, content))
     };
-    let notices = assembly.notices();
+    let (notices, mut foreign) = (assembly.notices(), assembly.foreign());
+    foreign.append(&mut files.foreign_links());
     let outcome = match outcome {
         Ok(sources) => Ok(sources),
         Err(ResolveError::Problem(problem)) => Err(problem),
         Err(ResolveError::Tree(error)) => return Err(error),
     };
-    Ok(ResolvedMember { outcome, dependencies: files.dependencies, notices })
+    Ok(ResolvedMember { outcome, dependencies: files.dependencies, notices, foreign })
 }
 
 /// The reason why a resolution ends early.
@@ -223,11 +229,12 @@ pub fn schema_files(
     query: &Query,
     dependencies: &mut Dependencies,
 ) -> Result<Vec<FoundSchema>, TreeError> {
+    let own = OwnFiles::of(member, query);
     let mut found = Vec::new();
     for directory in search_paths::directories(member, tree, query, dependencies)? {
         for name in config_names(query) {
             let path: Arc<str> = join(&directory, &format!("{name}{SCHEMA_SUFFIX}")).into();
-            if let Some(file) = dependencies.file(tree, &path)? {
+            if let Some(file) = dependencies.file(tree, &path, &own)? {
                 found.push(FoundSchema { path, file });
             }
         }
@@ -272,6 +279,7 @@ fn named_files(
     names: &[&str],
     dependencies: &mut Dependencies,
 ) -> Result<BTreeSet<Arc<str>>, TreeError> {
+    let own = OwnFiles::of(member, query);
     let directories = search_paths::directories(member, tree, query, dependencies)?;
     let mut sorted = directories.clone();
     sorted.sort_unstable();
@@ -288,7 +296,7 @@ fn named_files(
                 }
                 for extension in extensions(&member.layout) {
                     let path = join(directory, &format!("{stem}.{extension}"));
-                    if schema_of(&path).is_none() && dependencies.find(tree, &path)? {
+                    if schema_of(&path).is_none() && dependencies.find(tree, &path, &own)? {
                         found.insert(path.into());
                     }
                 }

@@ -147,6 +147,9 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let secret_files = secrets.follow(&store, &runtime)?;
     let audit = audit::open(settings, Arc::clone(&store.faults))?;
     store.set_audit(audit.as_ref());
+    if let Some(guard) = &guard {
+        store.replace_areas(guard.areas());
+    }
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, push_policy(settings, &keys), &runtime)
@@ -298,7 +301,7 @@ pub fn start(
     let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
     let policy = policy.map(|(path, guard)| {
         let (guard, audit) = (Arc::clone(guard), http.audit.clone());
-        policy::Following::new(path, guard, audit, Arc::clone(&http.store.faults))
+        policy::Following::new(path, guard, audit, Arc::clone(&http.store))
     });
     let policy = policy.transpose()?;
     let tls_config = tls.as_ref().map(|tls| Arc::new(tls.config()));

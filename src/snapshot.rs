@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::areas::Areas;
 use crate::glob;
 use crate::model::{Epoch, Epochs, LabelPosition, Revision};
 use crate::terminal::is_invisible;
@@ -34,6 +35,16 @@ impl Snapshot {
         Self { revision, epochs, members }
     }
 
+    /// Puts the areas of a policy in force.
+    pub fn set_areas(&mut self, areas: &Areas) {
+        self.members.iter_mut().for_each(|member| member.areas = areas.clone());
+    }
+
+    /// Returns true if these areas permit every environment the same files as those in force here.
+    pub fn has_areas(&self, areas: &Areas) -> bool {
+        self.members.iter().all(|member| member.areas.are_same(areas))
+    }
+
     /// Where the label is in the order of its publications.
     pub fn position(&self) -> LabelPosition {
         LabelPosition { revision: self.revision.clone(), epochs: self.epochs.clone() }
@@ -47,6 +58,8 @@ pub struct Member {
     /// decrease along the list.
     pub group: usize,
     pub layout: Arc<Layout>,
+    /// The files that each environment may load. A source knows no policy. The store sets it.
+    pub areas: Areas,
     pub revision: Revision,
     /// The label that was resolved to this revision, for `{label}` in search paths.
     pub label: Option<Arc<str>>,

@@ -11,6 +11,7 @@ mod answer;
 mod answer_cell;
 mod answer_cells;
 mod answer_handle;
+mod areas_in_force;
 mod build;
 mod cached_answer;
 mod cohort;
@@ -46,9 +47,9 @@ use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::access::{self, Caller, Operation, Policy, Resource};
+use crate::access::{self, Caller, Identity, Operation, Policy, Resource};
 use crate::audit::Audit;
-use crate::catalog::Catalog;
+use crate::catalog::{self, Catalog};
 use crate::check::EnvironmentInUse;
 use crate::faults::{Fault, Faults};
 use crate::model::{Label, Query, Revision};
@@ -77,7 +78,7 @@ pub use event_log::{EventLog, EventSubscription, NextEvent};
 pub use move_event::{Actor, ChangedEnvironment, CommitDetails, MoveEvent};
 pub use refresh::PushedReference;
 pub use sequence_lock::SequenceStamp;
-pub use served_file::{ServedFile, Template};
+pub use served_file::{FileLookup, ServedFile, Template};
 pub use status::{EnvironmentNotice, EnvironmentProblem, LabelStatus};
 
 /// Live labels and their answers.
@@ -231,6 +232,27 @@ impl Store {
     /// answers share with the tree of their label are not counted.
     pub fn answer_bytes(&self) -> usize {
         self.builder.ledger.bytes()
+    }
+
+    /// As [`Store::read_catalog`], of the files that an identity may list.
+    ///
+    /// # Errors
+    /// As for [`Store::answer`].
+    pub async fn read_visible_catalog(
+        self: &Arc<Self>,
+        label: &Label,
+        identity: &Arc<Identity>,
+    ) -> Result<(Catalog, Revision), AnswerError> {
+        let live = self.live_label(label, Cohort::FIRST).await?;
+        let (store, identity) = (Arc::clone(self), Arc::clone(identity));
+        let work = move || {
+            let snapshot = Arc::clone(&live.published.load().snapshot);
+            let is_visible = |path: &str| identity.may_list(&live.label, path);
+            let catalog = catalog::visible_catalog(&snapshot, &is_visible);
+            store.record_read(&ReadTarget::Catalog(live.label.clone()), &catalog);
+            Ok((catalog?, snapshot.revision.clone()))
+        };
+        self.admission.run(work).await
     }
 
     /// The known applications and profiles of a label. A name that a client only requested is not known.

@@ -18,10 +18,10 @@ pub use pattern::{PATTERN_BYTES_MAX, Pattern, PatternError};
 pub use policy::{
     AccessChange, AuthenticatedCaller, AuthenticationError, COMBINATION_COUNT_MAX,
     CertificateNames, CheckContext, Claim, CredentialChange, Decision, Denial, EXPIRY_NOTICE,
-    Evidence, ExpectationReport, ExpiringToken, Explanation, FailedExpectation, Field, Finding,
-    Issuer, KeySets, KeySource, KnownNames, NearestRule, Outcome, Ownership, OwnershipKind, Place,
-    Policy, PolicyDifference, PolicyError, PolicyProblem, Proof, SHARED_APPLICATION,
-    SecretReference, Severity, Storage, Universe, diff,
+    Evidence, ExpectationReport, ExpiringToken, Explanation, FailedExpectation, Field, FileRules,
+    Finding, Issuer, KeySets, KeySource, KnownNames, NearestRule, Outcome, Ownership,
+    OwnershipKind, Place, Policy, PolicyDifference, PolicyError, PolicyProblem, Proof,
+    SHARED_APPLICATION, SecretReference, Severity, Storage, Universe, diff,
 };
 pub use principal::{ANONYMOUS, Kind, Principal, is_principal_name};
 pub use request::{Change, Environment, Label, RawFile, Reference, Request, ServerRight};

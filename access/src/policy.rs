@@ -11,6 +11,7 @@ mod diff;
 mod document;
 mod expectation;
 mod explain;
+mod file_rules;
 mod identity;
 mod problem;
 mod rule;
@@ -39,6 +40,7 @@ pub use decide::{COMBINATION_COUNT_MAX, Decision, Denial, Outcome};
 pub use diff::{AccessChange, CredentialChange, PolicyDifference, Universe, diff};
 pub use expectation::{ExpectationReport, FailedExpectation};
 pub use explain::{Explanation, Finding, NearestRule};
+pub use file_rules::FileRules;
 pub use identity::{Issuer, KeySource};
 pub use problem::{Place, PolicyError, PolicyProblem, Severity};
 pub use rule::Field;
@@ -57,8 +59,8 @@ pub struct Policy {
     /// The rules of each principal, with its name in place of `{principal}`.
     grants: HashMap<Arc<str>, Vec<Arc<Rule>>>,
     anonymous_grants: Vec<Arc<Rule>>,
-    areas: AreaMap,
-    sealing: Vec<SealingRule>,
+    areas: Arc<AreaMap>,
+    sealing: Arc<[SealingRule]>,
     expectations: Vec<Expectation>,
 }
 
@@ -98,15 +100,15 @@ impl Policy {
         let areas = root.sections("area", "[[area]]", reader);
         let areas: Vec<Area> =
             areas.into_iter().map(|section| Area::parse(section, reader)).collect();
-        let sealing = SealingRule::parse_all(&mut root, reader);
+        let sealing = SealingRule::parse_all(&mut root, reader).into();
         let expectations = Expectation::parse_all(&mut root, reader);
         root.finish(reader);
         let (grants, anonymous_grants) = compile(&identities, &rules, reader);
         let all = || grants.values().flatten().chain(&anonymous_grants);
-        let applications = all().flat_map(|rule| rule.application.iter().flatten());
-        let applications = literals(applications.chain(all().flat_map(|rule| &rule.except)));
-        let profiles = literals(all().flat_map(|rule| &rule.profile));
-        let areas = AreaMap::new(areas, applications, profiles);
+        let applications = all().flat_map(|rule| rule.applications());
+        let applications = literals(applications.chain(all().flat_map(|rule| &*rule.except)));
+        let profiles = literals(all().flat_map(|rule| &*rule.profile));
+        let areas = Arc::new(AreaMap::new(areas, applications, profiles));
         let policy = Self {
             file: file.into(),
             digest,
@@ -126,7 +128,7 @@ impl Policy {
     /// Reports names in rules and expectations that no principal has.
     fn check_names(&self, reader: &mut Reader<'_>) {
         for rule in &self.rules {
-            for who in &rule.who {
+            for who in &*rule.who {
                 if let Who::Principal(name) = who
                     && !self.identities.by_name.contains_key(&**name)
                 {
@@ -197,17 +199,26 @@ impl Policy {
     /// Returns true if the environment of these applications may load a file: its own files and the shared ones. The
     /// path is that of the file itself, after imports and symbolic links.
     pub fn may_load(&self, applications: &[&str], path: &str) -> bool {
-        area::is_normal(path) && self.areas.may_load(applications, path)
+        self.file_rules().may_load(applications, path)
     }
 
     /// Returns true if a file may name a secret outside the configuration.
     pub fn may_reference(&self, path: &str, reference: SecretReference<'_>) -> bool {
-        area::is_normal(path) && self.areas.permits(path, reference)
+        self.file_rules().may_reference(path, reference)
     }
 
     /// Returns true if a value has to be sealed in a push.
     pub fn requires_sealing(&self, path: &str, key: &str) -> bool {
-        self.sealing.iter().any(|rule| rule.covers(path, key))
+        self.file_rules().requires_sealing(path, key)
+    }
+
+    /// The rules about the content of files, for code that decides without a principal.
+    pub fn file_rules(&self) -> FileRules {
+        FileRules {
+            areas: Arc::clone(&self.areas),
+            sealing: Arc::clone(&self.sealing),
+            is_enforced: self.is_enforced,
+        }
     }
 
     /// The rules of a principal. `None` for a principal that another policy has declared.

@@ -14,8 +14,8 @@ use headwater_access::{
 };
 use jiff::Timestamp;
 
-use super::unlimited::{FileRules, PushUpdates};
 use super::{Operation, PolicyChange, Resource};
+use crate::areas::{Areas, Permission};
 use crate::model::Query;
 use crate::sync::lock;
 
@@ -35,17 +35,10 @@ const DEFAULT_PROFILE: &str = "default";
 pub struct Guard {
     current: ArcSwap<PolicyInForce>,
     epoch: AtomicU64,
-    terms: Terms,
+    default_label: Option<String>,
     logged_denials: FirstOccurrences,
     logged_rejections: FirstOccurrences,
     counts: DenialCounts,
-}
-
-/// The settings that decisions depend on.
-#[derive(Debug, Clone, Default)]
-struct Terms {
-    default_label: Option<String>,
-    push: PushUpdates,
 }
 
 /// The lines that were logged. Denials and rejections have one each, so that bad credentials never hide denials.
@@ -75,8 +68,7 @@ struct DenialCounts {
 struct PolicyInForce {
     policy: headwater_access::Policy,
     epoch: u64,
-    terms: Terms,
-    file_rules: FileRules,
+    default_label: Option<String>,
     numbers: HashMap<String, u32>,
 }
 
@@ -94,15 +86,6 @@ pub struct Identity {
 /// A principal of one version of the policy, as one number for comparisons on the hot path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdentityKey(u64);
-
-/// The answer to the question whether an identity may perform an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    Allowed,
-    /// The rules deny the operation, and the policy has `enforce = false`.
-    WouldDeny,
-    Denied,
-}
 
 /// The reason why a policy file cannot take effect, without values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,19 +124,14 @@ impl Guard {
         file: &str,
         text: &[u8],
         default_label: Option<&str>,
-        push_force: bool,
-        push_delete: bool,
     ) -> Result<Self, PolicyFileError> {
-        let terms = Terms {
-            default_label: default_label.map(str::to_owned),
-            push: PushUpdates { force: push_force, delete: push_delete },
-        };
-        let (first, warnings) = PolicyInForce::load(file, text, 1, terms.clone())?;
+        let default_label = default_label.map(str::to_owned);
+        let (first, warnings) = PolicyInForce::load(file, text, 1, default_label.clone())?;
         log_warnings(&warnings);
         Ok(Self {
             epoch: AtomicU64::new(first.epoch),
             current: ArcSwap::from_pointee(first),
-            terms,
+            default_label,
             logged_denials: FirstOccurrences::default(),
             logged_rejections: FirstOccurrences::default(),
             counts: DenialCounts::default(),
@@ -161,7 +139,7 @@ impl Guard {
     }
 
     /// Replaces the policy, if `permit` accepts the change. Returns false if the text is that of the policy in force. Only
-    /// one thread may call this.
+    /// one thread may call this. `narrow` receives the areas of the new policy before any decision follows it.
     ///
     /// # Errors
     /// When the text is not a policy that can take effect, or `permit` returns a reason. The policy in force stays.
@@ -170,15 +148,17 @@ impl Guard {
         file: &str,
         text: &[u8],
         permit: impl FnOnce(&PolicyChange<'_>) -> Result<(), String>,
+        narrow: impl FnOnce(Areas),
     ) -> Result<bool, PolicyFileError> {
         let current = self.current.load_full();
         let epoch = current.epoch + 1;
-        let (next, warnings) = PolicyInForce::load(file, text, epoch, self.terms.clone())?;
+        let (next, warnings) = PolicyInForce::load(file, text, epoch, self.default_label.clone())?;
         if next.policy.digest() == current.policy.digest() {
             return Ok(false);
         }
         permit(&PolicyChange::new(&current.policy, &next.policy)).map_err(PolicyFileError)?;
         log_warnings(&warnings);
+        narrow(Areas::of(next.policy.file_rules()));
         self.current.store(Arc::new(next));
         self.epoch.store(epoch, Ordering::Release);
         self.logged_denials.clear();
@@ -189,6 +169,11 @@ impl Guard {
     /// The first digits of the digest of the policy in force.
     pub fn digest(&self) -> String {
         self.current.load().policy.digest().short()
+    }
+
+    /// The areas of the policy in force.
+    pub fn areas(&self) -> Areas {
+        Areas::of(self.current.load().policy.file_rules())
     }
 
     /// Returns true if rules allow anything to callers without a credential.
@@ -228,6 +213,13 @@ impl Guard {
         target: Resource<'_>,
         permission: Permission,
     ) {
+        if permission != Permission::Allowed {
+            self.record_denied_object(identity, &identity.describe(operation, target), permission);
+        }
+    }
+
+    /// As [`Guard::record_denial`], for an object that only its path describes.
+    pub fn record_denied_object(&self, identity: &Identity, object: &str, permission: Permission) {
         let count = match permission {
             Permission::Allowed => return,
             Permission::WouldDeny => &self.counts.recorded,
@@ -235,7 +227,7 @@ impl Guard {
         };
         count.fetch_add(1, Ordering::Relaxed);
         // The name `target` belongs to the log itself.
-        let object = cut(&identity.describe(operation, target)).to_owned();
+        let object = cut(object).to_owned();
         let (principal, kind) = (identity.name(), identity.principal.kind().as_str());
         if !self.logged_denials.record(format!("{principal} {object}")) {
             return;
@@ -290,7 +282,7 @@ impl PolicyInForce {
         file: &str,
         text: &[u8],
         epoch: u64,
-        terms: Terms,
+        default_label: Option<String>,
     ) -> Result<(Self, Vec<String>), PolicyFileError> {
         let policy = headwater_access::Policy::parse(file, text)
             .map_err(|error| PolicyFileError(error.to_string()))?;
@@ -311,8 +303,7 @@ impl PolicyInForce {
         }
         let names = policy.principals().map(|principal| principal.name().to_owned());
         let numbers = names.zip(1..).collect();
-        let file_rules = FileRules::parse(text);
-        Ok((Self { policy, epoch, terms, file_rules, numbers }, warnings))
+        Ok((Self { policy, epoch, default_label, numbers }, warnings))
     }
 }
 
@@ -358,27 +349,36 @@ impl Identity {
         }
     }
 
-    /// Returns true if the rules allow some pushes, but not every push that the settings permit.
-    pub fn has_limited_push(&self) -> bool {
-        let rules = &self.policy.file_rules;
-        rules.grant_some_push(&self.principal)
-            && !rules.grant_all_pushes(&self.principal, self.policy.terms.push)
+    pub(super) fn policy(&self) -> &headwater_access::Policy {
+        &self.policy.policy
+    }
+
+    pub(super) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The labels of a request as the policy sees them.
+    pub(super) fn labels<'l>(&'l self, label: &'l crate::model::Label) -> Vec<Label<'l>> {
+        self.policy.labels(label)
+    }
+
+    /// Decides a request of the policy.
+    pub(super) fn permission_of(&self, request: &Request<'_>) -> Permission {
+        if self.allows_request(request) {
+            Permission::Allowed
+        } else if self.policy.policy.is_enforced() {
+            Permission::Denied
+        } else {
+            Permission::WouldDeny
+        }
     }
 
     fn allows(&self, operation: Operation, target: Resource<'_>) -> bool {
-        let rules = &self.policy.file_rules;
         match operation {
             Operation::ReadHealth | Operation::Notify => true,
-            Operation::ReadEnvironment => self.reads(target),
+            // A file is served with the values of the environment in the path. Its own path is decided where it is found.
+            Operation::ReadEnvironment | Operation::ReadFile => self.reads(target),
             Operation::OpenEnvironment => self.opens(target),
-            Operation::ReadFile => match target {
-                // A file is served with the values of the environment in the path, so that both have to be allowed.
-                Resource::Environment(query) => {
-                    let is_default = self.policy.labels(query).iter().all(is_default);
-                    self.reads(target) && rules.grant_all_files(&self.principal, is_default)
-                }
-                Resource::Server => false,
-            },
             Operation::ReadLists => {
                 self.decides(ServerRight::List) || self.decides(ServerRight::Overview)
             }
@@ -387,7 +387,7 @@ impl Identity {
             Operation::ReadRepository => self.decides(ServerRight::Clone),
             Operation::Seal => self.allows_request(&Request::Seal(Vec::new())),
             Operation::Unseal => self.decides(ServerRight::Unseal),
-            Operation::Push => rules.grant_all_pushes(&self.principal, self.policy.terms.push),
+            Operation::Push => self.policy.policy.allows_some_push(&self.principal),
         }
     }
 
@@ -463,14 +463,14 @@ impl PolicyInForce {
         Environment {
             applications: query.application_names().map(Into::into).collect(),
             profiles,
-            labels: self.labels(query),
+            labels: self.labels(&query.label),
         }
     }
 
-    /// The labels of a query. Names in a list are not trimmed, because the sources do not trim them.
-    fn labels<'q>(&'q self, query: &'q Query) -> Vec<Label<'q>> {
-        let default = self.terms.default_label.as_deref();
-        match query.label.name() {
+    /// The labels of a request. Names in a list are not trimmed, because the sources do not trim them.
+    fn labels<'q>(&'q self, label: &'q crate::model::Label) -> Vec<Label<'q>> {
+        let default = self.default_label.as_deref();
+        match label.name() {
             None => vec![Label::requested(None, default, false)],
             Some(list) => list
                 .split(',')
@@ -485,10 +485,6 @@ fn log_warnings(warnings: &[String]) {
     for problem in warnings {
         tracing::warn!(problem, "a part of the policy may not mean what was intended");
     }
-}
-
-fn is_default(label: &Label<'_>) -> bool {
-    matches!(label, Label::Default(_))
 }
 
 fn cut(text: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{CheckReport, EnvironmentChange};
+use super::{CheckReport, EnvironmentChange, HiddenCounts};
 use crate::model::{Problem, Query};
 use crate::terminal;
 
@@ -51,10 +51,8 @@ impl Enforcement {
     pub fn rejects(self, report: &CheckReport) -> bool {
         match self {
             Self::Tell | Self::Warn => false,
-            Self::Refuse(TimeoutAction::Accept) => !report.problems.is_empty(),
-            Self::Refuse(TimeoutAction::Reject) => {
-                !report.problems.is_empty() || !report.is_finished()
-            }
+            Self::Refuse(TimeoutAction::Accept) => report.has_problems(),
+            Self::Refuse(TimeoutAction::Reject) => report.has_problems() || !report.is_finished(),
         }
     }
 }
@@ -71,13 +69,14 @@ pub fn finding_lines(report: &CheckReport) -> Vec<String> {
     let mut lines = listed(&report.problems, "problems", Problem::to_string);
     let warning = |warning: &Problem| format!("warning: {warning}");
     lines.extend(listed(&report.warnings, "warnings", warning));
+    lines.extend(hidden(report));
     plain_all(&lines)
 }
 
 /// The lines on changes, the summary, and the consequence.
 pub fn outcome_lines(report: &CheckReport, enforcement: Enforcement) -> Vec<String> {
     let mut lines = Vec::new();
-    if report.is_compared && (report.problems.is_empty() || enforcement == Enforcement::Warn) {
+    if report.is_compared && (!report.has_problems() || enforcement == Enforcement::Warn) {
         lines.extend(changes(report));
     }
     lines.push(summary(report));
@@ -89,7 +88,7 @@ pub fn outcome_lines(report: &CheckReport, enforcement: Enforcement) -> Vec<Stri
 }
 
 fn consequence(report: &CheckReport, enforcement: Enforcement) -> Option<&'static str> {
-    let has_problems = !report.problems.is_empty();
+    let has_problems = report.has_problems();
     match enforcement {
         Enforcement::Refuse(_) if has_problems => Some(REJECTED),
         Enforcement::Refuse(_) | Enforcement::Tell if report.is_finished() => None,
@@ -99,6 +98,20 @@ fn consequence(report: &CheckReport, enforcement: Enforcement) -> Option<&'stati
         Enforcement::Warn if has_problems || !report.is_finished() => Some(WARNED),
         Enforcement::Warn => None,
     }
+}
+
+/// The line on findings that the reader may not read.
+fn hidden(report: &CheckReport) -> Option<String> {
+    let HiddenCounts { problems, warnings, .. } = report.hidden;
+    let counts = [(problems, "problem"), (warnings, "warning")];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, noun)| plural(count, noun))
+        .collect();
+    (!counts.is_empty()).then(|| {
+        format!("{} in files that you may not read: ask the operator", counts.join(" and "))
+    })
 }
 
 /// The line on files and environments that were not checked before the deadline.
@@ -125,14 +138,16 @@ fn plain_all(lines: &[String]) -> Vec<String> {
 
 /// The summary: numbers of files, environments, problems and warnings.
 fn summary(report: &CheckReport) -> String {
-    let CheckReport { problems, warnings, .. } = report;
+    let CheckReport { problems, warnings, hidden, .. } = report;
+    let (problem_count, warning_count) =
+        (problems.len() + hidden.problems, warnings.len() + hidden.warnings);
     let files = of(report.file_count, report.known_file_count, "file");
     let environments = of(report.environment_count, report.known_count, "environment");
-    let found = match problems.len() {
+    let found = match problem_count {
         0 => "no problem".to_owned(),
         count => plural(count, "problem"),
     };
-    let warned = match warnings.len() {
+    let warned = match warning_count {
         0 => String::new(),
         count => format!(", {}", plural(count, "warning")),
     };
@@ -160,6 +175,12 @@ fn listed<T>(items: &[T], noun: &str, say: impl Fn(&T) -> String) -> Vec<String>
 fn changes(report: &CheckReport) -> Vec<String> {
     let changes = &report.changes;
     let is_all = report.environment_count == report.known_count;
+    let hidden_count = report.hidden.environments;
+    let least = if is_all { "" } else { "at least " };
+    if changes.is_empty() && hidden_count > 0 {
+        let hidden = plural(hidden_count, "environment");
+        return vec![format!("changes {least}{hidden} that you may not read")];
+    }
     if changes.is_empty() {
         let none = is_all.then(|| "changes no environment".to_owned());
         return none.into_iter().collect();
@@ -169,7 +190,6 @@ fn changes(report: &CheckReport) -> Vec<String> {
     let name_width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let watchers: Vec<String> = shown.iter().map(|change| watched(change.watcher_count)).collect();
     let watcher_width = watchers.iter().map(String::len).max().unwrap_or(0);
-    let least = if is_all { "" } else { "at least " };
     let mut lines = vec![format!("changes {least}{}:", plural(changes.len(), "environment"))];
     for ((change, name), watchers) in shown.iter().zip(&names).zip(&watchers) {
         let keys = keys(change);
@@ -180,6 +200,10 @@ fn changes(report: &CheckReport) -> Vec<String> {
     }
     if changes.len() > shown.len() {
         lines.push(format!("  and {} more", count(changes.len() - shown.len())));
+    }
+    if hidden_count > 0 {
+        let hidden = plural(hidden_count, "environment");
+        lines.push(format!("  and {hidden} that you may not read"));
     }
     lines
 }

@@ -20,6 +20,8 @@ pub(super) struct Resolution {
     pub(super) problems: Vec<Problem>,
     /// Ignored imports.
     notices: Vec<Problem>,
+    /// Imports and links that lead to files of other areas.
+    foreign: Vec<(FindingSeverity, Problem)>,
     /// The dependencies on each member, by its index.
     dependencies: Vec<(usize, Dependencies)>,
     schemas: Vec<(Tree, FoundSchema)>,
@@ -44,6 +46,7 @@ impl Resolution {
             },
             problems: Vec::new(),
             notices: Vec::new(),
+            foreign: Vec::new(),
             dependencies: Vec::new(),
             schemas: Vec::new(),
         };
@@ -51,6 +54,12 @@ impl Resolution {
             let member = &snapshot.members[index];
             let mut resolved = resolve::resolve(member, &member.tree, query)?;
             resolution.notices.append(&mut resolved.notices);
+            let severity = match member.areas.are_enforced() {
+                true => FindingSeverity::Problem,
+                false => FindingSeverity::Warning,
+            };
+            let foreign = resolved.foreign.drain(..).map(|problem| (severity, problem));
+            resolution.foreign.extend(foreign);
             match resolved.outcome {
                 Ok(sources) => resolution.environment.sources.extend(sources),
                 Err(problem) => resolution.problems.push(problem),
@@ -80,6 +89,7 @@ impl Resolution {
         self.problems.is_empty()
             && before.problems.is_empty()
             && self.notices == before.notices
+            && self.foreign == before.foreign
             && self.schemas.iter().map(of).eq(before.schemas.iter().map(of))
     }
 
@@ -101,7 +111,7 @@ impl Resolution {
         }
         let reaches_placeholders = scope.reaches_placeholders();
         let effective = OnceCell::new();
-        let mut found = Vec::new();
+        let mut found = self.foreign.clone();
         for rule in rules {
             match rule {
                 Rule::Placeholders(strictness) if reaches_placeholders => {

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use super::error::HttpError;
 use super::renderings::{Job, SharedText, TextKey};
 use super::{Http, answers, body, negotiate, resolves_placeholders, watch};
-use crate::access::{Caller, Operation, Resource};
+use crate::access::{Caller, Operation, Permission, Resource};
 use crate::model::Query;
 use crate::placeholder::{self, PlaceholderError};
-use crate::store::{Content, ServedFile, Template};
+use crate::store::{Content, FileLookup, ServedFile, Template};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -71,7 +71,8 @@ async fn representation(
     path: &str,
 ) -> Result<FileRepresentation, HttpError> {
     if negotiate::wants_binary(request.headers())? {
-        let file = http.store.find_file(caller, query, path).await?.ok_or(HttpError::NoFile)?;
+        let file = http.store.find_file(caller, query, path).await?;
+        let file = permitted(http, caller, query, file)?;
         let etag = format!("\"{}\"", file.id);
         return Ok(FileRepresentation { file, etag, content_type: BINARY, text: None });
     }
@@ -83,6 +84,28 @@ async fn representation(
         "text/plain;charset=UTF-8"
     };
     Ok(FileRepresentation { file, etag, content_type, text: Some(text) })
+}
+
+/// Returns a found file. Records the path that the policy denies.
+fn permitted<T>(
+    http: &Http,
+    caller: &Caller,
+    query: &Query,
+    lookup: FileLookup<T>,
+) -> Result<T, HttpError> {
+    if let (Some(denied), Some(guard), Caller::Identified(identity)) =
+        (&lookup.denied, &http.guard, caller)
+    {
+        let permission = identity.file_permission(&query.label, denied);
+        // A link can lead from a permitted path to a denied one.
+        let permission = if lookup.found.is_none() { Permission::Denied } else { permission };
+        let environment = identity.permission(Operation::ReadFile, Resource::Environment(query));
+        // The request is recorded once.
+        if permission != Permission::Allowed && environment == Permission::Allowed {
+            guard.record_denied_object(identity, &format!("read the file {denied}"), permission);
+        }
+    }
+    lookup.found.ok_or(HttpError::NoFile)
 }
 
 /// Returns the time of the revision that contains a file, if it is known.
@@ -125,14 +148,15 @@ async fn text(
     let charset = negotiate::charset(request.headers())?;
     let (file, template) = if resolves_placeholders(request)? {
         let template = http.store.find_template(caller, query, path).await?;
-        let template = template.ok_or(HttpError::NoFile)?;
+        let template = permitted(http, caller, query, template)?;
         if let Content::Broken(problem) = &template.answer.content {
             return Err(HttpError::Broken(problem.clone()));
         }
         http.record_opening(caller, query, &template.answer);
         (template.file.clone(), Some(template))
     } else {
-        (http.store.find_file(caller, query, path).await?.ok_or(HttpError::NoFile)?, None)
+        let file = http.store.find_file(caller, query, path).await?;
+        (permitted(http, caller, query, file)?, None)
     };
     let served = template.as_ref().and_then(|template| template.served());
     http.record_opened_read(request, caller, query, served, &file.revision)?;

@@ -4,6 +4,7 @@
 mod body;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::http::header;
@@ -20,7 +21,7 @@ use super::route::GitRequest;
 use super::socket::{Closer, ConnectionHandle};
 use super::{Http, parameter};
 use crate::access::{Caller, Identity, Operation, Permission, Resource};
-use crate::push::{Exchange, Host, PushError, Requester, Service, TruncationError};
+use crate::push::{Exchange, Host, PushError, Pusher, Requester, Service, TruncationError};
 
 /// The largest request of a clone or fetch, after decoding, in bytes.
 const FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -91,8 +92,8 @@ pub(super) fn refs_operation(request: &HttpRequest) -> Operation {
     }
 }
 
-/// Decides a push or the use of keys. A policy with `enforce = false` opens these no further than a server without a
-/// policy: to clients on this machine.
+/// Decides whether an identity may make some push, or use the keys. A policy with `enforce = false` opens these no further
+/// than a server without a policy: to clients on this machine.
 pub(super) fn local_permission(
     identity: &Identity,
     request: &HttpRequest,
@@ -104,8 +105,7 @@ pub(super) fn local_permission(
     }
 }
 
-/// Returns the error for an identity that may not use a repository. It is the answer for a missing repository, unless
-/// the policy allows the identity some pushes.
+/// Returns the error for an identity that may not use a repository: the answer for a missing repository.
 fn check_identity(
     identity: &Identity,
     request: &HttpRequest,
@@ -117,9 +117,6 @@ fn check_identity(
     };
     match permission {
         Permission::Allowed | Permission::WouldDeny => Ok(()),
-        Permission::Denied if service == Service::ReceivePack && identity.has_limited_push() => {
-            Err(HttpError::Git(GitHttpError::LimitedPush))
-        }
         Permission::Denied => Err(HttpError::Git(GitHttpError::NoRepository)),
     }
 }
@@ -160,7 +157,13 @@ pub(super) async fn answer(
     let requester = http.git_requester(request, caller);
     let closer = request.conn_data::<ConnectionHandle>().map(ConnectionHandle::closer);
     match operation {
-        GitRequest::Refs => advertise(host, service, requester).await,
+        GitRequest::Refs => {
+            let pusher = match caller {
+                Caller::Identified(identity) => pusher(http, request, identity),
+                _ => None,
+            };
+            advertise(host, service, pusher.as_ref(), requester).await
+        }
         GitRequest::UploadPack => {
             let body = GitRequestBody::new(request, payload, service, FETCH_BYTES_MAX)?;
             exchange(body, service, host.upload_pack(requester).await?, closer).await
@@ -169,15 +172,23 @@ pub(super) async fn answer(
             let bytes_max = host.pack_bytes_max().saturating_add(COMMANDS_BYTES_MAX);
             let body = GitRequestBody::new(request, payload, service, bytes_max)?;
             let token = http.push_token.as_ref();
-            let pusher = match caller {
-                Caller::Identified(identity) => Some(identity.name().into()),
-                _ => token.and_then(|token| token.name_in(request.headers())),
+            let (who, pusher) = match caller {
+                Caller::Identified(identity) => {
+                    (Some(identity.name().into()), pusher(http, request, identity))
+                }
+                _ => (token.and_then(|token| token.name_in(request.headers())), None),
             };
             let recorder = http.push_recorder(request, caller);
-            let pushed = host.receive_pack(pusher, requester, recorder).await?;
-            exchange(body, service, pushed, closer).await
+            let received = host.receive_pack(who, pusher, requester, recorder).await?;
+            exchange(body, service, received, closer).await
         }
     }
+}
+
+/// The principal of a push.
+fn pusher(http: &Http, request: &HttpRequest, identity: &Arc<Identity>) -> Option<Pusher> {
+    let guard = Arc::clone(http.guard.as_ref()?);
+    Some(Pusher { guard, identity: Arc::clone(identity), is_local: is_local(request) })
 }
 
 fn service(request: &HttpRequest) -> Result<Service, HttpError> {
@@ -193,9 +204,10 @@ fn service(request: &HttpRequest) -> Result<Service, HttpError> {
 async fn advertise(
     host: &Host,
     service: Service,
+    pusher: Option<&Pusher>,
     requester: Requester,
 ) -> Result<HttpResponse, HttpError> {
-    let advertised = host.advertise(service, requester).await?;
+    let advertised = host.advertise(service, pusher, requester).await?;
     let mut body = Vec::with_capacity(advertised.len() + 64);
     let line = format!("# service=git-{}\n", service.name());
     body.extend_from_slice(format!("{:04x}{line}0000", line.len() + 4).as_bytes());

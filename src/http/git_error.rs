@@ -11,8 +11,6 @@ pub(super) enum GitHttpError {
     NoService,
     /// The push comes from another machine, and the server has no push token.
     RemotePush,
-    /// The policy allows the principal some pushes, and this server cannot examine their limits.
-    LimitedPush,
     /// The media type or the encoding is not git's.
     MediaType,
     /// The body is too large.
@@ -35,7 +33,7 @@ impl GitHttpError {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::NoRepository => StatusCode::NOT_FOUND,
-            Self::NoService | Self::RemotePush | Self::LimitedPush => StatusCode::FORBIDDEN,
+            Self::NoService | Self::RemotePush => StatusCode::FORBIDDEN,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -54,9 +52,6 @@ impl GitHttpError {
             }
             Self::RemotePush => {
                 "a push from another machine needs a push token: set HEADWATER_PUSH_TOKEN or push.token_file on the server"
-            }
-            Self::LimitedPush => {
-                "push rejected: the policy limits it to paths, branches or applications, which this server cannot examine yet. No branch was updated. Ask the operator for a rule without limits"
             }
             Self::MediaType => "the Content-Type or Content-Encoding is not one that git sends",
             Self::TooLarge => "the request is larger than the server accepts",

@@ -212,7 +212,7 @@ impl Lease {
 
 /// The entries of lists that a caller receives.
 #[derive(Clone, Copy)]
-pub(super) struct ListFilter<'a>(Option<&'a Identity>);
+pub(super) struct ListFilter<'a>(Option<&'a Arc<Identity>>);
 
 impl<'a> ListFilter<'a> {
     pub(super) fn of(caller: &'a Caller) -> Self {
@@ -222,9 +222,14 @@ impl<'a> ListFilter<'a> {
         }
     }
 
-    fn of_identity(identity: &'a Identity) -> Self {
+    fn of_identity(identity: &'a Arc<Identity>) -> Self {
         let overview = identity.permission(Operation::ReadOverview, Resource::Server);
         Self((overview == Permission::Denied).then_some(identity))
+    }
+
+    /// The caller, unless it receives every entry.
+    pub(super) fn identity(self) -> Option<&'a Arc<Identity>> {
+        self.0
     }
 
     /// Returns true if the caller receives every entry.

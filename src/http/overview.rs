@@ -2,6 +2,7 @@
 //! instances.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
 use headwater_wire::{EnvironmentList, InstanceList, InstanceStatus, ProblemList, ProblemReport};
@@ -12,9 +13,10 @@ use super::identity::ListFilter;
 use super::instances::Instance;
 use super::route::{self, SERVER_ROUTES};
 use super::{Http, parameter};
+use crate::access::Identity;
 use crate::catalog::Catalog;
 use crate::faults::FaultKind;
-use crate::model::{Label, Problem, Query};
+use crate::model::{Label, Problem, Query, Revision};
 use crate::push::Hosts;
 use crate::store::{EnvironmentNotice, EnvironmentProblem, RemoteStatus, Severity, SourceProblem};
 
@@ -74,20 +76,37 @@ pub(super) async fn environments(
         Some(text) => route::label(text)?,
         None => Label::Default,
     };
-    let (mut catalog, revision) = http.store.read_catalog(&label).await?;
-    if !filter.is_complete() {
-        keep_visible(&mut catalog, &label, filter);
-        if catalog.applications.is_empty() && label != Label::Default {
-            // The caller may read nothing at this label, so that it must not learn whether the label exists.
-            return Err(HttpError::UnknownLabel);
-        }
-    }
+    let (catalog, revision) = match filter.identity() {
+        None => http.store.read_catalog(&label).await?,
+        Some(identity) => visible_environments(http, filter, identity, &label).await?,
+    };
     Ok(HttpResponse::Ok().json(EnvironmentList {
         label: label.name().map(str::to_owned),
         revision: revision.to_string(),
         applications: catalog.applications,
         profiles: catalog.profiles,
     }))
+}
+
+/// Lists the environments that a caller may read, from the names of the files that it may read.
+async fn visible_environments(
+    http: &Http,
+    filter: ListFilter<'_>,
+    identity: &Arc<Identity>,
+    label: &Label,
+) -> Result<(Catalog, Revision), HttpError> {
+    let is_named = *label != Label::Default;
+    // The names decide before the label is loaded, so that the time of the answer does not show whether it exists.
+    if is_named && !identity.may_read_some(label) {
+        return Err(HttpError::UnknownLabel);
+    }
+    let (mut catalog, revision) = http.store.read_visible_catalog(label, identity).await?;
+    keep_visible(&mut catalog, label, filter);
+    if catalog.applications.is_empty() && is_named {
+        // The caller may read nothing at this label, so that it must not learn whether the label exists.
+        return Err(HttpError::UnknownLabel);
+    }
+    Ok((catalog, revision))
 }
 
 /// Removes the applications that the caller may read with no profile, and the profiles that it may read with none of

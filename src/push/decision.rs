@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::authorization::{self, Pusher};
 use super::locks::{PushTurn, RefsWriteGuard};
 use super::policy::PushPolicy;
 use super::recording::{self, PushRecorder};
@@ -34,6 +35,8 @@ pub(super) struct PushContext {
     pub(super) policy: Arc<PushPolicy>,
     /// The holder of the push token, if it has a name.
     pub(super) who: Option<Arc<str>>,
+    /// The principal, if a policy decides.
+    pub(super) pusher: Option<Pusher>,
     /// The recording in the audit trail, if there is one.
     pub(super) recorder: Option<PushRecorder>,
 }
@@ -65,6 +68,9 @@ pub(super) async fn decide(
     let turn = take_turn(context).await?;
     let mut pending = begin_replication(context, &turn, &question).await?;
     check_references(context, &question.updates)?;
+    if let Some(pusher) = &context.pusher {
+        authorization::authorize(&context.repository, pusher, &question).await?;
+    }
     let (updates, pushed) = (question.updates.clone(), question.clone());
     let reviewed = prepare(context, question, pending.as_mut()).await?;
     recording::record_accepted(context, &pushed).await?;
@@ -133,15 +139,19 @@ async fn prepare(
     question: Question,
     pending: Option<&mut PendingPush>,
 ) -> Result<Review, Rejection> {
-    let PushContext { repository, policy, .. } = context;
+    let PushContext { repository, policy, pusher, .. } = context;
+    let pusher = pusher.clone();
     let packing = async {
         match pending {
             Some(pending) => pending.prepare().await,
             None => Ok(()),
         }
     };
-    let (synced, reviewed, packed) =
-        tokio::join!(repository.sync_objects(), review(repository, policy, question), packing);
+    let (synced, reviewed, packed) = tokio::join!(
+        repository.sync_objects(),
+        review(repository, policy, pusher, question),
+        packing
+    );
     // Invariant: a reference does not become durable before the objects that it leads to.
     synced.map_err(|_| Rejection::from(UNWRITABLE))?;
     let reviewed = reviewed?;

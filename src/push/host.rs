@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::admission::{Admission, Requester};
+use super::advertisement;
+use super::authorization::Pusher;
 use super::command::{Running, Service};
 use super::decision::PushContext;
 use super::error::PushError;
@@ -39,7 +41,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Returns the references of this repository for a service. This is the first answer to a client.
+    /// Returns the references of this repository for a service. This is the first answer to a client. A pusher that may
+    /// not read the repository receives the references that it may push.
     ///
     /// Invariant: only durable references are listed.
     ///
@@ -48,11 +51,17 @@ impl Host {
     pub async fn advertise(
         &self,
         service: Service,
+        pusher: Option<&Pusher>,
         requester: Requester,
     ) -> Result<Bytes, PushError> {
         let _permit = self.admission.listings(service).acquire(requester).await?;
         self.catch_up(LISTING_CATCH_UP_MAX).await?;
-        self.repository.advertise(service).await
+        let listed = self.repository.advertise(service).await?;
+        match pusher.filter(|pusher| service == Service::ReceivePack && !pusher.reads_all()) {
+            None => Ok(listed),
+            Some(pusher) => advertisement::reduced(&listed, |name| pusher.may_push_to(name))
+                .ok_or_else(|| PushError::Git("its listing is malformed".to_owned())),
+        }
     }
 
     /// Answers a clone or a fetch.
@@ -71,13 +80,15 @@ impl Host {
         Ok(exchange)
     }
 
-    /// Answers a push. `who` names the holder of the push token, if it has a name. `recorder` records the push.
+    /// Answers a push. `who` names the holder of the push token, if it has a name. `pusher` is the principal, if a policy
+    /// decides. `recorder` records the push.
     ///
     /// # Errors
     /// When too many pushes are in progress.
     pub async fn receive_pack(
         &self,
         who: Option<Arc<str>>,
+        pusher: Option<Pusher>,
         requester: Requester,
         recorder: Option<PushRecorder>,
     ) -> Result<Exchange, PushError> {
@@ -90,6 +101,7 @@ impl Host {
             replication: self.replication.clone(),
             policy: Arc::clone(&self.policy),
             who,
+            pusher,
             recorder,
         };
         self.repository.runtime.spawn(async move {

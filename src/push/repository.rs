@@ -24,7 +24,9 @@ use super::locks::{Locks, PushTurn, RefsWriteGuard};
 use super::updates;
 use crate::model::Revision;
 use crate::source::SourceError;
-use crate::source::git::{self, GitSource, MovedReference, PublishedReferences, RewindRecord};
+use crate::source::git::{
+    self, GitSource, Incoming, MovedReference, PublishedReferences, RewindRecord,
+};
 use crate::store::{Actor, PushedReference, Store};
 use crate::sync::lock;
 
@@ -74,6 +76,20 @@ impl HostedRepository {
             pushed: Arc::default(),
             references: ReferenceState::default(),
         }
+    }
+
+    /// Opens the repository together with the objects of a push.
+    ///
+    /// Git keeps the pushed objects in the quarantine, a directory among the repository's objects, until the hook accepts
+    /// them. The hook has sent the key of its push. The directory that it names is checked nevertheless, because its
+    /// objects are read as if they were in the repository.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub(super) fn incoming(&self, quarantine: Option<PathBuf>) -> Result<Incoming, SourceError> {
+        let objects = self.path.join("objects");
+        let quarantine = quarantine.filter(|it| it.starts_with(objects));
+        self.source.incoming(quarantine.into_iter().collect())
     }
 
     /// Lists the references for a service, as git advertises them.

@@ -1,10 +1,10 @@
 //! The review of a push: what its content would change, and whether the policy permits it.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::authorization::{Pusher, ReportReader};
 use super::policy::{Permission, PushPolicy};
 use super::rejection::rejected;
 use super::repository::HostedRepository;
@@ -68,11 +68,12 @@ impl ReviewError {
 pub(super) async fn review(
     repository: &Arc<HostedRepository>,
     policy: &Arc<PushPolicy>,
+    pusher: Option<Pusher>,
     question: Question,
 ) -> Result<Review, String> {
     let (repository, policy) = (Arc::clone(repository), Arc::clone(policy));
     let reviewing = tokio::task::spawn_blocking(move || {
-        let reviewer = Reviewer::new(repository, policy, question);
+        let reviewer = Reviewer::new(repository, policy, pusher, question);
         reviewer.and_then(Reviewer::review).map_err(|error| error.to_string())
     });
     reviewing.await.unwrap_or_else(|_| {
@@ -84,6 +85,7 @@ pub(super) async fn review(
 struct Reviewer {
     repository: Arc<HostedRepository>,
     policy: Arc<PushPolicy>,
+    pusher: Option<Pusher>,
     updates: Vec<Update>,
     incoming: Incoming,
     check_policy: CheckPolicy,
@@ -93,22 +95,18 @@ impl Reviewer {
     fn new(
         repository: Arc<HostedRepository>,
         policy: Arc<PushPolicy>,
+        pusher: Option<Pusher>,
         question: Question,
     ) -> Result<Self, ReviewError> {
-        // Git keeps the pushed objects in the quarantine, a directory among the repository's objects, until the hook
-        // accepts them. The hook has sent the key of its push. The directory that it names is checked nevertheless,
-        // because its objects are read as if they were in the repository.
-        let objects = repository.path.join("objects");
-        let quarantine = question.quarantine.filter(|it| it.starts_with(objects));
-        let directories: Vec<PathBuf> = quarantine.into_iter().collect();
-        let incoming = repository.source.incoming(directories)?;
+        let incoming = repository.incoming(question.quarantine)?;
         let check_policy = CheckPolicy {
             overrides: policy.overrides.clone(),
             keys: Arc::clone(&policy.keys),
             until: Some(Instant::now() + policy.check_max),
             ..CheckPolicy::new(policy.strictness)
         };
-        Ok(Self { repository, policy, updates: question.updates, incoming, check_policy })
+        let updates = question.updates;
+        Ok(Self { repository, policy, pusher, updates, incoming, check_policy })
     }
 
     fn review(self) -> Result<Review, ReviewError> {
@@ -118,7 +116,7 @@ impl Reviewer {
             self.check_forced(update, new)?;
             self.check_kind(update, new)?;
             let checked = match update.branch() {
-                Some(branch) => self.check(branch, update.old.as_deref(), new)?,
+                Some(branch) => self.check(update, branch, update.old.as_deref(), new)?,
                 None => self.check_tag(update, new)?,
             };
             if let Some((report, snapshot)) = checked {
@@ -181,7 +179,7 @@ impl Reviewer {
                 return Ok(None);
             }
         }
-        let checked = self.check(&name, None, &commit)?;
+        let checked = self.check(update, &name, None, &commit)?;
         // The comparison with the branch of `HEAD` only limits the check to what differs. A tag changes no environment
         // of that branch, so that the report lists no changes.
         Ok(checked
@@ -189,7 +187,13 @@ impl Reviewer {
     }
 
     /// Checks a branch against its old commit, or a new branch against the branch of `HEAD`.
-    fn check(&self, branch: &str, old: Option<&str>, new: &str) -> Result<Checked, ReviewError> {
+    fn check(
+        &self,
+        update: &Update,
+        branch: &str,
+        old: Option<&str>,
+        new: &str,
+    ) -> Result<Checked, ReviewError> {
         // A commit that a published branch or tag contains adds no content under a new name.
         if old.is_none() && self.repository.source.leads_to(new)? {
             return Ok(None);
@@ -199,10 +203,16 @@ impl Reviewer {
         let Some(member) = self.incoming.member(new, branch)? else {
             return Err(ReviewError::rejected(branch, NO_COMMIT_OF_BRANCH));
         };
-        let old = self.old_snapshot(branch, old, &head, &labels)?;
-        let snapshot = new_snapshot(member, old.as_ref());
+        let mut old = self.old_snapshot(branch, old, &head, &labels)?;
+        let mut snapshot = new_snapshot(member, old.as_ref());
+        let areas = self.repository.store.areas();
+        snapshot.set_areas(&areas);
+        old.iter_mut().for_each(|old| old.set_areas(&areas));
         let in_use = self.in_use(&labels, &snapshot)?;
-        let report = check::check(&snapshot, old.as_ref(), &in_use, &self.check_policy)?;
+        let audience =
+            self.pusher.as_ref().and_then(|pusher| ReportReader::of(pusher, update, &head));
+        let check_policy = CheckPolicy { audience, ..self.check_policy.clone() };
+        let report = check::check(&snapshot, old.as_ref(), &in_use, &check_policy)?;
         Ok(Some((report, snapshot)))
     }
 
@@ -307,7 +317,7 @@ impl Review {
         snapshot: Snapshot,
     ) {
         self.is_rejected |= enforcement.rejects(report);
-        self.has_problems |= !report.problems.is_empty();
+        self.has_problems |= report.has_problems();
         self.is_finished &= report.is_finished();
         let heading = format!("{name}:");
         if self.snapshots.is_empty() {

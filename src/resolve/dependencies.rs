@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::own_files::OwnFiles;
 use crate::tree::{Changes, EntryKind, Tree, TreeError, TreeFile, join};
 
 /// The paths that a resolution looked up. A change of any of them invalidates its result.
@@ -47,23 +48,36 @@ impl Dependencies {
         self.files.contains(path) || self.searches.iter().any(|search| search.holds(path))
     }
 
-    /// Looks up a file and records its path, and also the path behind symbolic links.
+    /// Looks up a file of an environment and records its path, and also the path behind symbolic links.
     pub(super) fn file(
         &mut self,
         tree: &Tree,
         path: &Arc<str>,
+        own: &OwnFiles<'_>,
     ) -> Result<Option<Arc<TreeFile>>, TreeError> {
         let look = tree.lookup_file(path)?;
-        self.files.extend(look.behind_links.map(Arc::from));
-        self.files.insert(Arc::clone(path));
-        Ok(look.found)
+        let is_own = own.contain(path, look.behind_links.as_deref());
+        self.record(path, look.behind_links);
+        Ok(look.found.filter(|_| is_own))
     }
 
-    /// Looks up a file that a recorded search covers. Records only the path behind symbolic links.
-    pub(super) fn find(&mut self, tree: &Tree, path: &str) -> Result<bool, TreeError> {
+    /// Records the path of a file, and the path behind symbolic links.
+    pub(super) fn record(&mut self, path: &Arc<str>, behind_links: Option<String>) {
+        self.files.extend(behind_links.map(Arc::from));
+        self.files.insert(Arc::clone(path));
+    }
+
+    /// Looks up a file of an environment that a recorded search covers. Records only the path behind symbolic links.
+    pub(super) fn find(
+        &mut self,
+        tree: &Tree,
+        path: &str,
+        own: &OwnFiles<'_>,
+    ) -> Result<bool, TreeError> {
         let look = tree.lookup_file(path)?;
+        let is_own = own.contain(path, look.behind_links.as_deref());
         self.files.extend(look.behind_links.map(Arc::from));
-        Ok(look.found.is_some())
+        Ok(look.found.is_some() && is_own)
     }
 
     /// Looks up a directory and records its path as [`Dependencies::file`] does. Returns true if it exists.

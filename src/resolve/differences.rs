@@ -6,7 +6,7 @@ use crate::tree::{Changes, TreeError};
 
 /// The differences between two snapshots of a source.
 pub enum Differences {
-    /// The snapshots have other members or other layouts, so every result may be invalid.
+    /// The snapshots have other members, layouts or areas, so every result may be invalid.
     Everything,
     /// The differences in the tree of each member.
     Members(Vec<Changes>),
@@ -24,6 +24,7 @@ impl Differences {
                     && (old.label == new.label || !depends_on_label(&new.layout))
                     && old.overlays == new.overlays
                     && old.layout == new.layout
+                    && old.areas.are_same(&new.areas)
             });
         if !alike {
             return Ok(Self::Everything);

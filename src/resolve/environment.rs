@@ -19,6 +19,7 @@ use super::file_loader::{FileLoader, LoadedFile};
 use super::location::{EmptyLocationError, Location, LocationError, locations};
 use super::visible_properties::{ActivationCache, VisibleProperties};
 use super::{IMPORT_DEPTH_MAX, ResolveError, extensions, profiles};
+use crate::areas::Permission;
 use crate::model::{Origin, Problem, PropertySource, Query};
 
 /// An environment in assembly.
@@ -32,6 +33,8 @@ pub(super) struct Assembly<'f, 't, 'q> {
     contributions: Contributions,
     /// Ignored imports, which do not prevent serving the environment.
     notices: BTreeSet<(Origin, &'static str)>,
+    /// Imports of files of other areas.
+    foreign: BTreeSet<(Origin, &'static str)>,
 }
 
 impl<'f, 't, 'q> Assembly<'f, 't, 'q> {
@@ -41,8 +44,9 @@ impl<'f, 't, 'q> Assembly<'f, 't, 'q> {
         directories: Vec<Arc<str>>,
         names: Vec<&'q str>,
     ) -> Self {
-        let contributions = Contributions::new();
-        Self { files, query, directories, names, contributions, notices: BTreeSet::new() }
+        let (contributions, notices) = (Contributions::new(), BTreeSet::new());
+        let foreign = BTreeSet::new();
+        Self { files, query, directories, names, contributions, notices, foreign }
     }
 
     /// Assembles the environment. Returns its sources, highest precedence first. `name` names each source.
@@ -64,6 +68,12 @@ impl<'f, 't, 'q> Assembly<'f, 't, 'q> {
     pub(super) fn notices(&self) -> Vec<Problem> {
         let notices = self.notices.iter();
         notices.map(|(at, why)| Control::Import.problem(at.clone(), why)).collect()
+    }
+
+    /// The imports of files of other areas.
+    pub(super) fn foreign(&self) -> Vec<Problem> {
+        let foreign = self.foreign.iter();
+        foreign.map(|(at, why)| Control::Import.problem(at.clone(), why)).collect()
     }
 
     /// Returns true for a request without profiles. A Spring client repeats such a request with its profiles, and until then no
@@ -186,16 +196,28 @@ impl<'f, 't, 'q> Assembly<'f, 't, 'q> {
             .references(&importer.base, &self.names, profile, &in_folder)
             .map_err(|why| Control::Import.problem(at.clone(), unreadable(why, location)))?;
         let mut is_there = false;
+        let mut foreign = None;
         for reference in references.iter().rev() {
-            for path in self.files.paths(reference)?.iter().rev() {
+            let paths = self.files.paths(reference)?;
+            foreign = foreign.or(match paths.loading {
+                Permission::Allowed => None,
+                Permission::WouldDeny => Some(RECORDED),
+                Permission::Denied => Some(FOREIGN),
+            });
+            for path in paths.found.iter().rev() {
                 is_there = true;
                 if let Some(file) = self.files.import(path, reference)? {
                     imported.extend(self.contributions.add(&file, profile.is_some()));
                 }
             }
         }
-        if profile.is_none() && !is_there {
-            self.notice(location, at);
+        match foreign {
+            // The variant for a profile can have the name of another application by chance.
+            Some(why) if profile.is_none() => {
+                self.foreign.insert((at.clone(), why));
+            }
+            None if profile.is_none() && !is_there => self.notice(location, at),
+            _ => {}
         }
         Ok(())
     }
@@ -298,6 +320,13 @@ const UNRESOLVED: &str = "a placeholder in the location has no value in the docu
 /// The notice for a location that is not optional and names no file.
 const MISSING: &str = "the location names no file of the repository, so the import is ignored: correct it, or mark it \
                        `optional:`";
+
+/// The problem of an import that leads to a file of another area.
+const FOREIGN: &str = "the location leads to a file of another area, so the import is ignored: import a file of the same area or a \
+                       shared one, or let an [[area]] of the policy share the file";
+/// The same problem while the policy is not enforced.
+const RECORDED: &str = "the location leads to a file of another area, so the import will be ignored when the policy is enforced: \
+                        import a file of the same area or a shared one, or let an [[area]] of the policy share the file";
 
 /// The problem with a list such as `a.yml;`.
 const EMPTY: &str = "a list of locations contains an empty one: remove the extra `;`";

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Dependencies, choose, search_paths};
+use crate::areas::Permission;
 use crate::model::Query;
 use crate::snapshot::Snapshot;
 use crate::tree::{Tree, TreeError, TreeFile, join};
@@ -15,8 +16,19 @@ pub struct FoundFile {
     pub made_seconds: Option<i64>,
 }
 
+/// The result of looking for a file on behalf of a caller.
+#[derive(Default)]
+pub struct FileSearch {
+    pub found: Option<FoundFile>,
+    /// The path of the found file if the policy only records that the caller may not read it. Without a found file, the
+    /// first path that the caller may not read, whether it exists or not.
+    pub denied: Option<String>,
+}
+
 /// Finds the first match: the directories in configured order, and in each of them the profiles in request order before the
-/// plain name.
+/// plain name. `permission` decides about a path.
+///
+/// Invariant: a path that its name denies is not looked up. A link leads only to a file that is permitted itself.
 ///
 /// # Errors
 /// When a source cannot be read.
@@ -24,7 +36,9 @@ pub fn find_file(
     snapshot: &Snapshot,
     query: &Query,
     path: &str,
-) -> Result<Option<FoundFile>, TreeError> {
+    permission: &dyn Fn(&str) -> Permission,
+) -> Result<FileSearch, TreeError> {
+    let mut denied = None;
     for index in choose(snapshot, query).unwrap_or_default() {
         let member = &snapshot.members[index];
         let tree = &member.tree;
@@ -32,17 +46,29 @@ pub fn find_file(
             search_paths::directories(member, tree, query, &mut Dependencies::default())?
         {
             for candidate in candidates(query, path) {
-                if let Some(file) = tree.file(&join(&directory, &candidate))? {
-                    return Ok(Some(FoundFile {
-                        file,
-                        tree: tree.clone(),
-                        made_seconds: member.made_seconds,
-                    }));
+                let candidate = join(&directory, &candidate);
+                let by_name = permission(&candidate);
+                if by_name == Permission::Denied {
+                    denied.get_or_insert(candidate);
+                    continue;
                 }
+                let look = tree.lookup_file(&candidate)?;
+                let Some(file) = look.found else { continue };
+                let by_target = look.behind_links.map_or(by_name, |target| permission(&target));
+                if by_target == Permission::Denied {
+                    denied.get_or_insert(candidate);
+                    continue;
+                }
+                let is_allowed = [by_name, by_target] == [Permission::Allowed; 2];
+                let (tree, made_seconds) = (tree.clone(), member.made_seconds);
+                return Ok(FileSearch {
+                    found: Some(FoundFile { file, tree, made_seconds }),
+                    denied: Some(candidate).filter(|_| !is_allowed),
+                });
             }
         }
     }
-    Ok(None)
+    Ok(FileSearch { found: None, denied })
 }
 
 fn candidates(query: &Query, path: &str) -> Vec<String> {

@@ -1,10 +1,12 @@
 //! Loads the files of an environment from one tree. Each file is loaded once.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::location::Reference;
+use super::own_files::OwnFiles;
 use super::{Dependencies, ResolveError, extensions, schema_of};
+use crate::areas::Permission;
 use crate::model::{Document, Origin, Problem};
 use crate::snapshot::Layout;
 use crate::tree::{EntryKind, PathLookup, Tree, TreeFile, join};
@@ -26,13 +28,46 @@ pub(super) struct LoadedFile {
 pub(super) struct FileLoader<'a> {
     pub(super) layout: &'a Layout,
     tree: &'a Tree,
+    own: OwnFiles<'a>,
     pub(super) dependencies: Dependencies,
     loaded: HashSet<Arc<str>>,
+    /// The links of the environment that lead to files of other areas, with the decision of the policy.
+    foreign_links: BTreeSet<(Arc<str>, &'static str)>,
 }
 
+/// The files of an import.
+pub(super) struct ImportedPaths {
+    /// The existing files, highest precedence last.
+    pub(super) found: Vec<Arc<str>>,
+    /// The decision about the files, [`Permission::Allowed`] for a pattern.
+    pub(super) loading: Permission,
+}
+
+/// The problem of a link that leads to a file of another area.
+const FOREIGN_LINK: &str = "is a symbolic link to a file of another area, and is treated as absent: commit a file of its own";
+/// The same problem while the policy is not enforced.
+const RECORDED_LINK: &str = "is a symbolic link to a file of another area, and will be treated as absent when the policy is enforced: \
+                             commit a file of its own";
+
 impl<'a> FileLoader<'a> {
-    pub(super) fn new(layout: &'a Layout, tree: &'a Tree, dependencies: Dependencies) -> Self {
-        Self { layout, tree, dependencies, loaded: HashSet::new() }
+    pub(super) fn new(
+        layout: &'a Layout,
+        tree: &'a Tree,
+        own: OwnFiles<'a>,
+        dependencies: Dependencies,
+    ) -> Self {
+        let (loaded, foreign_links) = (HashSet::new(), BTreeSet::new());
+        Self { layout, tree, own, dependencies, loaded, foreign_links }
+    }
+
+    /// The problems of links that lead to files of other areas.
+    pub(super) fn foreign_links(&self) -> Vec<Problem> {
+        let problem = |(link, message): &(Arc<str>, &'static str)| Problem {
+            origin: Origin { file: Arc::clone(link), position: None },
+            key: None,
+            message: (*message).to_owned(),
+        };
+        self.foreign_links.iter().map(problem).collect()
     }
 
     /// Loads the files of every directory and name for one profile, or without a profile. Highest precedence first.
@@ -69,8 +104,8 @@ impl<'a> FileLoader<'a> {
         Ok(files)
     }
 
-    /// The existing files of an import reference, highest precedence last: one file, or one file of every matching directory.
-    pub(super) fn paths(&mut self, reference: &Reference) -> Result<Vec<Arc<str>>, ResolveError> {
+    /// The existing files of an import reference: one file, or one file of every matching directory.
+    pub(super) fn paths(&mut self, reference: &Reference) -> Result<ImportedPaths, ResolveError> {
         let mut candidates: Vec<Arc<str>> = Vec::new();
         if reference.is_pattern {
             self.dependencies.directory(self.tree, &reference.directory)?;
@@ -83,13 +118,22 @@ impl<'a> FileLoader<'a> {
         } else {
             candidates.push(join(&reference.directory, &reference.name).into());
         }
-        let mut found = Vec::new();
+        let mut imported = ImportedPaths { found: Vec::new(), loading: Permission::Allowed };
         for path in candidates {
-            if self.dependencies.file(self.tree, &path)?.is_some() {
-                found.push(path);
+            let look = self.tree.lookup_file(&path)?;
+            let loading = self.own.loading(look.behind_links.as_deref().unwrap_or(&path));
+            if !reference.is_pattern {
+                imported.loading = loading;
+            }
+            // A change of a foreign file never changes the result, unless a link takes its place.
+            if loading != Permission::Denied || look.behind_links.is_some() {
+                self.dependencies.record(&path, look.behind_links);
+            }
+            if look.found.is_some() && loading != Permission::Denied {
+                imported.found.push(path);
             }
         }
-        Ok(found)
+        Ok(imported)
     }
 
     /// Loads an imported file, unless it was loaded before.
@@ -111,11 +155,16 @@ impl<'a> FileLoader<'a> {
         base: &Arc<str>,
         is_imported: bool,
     ) -> Result<Option<LoadedFile>, ResolveError> {
-        self.dependencies.files.extend(look.behind_links.map(Arc::from));
         let Some(file) = look.found.filter(|_| schema_of(&path).is_none()) else {
+            self.dependencies.files.extend(look.behind_links.map(Arc::from));
             return Ok(None);
         };
         let path: Arc<str> = path.into();
+        let is_own = self.is_own(&path, look.behind_links.as_deref());
+        self.dependencies.files.extend(look.behind_links.map(Arc::from));
+        if !is_own {
+            return Ok(None);
+        }
         if !self.loaded.insert(Arc::clone(&path)) {
             return Ok(None);
         }
@@ -129,5 +178,19 @@ impl<'a> FileLoader<'a> {
                 Err(Problem { origin, key: None, message: error.message }.into())
             }
         }
+    }
+
+    /// Returns true if the environment loads an existing file. Remembers a link of its own to a file of another area.
+    fn is_own(&mut self, path: &Arc<str>, behind_links: Option<&str>) -> bool {
+        let loading = self.own.loading(behind_links.unwrap_or(path));
+        let problem = match loading {
+            Permission::Allowed => return true,
+            Permission::WouldDeny => RECORDED_LINK,
+            Permission::Denied => FOREIGN_LINK,
+        };
+        if behind_links.is_some() && self.own.loading(path) == Permission::Allowed {
+            self.foreign_links.insert((Arc::clone(path), problem));
+        }
+        loading == Permission::WouldDeny
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::file_watch::{FileChanges, FileWatch, Wait};
 use super::{StartError, audit};
-use crate::access::Guard;
+use crate::access::{Guard, PolicyChange};
 use crate::audit::Audit;
-use crate::faults::{FaultKind, Faults};
+use crate::faults::FaultKind;
 use crate::regular_file;
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// The largest policy file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -31,8 +32,7 @@ pub(super) fn load(settings: &Settings) -> Result<Option<Arc<Guard>>, StartError
     let fault = |reason| StartError::File { what: "policy file", path: path.to_owned(), reason };
     let text = read(path).map_err(fault)?;
     let default_label = common_default_label(settings);
-    let push = &settings.push;
-    let guard = Guard::new(&name(path), &text, default_label, push.allow_force, push.allow_delete);
+    let guard = Guard::new(&name(path), &text, default_label);
     let guard = guard.map_err(|error| {
         fault(format!("the policy cannot take effect. Correct these lines:\n{error}"))
     })?;
@@ -56,14 +56,14 @@ impl Following {
         path: &Path,
         guard: Arc<Guard>,
         audit: Option<Arc<Audit>>,
-        faults: Arc<Faults>,
+        store: Arc<Store>,
     ) -> Result<Self, StartError> {
         let (watch, changes) = FileWatch::new(&[path]).map_err(|error| StartError::File {
             what: "policy file",
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
-        let follower = Follower { path: path.to_owned(), guard, audit, faults };
+        let follower = Follower { path: path.to_owned(), guard, audit, store };
         std::thread::spawn(move || follower.follow(&changes));
         let following = Self(watch);
         // The file may have changed between the first read and the watch.
@@ -81,24 +81,27 @@ struct Follower {
     path: PathBuf,
     guard: Arc<Guard>,
     audit: Option<Arc<Audit>>,
-    faults: Arc<Faults>,
+    store: Arc<Store>,
 }
 
 impl Follower {
     fn follow(&self, changes: &FileChanges) {
         while changes.wait(READ_AGAIN_AFTER) != Wait::Ended {
             let replaced = read(&self.path).and_then(|text| {
-                let replaced = self.guard.replace(&name(&self.path), &text, |change| {
+                let permit = |change: &PolicyChange<'_>| {
                     audit::record_policy_change(self.audit.as_ref(), change)
-                });
+                };
+                let narrow = |areas| self.store.narrow_areas(&areas);
+                let replaced = self.guard.replace(&name(&self.path), &text, permit, narrow);
                 replaced.map_err(|error| error.to_string())
             });
             match replaced {
                 Ok(is_new) => {
                     if is_new {
+                        self.store.replace_areas(self.guard.areas());
                         tracing::info!(digest = self.guard.digest(), "policy in force");
                     }
-                    self.faults.end(FaultKind::PolicyUnusable, OBJECT);
+                    self.store.faults.end(FaultKind::PolicyUnusable, OBJECT);
                 }
                 Err(reason) => self.report(&reason),
             }
@@ -106,14 +109,14 @@ impl Follower {
     }
 
     fn report(&self, reason: &str) {
-        if !self.faults.contains(FaultKind::PolicyUnusable, OBJECT) {
+        if !self.store.faults.contains(FaultKind::PolicyUnusable, OBJECT) {
             audit::record_rejected_policy(self.audit.as_ref(), reason);
             tracing::error!(
                 reason,
                 "the policy was not read again: the previous one stays in force"
             );
         }
-        self.faults.begin(FaultKind::PolicyUnusable, OBJECT, reason);
+        self.store.faults.begin(FaultKind::PolicyUnusable, OBJECT, reason);
     }
 }
 

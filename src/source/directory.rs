@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::scans::{ScanError, ScanResult, Scans};
 use self::survey::{ScanProgress, Survey, SurveyError, is_inside_git};
+use crate::areas::Areas;
 use crate::model::{ContentId, Label, LabelPosition, Problem, Revision};
 use crate::outage::Outage;
 use crate::snapshot::{Layout, Member, Rewinds, Snapshot};
@@ -229,6 +230,7 @@ impl DirectoryInner {
         let overlays =
             overlays(&tree, &names).map_err(|error| SourceError::from_tree(self.name(), &error))?;
         Ok(Snapshot::new(vec![Member {
+            areas: Areas::default(),
             group: 0,
             layout: Arc::clone(&self.options.layout),
             revision: reading.revision(),

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::keys::{SourceKeys, hex};
 use self::keyspace::{Keyspace, LabelContent};
 use self::nodes::{BrokenTreeError, Nodes};
+use crate::areas::Areas;
 use crate::model::{ContentId, Label, LabelPosition, Problem, Revision};
 use crate::outage::{Connectivity, Outage};
 use crate::snapshot::{
@@ -324,6 +325,7 @@ impl EtcdInner {
         found: LabelContent,
     ) -> Result<Member, BrokenTreeError> {
         let mut member = Member {
+            areas: Areas::default(),
             group: 0,
             layout: Arc::clone(&self.layout),
             revision: Revision::new(""),

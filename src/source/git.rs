@@ -10,6 +10,7 @@ mod incoming;
 mod label;
 mod library;
 mod lookup;
+mod new_commits;
 mod partial;
 mod place;
 mod pool;
@@ -38,6 +39,7 @@ use self::pool::{Pool, content_id};
 use self::published::Published;
 use self::reach::Reachability;
 use self::refs::References;
+use crate::areas::Areas;
 use crate::model::{Epochs, Label, LabelPosition, Revision};
 use crate::snapshot::{CommitSummary, History, Layout, Left, Member, Rewinds, Snapshot};
 use crate::source::hints::Hints;
@@ -50,6 +52,7 @@ pub use self::incoming::Incoming;
 pub use self::library::prepare;
 pub use self::place::{git_directory_of, is_repository};
 pub use self::published::PublishedReferences;
+pub use self::pushed::{ChangedPath, ChangedPaths};
 pub use self::reference::MovedReference;
 pub use self::rewinds::{RECORD_REFERENCE, Rewind, RewindRecord};
 pub use self::seed::{SeedError, first_commit, seed};
@@ -390,6 +393,7 @@ impl Inner {
             Ok((commit.tree_id(), commit.time().seconds(), describe(&commit)))
         })?;
         Ok(Member {
+            areas: Areas::default(),
             group: 0,
             layout: Arc::clone(&self.options.layout),
             revision: Revision::new(found.commit.to_string()),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
+use crate::areas::Areas;
 use crate::model::{ContentId, Label, LabelPosition, Revision};
 use crate::snapshot::{Ancestor, History, Layout, Member, Rewinds, Snapshot};
 use crate::source::content::{Contents, HeldContent, Intake, hash, short};
@@ -182,6 +183,7 @@ impl MemorySource {
 
     fn member(&self, found: ResolvedName) -> Member {
         Member {
+            areas: Areas::default(),
             group: 0,
             layout: Arc::clone(&self.layout),
             revision: found.commit.revision.clone(),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::ledger::{ALLOCATION_BYTES, Charge};
 use super::payload::{Payload, Payloads};
 use super::published_snapshot::PublishedSnapshot;
+use crate::areas::Areas;
 use crate::model::{
     Digest, Document, Environment, Epochs, LabelPosition, Problem, Property, PropertySource, Query,
     Revision,
@@ -117,6 +118,8 @@ pub(super) struct MemberAnswer {
     pub(super) index: usize,
     /// The base of the member's names, which identifies the member in another snapshot.
     pub(super) base: Arc<str>,
+    /// The areas under which this was made.
+    pub(super) areas: Areas,
     /// The revision of the member when this was made.
     pub(super) revision: Revision,
     /// The paths whose change invalidates this.

@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::answer::{
     Answer, Content, EnvironmentVariants, HeldRevision, MemberAnswer, ServedEnvironment,
     revision_of,
@@ -11,6 +13,7 @@ use super::answer::{
 use super::ledger::Ledger;
 use super::payload::{Payload, Payloads};
 use super::published_snapshot::PublishedSnapshot;
+use crate::areas::Areas;
 use crate::model::{
     Document, Environment, Problem, PropertySource, Query, SHARED_APPLICATION, items,
 };
@@ -41,13 +44,24 @@ pub(super) struct AnswerBuilder {
     pub(super) settings: AnswerSettings,
     pub(super) payloads: Payloads,
     pub(super) ledger: Arc<Ledger>,
+    /// The areas of the policy in force.
+    pub(super) areas: ArcSwap<Areas>,
 }
 
 impl AnswerBuilder {
     pub(super) fn new(settings: AnswerSettings) -> Self {
         let ledger = Arc::<Ledger>::default();
         let payloads = Payloads::new(Arc::clone(&ledger), Arc::clone(&settings.keys));
-        Self { settings, payloads, ledger }
+        Self { settings, payloads, ledger, areas: ArcSwap::default() }
+    }
+
+    /// Puts the areas of the policy in force in a snapshot.
+    pub(super) fn put_areas(&self, mut snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        let areas = self.areas.load();
+        if !snapshot.has_areas(&areas) {
+            Arc::make_mut(&mut snapshot).set_areas(&areas);
+        }
+        snapshot
     }
 
     /// Returns true if the server can open values. Answers with sealed values then have two variants.
@@ -267,8 +281,9 @@ fn build_member(
     before: Option<&MemberAnswer>,
     builder: &AnswerBuilder,
 ) -> Result<(MemberAnswer, Option<Problem>), TreeError> {
-    let ResolvedMember { outcome, mut dependencies, notices } =
+    let ResolvedMember { outcome, mut dependencies, mut notices, mut foreign } =
         resolve::resolve(member, &member.tree, query)?;
+    notices.append(&mut foreign);
     let (sources, held, problem) = match examined(outcome, builder) {
         Ok(sources) => (sources, None, None),
         Err(problem) => {
@@ -289,6 +304,7 @@ fn build_member(
     let member = MemberAnswer {
         index,
         base,
+        areas: member.areas.clone(),
         revision,
         dependencies,
         sources,
@@ -363,7 +379,9 @@ fn recall_last_good(
     before: Option<&MemberAnswer>,
 ) -> Option<(Vec<PropertySource>, HeldRevision)> {
     // Only a member whose revision has no time goes back to memory: a directory, or keys that are put by hand.
-    let before = before.filter(|_| member.made_seconds.is_none())?;
+    // What other areas permitted is not served again.
+    let before = before
+        .filter(|before| member.made_seconds.is_none() && before.areas.are_same(&member.areas))?;
     let held = match &before.held {
         Some(held) => HeldRevision { problem: problem.clone(), ..held.clone() },
         None if before.sources.is_empty() => return None,

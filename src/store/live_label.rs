@@ -211,11 +211,37 @@ impl LiveLabel {
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
         let publishing = lock(&self.publish_lock);
+        self.publish_locked(&publishing, snapshot, builder)
+    }
+
+    /// Publishes the present snapshot under the areas of the policy in force. None if they are in force already.
+    /// Blocking.
+    pub(super) fn publish_areas(
+        &self,
+        builder: &AnswerBuilder,
+    ) -> Result<Option<CompletedPublication>, TreeError> {
+        let publishing = lock(&self.publish_lock);
+        let present = Arc::clone(&self.published.load().snapshot);
+        if present.has_areas(&builder.areas.load()) {
+            return Ok(None);
+        }
+        self.publish_locked(&publishing, present, builder).map(Some)
+    }
+
+    /// Invariant: the areas are those that are in force while the lock is held, so that a publication that began under
+    /// another policy never replaces one under the policy in force.
+    fn publish_locked(
+        &self,
+        publishing: &MutexGuard<'_, ()>,
+        snapshot: Arc<Snapshot>,
+        builder: &AnswerBuilder,
+    ) -> Result<CompletedPublication, TreeError> {
+        let snapshot = builder.put_areas(snapshot);
         let present = self.published.load_full();
         let differences = Differences::between(&present.snapshot, &snapshot)?;
         let target = Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot });
         let publication = Publication { differences, target, opens_again: false };
-        self.switch_to(&publishing, &present, publication, builder)
+        self.switch_to(publishing, &present, publication, builder)
     }
 
     /// Makes the answers with opened values again, after the keys or a referenced value changed. The snapshot stays the

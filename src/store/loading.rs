@@ -43,6 +43,10 @@ impl Store {
         }
         let live = cell.get_or_try_init(|| self.load_label(label)).await;
         self.record_load(label, &live);
+        if let Ok(live) = &live {
+            // The areas may have changed between the load and the entry of the label in the map.
+            self.renew_areas(live).await;
+        }
         match &live {
             Ok(live) => {
                 self.labels.limit_invented(live);
@@ -58,7 +62,8 @@ impl Store {
         let loading = self.runtime.spawn(async move { source.load(&wanted, None).await });
         let snapshot: Snapshot =
             loading.await.map_err(|_| AnswerError::Unavailable("loading failed".to_owned()))??;
-        let live = Arc::new(LiveLabel::new(label.clone(), Arc::new(snapshot)));
+        let snapshot = self.builder.put_areas(Arc::new(snapshot));
+        let live = Arc::new(LiveLabel::new(label.clone(), snapshot));
         let follower = refresh::follow(Arc::downgrade(self), Arc::downgrade(&live));
         let follower = AbortOnDropHandle::new(self.runtime.spawn(follower));
         live.follower.get_or_init(|| follower);

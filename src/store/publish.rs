@@ -11,8 +11,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::Store;
 use super::live_label::LiveLabel;
 use super::move_event::{Actor, PendingMove};
+use super::publication::CompletedPublication;
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
+use crate::tree::TreeError;
 
 /// Moves a label to a snapshot.
 ///
@@ -25,19 +27,51 @@ pub(super) async fn publish(
     actor: &Actor,
 ) -> Result<(), SourceError> {
     let started = Instant::now();
-    let revision = snapshot.revision.clone();
     let (label, builder) = (Arc::clone(live), Arc::clone(&store.builder));
     let published = run_blocking(actor, move || label.publish(snapshot, &builder)).await;
-    let completed = match published {
-        Some(Ok(completed)) => completed,
-        Some(Err(error)) => return Err(SourceError::from_tree(store.source_name(), &error)),
-        None => {
-            return Err(SourceError::Unavailable {
-                name: store.source_name().to_owned(),
-                message: "publishing failed".to_owned(),
-            });
-        }
-    };
+    let completed = outcome(store, published)?;
+    finish(store, live, actor, started, completed);
+    Ok(())
+}
+
+/// Puts the areas of the policy in force at a label, without reading its source.
+///
+/// # Errors
+/// As for [`publish`].
+pub(super) async fn publish_areas(
+    store: &Arc<Store>,
+    live: &Arc<LiveLabel>,
+) -> Result<(), SourceError> {
+    let started = Instant::now();
+    let (label, builder) = (Arc::clone(live), Arc::clone(&store.builder));
+    let published = run_blocking(&Actor::Source, move || label.publish_areas(&builder)).await;
+    if let Some(completed) = outcome(store, published)? {
+        finish(store, live, &Actor::Source, started, completed);
+    }
+    Ok(())
+}
+
+fn outcome<T>(store: &Store, published: Option<Result<T, TreeError>>) -> Result<T, SourceError> {
+    let name = store.source_name();
+    match published {
+        Some(Ok(completed)) => Ok(completed),
+        Some(Err(error)) => Err(SourceError::from_tree(name, &error)),
+        None => Err(SourceError::Unavailable {
+            name: name.to_owned(),
+            message: "publishing failed".to_owned(),
+        }),
+    }
+}
+
+/// Reports a publication that took effect.
+fn finish(
+    store: &Arc<Store>,
+    live: &Arc<LiveLabel>,
+    actor: &Actor,
+    started: Instant,
+    completed: CompletedPublication,
+) {
+    let revision = completed.publication.target.snapshot.revision.clone();
     let (previous, refreshed) = (&completed.previous.revision, completed.replaced.len());
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
     store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
@@ -54,9 +88,9 @@ pub(super) async fn publish(
         "revision published"
     );
     live.problem_log.log_replaced(&live.label, &completed.replaced);
-    // Another epoch of the same revision is not reported, because the revision did not change.
+    // Another epoch or other areas of the same revision are not reported, because the revision did not change.
     if *previous == revision {
-        return Ok(());
+        return;
     }
     store.record_move(&live.label, previous, Some(&revision), actor);
     store.events.record(PendingMove {
@@ -66,7 +100,6 @@ pub(super) async fn publish(
         actor: actor.clone(),
         publication: Some(completed),
     });
-    Ok(())
 }
 
 /// Runs blocking work. None if it panicked.

@@ -7,9 +7,9 @@ use super::answer::{Answer, ServedEnvironment};
 use super::build;
 use super::error::AnswerError;
 use super::failed_reads::ReadTarget;
-use crate::access::{Caller, Operation};
+use crate::access::{self, Caller, Operation};
 use crate::model::{ContentId, Epochs, Query, Revision};
-use crate::resolve;
+use crate::resolve::{self, FileSearch};
 use crate::reveal::Variant;
 use crate::snapshot::Snapshot;
 use crate::tree::{Tree, TreeError, TreeFile};
@@ -44,6 +44,14 @@ impl ServedFile {
     }
 }
 
+/// The result of looking for a file.
+pub struct FileLookup<T> {
+    /// None for a file that does not exist, is too large to be served, or is denied.
+    pub found: Option<T>,
+    /// The path that the policy denies, for its record.
+    pub denied: Option<String>,
+}
+
 /// A file with the answer to the request at the same revision.
 pub struct Template {
     pub file: ServedFile,
@@ -59,8 +67,7 @@ impl Template {
 }
 
 impl Store {
-    /// Returns a file, found by the lookup of docs/protocol.md#61-lookup. A file that does not exist or is too large to
-    /// be served is `None`.
+    /// Returns a file, found by the lookup of docs/protocol.md#61-lookup among the files that the caller may read.
     ///
     /// # Errors
     /// As for [`Store::answer`].
@@ -69,11 +76,12 @@ impl Store {
         caller: &Caller,
         query: &Query,
         path: &str,
-    ) -> Result<Option<ServedFile>, AnswerError> {
+    ) -> Result<FileLookup<ServedFile>, AnswerError> {
         let live = self.authorized_label(caller, Operation::ReadFile, query).await?;
         let (query, path, store) = (query.clone(), path.to_owned(), Arc::clone(self));
+        let caller = caller.clone();
         let work = move || {
-            let file = find(&live.published.load_full().snapshot, &query, &path);
+            let file = find(&live.published.load_full().snapshot, &caller, &query, &path);
             store.record_read(&ReadTarget::File(query, path), &file);
             Ok(file?)
         };
@@ -89,16 +97,18 @@ impl Store {
         caller: &Caller,
         query: &Query,
         path: &str,
-    ) -> Result<Option<Template>, AnswerError> {
+    ) -> Result<FileLookup<Template>, AnswerError> {
         let live = self.authorized_label(caller, Operation::ReadFile, query).await?;
         let variant = self.variant(caller, query);
         let (query, path, store) = (query.clone(), path.to_owned(), Arc::clone(self));
+        let caller = caller.clone();
         let work = move || {
             let published = live.published.load_full();
-            let file = find(&published.snapshot, &query, &path);
+            let file = find(&published.snapshot, &caller, &query, &path);
             store.record_read(&ReadTarget::File(query.clone(), path), &file);
-            let Some(file) = file? else {
-                return Ok(None);
+            let FileLookup { found, denied } = file?;
+            let Some(file) = found else {
+                return Ok(FileLookup { found: None, denied });
             };
             let answer = match live.cell(&query).map(|cell| cell.load()) {
                 Some(answer) if answer.sequence <= published.sequence => answer,
@@ -110,23 +120,30 @@ impl Store {
                     Arc::new(answer)
                 }
             };
-            Ok(Some(Template { file, answer, variant }))
+            Ok(FileLookup { found: Some(Template { file, answer, variant }), denied })
         };
         self.admission.run(work).await
     }
 }
 
-/// Returns a file of a snapshot. None if it does not exist or is too large. Blocking.
-fn find(snapshot: &Snapshot, query: &Query, path: &str) -> Result<Option<ServedFile>, TreeError> {
-    let Some(found) = resolve::find_file(snapshot, query, path)? else {
-        return Ok(None);
+/// Returns a file of a snapshot that a caller may read. Blocking.
+fn find(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    query: &Query,
+    path: &str,
+) -> Result<FileLookup<ServedFile>, TreeError> {
+    let permission = |path: &str| access::file_permission(caller, &query.label, path);
+    let FileSearch { found, denied } = resolve::find_file(snapshot, query, path, &permission)?;
+    let Some(found) = found else {
+        return Ok(FileLookup { found: None, denied });
     };
     let size = found.tree.size(&found.file)?;
     let Some(size) = usize::try_from(size).ok().filter(|size| *size <= SERVED_FILE_BYTES_MAX)
     else {
-        return Ok(None);
+        return Ok(FileLookup { found: None, denied });
     };
-    Ok(Some(ServedFile {
+    let file = ServedFile {
         id: found.file.id(),
         file: found.file,
         tree: found.tree,
@@ -134,5 +151,6 @@ fn find(snapshot: &Snapshot, query: &Query, path: &str) -> Result<Option<ServedF
         revision: snapshot.revision.clone(),
         epochs: snapshot.epochs.clone(),
         made_seconds: found.made_seconds,
-    }))
+    };
+    Ok(FileLookup { found: Some(file), denied })
 }

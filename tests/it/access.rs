@@ -1,11 +1,13 @@
 //! Access by a policy, over real connections: who is recognised, what each principal receives, and what a change of the
 //! policy does to a running server.
 
+mod areas;
 mod audited;
 mod credentials;
 mod lists;
 mod matrix;
 mod policy_file;
+mod pushes;
 mod recorded;
 mod repositories;
 mod revocation;
@@ -82,6 +84,9 @@ may = ["seal"]
 [[allow]]
 who = ["ops"]
 may = ["list", "overview", "metrics", "clone", "unseal", "admin"]
+[[area]]
+path = ["plain.txt"]
+application = ["orders", "billing"]
 "#;
 
 /// A token of a principal. Each principal has the tokens 1 and 2, and the token 3, which has expired.

@@ -9,6 +9,7 @@ use std::process::Command;
 /// The modules that each top-level module may use.
 const ROOMS: [(&str, &[&str]); 34] = [
     ("model", &[]),
+    ("areas", &[]),
     ("backoff", &[]),
     ("glob", &[]),
     ("outage", &[]),
@@ -16,17 +17,18 @@ const ROOMS: [(&str, &[&str]); 34] = [
     ("charset", &[]),
     ("format", &["model", "charset"]),
     ("tree", &["model", "format", "sync"]),
-    ("snapshot", &["model", "glob", "tree", "terminal"]),
+    ("snapshot", &["model", "areas", "glob", "tree", "terminal"]),
     ("placeholder", &["model"]),
     ("reveal", &["model", "sync"]),
     ("render", &["model", "placeholder"]),
-    ("resolve", &["model", "glob", "format", "tree", "snapshot", "placeholder"]),
+    ("resolve", &["model", "areas", "glob", "format", "tree", "snapshot", "placeholder"]),
     ("catalog", &["model", "tree", "snapshot", "resolve"]),
     ("change", &["model"]),
     (
         "check",
         &[
             "model",
+            "areas",
             "tree",
             "snapshot",
             "placeholder",
@@ -39,13 +41,14 @@ const ROOMS: [(&str, &[&str]); 34] = [
             "percent",
         ],
     ),
-    ("access", &["model", "sync"]),
+    ("access", &["model", "areas", "sync"]),
     ("audit", &["model", "faults", "sync"]),
     ("regular_file", &[]),
     (
         "source",
         &[
             "model",
+            "areas",
             "backoff",
             "outage",
             "percent",
@@ -60,6 +63,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
         "store",
         &[
             "model",
+            "areas",
             "tree",
             "snapshot",
             "placeholder",
@@ -82,8 +86,8 @@ const ROOMS: [(&str, &[&str]); 34] = [
     (
         "push",
         &[
-            "model", "backoff", "outage", "data", "tree", "snapshot", "check", "reveal", "audit",
-            "source", "store", "faults", "sync",
+            "model", "access", "backoff", "outage", "data", "tree", "snapshot", "check", "reveal",
+            "audit", "source", "store", "faults", "sync",
         ],
     ),
     ("replicas", &["model", "outage", "store", "faults", "sync"]),
@@ -164,7 +168,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
 
 /// The modules in which each crate and each interface to the system is permitted.
 const DOORS: [(&str, &[&str]); 40] = [
-    ("headwater_access", &["access", "audit", "cli/audit", "cli/policy", "cli/token"]),
+    ("headwater_access", &["access", "areas", "audit", "cli/audit", "cli/policy", "cli/token"]),
     ("encoding_rs", &["charset"]),
     ("oem_cp", &["charset"]),
     ("git2", &["source/git"]),

@@ -27,6 +27,8 @@ use crate::pattern::Pattern;
 
 /// The application whose files every application shares.
 pub const SHARED_APPLICATION: &str = "application";
+/// The suffix of a schema's file name, behind the name of its application.
+const SCHEMA_SUFFIX: &str = ".schema.json";
 /// The profile of a file whose name contains none.
 const DEFAULT_PROFILE: &str = "default";
 /// The longest path that can be allowed.
@@ -156,15 +158,15 @@ impl Area {
 }
 
 impl PartialEq for AreaMap {
-    /// Returns true if every file belongs to the same applications.
+    /// Returns true if every file belongs to the same applications and may name the same secrets.
     fn eq(&self, other: &Self) -> bool {
-        let owners = |map: &Self| -> Vec<(Vec<Pattern>, Vec<Box<str>>)> {
-            let areas = map.areas.iter().filter(|area| !area.application.is_empty());
-            areas.map(|area| (area.path.clone(), area.application.clone())).collect()
+        let content = |map: &Self| -> Vec<_> {
+            let areas = map.areas.iter().cloned();
+            areas.map(|area| (area.path, area.application, area.vault, area.file)).collect()
         };
         self.known == other.known
             && self.known_profiles == other.known_profiles
-            && owners(self) == owners(other)
+            && content(self) == content(other)
     }
 }
 
@@ -192,10 +194,7 @@ impl AreaMap {
 
     pub(super) fn ownership<'p>(&'p self, path: &'p str) -> Ownership<'p> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let stem = match name.rsplit_once('.') {
-            Some((stem, _)) if !stem.is_empty() => stem,
-            _ => name,
-        };
+        let stem = stem(name);
         let one = |kind, application: &'p str| {
             let claims = vec![self.claim(directory, stem, application, true)];
             Ownership { kind, claims }
@@ -272,7 +271,7 @@ impl AreaMap {
         areas.any(|area| area.matches(path) && area.permits(reference, &ownership.claims))
     }
 
-    fn lookup<'p>(&'p self, name: &str) -> Option<&'p str> {
+    pub(super) fn lookup<'p>(&'p self, name: &str) -> Option<&'p str> {
         let is_possible = name.len() <= self.known_bytes_max;
         is_possible.then(|| self.known.get(name)).flatten().map(|name| &**name)
     }
@@ -313,6 +312,13 @@ pub(super) fn is_normal(path: &str) -> bool {
         && path.split('/').count() <= PATH_SEGMENT_COUNT_MAX
         && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
         && !path.contains(['\\', '\0'])
+}
+
+/// The name of a file without its extension. A schema belongs to the application for which it is.
+fn stem(name: &str) -> &str {
+    let of_schema = name.strip_suffix(SCHEMA_SUFFIX).filter(|stem| !stem.is_empty());
+    let of_file = name.rsplit_once('.').map(|(stem, _)| stem).filter(|stem| !stem.is_empty());
+    of_schema.or(of_file).unwrap_or(name)
 }
 
 /// The positions at which the segments of a path begin.

@@ -309,7 +309,7 @@ impl Policy {
             if rule.application.is_some() && !is_named {
                 report.warning(rule.place, "application matches none of the known applications");
             }
-            let paths = rule.path.iter().flatten();
+            let paths = rule.paths().iter();
             for path in paths.filter(|path| !path.as_str().contains('{')) {
                 if !names.paths.iter().any(|known| path.matches(known)) {
                     report.warning(rule.place, format!("path: {path} matches no file"));

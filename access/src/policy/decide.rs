@@ -6,7 +6,7 @@ use super::Policy;
 use super::area::{Ownership, is_normal};
 use super::rule::{Question, Rule};
 use crate::principal::Principal;
-use crate::request::{Environment, Label, Request};
+use crate::request::{Change, Environment, Label, Request};
 use crate::right::Right;
 
 /// The most combinations of applications, profiles and labels that one request may ask for, unless one rule allows all
@@ -76,6 +76,28 @@ impl Policy {
             Some(grants) => self.outcome(grants, request),
         };
         Decision { outcome, is_enforced: self.is_enforced }
+    }
+
+    /// Returns true if a rule allows the principal some push.
+    pub fn allows_some_push(&self, principal: &Principal) -> bool {
+        let grants = self.grants(principal).unwrap_or_default();
+        grants.iter().any(|rule| rule.may.contains(Right::Push))
+    }
+
+    /// Returns true if one rule allows this change of a reference with any paths, so that they need not be compared.
+    pub fn allows_every_path(&self, principal: &Principal, change: &Change<'_>) -> bool {
+        let is_nested = self.areas.known().iter().any(|name| name.contains('/'));
+        let grants = self.grants(principal).unwrap_or_default();
+        grants.iter().any(|rule| rule.allows_every_path(change, is_nested))
+    }
+
+    /// Returns true if, for each label, a rule lets the principal read an environment, whatever its application is.
+    pub fn allows_some_read(&self, principal: &Principal, labels: &[Label<'_>]) -> bool {
+        let grants = self.grants(principal).unwrap_or_default();
+        let reads = |label: &Label<'_>| {
+            grants.iter().any(|rule| rule.may.contains(Right::Read) && rule.names_label(label))
+        };
+        !labels.is_empty() && labels.iter().all(reads)
     }
 
     fn outcome(&self, grants: &[Arc<Rule>], request: &Request<'_>) -> Outcome {

@@ -156,10 +156,10 @@ impl Universe {
         let add = |examples: &mut Examples, patterns: &[Pattern]| {
             patterns.iter().for_each(|pattern| examples.add(pattern.as_str()));
         };
-        add(&mut self.applications, rule.application.as_deref().unwrap_or_default());
+        add(&mut self.applications, rule.applications());
         add(&mut self.applications, &rule.except);
         add(&mut self.profiles, &rule.profile);
-        add(&mut self.paths, rule.path.as_deref().unwrap_or_default());
+        add(&mut self.paths, rule.paths());
         rule.label.iter().for_each(|label| self.labels.add(&label.to_string()));
         rule.branch.iter().for_each(|branch| self.branches.add(&branch.to_string()));
     }

@@ -105,7 +105,7 @@ impl Rule {
                 Some(patterns) if self.except.is_empty() => list(patterns),
                 Some(patterns) => format!("{} except {}", list(patterns), list(&self.except)),
             },
-            Field::Path => list(self.path.as_deref().unwrap_or_default()),
+            Field::Path => list(self.paths()),
             Field::Branch => list(&self.branch),
             Field::Profile => list(&self.profile),
             Field::Label => list(&self.label),

@@ -1,6 +1,7 @@
 //! Rules: each allows some principals some rights on some names. No rule denies, so that their order has no effect.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::area::{Ownership, OwnershipKind};
 use super::document::{Item, Reader, Section, printable};
@@ -18,24 +19,26 @@ const DEFAULT_LABEL: &str = "@default";
 const TAG: &str = "tag:";
 
 /// One `[[allow]]` table.
+///
+/// A rule with `{principal}` exists once for each principal. These copies share every list without the placeholder.
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) place: Place,
-    pub(super) who: Vec<Who>,
+    pub(super) who: Arc<[Who]>,
     pub(super) may: RightSet,
     /// `None` if the rule names no application.
-    pub(super) application: Option<Vec<Pattern>>,
+    pub(super) application: Option<Arc<[Pattern]>>,
     /// Applications that the rule does not reach although `application` matches them.
-    pub(super) except: Vec<Pattern>,
-    pub(super) profile: Vec<Pattern>,
-    pub(super) label: Vec<LabelPattern>,
+    pub(super) except: Arc<[Pattern]>,
+    pub(super) profile: Arc<[Pattern]>,
+    pub(super) label: Arc<[LabelPattern]>,
     /// `None` if the rule names no path.
-    pub(super) path: Option<Vec<Pattern>>,
-    pub(super) branch: Vec<ReferencePattern>,
+    pub(super) path: Option<Arc<[Pattern]>>,
+    pub(super) branch: Arc<[ReferencePattern]>,
     pub(super) force: bool,
     pub(super) delete: bool,
     /// The keys that are present, for the warnings about keys without effect.
-    pub(super) present: Box<[&'static str]>,
+    pub(super) present: Arc<[&'static str]>,
 }
 
 /// One entry of `who`.
@@ -204,6 +207,13 @@ impl LabelPattern {
         }
     }
 
+    fn pattern(&self) -> Option<&Pattern> {
+        match self {
+            Self::Default => None,
+            Self::Named(pattern) => Some(pattern),
+        }
+    }
+
     fn expanded(&self, name: &str) -> Result<Self, PatternError> {
         match self {
             Self::Default => Ok(Self::Default),
@@ -267,21 +277,21 @@ impl Rule {
         }
         let who = who?.iter().filter_map(|text| Who::parse(text, reader)).collect();
         let may = may?.iter().filter_map(|text| parse_right(text, reader)).collect();
-        let application = application.map(|texts| patterns(&texts, reader));
-        let path = path.map(|texts| patterns(&texts, reader));
+        let application = application.map(|texts| patterns(&texts, reader).into());
+        let path = path.map(|texts| patterns(&texts, reader).into());
         let rule = Self {
             place: reader.place(at),
             who,
             may,
             application,
-            except: patterns(&except.unwrap_or_default(), reader),
-            profile: patterns(&profile.unwrap_or_default(), reader),
+            except: patterns(&except.unwrap_or_default(), reader).into(),
+            profile: patterns(&profile.unwrap_or_default(), reader).into(),
             label: match label {
-                Some(texts) => labels(&texts, reader),
-                None => vec![LabelPattern::Default],
+                Some(texts) => labels(&texts, reader).into(),
+                None => Arc::new([LabelPattern::Default]),
             },
             path,
-            branch: references(&branch.unwrap_or_default(), reader),
+            branch: references(&branch.unwrap_or_default(), reader).into(),
             force: force.unwrap_or(false),
             delete: delete.unwrap_or(false),
             present: present.into(),
@@ -340,48 +350,50 @@ impl Rule {
     }
 
     fn all_patterns(&self) -> impl Iterator<Item = &Pattern> {
-        let labels = self.label.iter().filter_map(|label| match label {
-            LabelPattern::Default => None,
-            LabelPattern::Named(pattern) => Some(pattern),
-        });
-        let application = self.application.iter().flatten();
-        let path = self.path.iter().flatten();
+        let labels = self.label.iter().filter_map(LabelPattern::pattern);
         let branches = self.branch.iter().map(|branch| &branch.name);
-        application
-            .chain(&self.except)
-            .chain(&self.profile)
-            .chain(path)
+        self.applications()
+            .iter()
+            .chain(&*self.except)
+            .chain(&*self.profile)
+            .chain(self.paths())
             .chain(labels)
             .chain(branches)
     }
 
+    /// The patterns over applications. Empty if the rule names none.
+    pub(super) fn applications(&self) -> &[Pattern] {
+        self.application.as_deref().unwrap_or_default()
+    }
+
+    /// The patterns over paths. Empty if the rule names none.
+    pub(super) fn paths(&self) -> &[Pattern] {
+        self.path.as_deref().unwrap_or_default()
+    }
+
     /// Returns true if the rule depends on the name of the principal.
     pub(super) fn has_placeholder(&self) -> bool {
-        self.all_patterns().any(|pattern| pattern.as_str().contains(PRINCIPAL))
+        self.all_patterns().any(has_placeholder)
     }
 
     /// Returns the rule with the name of a principal in place of `{principal}`.
     pub(super) fn expanded(&self, name: &str) -> Result<Self, PatternError> {
-        let all = |patterns: &[Pattern]| -> Result<Vec<_>, _> {
-            patterns.iter().map(|pattern| expanded(pattern, name)).collect()
+        let all = |patterns: &Arc<[Pattern]>| {
+            expand(patterns, has_placeholder, |pattern| expanded(pattern, name))
         };
-        let labels: Result<Vec<_>, _> =
-            self.label.iter().map(|label| label.expanded(name)).collect();
-        let branches: Result<Vec<_>, PatternError> = self
-            .branch
-            .iter()
-            .map(|branch| {
-                let name = expanded(&branch.name, name)?;
-                Ok(ReferencePattern { is_tag: branch.is_tag, name })
-            })
-            .collect();
+        let has_label = |label: &LabelPattern| label.pattern().is_some_and(has_placeholder);
+        let has_branch = |branch: &ReferencePattern| has_placeholder(&branch.name);
+        let branch = |branch: &ReferencePattern| {
+            let name = expanded(&branch.name, name)?;
+            Ok(ReferencePattern { is_tag: branch.is_tag, name })
+        };
         Ok(Self {
-            application: self.application.as_deref().map(all).transpose()?,
+            application: self.application.as_ref().map(all).transpose()?,
             except: all(&self.except)?,
             profile: all(&self.profile)?,
-            label: labels?,
-            path: self.path.as_deref().map(all).transpose()?,
-            branch: branches?,
+            label: expand(&self.label, has_label, |label| label.expanded(name))?,
+            path: self.path.as_ref().map(all).transpose()?,
+            branch: expand(&self.branch, has_branch, branch)?,
             ..self.clone()
         })
     }
@@ -400,12 +412,11 @@ impl Rule {
     }
 
     pub(super) fn names_application(&self, application: &str) -> bool {
-        let patterns = self.application.iter().flatten();
-        any(patterns, application) && !any(&self.except, application)
+        any(self.applications(), application) && !any(&*self.except, application)
     }
 
     pub(super) fn names_profile(&self, profile: &str) -> bool {
-        any(&self.profile, profile)
+        any(&*self.profile, profile)
     }
 
     pub(super) fn names_label(&self, label: &Label<'_>) -> bool {
@@ -476,8 +487,21 @@ impl Rule {
         std::cmp::min_by_key(by_path, by_name, |mismatches| mismatches.distance())
     }
 
+    /// Returns true if the rule allows every change of a reference, whatever paths it has. `is_nested` tells that the name
+    /// of a known application contains `/`, which `*` does not match.
+    pub(super) fn allows_every_path(&self, change: &Change<'_>, is_nested: bool) -> bool {
+        let without_path = Change { path: None, ..change.clone() };
+        let question = Question::Push { change: &without_path, ownership: None };
+        let is_any =
+            |pattern: &Pattern| pattern.as_str() == "**" || pattern.as_str() == "*" && !is_nested;
+        self.mismatches(&question).is_empty()
+            && self.except.is_empty()
+            && self.applications().iter().any(is_any)
+            && self.path.as_ref().is_none_or(|paths| paths.iter().any(|own| own.as_str() == "**"))
+    }
+
     fn names_path(&self, path: &str) -> bool {
-        self.path.as_ref().is_none_or(|patterns| any(patterns, path))
+        self.path.as_ref().is_none_or(|patterns| any(&**patterns, path))
     }
 
     /// Returns true if the rule reaches the files of this owner. A rule without `application` reaches only files that
@@ -499,8 +523,25 @@ fn any<'p>(patterns: impl IntoIterator<Item = &'p Pattern>, name: &str) -> bool 
     patterns.into_iter().any(|pattern| pattern.matches(name))
 }
 
+fn has_placeholder(pattern: &Pattern) -> bool {
+    pattern.as_str().contains(PRINCIPAL)
+}
+
+/// Expands the items of a list. A list without a placeholder is shared.
+fn expand<T>(
+    list: &Arc<[T]>,
+    has_placeholder: impl Fn(&T) -> bool,
+    expanded: impl Fn(&T) -> Result<T, PatternError>,
+) -> Result<Arc<[T]>, PatternError> {
+    if list.iter().any(has_placeholder) {
+        list.iter().map(expanded).collect()
+    } else {
+        Ok(Arc::clone(list))
+    }
+}
+
 fn expanded(pattern: &Pattern, name: &str) -> Result<Pattern, PatternError> {
-    if !pattern.as_str().contains(PRINCIPAL) {
+    if !has_placeholder(pattern) {
         return Ok(pattern.clone());
     }
     Pattern::parse(&pattern.as_str().replace(PRINCIPAL, name))

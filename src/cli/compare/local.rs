@@ -100,10 +100,12 @@ impl LocalStore {
     }
 
     async fn file(&self, query: &Query, path: &str) -> Result<SideAnswer<Vec<u8>>, AskError> {
-        let template = match self.store.find_template(&Caller::Operator, query, path).await {
-            Ok(Some(template)) => template,
-            Ok(None) => return Ok(SideAnswer::Refused(NOT_FOUND)),
+        let lookup = match self.store.find_template(&Caller::Operator, query, path).await {
+            Ok(lookup) => lookup,
             Err(error) => return refused(error),
+        };
+        let Some(template) = lookup.found else {
+            return Ok(SideAnswer::Refused(NOT_FOUND));
         };
         if let Content::Broken(_) = &template.answer.content {
             return Ok(SideAnswer::Refused(BROKEN));

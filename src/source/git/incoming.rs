@@ -12,6 +12,7 @@ use super::history::FirstParents;
 use super::lookup::Lookup;
 use super::pool::{Pool, content_id};
 use super::{GitSource, MovedReference, Rewind, RewindRecord, find, label, rewinds};
+use crate::areas::Areas;
 use crate::model::Revision;
 use crate::snapshot::{Layout, Member, Rewinds, Snapshot};
 use crate::source::{OpenError, SourceError};
@@ -20,7 +21,7 @@ use crate::tree::ObjectCache;
 /// A repository together with objects that are not in it yet.
 pub struct Incoming {
     layout: Arc<Layout>,
-    pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool>,
     cache: Arc<ObjectCache>,
 }
 
@@ -59,6 +60,7 @@ impl Incoming {
         let found = self.pool.with(|repository| tree_of(repository, id));
         let found = found.map_err(|error| self.unavailable(&error))?;
         Ok(found.map(|(tree, made_seconds)| Member {
+            areas: Areas::default(),
             group: 0,
             layout: Arc::clone(&self.layout),
             revision: Revision::new(commit),
@@ -145,7 +147,7 @@ impl Incoming {
         self.pool.with(read).map_err(|error| self.unavailable(&error))
     }
 
-    fn unavailable(&self, error: &git2::Error) -> SourceError {
+    pub(super) fn unavailable(&self, error: &git2::Error) -> SourceError {
         unavailable(&self.layout.base, error)
     }
 }

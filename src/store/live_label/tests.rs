@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
 use super::*;
+use crate::areas::Areas;
 use crate::model::{ContentId, Revision};
 use crate::reveal::Variant;
 use crate::snapshot::{Layout, Rewinds, Style};
@@ -88,6 +89,7 @@ impl World {
             json: false,
         };
         Arc::new(Snapshot::new(vec![Member {
+            areas: Areas::default(),
             group: 0,
             layout: Arc::new(layout),
             revision: Revision::new(revision.to_string()),

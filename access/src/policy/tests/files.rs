@@ -252,3 +252,127 @@ fn values_have_to_be_sealed_by_their_keys() {
         assert_eq!(policy.requires_sealing(path, key), expected, "{path} {key}");
     }
 }
+
+#[test]
+fn a_schema_belongs_to_the_application_in_its_name() {
+    let policy = knowing(&["orders", "orders-admin"], "");
+    assert_eq!(owners(&policy, "orders.schema.json").1, ["orders/default"]);
+    assert_eq!(owners(&policy, "orders-admin.schema.json").1, ["orders-admin/default"]);
+    assert_eq!(owners(&policy, "application.schema.json").0, OwnershipKind::Shared);
+    assert_eq!(owners(&policy, ".schema.json").1, [".schema/default"]);
+}
+
+#[test]
+fn files_of_different_applications_are_separate() {
+    let policy = knowing(
+        &["orders", "billing"],
+        "[[area]]\npath = [\"common/**\"]\napplication = [\"application\"]\n\
+         [[area]]\npath = [\"both/**\"]\napplication = [\"orders\", \"billing\"]\n",
+    );
+    let rules = policy.file_rules();
+    for (file, other, expected) in [
+        ("billing.yml", "orders.yml", true),
+        ("billing.yml", "application.yml", true),
+        ("billing.yml", "new.yml", true),
+        ("billing.yml", "billing-prod.yml", false),
+        ("application.yml", "orders.yml", false),
+        ("common/x.yml", "orders.yml", false),
+        ("new.yml", "orders.yml", false),
+        ("both/x.yml", "orders.yml", false),
+        ("both/x.yml", "new.yml", true),
+    ] {
+        assert_eq!(rules.separates(file, other), expected, "{file} {other}");
+    }
+    assert_eq!(rules.owner("orders-prod.yml"), Some("orders"));
+    assert_eq!(rules.owner("both/x.yml"), None);
+    assert_eq!(rules.owner("new.yml"), None);
+    assert!(rules.is_shared("application-prod.yml") && !rules.is_shared("orders.yml"));
+}
+
+#[test]
+fn rules_about_files_are_the_same_until_an_area_changes() {
+    let area = "[[area]]\npath = [\"x/**\"]\napplication = [\"a\"]\n";
+    let rules = |applications: &[&str], rest: &str| knowing(applications, rest).file_rules();
+    let before = rules(&["orders"], area);
+    assert!(before.has_same_areas(&rules(&["orders"], area)));
+    let token = "[[must_seal]]\nkey = [\"x\"]\n";
+    assert!(before.has_same_areas(&rules(&["orders"], &format!("{area}{token}"))));
+    for other in [
+        rules(&["orders"], ""),
+        rules(&["orders", "billing"], area),
+        rules(&["orders"], &area.replace("x/**", "y/**")),
+        rules(&["orders"], &format!("{area}vault = [\"x\"]\n")),
+    ] {
+        assert!(!before.has_same_areas(&other));
+    }
+}
+
+#[test]
+fn a_push_of_every_file_is_recognised() {
+    let of = |rule: &str| {
+        policy(&format!(
+            "[[allow]]\nwho = [\"ci\"]\nmay = [\"push\"]\nbranch = [\"main\"]\n{rule}\n"
+        ))
+    };
+    let every = |policy: &Policy, force: bool| {
+        let change = Change {
+            reference: Reference::Branch("main".into()),
+            path: None,
+            force,
+            delete: false,
+        };
+        policy.allows_every_path(&principal(policy, "ci"), &change)
+    };
+    let all = "application = [\"*\"]";
+    assert!(every(&of(all), false));
+    assert!(!every(&of(all), true));
+    assert!(every(&of(&format!("{all}\nforce = true")), true));
+    assert!(every(&of(&format!("{all}\npath = [\"**\"]")), false));
+    for rule in [
+        format!("{all}\npath = [\"*\"]"),
+        format!("{all}\nexcept = [\"b\"]"),
+        "application = [\"a*\"]".to_owned(),
+        "path = [\"**\"]".to_owned(),
+        format!("{all}\n[[area]]\npath = [\"x\"]\napplication = [\"team/tool\"]"),
+    ] {
+        assert!(!every(&of(&rule), false), "{rule}");
+    }
+    let policy = of(all);
+    assert!(policy.allows_some_push(&principal(&policy, "ci")));
+    assert!(!policy.allows_some_push(&principal(&policy, "jo")));
+}
+
+#[test]
+fn some_environment_can_be_readable_at_a_label() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"jo\"]\nmay = [\"read\"]\napplication = [\"x\"]\nprofile = [\"*\"]\n\
+         label = [\"v*\"]\n",
+    );
+    let reads = |who: &str, labels: &[&str]| {
+        let labels: Vec<Label<'_>> =
+            labels.iter().map(|name| Label::Named((*name).into())).collect();
+        policy.allows_some_read(&principal(&policy, who), &labels)
+    };
+    assert!(reads("jo", &["v1"]));
+    assert!(!reads("jo", &["v1", "main"]));
+    assert!(!reads("jo", &[]));
+    assert!(!reads("a", &["v1"]));
+}
+
+#[test]
+fn principals_share_what_does_not_contain_their_names() {
+    let long: Vec<String> = (0..40).map(|number| format!("profile-{number}")).collect();
+    let policy = policy(&format!(
+        "[[allow]]\nwho = [\"kind:service\"]\nmay = [\"read\"]\napplication = [\"{{principal}}\"]\n\
+         profile = {long:?}\nlabel = [\"v1\", \"v2\"]\nexcept = [\"x\"]\n"
+    ));
+    let (a, b) = (&policy.grants["a"][0], &policy.grants["b"][0]);
+    assert!(std::sync::Arc::ptr_eq(&a.profile, &b.profile));
+    assert!(std::sync::Arc::ptr_eq(&a.label, &b.label));
+    assert!(std::sync::Arc::ptr_eq(&a.except, &b.except));
+    assert!(std::sync::Arc::ptr_eq(&a.who, &b.who));
+    assert_ne!(a.application, b.application);
+    // Its own rule, its only own pattern, and their allocations.
+    let pattern = &a.application.as_ref().unwrap()[0];
+    assert!(size_of_val(&**a) + size_of_val(pattern) < 400);
+}

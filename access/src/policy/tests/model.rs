@@ -280,3 +280,85 @@ proptest! {
         prop_assert!(explanation.to_string().contains(&verb), "{}", explanation);
     }
 }
+
+/// Applications, profiles and directories of random paths. Some are known to a policy, and some begin with others.
+const SEGMENTS: [&str; 10] =
+    ["a", "b", "a-b", "ab", "application", "dev", "x", "a-dev", "application-dev", "x-b"];
+
+/// A second definition of the owners of a file: the applications that may load it, among the known ones.
+fn naive_owners(areas: &[(String, Vec<&'static str>)], known: &[&str], path: &str) -> Vec<String> {
+    let matches = |pattern: &str| match pattern.strip_suffix("/**") {
+        Some(directory) => path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')),
+        None => pattern == path,
+    };
+    let matching: Vec<_> = areas.iter().filter(|(pattern, _)| matches(pattern)).collect();
+    if let Some((_, first)) = matching.first() {
+        let in_all = |name: &&&str| matching.iter().all(|(_, names)| names.contains(*name));
+        return first.iter().filter(in_all).map(|name| (*name).to_owned()).collect();
+    }
+    let mut directories: Vec<&str> = path.split('/').collect();
+    let stem = directories.pop().unwrap().trim_end_matches(".yml");
+    let begins = |name: &str, application: &str| {
+        name.strip_prefix(application).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let longest = |name: &str| {
+        let candidates = known.iter().filter(|application| begins(name, application));
+        candidates.max_by_key(|application| application.len()).map(|it| (*it).to_owned())
+    };
+    let directory = directories.iter().rev().find(|name| known.contains(name));
+    if let Some(directory) = directory {
+        return vec![(*directory).to_owned()];
+    }
+    if let Some(owner) = longest(stem) {
+        return vec![owner];
+    }
+    if let Some(owner) = directories.iter().rev().find_map(|name| longest(name)) {
+        return vec![owner];
+    }
+    if begins(stem, "application") {
+        return vec!["application".to_owned()];
+    }
+    let mut owners: Vec<String> = directories.iter().map(|name| (*name).to_owned()).collect();
+    let parts: Vec<&str> = stem.split('-').collect();
+    owners.extend((1..=parts.len()).map(|count| parts[..count].join("-")));
+    owners
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn random_areas_open_files_as_the_model(
+        known in subsequence(vec!["a", "b", "a-b"], 0..4),
+        areas in proptest::collection::vec(
+            (select(vec!["x/**", "a/x/**", "dev/**", "a.yml"]), subsequence(vec!["a", "b", "application"], 1..3)),
+            0..3,
+        ),
+        paths in proptest::collection::vec(proptest::collection::vec(select(SEGMENTS.to_vec()), 1..4), 30),
+        applications in subsequence(vec!["a", "b", "a-b", "ab", "x", "z"], 1..3),
+    ) {
+        let areas: Vec<(String, Vec<&'static str>)> =
+            areas.into_iter().map(|(pattern, names)| (pattern.to_owned(), names)).collect();
+        let mut text = String::new();
+        if !known.is_empty() {
+            text += &format!(
+                "[[allow]]\nwho = [\"jo\"]\nmay = [\"read\"]\napplication = {known:?}\nprofile = [\"*\"]\n"
+            );
+        }
+        for (pattern, names) in &areas {
+            text += &format!("[[area]]\npath = [{pattern:?}]\napplication = {names:?}\n");
+        }
+        let policy = policy(&text);
+        let mut all_known = known.clone();
+        all_known.extend(areas.iter().flat_map(|(_, names)| names.iter().copied()));
+        all_known.retain(|name| *name != "application");
+        for segments in paths {
+            let path = format!("{}.yml", segments.join("/"));
+            let owners = naive_owners(&areas, &all_known, &path);
+            let expected = owners.iter().any(|owner| {
+                owner == "application" || applications.contains(&owner.as_str())
+            });
+            prop_assert_eq!(policy.may_load(&applications, &path), expected, "{} {:?}", path, owners);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Pushes under a policy: each new commit, each path and each reference has to be allowed.
+
+use super::{PolicyFile, RULES, policy, token};
+use crate::fixture::{Hosted, Tree, clone};
+
+const SHOP: &str = "\
+//- application.yml
+shared: everywhere
+//- orders.yml
+name: Orders
+//- billing.yml
+name: Billing
+key: '{cipher}00aabbccddeeff0011223344556677889900aabbccddeeff00112233445566'
+//- billing-canary.yml
+x: 1
+";
+
+/// `builder` may push the files of orders and the shared ones to `main`, and may read the environments of orders.
+const LIMITED: &str = r#"
+[[allow]]
+who = ["builder"]
+may = ["push"]
+application = ["application"]
+branch = ["main"]
+[[allow]]
+who = ["builder"]
+may = ["read"]
+application = ["orders"]
+profile = ["*"]
+[[must_seal]]
+key = ["**.password"]
+"#;
+
+struct Shop {
+    hosted: Hosted,
+    _policy: PolicyFile,
+    place: tempfile::TempDir,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let file = PolicyFile::new(&policy(&format!("{RULES}{LIMITED}")));
+        let hosted = Hosted::with(SHOP, |settings| {
+            settings.access.policy_file = Some(file.path());
+            settings.sources[0].default_label = Some("main".to_owned());
+            settings.push.allow_force = true;
+            settings.push.allow_delete = true;
+        });
+        Self { hosted, _policy: file, place: tempfile::tempdir().unwrap() }
+    }
+
+    fn url(&self, principal: &str) -> String {
+        let with_token = format!("http://{principal}:{}@", token(principal, 1));
+        self.hosted.url().replacen("http://", &with_token, 1)
+    }
+
+    /// A clone of the present content. Only `ops` may clone.
+    fn clone(&self, name: &str) -> Tree {
+        clone(&self.url("ops"), &self.place.path().join(name))
+    }
+
+    /// Pushes as `builder` and expects a rejection that moves nothing.
+    #[track_caller]
+    fn rejects(&self, work: &Tree, what: &[&str], parts: &[&str]) {
+        let before = self.references();
+        let said = work.git(&[&["push", &self.url("builder")], what].concat()).fails(parts);
+        assert!(!said.err.contains("canary"), "{}", said.err);
+        assert_eq!(self.references(), before);
+    }
+
+    #[track_caller]
+    fn accepts(&self, work: &Tree, principal: &str, what: &[&str]) -> String {
+        work.git(&[&["push", &self.url(principal)], what].concat()).succeeds().err
+    }
+
+    fn references(&self) -> String {
+        self.hosted.repository().git(&["for-each-ref"]).out
+    }
+}
+
+fn short(commit: &str) -> &str {
+    &commit[..7]
+}
+
+#[test]
+fn every_new_commit_is_compared_with_each_of_its_parents() {
+    let shop = Shop::new();
+    let work = shop.clone("own");
+    work.commit("//- orders.yml\nname: Changed\n");
+    shop.accepts(&work, "builder", &["main"]);
+
+    // One commit touches another application, the next one reverts it.
+    let touching = work.commit("//- billing.yml\nname: Mine\n");
+    work.git(&["revert", "--no-edit", "HEAD"]).succeeds();
+    let message = format!(
+        "commit {} changes billing.yml, which builder may not push to main",
+        short(&touching)
+    );
+    shop.rejects(&work, &["main"], &[&message, "no branch was updated"]);
+
+    // A rename takes the other file away. The pusher did not write its name.
+    work.git(&["reset", "--quiet", "--hard", "origin/main"]).succeeds();
+    work.git(&["pull", "--quiet"]).succeeds();
+    work.git(&["mv", "billing-canary.yml", "orders-taken.yml"]).succeeds();
+    let renaming = work.commit("");
+    let message = format!("commit {} deletes a file, which builder may not", short(&renaming));
+    shop.rejects(&work, &["main"], &[&message]);
+
+    // A new root without a common history.
+    work.git(&["checkout", "--quiet", "--orphan", "other"]).succeeds();
+    work.commit("//- orders.yml\nname: Root\n");
+    shop.rejects(&work, &["+other:main"], &["may not force-push main"]);
+}
+
+#[test]
+fn a_merge_takes_over_what_its_branch_has_and_nothing_else() {
+    let shop = Shop::new();
+    let (own, other) = (shop.clone("own"), shop.clone("other"));
+    other.commit("//- billing.yml\nname: Newer\n");
+    shop.accepts(&other, "ops", &["main"]);
+    own.commit("//- orders.yml\nname: Mine\n");
+    own.git(&["fetch", "--quiet"]).succeeds();
+    own.git(&["branch", "work"]).succeeds();
+
+    // A merge that keeps the older files of billing undoes the newer ones.
+    own.git(&["merge", "--quiet", "--no-edit", "-s", "ours", "origin/main"]).succeeds();
+    shop.rejects(&own, &["main"], &["changes billing.yml"]);
+    own.git(&["reset", "--quiet", "--hard", "work"]).succeeds();
+    own.git(&["merge", "--quiet", "--no-edit", "origin/main"]).succeeds();
+    shop.accepts(&own, "builder", &["main"]);
+
+    // A merge with an ancestor can have its files although no parent seems to differ.
+    let ancestor = own.git(&["rev-parse", "HEAD~2"]).succeeds().out.trim().to_owned();
+    own.commit("//- orders.yml\nname: Again\n");
+    own.git(&["checkout", "--quiet", &ancestor, "--", "billing.yml"]).succeeds();
+    let tree = own.git(&["write-tree"]).succeeds().out.trim().to_owned();
+    let merge = ["commit-tree", &tree, "-p", "HEAD", "-p", &ancestor, "-m", "Merge"];
+    let merge = own.git(&merge).succeeds().out.trim().to_owned();
+    shop.rejects(&own, &[&format!("{merge}:main")], &["changes billing.yml"]);
+
+    // Commits that are published on another branch are new to this one.
+    other.git(&["pull", "--quiet"]).succeeds();
+    other.git(&["checkout", "--quiet", "-b", "feature"]).succeeds();
+    other.commit("//- billing-canary.yml\nx: 2\n");
+    shop.accepts(&other, "ops", &["feature"]);
+    shop.rejects(
+        &other,
+        &["feature:main"],
+        &["changes a file, which builder may not push to main"],
+    );
+}
+
+#[test]
+fn branches_and_tags_need_a_rule_of_their_own() {
+    let shop = Shop::new();
+    let work = shop.clone("own");
+    work.commit("//- orders.yml\nname: Changed\n");
+    shop.accepts(&work, "builder", &["main"]);
+    shop.rejects(&work, &["HEAD~1:refs/heads/old"], &["builder may not create old"]);
+    shop.rejects(&work, &["HEAD:refs/tags/v1"], &["builder may not create v1"]);
+    shop.rejects(&work, &["+HEAD~1:main"], &["builder may not force-push main"]);
+    shop.rejects(&work, &["--delete", "main"], &["builder may not delete main"]);
+    let rejected = work.git(&["push", &shop.url("lister"), "main"]);
+    rejected.fails(&["not found"]);
+}
+
+#[test]
+fn the_content_of_a_push_stays_within_its_area() {
+    let shop = Shop::new();
+    let work = shop.clone("own");
+    for (change, parts) in [
+        (
+            "//- orders.yml\nname: x\nspring.config.import: billing.yml\n",
+            ["orders.yml:2", "another area"],
+        ),
+        ("//- orders.yml\ndb.password: hunter2\n", ["orders.yml:1", "db.password"]),
+        (
+            "//- orders.yml\nkey: '{cipher}00AABBCCDDEEFF0011223344556677889900aabbccddeeff00112233445566'\n",
+            ["orders.yml:1", "already in a file of another area"],
+        ),
+    ] {
+        work.git(&["reset", "--quiet", "--hard", "origin/main"]).succeeds();
+        work.commit(change);
+        shop.rejects(&work, &["main"], &parts);
+    }
+    work.git(&["reset", "--quiet", "--hard", "origin/main"]).succeeds();
+    std::os::unix::fs::symlink("billing.yml", work.path.join("orders-link.yml")).unwrap();
+    work.commit("");
+    shop.rejects(&work, &["main"], &["orders-link.yml", "another area"]);
+}
+
+#[test]
+fn a_report_names_only_what_its_pusher_may_read() {
+    let shop = Shop::new();
+    // Both environments are in use.
+    super::get(*shop.hosted.server, "/orders/default", "orders").expect(200);
+    super::get(*shop.hosted.server, "/billing/default", "billing").expect(200);
+    let work = shop.clone("own");
+    work.commit("//- application.yml\nshared: changed\n");
+    let said = shop.accepts(&work, "builder", &["main"]);
+    assert!(said.contains("orders/default") && said.contains("that you may not read"), "{said}");
+    assert!(!said.contains("billing"), "{said}");
+
+    // A shared value that breaks another application is reported without its name.
+    let other = shop.clone("other");
+    let schema = r#"{"properties":{"shared":{"enum":["changed","canary"]}}}"#;
+    other.commit(&format!("//- billing.schema.json\n{schema}\n"));
+    shop.accepts(&other, "ops", &["main"]);
+    work.git(&["pull", "--quiet"]).succeeds();
+    work.commit("//- application.yml\nshared: bad\n");
+    let said = work.git(&["push", &shop.url("builder"), "main"]);
+    let said = said.fails(&["application.yml:1", "an environment that you may not read"]);
+    assert!(!said.err.contains("billing") && !said.err.contains("canary"), "{}", said.err);
+    let said = work.git(&["push", &shop.url("ops"), "main"]).fails(&["billing"]);
+    assert!(said.err.contains("application.yml:1"), "{}", said.err);
+}
+
+#[test]
+fn a_pusher_of_one_application_is_listed_the_branches_that_it_may_push() {
+    let shop = Shop::new();
+    let work = shop.clone("own");
+    work.git(&["checkout", "--quiet", "-b", "canary-branch"]).succeeds();
+    work.commit("//- billing.yml\nname: Newer\n");
+    shop.accepts(&work, "ops", &["canary-branch"]);
+    let path = "/-/git/main.git/info/refs?service=git-receive-pack";
+    let listed = |principal: &str| super::get(*shop.hosted.server, path, principal).expect(200);
+    assert!(listed("ops").text().contains("refs/heads/canary-branch"));
+    let text = listed("builder").text();
+    assert!(text.contains("refs/heads/main") && text.contains("report-status"), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+}
