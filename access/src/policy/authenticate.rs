@@ -9,6 +9,7 @@ use super::identity::san_key;
 use crate::credential::{Credential, CredentialError, CredentialHeaders};
 use crate::jwt::{self, Jwks, JwtError};
 use crate::principal::Principal;
+use crate::sha256::Sha256;
 
 /// The names in a client certificate that the TLS layer has verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,9 +18,31 @@ pub struct CertificateNames {
     pub dns_names: Vec<String>,
 }
 
-/// The current keys of issuers, by the names of the issuers in the policy.
+/// The current keys of issuers, by the names of the issuers in the policy, and the JWTs that they have verified.
 pub trait KeySets {
     fn keys(&self, issuer: &str) -> Option<Arc<Jwks>>;
+
+    /// Returns the outcome of an earlier verification of a JWT, found by its digest. An outcome that is returned
+    /// replaces the verification.
+    fn remembered(
+        &self,
+        _jwt: &Sha256,
+        _now: Timestamp,
+    ) -> Option<Result<AuthenticatedCaller, AuthenticationError>> {
+        None
+    }
+
+    /// Receives the outcome of a verification.
+    fn remember(
+        &self,
+        _jwt: &Sha256,
+        _outcome: &Result<AuthenticatedCaller, AuthenticationError>,
+        _now: Timestamp,
+    ) {
+    }
+
+    /// Receives the name of an issuer whose present keys cannot verify a JWT.
+    fn report_missing_key(&self, _issuer: &str) {}
 }
 
 /// Everything in a request that can prove an identity.
@@ -75,6 +98,8 @@ pub enum AuthenticationError {
     WrongUser { principal: Principal },
     #[error("{0}")]
     Jwt(#[from] JwtError),
+    #[error("the JWT was not verified, because its client has sent too many bad credentials")]
+    Unverified,
     #[error("no issuer of the policy has issued the JWT")]
     UnknownIssuer,
     #[error("the keys of the issuer {0} were not loaded yet")]
@@ -89,6 +114,13 @@ pub enum AuthenticationError {
     AmbiguousCertificate,
     #[error("the certificate belongs to {certificate} and the header to {header}")]
     Contradiction { certificate: Principal, header: Principal },
+}
+
+impl AuthenticationError {
+    /// Returns true if a later set of the issuer's keys may verify the JWT.
+    pub fn is_key_missing(&self) -> bool {
+        matches!(self, Self::NoKeys(_) | Self::Jwt(JwtError::UnknownKey))
+    }
 }
 
 impl Policy {
@@ -145,7 +177,7 @@ impl Policy {
                 AuthenticatedCaller { principal, proof, valid_until }
             }
             None if jwt::is_jwt(presented.secret()) => {
-                self.authenticate_jwt(presented.secret(), keys, now)?
+                self.remembered_jwt(presented.secret(), &digest, keys, now)?
             }
             None => {
                 return Err(AuthenticationError::UnknownToken { digest: digest.short() });
@@ -157,6 +189,21 @@ impl Policy {
         Ok(authenticated)
     }
 
+    fn remembered_jwt(
+        &self,
+        token: &str,
+        digest: &Sha256,
+        keys: &dyn KeySets,
+        now: Timestamp,
+    ) -> Result<AuthenticatedCaller, AuthenticationError> {
+        if let Some(outcome) = keys.remembered(digest, now) {
+            return outcome;
+        }
+        let outcome = self.authenticate_jwt(token, keys, now);
+        keys.remember(digest, &outcome, now);
+        outcome
+    }
+
     fn authenticate_jwt(
         &self,
         token: &str,
@@ -166,9 +213,15 @@ impl Policy {
         let address = jwt::unverified_issuer(token)?;
         let issuer = self.identities.issuers.iter().find(|known| known.terms.issuer == address);
         let issuer = issuer.ok_or(AuthenticationError::UnknownIssuer)?;
-        let keys = keys.keys(&issuer.name);
-        let keys = keys.ok_or_else(|| AuthenticationError::NoKeys(issuer.name.clone()))?;
-        let claims = jwt::verify(token, &issuer.terms, &keys, now)?;
+        let Some(jwks) = keys.keys(&issuer.name) else {
+            keys.report_missing_key(&issuer.name);
+            return Err(AuthenticationError::NoKeys(issuer.name.clone()));
+        };
+        let claims = jwt::verify(token, &issuer.terms, &jwks, now).inspect_err(|error| {
+            if *error == JwtError::UnknownKey {
+                keys.report_missing_key(&issuer.name);
+            }
+        })?;
         match self.identities.mapped(&issuer.name, &claims)[..] {
             [] => Err(AuthenticationError::UnmappedJwt),
             [index] => Ok(AuthenticatedCaller {

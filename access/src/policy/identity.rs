@@ -49,7 +49,7 @@ pub struct Issuer {
 }
 
 /// The place of an issuer's JWKS document. Only the server reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeySource {
     File(String),
     Url { url: String, ca_file: Option<String> },

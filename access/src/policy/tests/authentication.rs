@@ -16,6 +16,50 @@ const NOW: &str = "2027-01-01T00:00:00Z";
 
 static KEY: LazyLock<Ed25519KeyPair> = LazyLock::new(|| Ed25519KeyPair::generate().unwrap());
 
+/// The keys of an issuer that remember the outcome for every JWT, and the issuers that were reported to them.
+struct Remembering {
+    keys: Keys,
+    outcome: std::cell::RefCell<Option<Result<AuthenticatedCaller, AuthenticationError>>>,
+    reported: std::cell::RefCell<Vec<String>>,
+}
+
+impl Remembering {
+    fn new(keys: Keys) -> Self {
+        Self {
+            keys,
+            outcome: std::cell::RefCell::default(),
+            reported: std::cell::RefCell::default(),
+        }
+    }
+}
+
+impl KeySets for Remembering {
+    fn keys(&self, issuer: &str) -> Option<Arc<Jwks>> {
+        self.keys.keys(issuer)
+    }
+
+    fn remembered(
+        &self,
+        _jwt: &Sha256,
+        _now: Timestamp,
+    ) -> Option<Result<AuthenticatedCaller, AuthenticationError>> {
+        self.outcome.borrow().clone()
+    }
+
+    fn remember(
+        &self,
+        _jwt: &Sha256,
+        outcome: &Result<AuthenticatedCaller, AuthenticationError>,
+        _now: Timestamp,
+    ) {
+        *self.outcome.borrow_mut() = Some(outcome.clone());
+    }
+
+    fn report_missing_key(&self, issuer: &str) {
+        self.reported.borrow_mut().push(issuer.to_owned());
+    }
+}
+
 /// The keys of the one issuer, or of none.
 struct Keys(Option<Arc<Jwks>>);
 
@@ -78,7 +122,7 @@ fn authenticate_with(
     certificate: Option<&CertificateNames>,
     authorization: &[&[u8]],
     config_token: &[&[u8]],
-    keys: &Keys,
+    keys: &dyn KeySets,
     now: Timestamp,
 ) -> Result<AuthenticatedCaller, AuthenticationError> {
     let headers = CredentialHeaders { authorization, config_token };
@@ -241,4 +285,56 @@ fn a_jwt_needs_a_known_issuer_with_keys() {
     let late = now() + jiff::SignedDuration::from_secs(361);
     let expired = authenticate_with(None, &[value.as_bytes()], &[], &keys(), late);
     assert_eq!(expired.unwrap_err(), AuthenticationError::Jwt(JwtError::Expired));
+}
+
+#[test]
+fn a_remembered_outcome_replaces_the_verification_and_no_other_check() {
+    let token = jwt(&claims(&[("sub", "project:shop/orders")]));
+    let basic = |user: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{token}")));
+    let keys = Remembering::new(keys());
+    let by = |certificate, value: &str| {
+        authenticate_with(certificate, &[value.as_bytes()], &[], &keys, now())
+    };
+    assert_eq!(name(&by(None, &basic("orders"))), "orders");
+    assert!(matches!(*keys.outcome.borrow(), Some(Ok(_))));
+    let other = Remembering { keys: Keys(None), ..keys };
+    let by = |certificate, value: &str| {
+        authenticate_with(certificate, &[value.as_bytes()], &[], &other, now())
+    };
+    assert_eq!(name(&by(None, &basic("user"))), "orders");
+    assert!(by(None, &basic("billing")).is_err());
+    let billing =
+        CertificateNames { uris: vec!["spiffe://shop/billing".to_owned()], dns_names: Vec::new() };
+    assert!(matches!(
+        by(Some(&billing), &basic("")),
+        Err(AuthenticationError::Contradiction { .. })
+    ));
+    // A token of the policy needs no verification.
+    *other.outcome.borrow_mut() = Some(Err(AuthenticationError::Unverified));
+    assert_eq!(name(&by(None, "Bearer new-token")), "orders");
+    assert_eq!(by(None, &basic("")), Err(AuthenticationError::Unverified));
+}
+
+#[test]
+fn a_missing_key_is_reported_with_its_issuer() {
+    let bearer = |token: &str| format!("Bearer {token}");
+    let token = jwt(&claims(&[("sub", "project:shop/orders")]));
+    let none = Remembering::new(Keys(None));
+    let rejected = authenticate_with(None, &[bearer(&token).as_bytes()], &[], &none, now());
+    assert!(rejected.unwrap_err().is_key_missing());
+    assert_eq!(*none.reported.borrow(), ["gitlab"]);
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let unknown = format!(
+        "{}.{}.{}",
+        encode(r#"{"alg":"EdDSA","kid":"other"}"#),
+        encode(&claims(&[]).to_string()),
+        encode("signature"),
+    );
+    let known = Remembering::new(keys());
+    let rejected = authenticate_with(None, &[bearer(&unknown).as_bytes()], &[], &known, now());
+    assert!(rejected.unwrap_err().is_key_missing());
+    assert_eq!(*known.reported.borrow(), ["gitlab"]);
+    let other = Remembering::new(keys());
+    assert!(authenticate_with(None, &[bearer(&token).as_bytes()], &[], &other, now()).is_ok());
+    assert!(other.reported.borrow().is_empty());
 }
