@@ -5,16 +5,20 @@
 
 mod change;
 mod guard;
+mod issuers;
 mod pushes;
 
 use std::sync::Arc;
 
 pub use headwater_access::credential::CredentialHeaders;
+pub use headwater_access::jwt::JWKS_BYTES_MAX;
+pub use headwater_access::{CertificateNames, EXPIRY_NOTICE, KeySource};
 
 pub use crate::areas::Permission;
 use crate::model::{Label, Query};
 pub use change::PolicyChange;
-pub use guard::{Guard, Identity, IdentityKey, PolicyFileError, RejectedCredential};
+pub use guard::{Guard, Identity, IdentityKey, PolicyFileError, RejectedCredential, TokenExpiry};
+pub use issuers::{IssuerStatus, JwtVerification};
 pub use pushes::ReferenceUpdate;
 
 /// The authenticated identity of a request.

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::sync::lock;
 
 /// The limit on present faults of one kind. A damaged directory can break every environment.
@@ -36,8 +38,12 @@ pub enum FaultKind {
     GitUnavailable,
     /// The certificate has expired, or its files cannot be used.
     CertificateUnusable,
+    /// The files for the certificates of clients cannot be used, or a revocation list has expired.
+    ClientCertificatesUnusable,
     /// The policy file cannot be used, and the previous policy stays in force.
     PolicyUnusable,
+    /// The keys of an issuer of JWTs cannot be read. The keys that were read last stay in force.
+    JwksUnreachable,
     /// A key or a secret cannot be read again, and the previous one stays in use.
     SecretUnreadable,
     /// Vault does not answer, rejects the server, or does not return a path. Its last values stay in use.
@@ -50,7 +56,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ContentUnreadable,
         Self::SourceUnreadable,
         Self::RemoteUnreachable,
@@ -61,7 +67,9 @@ impl FaultKind {
         Self::PushNotDurable,
         Self::GitUnavailable,
         Self::CertificateUnusable,
+        Self::ClientCertificatesUnusable,
         Self::PolicyUnusable,
+        Self::JwksUnreachable,
         Self::SecretUnreadable,
         Self::VaultUnreadable,
         Self::AuditUnwritable,
@@ -81,7 +89,9 @@ impl FaultKind {
             Self::PushNotDurable => "push-not-durable",
             Self::GitUnavailable => "git-unavailable",
             Self::CertificateUnusable => "certificate-unusable",
+            Self::ClientCertificatesUnusable => "client-certificates-unusable",
             Self::PolicyUnusable => "policy-unusable",
+            Self::JwksUnreachable => "jwks-unreachable",
             Self::SecretUnreadable => "secret-unreadable",
             Self::VaultUnreadable => "vault-unreadable",
             Self::AuditUnwritable => "audit-unwritable",
@@ -102,7 +112,9 @@ impl FaultKind {
             Self::PushNotDurable => "pushes cannot be made durable",
             Self::GitUnavailable => "git cannot be run",
             Self::CertificateUnusable => "the certificate cannot be used",
+            Self::ClientCertificatesUnusable => "the certificates of clients cannot be verified",
             Self::PolicyUnusable => "the policy file cannot be used",
+            Self::JwksUnreachable => "the keys of an issuer cannot be read",
             Self::SecretUnreadable => "a secret cannot be read",
             Self::VaultUnreadable => "a secret in Vault cannot be read",
             Self::AuditUnwritable => "the audit trail cannot be written",
@@ -129,9 +141,49 @@ impl Fault {
     }
 }
 
+/// A credential of the server's configuration that expires soon. It is no fault yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    pub kind: ExpiryKind,
+    /// The credential in messages, such as `the token 0123abcd… of orders`.
+    pub object: String,
+    /// The principal that the credential belongs to. Empty for other credentials.
+    pub principal: String,
+    pub at: Timestamp,
+}
+
+/// The kind of an expiring credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExpiryKind {
+    /// A token of a principal.
+    Token,
+    /// A revocation list for the certificates of clients.
+    Crl,
+}
+
+impl ExpiryKind {
+    /// The name as a label of the metric `headwater_credential_expires_in_seconds`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Crl => "crl",
+        }
+    }
+}
+
+impl Expiry {
+    /// The message for people.
+    pub fn text(&self) -> String {
+        let verb = if self.at <= Timestamp::now() { "expired" } else { "expires" };
+        format!("{} {verb} at {}. Replace it", self.object, self.at)
+    }
+}
+
 /// The present faults of the server.
 #[derive(Default)]
 pub struct Faults {
+    /// The credentials that expire soon, by their kind.
+    expiries: Mutex<BTreeMap<ExpiryKind, Vec<Expiry>>>,
     present: Mutex<BTreeMap<(FaultKind, String), (Instant, String)>>,
     /// The length of the list, so that frequent readers need no lock.
     ///
@@ -140,6 +192,22 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Replaces the expiring credentials of a kind. Logs each once.
+    pub fn replace_expiries(&self, kind: ExpiryKind, now: Vec<Expiry>) {
+        let mut expiries = lock(&self.expiries);
+        let known = expiries.insert(kind, now.clone()).unwrap_or_default();
+        drop(expiries);
+        for expiry in now.iter().filter(|expiry| !known.contains(expiry)) {
+            let (object, expires) = (&expiry.object, expiry.at.to_string());
+            tracing::warn!(object, expires, "a credential expires soon");
+        }
+    }
+
+    /// All credentials that expire soon.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        lock(&self.expiries).values().flatten().cloned().collect()
+    }
+
     /// Adds a fault and logs it, or replaces the reason of a present one. Returns false if the fault was dropped because
     /// [`OBJECT_COUNT_MAX`] faults of its kind are present.
     pub fn begin(&self, kind: FaultKind, object: &str, reason: &str) -> bool {

@@ -19,6 +19,7 @@ mod health;
 mod hot;
 mod identity;
 mod instances;
+mod key_refresh;
 mod metrics;
 mod monitor;
 mod negotiate;
@@ -51,11 +52,13 @@ use route::{Route, RouteError, ServerRoute};
 pub use audit::opened_reads;
 pub use encryption::{Encryption, KeyFiles};
 pub use hot::Hot;
+pub use identity::CredentialLimits;
 pub use instances::Instances;
+pub use key_refresh::{KeyRefresh, KeyRequests};
 pub use metrics::Metrics;
 pub use monitor::Monitor;
 pub use renderings::Renderings;
-pub use socket::{Io, Socket};
+pub use socket::{ConnectionHandle, Io, Socket};
 pub use token::Token;
 pub use watch::{IpNetwork, WatchLimits, WatcherGroups, Watchers};
 
@@ -76,6 +79,10 @@ pub struct Http {
     pub token: Option<Token>,
     /// The policy, if one decides in place of the tokens.
     pub guard: Option<Arc<Guard>>,
+    /// The limits on bad credentials, under a policy.
+    pub credential_limits: CredentialLimits,
+    /// The keys of issuers that are being read.
+    pub key_refresh: KeyRefresh,
     /// The push token, if pushing needs one.
     pub push_token: Option<Token>,
     /// The keys for `/encrypt`, `/decrypt` and `/key`.
@@ -131,7 +138,7 @@ async fn handle(
     http: web::Data<Http>,
 ) -> HttpResponse {
     // The credential is examined before the path, so that the answer to a bad one shows nothing of the path.
-    let identity = match http.identity(&request) {
+    let identity = match http.identity(&request).await {
         Ok(identity) => identity,
         Err(error) => return finish(&request, &http, None, error.response(&request, None)),
     };

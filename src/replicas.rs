@@ -18,12 +18,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::access::Guard;
 use crate::outage::{Connectivity, Outage};
 use crate::store::Store;
 use crate::sync::lock;
 use membership::{KnownReplica, Membership};
 
-pub use report::{LabelRevision, ReplicaReport, SourceReport};
+pub use report::{LabelRevision, PolicyReport, ReplicaReport, SourceReport};
 
 /// The time to live of a lease, in seconds. A silent replica counts as live for so long.
 const LEASE_SECONDS: u16 = 10;
@@ -37,6 +38,8 @@ pub struct Replicas {
     name: String,
     started: Instant,
     store: Arc<Store>,
+    /// The policy in force, if there is one.
+    guard: Option<Arc<Guard>>,
     /// The etcd cluster that the fleet shares. `None` for a server without a fleet.
     cluster: Option<Cluster>,
     runtime: Handle,
@@ -131,6 +134,7 @@ impl Replicas {
     pub fn new(
         name: String,
         store: Arc<Store>,
+        guard: Option<Arc<Guard>>,
         cluster: Option<Cluster>,
         runtime: Handle,
     ) -> Arc<Self> {
@@ -141,6 +145,7 @@ impl Replicas {
             name,
             started: Instant::now(),
             store,
+            guard,
             cluster,
             runtime,
             address: OnceLock::new(),
@@ -246,6 +251,7 @@ impl Replicas {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.get().cloned().unwrap_or_default(),
+            policy: self.guard.as_deref().map(PolicyReport::of),
             ..ReplicaReport::of(&self.store, self.started.elapsed())
         }
     }

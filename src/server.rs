@@ -3,6 +3,7 @@
 mod audit;
 mod file_watch;
 mod files;
+mod jwks;
 mod keys;
 mod listen;
 mod memory;
@@ -14,6 +15,7 @@ mod tls;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,8 @@ use tokio::sync::watch;
 use crate::access::Policy;
 use crate::check::{Enforcement, Strictness, TimeoutAction};
 use crate::http::{
-    Encryption, Http, IpNetwork, Metrics, Monitor, Renderings, Token, WatchLimits, Watchers,
+    CredentialLimits, Encryption, Http, IpNetwork, KeyRefresh, Metrics, Monitor, Renderings, Token,
+    WatchLimits, Watchers,
 };
 use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
 use crate::opening::{self, OpeningError};
@@ -55,6 +58,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEADERS_MAX: Duration = Duration::from_secs(5);
 /// The time limit for requests under way when the server stops.
 const SHUTDOWN_MAX_SECONDS: u64 = 10;
+/// The permission of a file that every user of the machine has to read it.
+const READABLE_BY_ALL: u32 = 0o004;
 /// The name of the property source of the overrides, which the protocol fixes.
 const OVERRIDES: &str = "overrides";
 
@@ -150,19 +155,26 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     if let Some(guard) = &guard {
         store.replace_areas(guard.areas());
     }
+    let policy_file = settings.access.policy_file.as_deref();
+    let key_refresh = match policy_file.zip(guard.as_ref()) {
+        Some((path, guard)) => policy::read_keys(path, guard, &store.faults, &runtime),
+        None => KeyRefresh::default(),
+    };
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         Hosts::open(data, hook, opened.hosted, &store, push_policy(settings, &keys), &runtime)
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
     hosts.as_ref().map_or(Ok(()), |hosts| wait_until_ready(hosts, &runtime))?;
-    let replicas = replicas::open(settings, &store, shared, runtime);
+    let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
     Ok(Http {
         store,
         monitor: Monitor::new(webhook_secrets.iter().map(String::as_str)),
         prefix: settings.prefix.clone(),
         token,
         guard,
+        credential_limits: CredentialLimits::default(),
+        key_refresh,
         push_token: push_token(settings)?,
         encryption: Encryption {
             keys,
@@ -243,10 +255,21 @@ fn read_token(path: &Path) -> Result<Token, StartError> {
     Ok(Token::new(&read_secret("token file", path)?))
 }
 
+/// Warns of a file with a secret that every user of the machine can read. It remains usable, because servers have been
+/// started with such files (docs/decisions/0092).
+fn warn_if_public(path: &Path) {
+    let mode = std::fs::metadata(path).map_or(0, |metadata| metadata.mode() & 0o777);
+    if mode & READABLE_BY_ALL != 0 {
+        let (file, mode) = (path.display().to_string(), format!("{mode:o}"));
+        tracing::warn!(file, mode, "every user of this machine can read a file with a secret");
+    }
+}
+
 /// The text of a file that may not be empty.
 fn read_secret(what: &'static str, path: &Path) -> Result<String, StartError> {
     let fault = |reason: String| StartError::File { what, path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    warn_if_public(path);
     if text.trim().is_empty() { Err(fault("is empty".to_owned())) } else { Ok(text) }
 }
 
@@ -295,16 +318,19 @@ pub fn start(
     audit::record_start(http.audit.as_ref(), settings, http.guard.as_deref());
     let http = web::Data::new(http);
     let tls = settings.tls.as_ref().map(|(certificate, key)| {
-        tls::Reloading::new(certificate, key, Arc::clone(&http.store.faults))
+        warn_if_public(key);
+        let faults = Arc::clone(&http.store.faults);
+        tls::Reloading::new(certificate, key, &settings.client_certificates, faults)
     });
     let tls = tls.transpose()?;
     let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
     let policy = policy.map(|(path, guard)| {
         let (guard, audit) = (Arc::clone(guard), http.audit.clone());
-        policy::Following::new(path, guard, audit, Arc::clone(&http.store))
+        let (store, key_requests) = (Arc::clone(&http.store), http.key_refresh.requests());
+        policy::Following::new(path, guard, audit, store, key_requests)
     });
     let policy = policy.transpose()?;
-    let tls_config = tls.as_ref().map(|tls| Arc::new(tls.config()));
+    let tls_terms = tls.as_ref().map(tls::Reloading::terms);
     let mut server = Server::build().shutdown_timeout(SHUTDOWN_MAX_SECONDS).disable_signals();
     if let Some(workers) = settings.workers {
         server = server.workers(workers);
@@ -312,7 +338,7 @@ pub fn start(
     let draining = server.graceful_shutdown_signal();
     let shared = http.clone();
     let server = server.listen("http", listener, move || {
-        listen::service(shared.clone(), tls_config.clone(), draining.clone())
+        listen::service(shared.clone(), tls_terms.clone(), draining.clone())
     })?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", settings.prefix);

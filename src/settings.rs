@@ -6,6 +6,7 @@
 
 mod access;
 mod audit;
+mod client_certificates;
 mod described;
 mod file;
 mod flags;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 
 pub use access::AccessSettings;
 pub use audit::AuditSettings;
+pub use client_certificates::{ClientAuth, ClientCertificateSettings};
 pub use described::default_file;
 pub use flags::Flags;
 pub use memory::MemorySettings;
@@ -47,6 +49,7 @@ pub struct Settings {
     pub prefix: String,
     /// Certificate chain and private key of a server that speaks TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
+    pub client_certificates: ClientCertificateSettings,
     /// The file with the token that readers must present, if they must.
     pub token_file: Option<PathBuf>,
     /// Threads that answer requests. `None` for one for each processor.

@@ -3,17 +3,20 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use headwater_access::credential::CredentialHeaders;
 use headwater_access::jwt::Jwks;
 use headwater_access::{
-    AuthenticationError, CheckContext, Environment, Evidence, KeySets, Label, Principal, Proof,
-    Request, SecretReference, ServerRight, Severity, Storage,
+    AuthenticatedCaller, AuthenticationError, CertificateNames, CheckContext, EXPIRY_NOTICE,
+    Environment, Evidence, KeySets, KeySource, Label, Principal, Proof, Request, SecretReference,
+    ServerRight, Severity, Sha256, Storage,
 };
 use jiff::Timestamp;
 
+use super::issuers::{IssuerStatus, JwtVerification, KeySetsInForce, LoadedKeys, VerifiedJwts};
 use super::{Operation, PolicyChange, Resource};
 use crate::areas::{Areas, Permission};
 use crate::model::Query;
@@ -36,10 +39,16 @@ pub struct Guard {
     current: ArcSwap<PolicyInForce>,
     epoch: AtomicU64,
     default_label: Option<String>,
+    /// Locking: held while `current` is replaced.
+    keys: Mutex<LoadedKeys>,
+    /// Called with the source of keys that cannot verify a JWT.
+    missing_key: OnceLock<MissingKey>,
     logged_denials: FirstOccurrences,
     logged_rejections: FirstOccurrences,
     counts: DenialCounts,
 }
+
+type MissingKey = Box<dyn Fn(&KeySource) + Send + Sync>;
 
 /// The lines that were logged. Denials and rejections have one each, so that bad credentials never hide denials.
 #[derive(Default)]
@@ -62,14 +71,19 @@ struct DenialCounts {
     enforced: AtomicU64,
     recorded: AtomicU64,
     rejected_credentials: AtomicU64,
+    limited_credentials: AtomicU64,
 }
 
-/// One version of the policy.
+/// One version of the policy and of the keys of its issuers.
 struct PolicyInForce {
-    policy: headwater_access::Policy,
+    policy: Arc<headwater_access::Policy>,
     epoch: u64,
     default_label: Option<String>,
-    numbers: HashMap<String, u32>,
+    /// The time at which the policy took effect. New keys do not change it.
+    since: Instant,
+    numbers: Arc<HashMap<String, u32>>,
+    keys: KeySetsInForce,
+    verified: VerifiedJwts,
 }
 
 /// An authenticated principal, with the version of the policy that authenticated it.
@@ -104,14 +118,69 @@ impl RejectedCredential {
         let text = format!("{error:?}");
         text.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
     }
+
+    /// Returns true if the credential is a JWT that was not verified yet.
+    pub fn is_unverified(&self) -> bool {
+        self.0 == AuthenticationError::Unverified
+    }
+
+    /// Returns true if later keys of the issuer may verify the credential.
+    pub fn is_key_missing(&self) -> bool {
+        self.0.is_key_missing()
+    }
 }
 
-/// The keys of issuers, none of which are loaded.
-struct NoKeys;
+/// A token of the policy that expires soon or has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenExpiry {
+    /// The principal that it belongs to.
+    pub principal: String,
+    /// The first digits of its digest.
+    pub digest: String,
+    pub expires: Timestamp,
+}
 
-impl KeySets for NoKeys {
-    fn keys(&self, _issuer: &str) -> Option<Arc<Jwks>> {
-        None
+/// The keys of the issuers, for one authentication.
+struct IssuerKeys<'a> {
+    guard: &'a Guard,
+    policy: &'a PolicyInForce,
+    verification: JwtVerification,
+}
+
+impl KeySets for IssuerKeys<'_> {
+    fn keys(&self, issuer: &str) -> Option<Arc<Jwks>> {
+        self.policy.keys.get(self.policy.key_source(issuer)?).cloned()
+    }
+
+    fn remembered(
+        &self,
+        jwt: &Sha256,
+        now: Timestamp,
+    ) -> Option<Result<AuthenticatedCaller, AuthenticationError>> {
+        let known = self.policy.verified.outcome(jwt, now);
+        match self.verification {
+            JwtVerification::Performed => known,
+            JwtVerification::Deferred => {
+                Some(known.unwrap_or(Err(AuthenticationError::Unverified)))
+            }
+        }
+    }
+
+    fn remember(
+        &self,
+        jwt: &Sha256,
+        outcome: &Result<AuthenticatedCaller, AuthenticationError>,
+        now: Timestamp,
+    ) {
+        self.policy.verified.remember(jwt, outcome, now);
+    }
+
+    fn report_missing_key(&self, issuer: &str) {
+        if let (Some(report), Some(source)) =
+            (self.guard.missing_key.get(), self.policy.key_source(issuer))
+        {
+            report(source);
+        }
     }
 }
 
@@ -132,6 +201,8 @@ impl Guard {
             epoch: AtomicU64::new(first.epoch),
             current: ArcSwap::from_pointee(first),
             default_label,
+            keys: Mutex::default(),
+            missing_key: OnceLock::new(),
             logged_denials: FirstOccurrences::default(),
             logged_rejections: FirstOccurrences::default(),
             counts: DenialCounts::default(),
@@ -151,19 +222,74 @@ impl Guard {
         narrow: impl FnOnce(Areas),
     ) -> Result<bool, PolicyFileError> {
         let current = self.current.load_full();
-        let epoch = current.epoch + 1;
-        let (next, warnings) = PolicyInForce::load(file, text, epoch, self.default_label.clone())?;
+        let (mut next, warnings) =
+            PolicyInForce::load(file, text, current.epoch, self.default_label.clone())?;
         if next.policy.digest() == current.policy.digest() {
             return Ok(false);
         }
         permit(&PolicyChange::new(&current.policy, &next.policy)).map_err(PolicyFileError)?;
         log_warnings(&warnings);
         narrow(Areas::of(next.policy.file_rules()));
+        let mut keys = lock(&self.keys);
+        keys.retain(&next.key_sources());
+        next.keys = keys.in_force();
+        // The keys of issuers may have been replaced meanwhile, in a version of their own.
+        next.epoch = self.current.load().epoch + 1;
+        let epoch = next.epoch;
         self.current.store(Arc::new(next));
         self.epoch.store(epoch, Ordering::Release);
         self.logged_denials.clear();
         self.logged_rejections.clear();
         Ok(true)
+    }
+
+    /// The places from which the keys of the issuers are read, each once.
+    pub fn key_sources(&self) -> Vec<KeySource> {
+        self.current.load().key_sources()
+    }
+
+    /// The issuers of the policy in force, in the order of the file.
+    pub fn issuers(&self) -> Vec<IssuerStatus> {
+        let keys = lock(&self.keys);
+        let current = self.current.load();
+        let issuers = current.policy.issuers().iter().map(|issuer| IssuerStatus {
+            name: issuer.name.to_string(),
+            source: issuer.keys.clone(),
+            age: keys.age(&issuer.keys),
+        });
+        issuers.collect()
+    }
+
+    /// Puts the keys of a source in force. JWTs are verified again if the keys are new. Returns false if they are the
+    /// known ones, or if the policy no longer names the source.
+    ///
+    /// # Errors
+    /// When the document is not usable. The known keys stay in force.
+    pub fn replace_keys(
+        &self,
+        source: &KeySource,
+        document: &[u8],
+    ) -> Result<bool, headwater_access::jwt::JwksError> {
+        let jwks = Jwks::parse(document)?;
+        let mut keys = lock(&self.keys);
+        let current = self.current.load_full();
+        if !current.key_sources().contains(source) {
+            return Ok(false);
+        }
+        if !keys.record(source, jwks, Sha256::of(document)) {
+            return Ok(false);
+        }
+        let next = current.with_keys(keys.in_force());
+        let epoch = next.epoch;
+        self.current.store(Arc::new(next));
+        self.epoch.store(epoch, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Sets the function that is called with the source of keys that cannot verify a JWT. It must not wait.
+    pub fn on_missing_key(&self, report: impl Fn(&KeySource) + Send + Sync + 'static) {
+        // The server sets it once.
+        let _ = self.missing_key.set(Box::new(report));
     }
 
     /// The first digits of the digest of the policy in force.
@@ -176,22 +302,42 @@ impl Guard {
         Areas::of(self.current.load().policy.file_rules())
     }
 
+    /// The time since the policy took effect.
+    pub fn age(&self) -> Duration {
+        self.current.load().since.elapsed()
+    }
+
+    /// The tokens that have expired or expire within the time of a notice.
+    pub fn expiring_tokens(&self) -> Vec<TokenExpiry> {
+        let current = self.current.load();
+        let expiring = current.policy.expiring_tokens(Timestamp::now(), EXPIRY_NOTICE).into_iter();
+        let expiring = expiring.map(|token| TokenExpiry {
+            principal: token.principal.name().to_owned(),
+            digest: token.digest,
+            expires: token.expires,
+        });
+        expiring.collect()
+    }
+
     /// Returns true if rules allow anything to callers without a credential.
     pub fn admits_anonymous(&self) -> bool {
         let current = self.current.load();
         current.policy.admits_anonymous() || !current.policy.is_enforced()
     }
 
-    /// Finds the one principal of a request by its headers.
+    /// Finds the one principal of a request by its headers and the certificate of its connection.
     ///
     /// # Errors
-    /// When the headers are not exactly one valid credential, or none at all.
+    /// When the request has a credential that is not accepted, or several that contradict each other.
     pub fn authenticate(
         &self,
+        certificate: Option<&CertificateNames>,
         headers: CredentialHeaders<'_>,
+        verification: JwtVerification,
     ) -> Result<Arc<Identity>, RejectedCredential> {
         let policy = self.current.load_full();
-        let evidence = Evidence { certificate: None, headers, keys: &NoKeys };
+        let keys = IssuerKeys { guard: self, policy: &policy, verification };
+        let evidence = Evidence { certificate, headers, keys: &keys };
         let found = policy.policy.authenticate(&evidence, Timestamp::now())?;
         let (principal, proof, valid_until) = (found.principal, found.proof, found.valid_until);
         // The numbers of the declared principals begin at 1.
@@ -250,6 +396,11 @@ impl Guard {
         }
     }
 
+    /// Counts a request that was rejected because its client has sent too many bad credentials.
+    pub fn record_limited(&self) {
+        self.counts.limited_credentials.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The number of denied requests.
     pub fn denied_count(&self) -> u64 {
         self.counts.enforced.load(Ordering::Relaxed)
@@ -274,6 +425,11 @@ impl Guard {
     pub fn rejected_count(&self) -> u64 {
         self.counts.rejected_credentials.load(Ordering::Relaxed)
     }
+
+    /// The number of requests whose client had sent too many bad credentials.
+    pub fn limited_count(&self) -> u64 {
+        self.counts.limited_credentials.load(Ordering::Relaxed)
+    }
 }
 
 impl PolicyInForce {
@@ -295,15 +451,46 @@ impl PolicyInForce {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             return Err(PolicyFileError(lines.join("\n")));
         }
-        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        if !policy.issuers().is_empty() {
-            let message =
-                "warning: this server does not accept JWTs yet. Their callers receive 401";
-            warnings.push(format!("{file}: {message}"));
-        }
+        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         let names = policy.principals().map(|principal| principal.name().to_owned());
-        let numbers = names.zip(1..).collect();
-        Ok((Self { policy, epoch, default_label, numbers }, warnings))
+        let loaded = Self {
+            policy: Arc::new(policy),
+            epoch,
+            default_label,
+            since: Instant::now(),
+            numbers: Arc::new(names.zip(1..).collect()),
+            keys: KeySetsInForce::new(),
+            verified: VerifiedJwts::default(),
+        };
+        Ok((loaded, warnings))
+    }
+
+    /// The next version, with the same policy and other keys. No JWT is remembered in it.
+    fn with_keys(&self, keys: KeySetsInForce) -> Self {
+        Self {
+            policy: Arc::clone(&self.policy),
+            epoch: self.epoch + 1,
+            default_label: self.default_label.clone(),
+            since: self.since,
+            numbers: Arc::clone(&self.numbers),
+            keys,
+            verified: VerifiedJwts::default(),
+        }
+    }
+
+    fn key_sources(&self) -> Vec<KeySource> {
+        let mut sources: Vec<KeySource> = Vec::new();
+        for issuer in self.policy.issuers() {
+            if !sources.contains(&issuer.keys) {
+                sources.push(issuer.keys.clone());
+            }
+        }
+        sources
+    }
+
+    fn key_source(&self, issuer: &str) -> Option<&KeySource> {
+        let found = self.policy.issuers().iter().find(|known| *known.name == *issuer)?;
+        Some(&found.keys)
     }
 }
 

@@ -19,6 +19,9 @@ const PATH_SHOWN_BYTES_MAX: usize = 1_000;
 /// The body for a request without an accepted credential. It does not depend on the request.
 const REJECTED: &str = r#"{"status":401,"error":"Unauthorized","message":"the credentials of this request are missing or wrong"}"#;
 
+/// The body for a client that has sent too many bad credentials. It does not depend on the request either.
+const TOO_MANY_REJECTIONS: &str = r#"{"status":429,"error":"Too Many Requests","message":"this client has sent too many wrong credentials; correct them, then retry"}"#;
+
 /// The reason why a request gets an error response.
 #[derive(Debug)]
 pub(super) enum HttpError {
@@ -28,6 +31,8 @@ pub(super) enum HttpError {
     Unauthorized,
     /// Under a policy, the headers are not exactly one valid credential.
     Rejected,
+    /// The client has sent too many credentials that are not accepted.
+    TooManyRejections,
     /// The route does not have the method.
     MethodNotAllowed,
     /// `Accept` allows none of the representations.
@@ -107,7 +112,7 @@ impl HttpError {
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::TooManyRejections => StatusCode::TOO_MANY_REQUESTS,
             Self::RemoteEncryption => StatusCode::FORBIDDEN,
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
             | Self::TooManyWatchers(_)
@@ -191,8 +196,10 @@ impl HttpError {
     /// Makes the response: a problem document for the server's own resources, plain text for git, and otherwise the
     /// error JSON of Spring.
     pub(super) fn response(&self, request: &HttpRequest, route: Option<&Route>) -> HttpResponse {
-        if matches!(self, Self::Rejected) {
-            return rejected();
+        match self {
+            Self::Rejected => return rejected(),
+            Self::TooManyRejections => return too_many_rejections(),
+            _ => {}
         }
         let status = self.status();
         let mut response = HttpResponse::build(status);
@@ -283,6 +290,14 @@ fn rejected() -> HttpResponse {
         .insert_header(("WWW-Authenticate", "Basic realm=\"Realm\""))
         .content_type("application/json")
         .body(REJECTED)
+}
+
+/// Answers a client that has sent too many bad credentials, in the same way for every path and every credential.
+fn too_many_rejections() -> HttpResponse {
+    HttpResponse::TooManyRequests()
+        .insert_header(("Retry-After", "1"))
+        .content_type("application/json")
+        .body(TOO_MANY_REJECTIONS)
 }
 
 /// Cuts a path to the length that an error repeats.

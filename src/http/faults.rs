@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use headwater_wire::{FaultHealth, ProblemReport};
 
 use super::Http;
-use crate::faults::{Fault, FaultKind};
+use crate::faults::{Expiry, Fault, FaultKind};
 
 /// Collects the present faults from memory.
 pub(super) fn current(http: &Http) -> Vec<Fault> {
@@ -44,6 +44,16 @@ pub(super) fn problem(fault: &Fault) -> Option<ProblemReport> {
         reason: format!("{}: {}", fault.kind.summary(), fault.reason),
         ..ProblemReport::default()
     })
+}
+
+/// Shows a credential that expires soon as a notice.
+pub(super) fn expiry(expiry: &Expiry) -> ProblemReport {
+    ProblemReport {
+        kind: ProblemReport::NOTICE.to_owned(),
+        source: "credentials".to_owned(),
+        reason: expiry.text(),
+        ..ProblemReport::default()
+    }
 }
 
 /// Formats the point in time that lies a duration in the past.

@@ -27,7 +27,9 @@ use super::route::{self, Route};
 use super::socket::ConnectionHandle;
 use super::watch::MIN_REVISION;
 use super::{Http, PRIVATE, V1_TYPE, V2_TYPE, audit, body, negotiate};
-use crate::access::{Caller, Identity, IdentityKey, Operation, Permission, Resource};
+use crate::access::{
+    Caller, Identity, IdentityKey, JwtVerification, Operation, Permission, Resource,
+};
 use crate::audit::OpenedReads;
 use crate::model::{Digest, LabelPosition, Query};
 use crate::render::Representation;
@@ -205,13 +207,15 @@ impl<S> HotService<S> {
         Some(response)
     }
 
-    /// Identifies the caller. Returns `None` for a bad credential, which the application rejects.
+    /// Identifies the caller. Returns `None` for a bad credential, which the application rejects, and for a JWT that is
+    /// still to be verified.
     fn caller(&self, request: &Request) -> Option<Caller> {
         let Some(guard) = &self.http.guard else {
             return Some(self.http.caller(request.headers()));
         };
         let connection = request.conn_data::<ConnectionHandle>();
-        let identity = identity::identify(guard, connection, request.headers());
+        let deferred = JwtVerification::Deferred;
+        let identity = identity::identify(guard, connection, request.headers(), deferred);
         identity.ok().map(Caller::Identified)
     }
 

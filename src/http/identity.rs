@@ -1,6 +1,8 @@
 //! The identity of a request under a policy: found once for each connection and credential, and examined again during
 //! event streams and long polls.
 
+mod limits;
+
 use std::sync::Arc;
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -10,18 +12,23 @@ use super::Http;
 use super::error::HttpError;
 use super::socket::ConnectionHandle;
 use crate::access::{
-    Caller, CredentialHeaders, Guard, Identity, Operation, Permission, RejectedCredential, Resource,
+    Caller, CertificateNames, CredentialHeaders, Guard, Identity, JwtVerification, Operation,
+    Permission, RejectedCredential, Resource,
 };
 use crate::model::Query;
 use crate::reveal::Variant;
 use crate::store::{Answer, Store};
+
+use limits::CredentialKind;
+pub use limits::CredentialLimits;
 
 /// The header in which Spring clients send a token.
 const CONFIG_TOKEN: HeaderName = HeaderName::from_static("x-config-token");
 
 /// The credential of a connection's last request, with the identity that it proved.
 ///
-/// The comparison with the next request need not take constant time, because both are headers of one client.
+/// The comparison with the next request need not take constant time, because both are headers of one client. The
+/// certificate of a connection never changes, so that it is not compared.
 pub(super) struct ConnectionIdentity {
     credential: Credential,
     identity: Arc<Identity>,
@@ -63,11 +70,17 @@ impl Credential {
         })
     }
 
-    fn authenticate(&self, guard: &Guard) -> Result<Arc<Identity>, RejectedCredential> {
-        guard.authenticate(CredentialHeaders {
+    fn authenticate(
+        &self,
+        guard: &Guard,
+        certificate: Option<&CertificateNames>,
+        verification: JwtVerification,
+    ) -> Result<Arc<Identity>, RejectedCredential> {
+        let headers = CredentialHeaders {
             authorization: self.authorization.as_deref().as_slice(),
             config_token: self.config_token.as_deref().as_slice(),
-        })
+        };
+        guard.authenticate(certificate, headers, verification)
     }
 }
 
@@ -97,6 +110,7 @@ pub(super) fn identify(
     guard: &Guard,
     connection: Option<&ConnectionHandle>,
     headers: &HeaderMap,
+    verification: JwtVerification,
 ) -> Result<Arc<Identity>, RejectedCredential> {
     let known = connection
         .and_then(|connection| connection.identity().borrow().as_ref()?.of(guard, headers));
@@ -105,10 +119,13 @@ pub(super) fn identify(
     }
     let authorization = HeaderValues::of(headers, header::AUTHORIZATION);
     let config_token = HeaderValues::of(headers, CONFIG_TOKEN);
-    let identity = guard.authenticate(CredentialHeaders {
+    let credentials = CredentialHeaders {
         authorization: authorization.as_slice(),
         config_token: config_token.as_slice(),
-    })?;
+    };
+    let certificate = connection.and_then(ConnectionHandle::certificate);
+    let identity =
+        guard.authenticate(certificate.map(|names| &**names), credentials, verification)?;
     if let (Some(connection), Some(credential)) = (connection, Credential::of(headers)) {
         let remembered = ConnectionIdentity { credential, identity: Arc::clone(&identity) };
         *connection.identity().borrow_mut() = Some(Box::new(remembered));
@@ -119,6 +136,7 @@ pub(super) fn identify(
 /// The permission of an event stream or a long poll, which can end while it lasts.
 pub(super) struct Lease {
     guard: Arc<Guard>,
+    certificate: Option<Arc<CertificateNames>>,
     credential: Credential,
     identity: Arc<Identity>,
     subject: LeaseSubject,
@@ -167,6 +185,10 @@ impl Lease {
         };
         Some(Self {
             guard: Arc::clone(http.guard.as_ref()?),
+            certificate: request
+                .conn_data::<ConnectionHandle>()
+                .and_then(ConnectionHandle::certificate)
+                .cloned(),
             credential: Credential::of(request.headers())?,
             identity: Arc::clone(identity),
             variant: subject.variant(&http.store, caller),
@@ -185,7 +207,9 @@ impl Lease {
         if self.guard.is_current(&self.identity) {
             return LeaseStatus::Held;
         }
-        let Ok(identity) = self.credential.authenticate(&self.guard) else {
+        let certificate = self.certificate.as_deref();
+        let performed = JwtVerification::Performed;
+        let Ok(identity) = self.credential.authenticate(&self.guard, certificate, performed) else {
             return LeaseStatus::Lost;
         };
         let (operation, target) = match &self.subject {
@@ -264,9 +288,13 @@ impl Http {
 
     /// Identifies the caller of a request by the policy. Returns `None` without a policy.
     ///
+    /// A known token and a JWT that was verified before are accepted before the limit of their client is examined. A JWT
+    /// that needs a later key of its issuer waits while the keys are being read.
+    ///
     /// # Errors
-    /// [`HttpError::Rejected`] if the headers are not exactly one valid credential.
-    pub(super) fn identity(
+    /// [`HttpError::Rejected`] if the credentials are not accepted, and [`HttpError::TooManyRejections`] if the client has
+    /// sent too many such credentials.
+    pub(super) async fn identity(
         &self,
         request: &HttpRequest,
     ) -> Result<Option<Arc<Identity>>, HttpError> {
@@ -274,11 +302,44 @@ impl Http {
             return Ok(None);
         };
         let connection = request.conn_data::<ConnectionHandle>();
-        identify(guard, connection, request.headers()).map(Some).map_err(|error| {
-            let address = self.watchers.client(request).map(|address| address.to_string());
-            guard.record_rejection(&error, &address.unwrap_or_default());
-            self.record_rejected_credential(request, &error);
-            HttpError::Rejected
-        })
+        let find = |verification| identify(guard, connection, request.headers(), verification);
+        match find(JwtVerification::Deferred) {
+            Ok(identity) => return Ok(Some(identity)),
+            Err(error) if error.is_unverified() => {}
+            Err(error) => {
+                return Err(self.rejection(request, guard, &error, CredentialKind::Other));
+            }
+        }
+        let client = self.watchers.client(request);
+        if !self.credential_limits.has_room(client, CredentialKind::Jwt) {
+            guard.record_limited();
+            return Err(HttpError::TooManyRejections);
+        }
+        let mut found = find(JwtVerification::Performed);
+        if found.as_ref().is_err_and(RejectedCredential::is_key_missing)
+            && self.key_refresh.finished().await
+        {
+            found = find(JwtVerification::Performed);
+        }
+        found.map(Some).map_err(|error| self.rejection(request, guard, &error, CredentialKind::Jwt))
+    }
+
+    /// Counts a request without an accepted credential, and returns its error.
+    fn rejection(
+        &self,
+        request: &HttpRequest,
+        guard: &Guard,
+        error: &RejectedCredential,
+        kind: CredentialKind,
+    ) -> HttpError {
+        let client = self.watchers.client(request);
+        if !self.credential_limits.record_bad(client, kind) {
+            guard.record_limited();
+            return HttpError::TooManyRejections;
+        }
+        let address = client.map(|address| address.to_string());
+        guard.record_rejection(error, &address.unwrap_or_default());
+        self.record_rejected_credential(request, error);
+        HttpError::Rejected
     }
 }

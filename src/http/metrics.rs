@@ -1,10 +1,12 @@
 //! The metrics for Prometheus. The values of their labels come from fixed sets, so their number is bounded.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_http::StatusCode;
 use actix_web::HttpResponse;
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +18,7 @@ use super::route::Route;
 use super::{Http, faults};
 use crate::access::Guard;
 use crate::audit::AuditFigures;
+use crate::faults::Expiry;
 use crate::replicas::FleetFigures;
 use crate::store::Store;
 
@@ -29,6 +32,19 @@ struct RequestLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RemoteLabels {
     source: String,
+}
+
+/// An issuer by its name in the policy, which bounds the number of issuers.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct IssuerLabels {
+    issuer: String,
+}
+
+/// An expiring credential, by its kind and the principal in the policy that it belongs to.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ExpiryLabels {
+    kind: &'static str,
+    principal: String,
 }
 
 /// The treatment of a request that the rules of the policy do not allow.
@@ -66,6 +82,9 @@ struct AccessMetrics {
     denied: Counter,
     would_deny: Counter,
     rejected: Counter,
+    limited: Counter,
+    key_ages: Family<IssuerLabels, Gauge>,
+    expiries: Family<ExpiryLabels, Gauge>,
 }
 
 struct AuditMetrics {
@@ -163,6 +182,21 @@ impl AccessMetrics {
                 "access_rejected_credentials",
                 "Requests without one credential that the policy accepts",
             ),
+            limited: register(
+                registry,
+                "access_limited_credentials",
+                "Requests that were rejected because their client had sent too many bad credentials",
+            ),
+            key_ages: register(
+                registry,
+                "access_jwks_age_seconds",
+                "Seconds since the keys of an issuer were read",
+            ),
+            expiries: register(
+                registry,
+                "credential_expires_in_seconds",
+                "Seconds until a token or a revocation list expires, once that is near",
+            ),
         }
     }
 
@@ -171,8 +205,30 @@ impl AccessMetrics {
             (&self.denied, guard.denied_count()),
             (&self.would_deny, guard.would_deny_count()),
             (&self.rejected, guard.rejected_count()),
+            (&self.limited, guard.limited_count()),
         ] {
             metric.inner().store(count, Ordering::Relaxed);
+        }
+        self.key_ages.clear();
+        for issuer in guard.issuers() {
+            let Some(age) = issuer.age else { continue };
+            let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            self.key_ages.get_or_create(&IssuerLabels { issuer: issuer.name }).set(age);
+        }
+    }
+
+    /// Shows the credential of each kind and principal that expires first. The time of an expired one is negative.
+    fn update_expiries(&self, expiries: &[Expiry]) {
+        let mut first: BTreeMap<(&'static str, &str), i64> = BTreeMap::new();
+        for expiry in expiries {
+            let left = expiry.at.duration_since(Timestamp::now()).as_secs();
+            let shown = first.entry((expiry.kind.name(), &expiry.principal)).or_insert(left);
+            *shown = left.min(*shown);
+        }
+        self.expiries.clear();
+        for ((kind, principal), left) in first {
+            let labels = ExpiryLabels { kind, principal: principal.to_owned() };
+            self.expiries.get_or_create(&labels).set(left);
         }
     }
 }
@@ -304,6 +360,7 @@ impl Metrics {
         if let Some(audit) = &http.audit {
             self.audit.update(audit.figures());
         }
+        self.access.update_expiries(&http.store.faults.expiries());
         self.fleet.set(http.replicas.figures());
         for (kind, count) in faults::counts(&faults::current(http)) {
             let labels = FaultLabels { kind: kind.name() };

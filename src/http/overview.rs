@@ -135,6 +135,8 @@ pub(super) fn problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let problems = problems.chain(of_sources.iter().map(of_source));
     let faults = super::faults::current(http);
     let of_server = faults.iter().filter_map(super::faults::problem);
+    let expiries = http.store.faults.expiries();
+    let of_server = of_server.chain(expiries.iter().map(super::faults::expiry));
     let problems = problems.chain(remotes.iter().filter_map(unreachable)).chain(of_server);
     HttpResponse::Ok().json(ProblemList { problems: problems.collect() })
 }

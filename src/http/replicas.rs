@@ -53,6 +53,10 @@ fn replica(status: &ReplicaStatus) -> wire::ReplicaStatus {
         labels_left_out: report.left_out as u64,
         held_back: report.held_back as u64,
         faults: report.faults.clone(),
+        policy: report.policy.as_ref().map(|policy| wire::PolicyStatus {
+            digest: policy.digest.clone(),
+            age_seconds: policy.age_seconds,
+        }),
         sources: report.sources.iter().map(source).collect(),
     }
 }

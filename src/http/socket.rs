@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::identity::ConnectionIdentity;
+use crate::access::CertificateNames;
 
 /// The time that a client may go on sending a request after its response.
 const UNREAD_MAX: Duration = Duration::from_secs(5);
@@ -59,6 +61,8 @@ struct SocketState {
     client_closed: Cell<bool>,
     /// Woken when the client closes its side.
     close_waker: Cell<Option<Waker>>,
+    /// The names in the client's certificate, which the TLS layer has verified.
+    certificate: Option<Arc<CertificateNames>>,
     /// The credential of the last request and its identity, under a policy.
     identity: RefCell<Option<Box<ConnectionIdentity>>>,
     /// The task that owns a detached socket, until the server takes it.
@@ -66,9 +70,10 @@ struct SocketState {
 }
 
 impl Socket {
-    /// Wraps a transport for HTTP.
-    pub fn new(io: Io) -> Self {
-        Self(Rc::new(SocketState { io: RefCell::new(Some(io)), ..SocketState::default() }))
+    /// Wraps a transport for HTTP. `certificate` has the names in the client's certificate, if it has shown one.
+    pub fn new(io: Io, certificate: Option<Arc<CertificateNames>>) -> Self {
+        let io = RefCell::new(Some(io));
+        Self(Rc::new(SocketState { io, certificate, ..SocketState::default() }))
     }
 
     /// Returns the handle for the requests of this connection.
@@ -124,9 +129,19 @@ impl ConnectionHandle {
         Closer(Rc::downgrade(&self.0))
     }
 
+    /// The names in the client's certificate. `None` if the client has shown none.
+    pub(super) fn certificate(&self) -> Option<&Arc<CertificateNames>> {
+        self.0.certificate.as_ref()
+    }
+
     /// The memory of this connection for the identity of its requests.
     pub(super) fn identity(&self) -> &RefCell<Option<Box<ConnectionIdentity>>> {
         &self.0.identity
+    }
+
+    /// Closes the connection. Does nothing if it is already closed.
+    pub fn close(&self) {
+        self.closer().close();
     }
 
     /// Takes the task of a detached socket.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Guard;
 use crate::faults::{Fault, FaultKind};
 use crate::model::Label;
 use crate::store::{LabelStatus, RemoteStatus, Store};
@@ -44,8 +45,20 @@ pub struct ReplicaReport {
     pub sources: Vec<SourceReport>,
     /// The faults of the replica, each as a line of text.
     pub faults: Vec<String>,
+    /// The policy in force. `None` without one, and in the report of an older version.
+    pub policy: Option<PolicyReport>,
     /// True in the last report of a replica that is stopping.
     pub is_leaving: bool,
+}
+
+/// The policy of a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyReport {
+    /// The first digits of the digest of the file.
+    pub digest: String,
+    /// The time since the policy took effect.
+    pub age_seconds: u64,
 }
 
 /// A label and its served revision.
@@ -101,6 +114,7 @@ impl ReplicaReport {
         let labels = self.labels.iter().flat_map(|it| it.label.iter().chain([&it.revision]));
         let sources = self.sources.iter().flat_map(|it| it.failure.iter().chain([&it.source]));
         let own = [&self.name, &self.version, &self.address].into_iter();
+        let own = own.chain(self.policy.iter().map(|policy| &policy.digest));
         let mut texts = own.chain(labels).chain(sources).chain(&self.faults);
         !self.name.is_empty()
             && self.labels.len() <= LABEL_COUNT_MAX
@@ -114,6 +128,7 @@ impl ReplicaReport {
         let without_ages = |report: &Self| {
             let mut report = Self { age_seconds: 0, ..report.clone() };
             report.sources.iter_mut().for_each(|source| source.heard_seconds = None);
+            report.policy.iter_mut().for_each(|policy| policy.age_seconds = 0);
             report
         };
         without_ages(self) == without_ages(other)
@@ -123,6 +138,9 @@ impl ReplicaReport {
     pub(super) fn aged(&self, seconds: u64) -> Self {
         let mut report = self.clone();
         report.age_seconds = report.age_seconds.saturating_add(seconds);
+        if let Some(policy) = &mut report.policy {
+            policy.age_seconds = policy.age_seconds.saturating_add(seconds);
+        }
         for source in report.sources.iter_mut().filter(|source| source.failure.is_some()) {
             source.heard_seconds = source.heard_seconds.map(|it| it.saturating_add(seconds));
         }
@@ -133,6 +151,12 @@ impl ReplicaReport {
     pub(super) fn revision(&self, label: Option<&str>) -> Option<&str> {
         let found = self.labels.iter().find(|it| it.label.as_deref() == label)?;
         Some(&found.revision)
+    }
+}
+
+impl PolicyReport {
+    pub(super) fn of(guard: &Guard) -> Self {
+        Self { digest: guard.digest(), age_seconds: guard.age().as_secs() }
     }
 }
 
@@ -222,5 +246,12 @@ mod tests {
         let first = report(1, source(None, 1));
         assert!(first.equals_without_ages(&report(9, source(None, 4))));
         assert!(!first.equals_without_ages(&report(1, source(Some("away"), 1))));
+        let policy = |digest: &str, age_seconds| ReplicaReport {
+            policy: Some(PolicyReport { digest: digest.to_owned(), age_seconds }),
+            ..first.clone()
+        };
+        assert!(policy("0123abcd", 1).equals_without_ages(&policy("0123abcd", 9)));
+        assert!(!policy("0123abcd", 1).equals_without_ages(&policy("4567abcd", 1)));
+        assert_eq!(policy("0123abcd", 1).aged(8).policy, policy("0123abcd", 9).policy);
     }
 }

@@ -1,11 +1,15 @@
 //! Notices changes of files by watching the directories that contain them.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecursiveMode, Watcher};
+
+use crate::sync::lock;
 
 /// The time without changes after which the files are read. Several files are written one after the other.
 const QUIET: Duration = Duration::from_millis(100);
@@ -15,7 +19,12 @@ const QUIET_MAX: Duration = Duration::from_secs(2);
 /// A watch of files, which ends when this is dropped.
 pub(super) struct FileWatch {
     changed: Sender<()>,
-    _watcher: notify::RecommendedWatcher,
+    watcher: Mutex<DirectoryWatcher>,
+}
+
+struct DirectoryWatcher {
+    watcher: notify::RecommendedWatcher,
+    directories: HashSet<PathBuf>,
 }
 
 /// The changes that a [`FileWatch`] notices.
@@ -37,16 +46,29 @@ impl FileWatch {
     pub(super) fn new(files: &[&Path]) -> notify::Result<(Self, FileChanges)> {
         let (changed, changes) = std::sync::mpsc::channel();
         let noticed = changed.clone();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if event.is_ok_and(|event| !is_read(event.kind)) {
                 // The receiver ends with the watcher, never before it.
                 let _ = noticed.send(());
             }
         })?;
+        let watcher = DirectoryWatcher { watcher, directories: HashSet::new() };
+        let watch = Self { changed, watcher: Mutex::new(watcher) };
         for file in files {
-            watcher.watch(directory(file), RecursiveMode::NonRecursive)?;
+            watch.add(file)?;
         }
-        Ok((Self { changed, _watcher: watcher }, FileChanges(changes)))
+        Ok((watch, FileChanges(changes)))
+    }
+
+    /// Watches the directory of a further file.
+    pub(super) fn add(&self, file: &Path) -> notify::Result<()> {
+        let directory = directory(file);
+        let mut watcher = lock(&self.watcher);
+        if !watcher.directories.contains(directory) {
+            watcher.watcher.watch(directory, RecursiveMode::NonRecursive)?;
+            watcher.directories.insert(directory.to_owned());
+        }
+        Ok(())
     }
 
     /// Reports a change, whether one was noticed or not.

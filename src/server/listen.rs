@@ -1,5 +1,7 @@
 //! Serves HTTP on an accepted connection, with or without TLS, and runs connections that leave HTTP.
 
+use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::tls::{ClientCertificate, TlsTermsInForce};
 use super::{HEADERS_MAX, KEEP_ALIVE};
-use crate::http::{self, Hot, Http, Io, Socket, WatcherGroups};
+use crate::http::{self, ConnectionHandle, Hot, Http, Io, Socket, WatcherGroups};
 
 /// The time limit of a TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -27,7 +30,7 @@ const DISCONNECT_MAX: Duration = Duration::from_secs(1);
 /// Makes the service of one worker. Everything outside `http` belongs to this worker alone.
 pub(super) fn service(
     http: web::Data<Http>,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<TlsTermsInForce>,
     closing: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 {
@@ -47,34 +50,79 @@ pub(super) fn service(
             extensions.insert(socket.handle());
         })
         .finish(map_config(Hot::new(app, http, reads), |()| AppConfig::default()));
-    let connections = apply_fn_factory(requests, |(socket, peer): (Socket, _), requests| {
+    let connections = apply_fn_factory(requests, |accepted: Accepted, requests| {
+        let Accepted { socket, peer, certificate } = accepted;
         let connection = socket.handle();
         // Boxed, so that a connection that leaves HTTP frees the memory of this future.
         let speaking = Box::pin(requests.call((socket, Protocol::Http1, peer)));
-        async move {
-            speaking.await?;
-            if let Some(detached) = connection.take_detached() {
-                detached.await;
+        let served = {
+            let connection = connection.clone();
+            async move {
+                speaking.await?;
+                if let Some(detached) = connection.take_detached() {
+                    detached.await;
+                }
+                Ok::<(), DispatchError>(())
             }
-            Ok(())
+        };
+        async move {
+            match certificate {
+                None => served.await,
+                Some(certificate) => {
+                    Box::pin(serve_while_valid(served, certificate, connection)).await
+                }
+            }
         }
     });
     fn_service(move |io: TcpStream| {
         let tls = tls.clone();
         async move {
             let peer = io.peer_addr().ok();
-            let io = match tls {
+            let (io, certificate) = match tls {
                 Some(tls) => secured(tls, io).await?,
-                None => Io::Plain(io),
+                None => (Io::Plain(io), None),
             };
-            Ok((Socket::new(io), peer))
+            let names = certificate.as_ref().map(ClientCertificate::names);
+            Ok(Accepted { socket: Socket::new(io, names), peer, certificate })
         }
     })
     .and_then(connections)
 }
 
-async fn secured(tls: Arc<rustls::ServerConfig>, io: TcpStream) -> Result<Io, DispatchError> {
-    let secured = timeout(HANDSHAKE_MAX, TlsAcceptor::from(tls).accept(io)).await;
+/// An accepted connection, with TLS if that is configured.
+struct Accepted {
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    /// The certificate that the client has shown.
+    certificate: Option<ClientCertificate>,
+}
+
+/// Serves a connection until it ends or its certificate is no longer accepted.
+///
+/// Cancellation: the requests and the stream of the connection are dropped, as after a client that disconnects.
+async fn serve_while_valid(
+    served: impl Future<Output = Result<(), DispatchError>>,
+    certificate: ClientCertificate,
+    connection: ConnectionHandle,
+) -> Result<(), DispatchError> {
+    tokio::select! {
+        served = served => served,
+        () = certificate.rejected() => {
+            connection.close();
+            Ok(())
+        }
+    }
+}
+
+/// Performs the handshake. The terms are read before it, so that a later change is examined afterwards.
+async fn secured(
+    mut terms: TlsTermsInForce,
+    io: TcpStream,
+) -> Result<(Io, Option<ClientCertificate>), DispatchError> {
+    let config = Arc::clone(&terms.borrow_and_update().config);
+    let secured = timeout(HANDSHAKE_MAX, TlsAcceptor::from(config).accept(io)).await;
     let secured = secured.map_err(|_| DispatchError::SlowRequestTimeout)??;
-    Ok(Io::Tls(Box::new(secured)))
+    let chain = secured.get_ref().1.peer_certificates();
+    let certificate = chain.and_then(|chain| ClientCertificate::new(chain, terms));
+    Ok((Io::Tls(Box::new(secured)), certificate))
 }

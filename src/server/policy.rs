@@ -3,14 +3,17 @@
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 use super::file_watch::{FileChanges, FileWatch, Wait};
-use super::{StartError, audit};
-use crate::access::{Guard, PolicyChange};
+use super::{StartError, audit, jwks};
+use crate::access::{Guard, JWKS_BYTES_MAX, KeySource, PolicyChange};
 use crate::audit::Audit;
-use crate::faults::FaultKind;
+use crate::faults::{Expiry, ExpiryKind, FaultKind, Faults};
+use crate::http::{KeyRefresh, KeyRequests};
 use crate::regular_file;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -40,6 +43,71 @@ pub(super) fn load(settings: &Settings) -> Result<Option<Arc<Guard>>, StartError
     Ok(Some(Arc::new(guard)))
 }
 
+/// Reads the keys of the policy's issuers, and continues to read those with a URL.
+pub(super) fn read_keys(
+    path: &Path,
+    guard: &Arc<Guard>,
+    faults: &Arc<Faults>,
+    runtime: &Handle,
+) -> KeyRefresh {
+    let directory = directory(path);
+    read_key_files(guard, directory, faults);
+    report_expiries(guard, faults);
+    jwks::start(guard, directory.to_owned(), Arc::clone(faults), runtime)
+}
+
+/// Reads the key sets that are files. The keys that were read last stay in force for a file that cannot be used.
+fn read_key_files(guard: &Guard, directory: &Path, faults: &Faults) {
+    for issuer in guard.issuers() {
+        let KeySource::File(file) = &issuer.source else { continue };
+        let document = regular_file::read(&directory.join(file), JWKS_BYTES_MAX as u64);
+        let replaced = document.map_err(|error| error.to_string()).and_then(|document| {
+            let replaced = guard.replace_keys(&issuer.source, &document);
+            replaced.map_err(|error| error.to_string())
+        });
+        let (name, object) = (&issuer.name, jwks::object(&issuer.name));
+        match replaced {
+            Ok(is_new) => {
+                if is_new {
+                    tracing::info!(issuer = name, "keys of an issuer in force");
+                }
+                faults.end(FaultKind::JwksUnreachable, &object);
+            }
+            Err(reason) => {
+                let reason = format!("jwks_file: {reason}");
+                faults.begin(FaultKind::JwksUnreachable, &object, &reason);
+            }
+        }
+    }
+}
+
+/// Reports the tokens that expire soon or have expired.
+fn report_expiries(guard: &Guard, faults: &Faults) {
+    let expiries = guard.expiring_tokens().into_iter().map(|token| Expiry {
+        kind: ExpiryKind::Token,
+        object: format!("the token {}… of {}", token.digest, token.principal),
+        principal: token.principal,
+        at: token.expires,
+    });
+    faults.replace_expiries(ExpiryKind::Token, expiries.collect());
+}
+
+/// Ends the faults of issuers that the policy does not name any more.
+fn forget_removed_issuers(guard: &Guard, faults: &Faults) {
+    let named: Vec<String> =
+        guard.issuers().iter().map(|issuer| jwks::object(&issuer.name)).collect();
+    for fault in faults.list() {
+        if fault.kind == FaultKind::JwksUnreachable && !named.contains(&fault.object) {
+            faults.end(FaultKind::JwksUnreachable, &fault.object);
+        }
+    }
+}
+
+/// The directory to which the file names of a policy are relative.
+fn directory(policy: &Path) -> &Path {
+    policy.parent().unwrap_or(Path::new(""))
+}
+
 /// The default label that all sources name. The branch of `HEAD` is not known here.
 fn common_default_label(settings: &Settings) -> Option<&str> {
     let mut labels = settings.sources.iter().map(|source| source.default_label.as_deref());
@@ -47,8 +115,11 @@ fn common_default_label(settings: &Settings) -> Option<&str> {
     labels.all(|label| label == Some(first)).then_some(first)
 }
 
-/// A policy that follows its file. The watch ends when this is dropped.
-pub(super) struct Following(FileWatch);
+/// A policy that follows its file and the key sets that are files. The watch ends when this is dropped.
+pub(super) struct Following {
+    watch: Arc<FileWatch>,
+    key_requests: Arc<KeyRequests>,
+}
 
 impl Following {
     /// Follows the file of the policy in force.
@@ -57,23 +128,32 @@ impl Following {
         guard: Arc<Guard>,
         audit: Option<Arc<Audit>>,
         store: Arc<Store>,
+        key_requests: Arc<KeyRequests>,
     ) -> Result<Self, StartError> {
         let (watch, changes) = FileWatch::new(&[path]).map_err(|error| StartError::File {
             what: "policy file",
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
-        let follower = Follower { path: path.to_owned(), guard, audit, store };
+        let watch = Arc::new(watch);
+        let follower = Follower {
+            path: path.to_owned(),
+            guard,
+            audit,
+            store,
+            key_requests: Arc::clone(&key_requests),
+            watch: Arc::downgrade(&watch),
+        };
         std::thread::spawn(move || follower.follow(&changes));
-        let following = Self(watch);
         // The file may have changed between the first read and the watch.
-        following.read_again();
-        Ok(following)
+        watch.read_again();
+        Ok(Self { watch, key_requests })
     }
 
-    /// Reads the file soon, whether a change was noticed or not.
+    /// Reads the files and the keys of all issuers soon, whether a change was noticed or not.
     pub(super) fn read_again(&self) {
-        self.0.read_again();
+        self.watch.read_again();
+        self.key_requests.request_all();
     }
 }
 
@@ -82,6 +162,9 @@ struct Follower {
     guard: Arc<Guard>,
     audit: Option<Arc<Audit>>,
     store: Arc<Store>,
+    /// Read the keys of issuers with a URL.
+    key_requests: Arc<KeyRequests>,
+    watch: Weak<FileWatch>,
 }
 
 impl Follower {
@@ -100,10 +183,27 @@ impl Follower {
                     if is_new {
                         self.store.replace_areas(self.guard.areas());
                         tracing::info!(digest = self.guard.digest(), "policy in force");
+                        self.key_requests.update();
+                        forget_removed_issuers(&self.guard, &self.store.faults);
                     }
                     self.store.faults.end(FaultKind::PolicyUnusable, OBJECT);
                 }
                 Err(reason) => self.report(&reason),
+            }
+            self.watch_key_files();
+            read_key_files(&self.guard, directory(&self.path), &self.store.faults);
+            report_expiries(&self.guard, &self.store.faults);
+        }
+    }
+
+    /// Watches the directories of the key sets that are files. Without a watch they are read every minute.
+    fn watch_key_files(&self) {
+        let Some(watch) = self.watch.upgrade() else { return };
+        for source in self.guard.key_sources() {
+            if let KeySource::File(file) = source
+                && let Err(error) = watch.add(&directory(&self.path).join(file))
+            {
+                tracing::warn!(%error, "changes of a jwks_file are noticed after a minute only");
             }
         }
     }

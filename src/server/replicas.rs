@@ -5,6 +5,7 @@ use std::sync::Arc;
 use headwater_etcd::Cluster;
 use tokio::runtime::Handle;
 
+use crate::access::Guard;
 use crate::replicas::Replicas;
 use crate::settings::{self, Settings};
 use crate::store::Store;
@@ -16,10 +17,11 @@ const NAMELESS: &str = "headwater";
 pub(super) fn open(
     settings: &Settings,
     store: &Arc<Store>,
+    guard: Option<Arc<Guard>>,
     shared: Option<Cluster>,
     runtime: Handle,
 ) -> Arc<Replicas> {
-    Replicas::new(name(settings), Arc::clone(store), shared, runtime)
+    Replicas::new(name(settings), Arc::clone(store), guard, shared, runtime)
 }
 
 /// The name in the settings, or the name of the host.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    AccessSettings, AuditSettings, MemorySettings, MonitorSettings, PushSettings, SecretsSettings,
-    SettingsError, ShareSettings, SourceSettings, WatchSettings,
+    AccessSettings, AuditSettings, ClientAuth, MemorySettings, MonitorSettings, PushSettings,
+    SecretsSettings, SettingsError, ShareSettings, SourceSettings, WatchSettings,
 };
 
 /// The file that is read when no other is named.
@@ -20,6 +20,9 @@ pub(super) struct SettingsFile {
     pub(super) prefix: Option<String>,
     pub(super) tls_cert: Option<PathBuf>,
     pub(super) tls_key: Option<PathBuf>,
+    pub(super) tls_client_ca: Option<PathBuf>,
+    pub(super) tls_client_auth: ClientAuth,
+    pub(super) tls_client_crl: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) workers: Option<usize>,
     pub(super) accept_empty: Option<bool>,

@@ -7,7 +7,7 @@ use super::access::Surroundings;
 use super::described::default;
 use super::file::SettingsFile;
 use super::secret::{login, variable};
-use super::{Flags, Settings, SettingsError, overrides, source};
+use super::{ClientCertificateSettings, Flags, Settings, SettingsError, overrides, source};
 
 /// The table of settings that stand before all tables.
 const TOP: &str = "";
@@ -19,6 +19,11 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         listen: listen(flags.listen.or(file.listen), &mut problems),
         prefix: prefix(flags.prefix.or(file.prefix), &mut problems),
         tls: tls(flags.tls_cert.or(file.tls_cert), flags.tls_key.or(file.tls_key), &mut problems),
+        client_certificates: ClientCertificateSettings {
+            ca: file.tls_client_ca,
+            auth: file.tls_client_auth,
+            crl: file.tls_client_crl,
+        },
         token_file: flags.token_file.or(file.token_file),
         workers: flags.workers.or(file.workers),
         accept_empty: flags
@@ -60,6 +65,8 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
     };
     settings.access.check(&around, &mut problems);
     settings.audit.check(&mut problems);
+    let has_policy = settings.access.policy_file.is_some();
+    settings.client_certificates.check(around.has_tls, has_policy, &mut problems);
     if settings.workers == Some(0) {
         problems.push("workers: expected at least 1, got 0".to_owned());
     }

@@ -4,6 +4,9 @@
 mod areas;
 mod audited;
 mod credentials;
+mod jwks_host;
+mod jwt;
+mod limits;
 mod lists;
 mod matrix;
 mod policy_file;

@@ -3,6 +3,7 @@
 //! A Spring Boot application, npm's `cloud-config-client`, PyPI's `config-client`, and our own crate: all boot from the
 //! repository `shop`, and all see the same effective values.
 
+mod access;
 mod program;
 mod rust;
 

@@ -17,9 +17,9 @@ This page is the reference for all commands, flags, settings, variables and exit
 writes it from the program.
 
 Settings come from the defaults, then `headwater.toml`, then `HEADWATER_…` variables, then flags. A later one overrides an earlier one. Settings without a flag
-are in the file only: most of `[push]` and `[watch]`, and the settings of a source beyond its address. This page contains the commands with their flags, then
-[the settings](#headwatertoml), [variables](#variables) and [exit codes](#exit-codes). [Limits](limits.md) and [metrics](monitoring.md#metrics) have pages
-of their own. `headwater man DIR` writes the commands as man pages.
+are in the file only: most of `[push]` and `[watch]`, certificates of clients, and the settings of a source beyond its address. This page contains the
+commands with their flags, then [the settings](#headwatertoml), [variables](#variables) and [exit codes](#exit-codes). [Limits](limits.md) and
+[metrics](monitoring.md#metrics) have pages of their own. `headwater man DIR` writes the commands as man pages.
 ";
 
 /// The variables without a flag, and their use.
@@ -89,7 +89,7 @@ const EXIT_CODES: &str = "
 | `copy` | copied, or present already, and verified | an environment would change, a file cannot be copied, the label is unknown, or the target cannot be replaced | any other failure |
 | `compare` | every environment is equal or differs only as documented | an environment differs. With `--strict` also a documented difference | a server did not answer, credentials were rejected, the source cannot be read, or an environment could not be compared |
 | `seal` | the value was sealed, the key was written, or all values were sealed anew | with `--migrate`, a value was left as it is | no key, or any other failure |
-| `status` | no finding: all replicas are live, none has lagged for more than 30 s, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
+| `status` | no finding: all replicas are live, none has lagged for more than 30 s, all have the same policy, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
 | `token new` | printed | | the name or the date is not valid |
 | `policy check` | the policy can take effect. There may be warnings | the policy has an error | the file cannot be read |
 | `policy test` | all expectations hold | an expectation does not hold | the policy cannot be used, or has no expectation |

@@ -90,7 +90,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
             "audit", "source", "store", "faults", "sync",
         ],
     ),
-    ("replicas", &["model", "outage", "store", "faults", "sync"]),
+    ("replicas", &["model", "outage", "access", "store", "faults", "sync"]),
     (
         "http",
         &[
@@ -167,7 +167,7 @@ const ROOMS: [(&str, &[&str]); 34] = [
 ];
 
 /// The modules in which each crate and each interface to the system is permitted.
-const DOORS: [(&str, &[&str]); 40] = [
+const DOORS: [(&str, &[&str]); 42] = [
     ("headwater_access", &["access", "areas", "audit", "cli/audit", "cli/policy", "cli/token"]),
     ("encoding_rs", &["charset"]),
     ("oem_cp", &["charset"]),
@@ -177,9 +177,9 @@ const DOORS: [(&str, &[&str]); 40] = [
         &["source/etcd", "source/open", "opening", "push/replication", "replicas", "server"],
     ),
     ("headwater_secrets", &["reveal", "vault", "server", "cli/seal"]),
-    ("http_body_util", &["vault"]),
-    ("hyper", &["vault"]),
-    ("hyper_util", &["vault"]),
+    ("http_body_util", &["vault", "server"]),
+    ("hyper", &["vault", "server"]),
+    ("hyper_util", &["vault", "server"]),
     ("icu_normalizer", &["check/entries"]),
     ("jsonschema", &["check/schema"]),
     ("notify", &["source", "server"]),
@@ -189,6 +189,8 @@ const DOORS: [(&str, &[&str]); 40] = [
     ("actix_server", &["server"]),
     ("tokio_rustls", &["http/socket", "vault", "server"]),
     ("rustls", &["vault", "server"]),
+    ("webpki", &["server"]),
+    ("rustls_platform_verifier", &["server"]),
     ("socket2", &["http/socket", "server"]),
     ("x509_parser", &["server"]),
     (
@@ -224,6 +226,7 @@ const DOORS: [(&str, &[&str]); 40] = [
             "http/monitor",
             "http/renderings",
             "vault",
+            "http/key_refresh",
             "push",
             "source",
             "store",
@@ -257,6 +260,7 @@ const DOORS: [(&str, &[&str]); 40] = [
             "http/watch",
             "http/monitor",
             "http/socket",
+            "http/identity",
             "settings",
             "server",
             "cli",

@@ -2,4 +2,5 @@
 //! that reading may need.
 
 mod certificate;
+mod clients;
 mod token;

@@ -25,5 +25,5 @@ pub use health::{
 pub use instance::{InstanceList, InstanceStatus, Outcome};
 pub use problem::{ErrorDocument, ProblemDocument, ProblemList, ProblemReport};
 pub use replica::{
-    LabelStatus, ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceStatus,
+    LabelStatus, PolicyStatus, ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceStatus,
 };

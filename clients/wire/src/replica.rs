@@ -61,6 +61,18 @@ pub struct ReplicaStatus {
     pub faults: Vec<String>,
     /// Its remote sources.
     pub sources: Vec<SourceStatus>,
+    /// The policy in force. `None` for a replica without one.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
+}
+
+/// The policy of a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The first 8 hexadecimal digits of the SHA-256 of the policy file.
+    pub digest: String,
+    /// The seconds since the policy took effect.
+    pub age_seconds: u64,
 }
 
 /// The state of a replica.

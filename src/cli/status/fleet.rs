@@ -47,7 +47,8 @@ pub(super) fn findings(fleet: &ReplicaList, problems: &ProblemList) -> Vec<Strin
     let outage = fleet.share.as_ref().and_then(of_share);
     let of_replicas = fleet.replicas.iter().flat_map(of_replica);
     let of_problems = problems.problems.iter().filter_map(of_problem);
-    let findings = outage.into_iter().chain(of_replicas).chain(namesakes(fleet)).chain(of_problems);
+    let of_fleet = namesakes(fleet).into_iter().chain(policies(fleet));
+    let findings = outage.into_iter().chain(of_replicas).chain(of_fleet).chain(of_problems);
     findings.map(|finding| one_line(&finding)).collect()
 }
 
@@ -74,6 +75,27 @@ fn namesakes(fleet: &ReplicaList) -> Vec<String> {
         )
     });
     findings.collect()
+}
+
+/// Live replicas with different policies, or with and without one. The answer to a request then depends on the replica.
+fn policies(fleet: &ReplicaList) -> Option<String> {
+    let mut by_digest: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for replica in fleet.replicas.iter().filter(|replica| replica.state == ReplicaState::Live) {
+        let (digest, age) = match &replica.policy {
+            Some(policy) => {
+                (policy.digest.as_str(), format!(" (for {})", duration(policy.age_seconds)))
+            }
+            None => ("none", String::new()),
+        };
+        by_digest.entry(digest).or_default().push(format!("{}{age}", replica.name));
+    }
+    if by_digest.len() < 2 {
+        return None;
+    }
+    let groups =
+        by_digest.iter().map(|(digest, names)| format!("{digest} at {}", names.join(", ")));
+    let groups = groups.collect::<Vec<_>>().join("; ");
+    Some(format!("live replicas have different policies: {groups}. Give each the same policy file"))
 }
 
 fn of_share(share: &ShareStatus) -> Option<String> {
@@ -246,6 +268,28 @@ mod tests {
         );
         assert!(listed([90, 10], "live").is_empty());
         assert_eq!(listed([90, 90], "gone"), ["one is gone, last contact 0s ago"]);
+    }
+
+    #[test]
+    fn different_policies_of_live_replicas_are_a_finding() {
+        let listed = |policies: [Value; 2], state: &str| {
+            let [first, second] = policies;
+            let second = json!({"name": "two", "state": state, "policy": second});
+            let fleet = json!({"share": null, "replicas": [replica(&json!({"policy": first})), replica(&second)]});
+            let fleet: ReplicaList = serde_json::from_value(fleet).unwrap();
+            policies(&fleet)
+        };
+        let policy = |digest: &str| json!({"digest": digest, "age_seconds": 90});
+        assert_eq!(listed([policy("0123abcd"), policy("0123abcd")], "live"), None);
+        assert_eq!(listed([policy("0123abcd"), policy("4567abcd")], "gone"), None);
+        assert_eq!(listed([json!(null), json!(null)], "live"), None);
+        assert_eq!(
+            listed([policy("0123abcd"), json!(null)], "live").as_deref(),
+            Some(
+                "live replicas have different policies: 0123abcd at one (for 90s); none at two. \
+                 Give each the same policy file"
+            )
+        );
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) const FLAGS_ONLY: [(&str, &str); 2] = [
     ),
 ];
 
-const SERVER: [Setting; 9] = [
+const SERVER: [Setting; 12] = [
     Setting {
         name: "listen",
         summary: "Address and port to listen on. Port 0 takes a free port",
@@ -102,6 +102,28 @@ const SERVER: [Setting; 9] = [
         summary: "Private key (PEM) of the certificate",
         value: PrintedValue::Example("\"tls.key\""),
         flag: "tls-key",
+        ..NONE
+    },
+    Setting {
+        name: "tls_client_ca",
+        summary: "Certificate authorities (PEM) that issue the certificates of clients",
+        details: "It is read again when it changes, as is tls_client_crl. Connections whose certificate is no longer valid \
+                  are closed.",
+        value: PrintedValue::Example("\"clients-ca.crt\""),
+        ..NONE
+    },
+    Setting {
+        name: "tls_client_auth",
+        summary: "Certificates of clients: \"off\", \"offered\" (a client may show one) or \"required\"",
+        details: "With a policy, the alternative name (SAN) of the certificate selects the principal.",
+        value: PrintedValue::Default("\"off\""),
+        ..NONE
+    },
+    Setting {
+        name: "tls_client_crl",
+        summary: "Revocation lists (PEM) of all authorities in the chains of clients",
+        details: "An outdated list rejects every client.",
+        value: PrintedValue::Example("\"clients.crl\""),
         ..NONE
     },
     Setting {

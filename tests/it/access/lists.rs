@@ -31,10 +31,13 @@ fn lists_are_reduced_to_readable_entries() {
     guarded.repository.commit("//- orders.yml\na: [\n//- billing.yml\nb: [\n");
     let problems = |principal: &str| guarded.get("/-/problems", principal).expect(200).text();
     eventually("both are held back", || {
-        problems("ops").contains("billing") && problems("ops").contains("orders")
+        problems("ops").contains("billing.yml") && problems("ops").contains("orders.yml")
     });
     assert!(problems("lister").contains("orders"));
     assert!(!problems("lister").contains("billing"), "{}", problems("lister"));
+    // The expired tokens of the policy concern its operators only.
+    let notice = " expired at 2020-01-01T00:00:00Z";
+    assert!(problems("ops").contains(notice) && !problems("lister").contains(notice));
 }
 
 #[test]

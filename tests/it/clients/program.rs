@@ -65,6 +65,16 @@ impl Program {
         self.arguments.push("--spring.cloud.config.fail-fast=false".to_owned());
     }
 
+    /// Gives the client the name of another application.
+    pub(crate) fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+    }
+
+    /// Adds arguments of a Spring application.
+    pub(crate) fn add(&mut self, arguments: &[String]) {
+        self.arguments.extend_from_slice(arguments);
+    }
+
     pub(crate) fn start(&self, url: &str) -> Output {
         let place = tempfile::tempdir().unwrap();
         let mut command = match self.client.as_str() {

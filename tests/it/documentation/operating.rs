@@ -86,6 +86,48 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         "time for a TLS handshake",
         &[("src/server/listen.rs", "HANDSHAKE_MAX: Duration = Duration::from_secs(5)")],
     ),
+    (
+        "bad credentials of one client address, for JWTs and for others",
+        &[
+            ("src/http/identity/limits.rs", "BURST: u32 = 2_000"),
+            ("src/http/identity/limits.rs", "INTERVAL: Duration = Duration::from_millis(50)"),
+        ],
+    ),
+    (
+        "client addresses that are counted for it",
+        &[("src/http/identity/limits.rs", "ADDRESS_COUNT_MAX: usize = 10_000")],
+    ),
+    ("a JWT", &[("access/src/jwt.rs", "JWT_BYTES_MAX: usize = 8 * 1024")]),
+    (
+        "a JWKS document",
+        &[
+            ("access/src/jwt/jwks.rs", "JWKS_BYTES_MAX: usize = 256 * 1024"),
+            ("access/src/jwt/jwks.rs", "JWKS_KEY_COUNT_MAX: usize = 64"),
+        ],
+    ),
+    (
+        "time for a JWKS document",
+        &[("src/server/jwks/fetch.rs", "READ_MAX: Duration = Duration::from_secs(10)")],
+    ),
+    (
+        "time between two readings of a JWKS document because of an unknown key",
+        &[("src/http/key_refresh.rs", "REQUEST_SPACING: Duration = Duration::from_secs(30)")],
+    ),
+    (
+        "wait for a JWKS document that is being read",
+        &[("src/http/key_refresh.rs", "WAIT_MAX: Duration = Duration::from_secs(5)")],
+    ),
+    (
+        "remembered JWTs",
+        &[
+            ("src/access/issuers.rs", "ACCEPTED_COUNT_MAX: usize = 16_384"),
+            ("src/access/issuers.rs", "REJECTED_COUNT_MAX: usize = 4_096"),
+            (
+                "src/access/issuers.rs",
+                "REJECTED_FOR: SignedDuration = SignedDuration::from_secs(10)",
+            ),
+        ],
+    ),
     ("an idle connection", &[("src/server.rs", "KEEP_ALIVE: Duration = Duration::from_secs(75)")]),
     (
         "data that is not acknowledged",
@@ -405,6 +447,23 @@ fn the_limits_are_those_of_the_code() {
     }));
 }
 
+/// A policy with an issuer and an expired token, which have metrics of their own.
+const POLICY_WITH_METRICS: &str = r#"version = 1
+enforce = false
+[[issuer]]
+name = "main"
+issuer = "https://issuer.example.org"
+audience = "headwater"
+jwks_file = "keys.json"
+[[principal]]
+name = "orders"
+kind = "service"
+tokens = [
+    { sha256 = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8", expires = 2020-01-01 },
+    { sha256 = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b" },
+]
+"#;
+
 /// A metric as the page and the server tell of it: name, type, labels.
 type Told = (String, String, String);
 
@@ -414,6 +473,10 @@ fn the_metrics_are_those_of_a_running_server() {
     let mut settings = settings(&repository.uri());
     settings.sources[0].mirror = true;
     settings.data = data.path().join("data");
+    let keys = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}"#;
+    fs::write(data.path().join("keys.json"), keys).unwrap();
+    fs::write(data.path().join("policy.toml"), POLICY_WITH_METRICS).unwrap();
+    settings.access.policy_file = Some(data.path().join("policy.toml"));
     let server = Server::with(settings);
     eventually("it is mirrored", || server.get("/orders/dev").status == 200);
     let mut served = BTreeSet::new();
@@ -550,6 +613,11 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "files_that_cannot_be_used_are_told_in_every_way",
     ),
     (
+        "client-certificates-unusable",
+        "tests/it/tls/clients.rs",
+        "the_end_of_a_revocation_list_is_reported_before_and_after",
+    ),
+    (
         "policy-unusable",
         "tests/it/access/policy_file.rs",
         "a_broken_policy_keeps_the_previous_one_and_is_reported",
@@ -563,9 +631,16 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "vault-unreadable",
         "tests/it/secrets/vault.rs",
         "values_stay_in_use_while_vault_fails_in_every_way",
+    ),
+    (
         "audit-unwritable",
         "tests/it/access/audited.rs",
         "an_audit_trail_that_cannot_be_written_rejects_acts_and_is_reported",
+    ),
+    (
+        "jwks-unreachable",
+        "tests/it/access/jwt.rs",
+        "known_keys_stay_in_force_while_their_issuer_is_unreachable",
     ),
     ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
 ];

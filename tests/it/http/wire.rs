@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use headwater_wire::{
     ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Environment, EnvironmentList,
     ErrorDocument, FaultHealth, Health, HealthComponents, InstanceList, InstanceStatus,
-    LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome, ProblemDocument,
-    ProblemList, ProblemReport, PropertySource, RemoteHealth, ReplicaList, ReplicaState,
-    ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
+    LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome, PolicyStatus,
+    ProblemDocument, ProblemList, ProblemReport, PropertySource, RemoteHealth, ReplicaList,
+    ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -133,6 +133,7 @@ fn fleet() -> Vec<Sample> {
     let label = LabelStatus { label: text("main"), revision: "a".into(), lag_seconds: Some(1) };
     let source = SourceStatus { source: "s".into(), failure: text("no"), heard_seconds: Some(1) };
     let share = ShareStatus { heard_seconds: Some(1), away_seconds: Some(2), failure: text("no") };
+    let policy = PolicyStatus { digest: "0123abcd".into(), age_seconds: 1 };
     let replica = ReplicaStatus {
         name: "one".into(),
         id: "1".into(),
@@ -148,6 +149,7 @@ fn fleet() -> Vec<Sample> {
         held_back: 1,
         faults: vec!["no".into()],
         sources: vec![source.clone()],
+        policy: Some(policy.clone()),
     };
     let environment = ChangedEnvironment {
         application: "orders".into(),
@@ -173,6 +175,7 @@ fn fleet() -> Vec<Sample> {
         ReplicaList { share: Some(share.clone()), replicas: vec![replica.clone()], left_out: 1 };
     vec![
         always("LabelStatus", &label),
+        always("PolicyStatus", &policy),
         always("SourceStatus", &source),
         always("ShareStatus", &share),
         always("ReplicaStatus", &replica),

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
-use crate::fixture::{Repository, Server, settings};
+use crate::fixture::{Child, Repository, Server, settings};
 
 const TOKEN: &str = "s3cret-token-91c2";
 
@@ -167,5 +167,28 @@ fn whatever_else_looks_like_it_is_refused() {
         let reply = server.get(&path);
         assert!(matches!(reply.status, 400 | 401), "{path}: {}", reply.everything());
         assert!(!reply.text().contains(TOKEN), "{path}: {}", reply.everything());
+    }
+}
+
+#[test]
+fn a_token_file_that_every_user_can_read_causes_a_warning() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    let repository = Repository::new("//- orders.yml\nname: guarded\n");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token");
+    std::fs::write(&path, TOKEN).unwrap();
+    let file = path.to_str().unwrap();
+    for (mode, is_public) in [(0o600, false), (0o640, false), (0o644, true)] {
+        set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let server = Child::serve(&["--source", &repository.uri(), "--token-file", file]);
+        let authorization = format!("Bearer {TOKEN}");
+        server.get_with("/orders/dev", &[("Authorization", &authorization)]).expect(200);
+        let log = server.log();
+        let warning = "every user of this machine can read a file with a secret";
+        let line = log.lines().find(|line| line.contains(warning));
+        assert_eq!(line.is_some(), is_public, "{mode:o}: {log}");
+        assert!(line.is_none_or(|line| line.contains(file) && line.contains("644")), "{log}");
     }
 }
