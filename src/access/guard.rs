@@ -453,12 +453,13 @@ impl PolicyInForce {
         }
         let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         let names = policy.principals().map(|principal| principal.name().to_owned());
+        let numbers = Arc::new(names.zip(1..).collect());
         let loaded = Self {
             policy: Arc::new(policy),
             epoch,
             default_label,
             since: Instant::now(),
-            numbers: Arc::new(names.zip(1..).collect()),
+            numbers,
             keys: KeySetsInForce::new(),
             verified: VerifiedJwts::default(),
         };

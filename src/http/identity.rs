@@ -76,9 +76,11 @@ impl Credential {
         certificate: Option<&CertificateNames>,
         verification: JwtVerification,
     ) -> Result<Arc<Identity>, RejectedCredential> {
+        let (authorization, config_token) =
+            (self.authorization.as_deref(), self.config_token.as_deref());
         let headers = CredentialHeaders {
-            authorization: self.authorization.as_deref().as_slice(),
-            config_token: self.config_token.as_deref().as_slice(),
+            authorization: authorization.as_slice(),
+            config_token: config_token.as_slice(),
         };
         guard.authenticate(certificate, headers, verification)
     }

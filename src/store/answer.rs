@@ -223,11 +223,6 @@ impl Answer {
         }
     }
 
-    /// Returns true if the keys of the server or a referenced value can change the answer.
-    pub(super) fn has_opened_values(&self) -> bool {
-        self.served().is_some_and(|served| served.payload.is_revealed())
-    }
-
     /// Returns true if the answer serves an older revision than the newest one, or found none to serve.
     pub(super) fn depends_on_history(&self) -> bool {
         matches!(self.content, Content::Broken(_)) || self.held_revisions().next().is_some()

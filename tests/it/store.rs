@@ -6,7 +6,7 @@ use std::time::Duration;
 use headwater::access::{Caller, Policy};
 use headwater::model::{Label, Query, Revision};
 use headwater::render::Representation;
-use headwater::reveal::{Keyring, Variant};
+use headwater::reveal::{KeySet, Keyring, Variant};
 use headwater::snapshot::{Layout, Style};
 use headwater::source::memory::MemorySource;
 use headwater::store::{AnswerAt, AnswerError, AnswerHandle, AnswerSettings, Content, Store};
@@ -533,7 +533,8 @@ async fn a_broken_shared_file_is_a_problem_of_invented_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_variant_is_rendered_once_and_both_change_together() {
     let key = SpringKey::from_passphrase(&SecretText::new("k"), "deadbeef").unwrap();
-    let keys = Arc::new(Keyring::new(vec![key]));
+    let cipher = headwater_secrets::Keyring::new(vec![key]);
+    let keys = Arc::new(Keyring::new(KeySet { cipher, ..KeySet::default() }));
     let cart =
         |text: &str| format!("password: '{{cipher}}{}'\n", keys.seal_prefixed(text).unwrap());
     let source = source();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 34] = [
+const ROOMS: [(&str, &[&str]); 36] = [
     ("model", &[]),
     ("areas", &[]),
     ("backoff", &[]),

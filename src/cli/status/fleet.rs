@@ -272,8 +272,7 @@ mod tests {
 
     #[test]
     fn different_policies_of_live_replicas_are_a_finding() {
-        let listed = |policies: [Value; 2], state: &str| {
-            let [first, second] = policies;
+        let listed = |[first, second]: [Value; 2], state: &str| {
             let second = json!({"name": "two", "state": state, "policy": second});
             let fleet = json!({"share": null, "replicas": [replica(&json!({"policy": first})), replica(&second)]});
             let fleet: ReplicaList = serde_json::from_value(fleet).unwrap();
