@@ -8,6 +8,7 @@
 //! nothing.
 
 mod additions;
+mod aliases;
 mod changes;
 mod composing;
 mod object_cache;
@@ -20,6 +21,7 @@ use crate::format::{self, Format};
 use crate::model::{ContentId, Document};
 
 pub use additions::{AddedEntry, DirectoryAdditions};
+pub use aliases::Aliases;
 pub use changes::Changes;
 use changes::compare;
 use object_cache::{EntryNode, TreeDirectory, TreeEntry};
@@ -122,6 +124,8 @@ pub trait Objects: Send + Sync + 'static {
 pub struct Tree {
     cache: Arc<ObjectCache>,
     root: Arc<TreeDirectory>,
+    /// The links that the source has replaced. `None` for a source that keeps its links.
+    aliases: Option<Arc<Aliases>>,
     #[expect(dead_code, reason = "held for as long as the tree is, and never looked at")]
     keep: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -131,7 +135,7 @@ pub struct Tree {
 pub struct PathLookup<T> {
     pub found: Option<T>,
     /// The path after symbolic links were resolved, also when nothing was found there. `None` without a link on the way,
-    /// and with a link that leaves the tree.
+    /// and with a link that leaves the tree. For a file, links that the source has replaced count.
     pub behind_links: Option<String>,
 }
 
@@ -173,6 +177,7 @@ impl Tree {
         format: Option<Format>,
     ) -> Result<PathLookup<Arc<TreeFile>>, TreeError> {
         let (found, behind_links) = self.follow(path)?;
+        let behind_links = self.behind_aliases(path, behind_links);
         let Some(PathTarget::Entry(TreeEntry { name, node: EntryNode::File(id, file) })) = found
         else {
             return Ok(PathLookup { found: None, behind_links });
@@ -181,6 +186,17 @@ impl Tree {
         let found =
             if own.format == format { Arc::clone(own) } else { self.cache.file(*id, format) };
         Ok(PathLookup { found: Some(found), behind_links })
+    }
+
+    fn behind_aliases(&self, path: &str, behind_links: Option<String>) -> Option<String> {
+        let Some(aliases) = &self.aliases else { return behind_links };
+        aliases.behind(behind_links.as_deref().unwrap_or(path)).or(behind_links)
+    }
+
+    /// The tree of a source that has replaced links by what is behind them.
+    #[must_use]
+    pub fn with_aliases(self, aliases: Arc<Aliases>) -> Self {
+        Self { aliases: Some(aliases).filter(|aliases| !aliases.is_empty()), ..self }
     }
 
     /// The documents of a configuration file, parsed at most once.

@@ -42,7 +42,6 @@ pub(super) fn reduced(listed: &[u8], is_shown: impl Fn(&str) -> bool) -> Option<
 }
 
 /// Splits the first line off. `None` for a malformed line, and `Some(None)` at the end of the listing.
-#[expect(clippy::option_option, reason = "a malformed line is not the end")]
 fn next(bytes: &[u8]) -> Option<Option<(&[u8], &[u8])>> {
     let (length, rest) = bytes.split_at_checked(LENGTH_BYTES)?;
     let length = usize::from_str_radix(std::str::from_utf8(length).ok()?, 16).ok()?;

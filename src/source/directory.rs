@@ -227,6 +227,7 @@ impl DirectoryInner {
         let names: Vec<&str> =
             labels::names(label)?.into_iter().map(|name| name.unwrap_or(default)).collect();
         let tree = self.cache.tree_keeping(reading.root, Arc::clone(&reading.kept) as Arc<_>);
+        let tree = tree.with_aliases(Arc::clone(reading.survey.links()));
         let overlays =
             overlays(&tree, &names).map_err(|error| SourceError::from_tree(self.name(), &error))?;
         Ok(Snapshot::new(vec![Member {

@@ -41,7 +41,7 @@ impl ObjectCache {
 
     /// The tree whose root directory has this id. Reads nothing yet.
     pub fn tree(self: &Arc<Self>, root: ContentId) -> Tree {
-        Tree { root: self.directory(root), cache: Arc::clone(self), keep: None }
+        Tree { root: self.directory(root), cache: Arc::clone(self), aliases: None, keep: None }
     }
 
     /// As [`ObjectCache::tree`], for a source whose content is in memory: the tree and its clones hold `keep`.

@@ -1,19 +1,19 @@
 //! The files of a directory without their content: enough to detect a change during a scan.
 //!
 //! A symbolic link is replaced by its target if the target is inside the directory. Other links, special files, names that no
-//! tree may hold and `.git` are left out. An existing file that cannot be read is an error, and is never left out.
+//! tree may hold and `.git` are left out. The links that were replaced are recorded with their targets. An existing file that cannot be read is an error, and is never left out.
 
 use std::fs::Metadata;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::model::ContentId;
 use crate::regular_file;
 use crate::source::content::{Intake, plain_name};
 use crate::sync::lock;
-use crate::tree::{EntryKind, RawEntry, join};
+use crate::tree::{Aliases, EntryKind, RawEntry, join};
 
 /// The most files that are read.
 const FILE_COUNT_MAX: usize = 100_000;
@@ -69,6 +69,7 @@ impl ScanProgress {
 pub(super) struct Survey {
     root: Vec<(Box<str>, SurveyNode)>,
     left_out: Vec<OmittedPath>,
+    links: Arc<Aliases>,
 }
 
 /// A path that is not read, with the reason.
@@ -102,11 +103,17 @@ impl Survey {
             file_count: 0,
             bytes: 0,
             left_out: Vec::new(),
+            links: Aliases::default(),
         };
         let nodes = surveyor.directory(&root, "")?;
-        let mut left_out = surveyor.left_out;
+        let Surveyor { mut left_out, links, .. } = surveyor;
         left_out.sort_unstable();
-        Ok(Self { root: nodes, left_out })
+        Ok(Self { root: nodes, left_out, links: Arc::new(links) })
+    }
+
+    /// The links that were replaced by what is behind them.
+    pub(super) fn links(&self) -> &Arc<Aliases> {
+        &self.links
     }
 
     /// The omitted paths, except `.git` and the names of Kubernetes.
@@ -132,6 +139,7 @@ struct Surveyor<'a> {
     file_count: usize,
     bytes: u64,
     left_out: Vec<OmittedPath>,
+    links: Aliases,
 }
 
 impl Surveyor<'_> {
@@ -177,6 +185,9 @@ impl Surveyor<'_> {
             self.leave_out(shown, "is a symbolic link to a missing file or out of the directory");
             return Ok(None);
         };
+        if real != path {
+            self.record_link(&real, shown);
+        }
         self.file_count += 1;
         if self.file_count > FILE_COUNT_MAX {
             return Err(SurveyError::TooMany);
@@ -203,6 +214,18 @@ impl Surveyor<'_> {
     fn leave_out(&mut self, path: &str, why: &'static str) {
         if self.left_out.len() < LEFT_OUT_COUNT_MAX {
             self.left_out.push((path.to_owned(), why));
+        }
+    }
+
+    /// Records a link. Kubernetes keeps the files of a volume in directories whose names begin with `..`, which are no part
+    /// of their paths.
+    fn record_link(&mut self, real: &Path, shown: &str) {
+        let inside = real.strip_prefix(self.root).unwrap_or(real);
+        let names = inside.components().map(|name| name.as_os_str().to_string_lossy());
+        let names: Vec<_> = names.filter(|name| !name.starts_with("..")).collect();
+        let target = names.join("/");
+        if target != shown {
+            self.links.insert(shown.to_owned(), target);
         }
     }
 

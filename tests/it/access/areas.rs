@@ -6,7 +6,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Guarded, PolicyFile, RULES, Stream, bearer, get, policy};
-use crate::fixture::{Address, Hosted, Repository, Server, clone, directory, eventually, settings};
+use crate::fixture::{
+    Address, Cluster, Hosted, Repository, Server, clone, directory, eventually, files, settings,
+};
 
 /// The files of two applications, with imports, folders and names that lead from `orders` to `billing`.
 const SHOP: &str = "\
@@ -56,9 +58,18 @@ fn rules() -> String {
     format!("{RULES}{more}")
 }
 
+/// The links from orders to billing.
+const LINKS: [(&str, &str); 3] = [
+    ("orders-link.yml", "billing-prod.yml"),
+    ("orders-linked", "billing"),
+    ("orders/link.txt", "../billing/canary.txt"),
+];
+
 /// A served shop, and what has to live as long as it.
 struct Shop {
     server: Address,
+    /// The links that the source has.
+    links: &'static [&'static str],
     _policy: PolicyFile,
     _keep: Box<dyn std::any::Any>,
 }
@@ -66,7 +77,7 @@ struct Shop {
 fn shop(open: impl FnOnce(&PolicyFile) -> (Address, Box<dyn std::any::Any>)) -> Shop {
     let file = PolicyFile::new(&policy(&rules()));
     let (server, keep) = open(&file);
-    Shop { server, _policy: file, _keep: keep }
+    Shop { server, links: &["orders-link.yml"], _policy: file, _keep: keep }
 }
 
 /// The settings for a source with search paths that lead everywhere.
@@ -82,9 +93,9 @@ fn with_search_paths(uri: &str, file: &PolicyFile) -> headwater::settings::Setti
 fn repository() -> Shop {
     shop(|file| {
         let repository = Repository::new(SHOP);
-        repository.commit_link("orders-link.yml", "billing-prod.yml");
-        repository.commit_link("orders-linked", "billing");
-        repository.commit_link("orders/link.txt", "../billing/canary.txt");
+        for (link, target) in LINKS {
+            repository.commit_link(link, target);
+        }
         let server = Server::with(with_search_paths(&repository.uri(), file));
         (*server, Box::new((server, repository)))
     })
@@ -93,11 +104,7 @@ fn repository() -> Shop {
 fn plain_directory() -> Shop {
     shop(|file| {
         let directory: TempDir = directory(SHOP);
-        for (link, target) in [
-            ("orders-link.yml", "billing-prod.yml"),
-            ("orders-linked", "billing"),
-            ("orders/link.txt", "../billing/canary.txt"),
-        ] {
+        for (link, target) in LINKS {
             std::os::unix::fs::symlink(target, directory.path().join(link)).unwrap();
         }
         let uri = format!("file://{}", directory.path().display());
@@ -158,7 +165,7 @@ fn assert_closed(shop: &Shop) {
 fn assert_lists_are_closed(shop: &Shop) {
     let problems = |principal: &str| get(shop.server, "/-/problems", principal).expect(200);
     let all = problems("ops").text();
-    for file in ["orders-import.yml", "orders-placeholder.yml", "orders-link.yml"] {
+    for file in ["orders-import.yml", "orders-placeholder.yml"].iter().chain(shop.links) {
         assert!(all.contains(file), "{file}: {all}");
     }
     assert!(all.contains("leads to a file of another area"), "{all}");
@@ -183,6 +190,20 @@ fn a_directory_opens_no_file_of_another_area() {
 }
 
 #[test]
+fn etcd_opens_no_file_of_another_area() {
+    let (cluster, prefix) = (Cluster::shared(), "areas-of-applications");
+    for (path, bytes) in files(SHOP) {
+        cluster.put(&format!("{prefix}/v1/files/main/{path}"), &bytes);
+    }
+    let mut shop = shop(|file| {
+        let server = Server::with(with_search_paths(&cluster.uri(prefix), file));
+        (*server, Box::new(server))
+    });
+    shop.links = &[];
+    assert_closed(&shop);
+}
+
+#[test]
 fn a_hosted_repository_and_its_mirror_open_no_file_of_another_area() {
     let file = PolicyFile::new(&policy(&rules()));
     let search_paths = ["{profile}", "{application}", "*"].map(str::to_owned).to_vec();
@@ -192,11 +213,7 @@ fn a_hosted_repository_and_its_mirror_open_no_file_of_another_area() {
     });
     let place = tempfile::tempdir().unwrap();
     let work = clone(&hosted.url(), &place.path().join("clone"));
-    for (link, target) in [
-        ("orders-link.yml", "billing-prod.yml"),
-        ("orders-linked", "billing"),
-        ("orders/link.txt", "../billing/canary.txt"),
-    ] {
+    for (link, target) in LINKS {
         std::os::unix::fs::symlink(target, work.path.join(link)).unwrap();
     }
     work.commit("");
@@ -204,7 +221,9 @@ fn a_hosted_repository_and_its_mirror_open_no_file_of_another_area() {
     let mut settings = with_search_paths(&hosted.url(), &file);
     settings.data = place.path().join("mirror");
     let server = Server::with(settings);
-    let shop = Shop { server: *server, _policy: file, _keep: Box::new((server, hosted)) };
+    let keep = Box::new((server, hosted));
+    let links = &["orders-link.yml"];
+    let shop = Shop { server: *keep.0, links, _policy: file, _keep: keep };
     eventually("the mirror serves", || get(shop.server, "/orders/link", "ops").status == 200);
     assert_closed(&shop);
 }
