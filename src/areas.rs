@@ -79,3 +79,42 @@ impl Areas {
 fn denied(rules: &FileRules) -> Permission {
     if rules.is_enforced() { Permission::Denied } else { Permission::WouldDeny }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_access::Policy;
+
+    use super::*;
+
+    fn areas(application: &str, enforce: bool) -> Areas {
+        let text = format!(
+            "version = 1\nenforce = {enforce}\n[[area]]\npath = [\"x.yml\"]\napplication = [{application:?}]\n"
+        );
+        let policy = Policy::parse("policy.toml", text.as_bytes()).expect("a policy");
+        Areas::of(policy.file_rules())
+    }
+
+    #[test]
+    fn narrowed_areas_permit_what_both_permit() {
+        let (before, after) = (areas("orders", true), areas("billing", true));
+        let both = before.narrowed_by(&after);
+        for application in ["orders", "billing"] {
+            assert_eq!(both.loading(&[application], "x.yml"), Permission::Denied);
+            assert_eq!(both.loading(&[application], "application.yml"), Permission::Allowed);
+        }
+        assert!(!both.are_same(&before) && !both.are_same(&after));
+        let same = before.narrowed_by(&before);
+        assert_eq!(same.loading(&["orders"], "x.yml"), Permission::Allowed);
+    }
+
+    #[test]
+    fn a_policy_that_only_records_denies_nothing() {
+        let (recorded, enforced) = (areas("orders", false), areas("orders", true));
+        assert_eq!(recorded.loading(&["billing"], "x.yml"), Permission::WouldDeny);
+        let both = recorded.narrowed_by(&enforced);
+        assert_eq!(both.loading(&["billing"], "x.yml"), Permission::Denied);
+        let none = Areas::default();
+        assert_eq!(none.loading(&["billing"], "x.yml"), Permission::Allowed);
+        assert!(!none.exist() && !none.are_same(&recorded));
+    }
+}

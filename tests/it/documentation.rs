@@ -243,8 +243,11 @@ fn parses(format: Format, block: &Block) -> Result<(), String> {
 
 /// A block of TOML is settings of the server, unless it is a policy or the manifest of a service.
 fn is_settings(block: &Block) -> Result<(), String> {
-    if block.text.starts_with("version = 1\n") {
-        let policy = headwater_access::Policy::parse("policy.toml", block.text.as_bytes());
+    let is_part = ["[[area]]", "[[principal]]"].iter().any(|begin| block.text.starts_with(begin));
+    if is_part || block.text.starts_with("version = 1\n") {
+        let version = if is_part { "version = 1\n" } else { "" };
+        let text = format!("{version}{}", block.text);
+        let policy = headwater_access::Policy::parse("policy.toml", text.as_bytes());
         return policy.map(drop).map_err(|error| error.to_string());
     }
     if ["[dependencies]", "[package]"].iter().any(|begin| block.text.starts_with(begin)) {

@@ -254,6 +254,18 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         &[("src/check/entries.rs", "FILE_COUNT_MAX: usize = 100_000")],
     ),
     ("references in one push", &[("src/push/updates.rs", "UPDATE_COUNT_MAX: usize = 1_000")]),
+    (
+        "new commits of one update that are compared with a policy",
+        &[("src/source/git/pushed.rs", "COMMIT_COUNT_MAX: usize = 2_000")],
+    ),
+    (
+        "changed paths of one update that are compared with a policy",
+        &[("src/source/git/pushed.rs", "PATH_COUNT_MAX: usize = 100_000")],
+    ),
+    (
+        "files that are searched for a sealed text of another area",
+        &[("src/check/areas.rs", "SEARCHED_FILE_COUNT_MAX: usize = 50_000")],
+    ),
     ("pushes at a time", &[("src/push/admission.rs", "PUSH_COUNT_MAX: usize = 8")]),
     (
         "pushes at a time from one address, and by one principal",
