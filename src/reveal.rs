@@ -1,7 +1,7 @@
 //! The stage between resolving and rendering: opens the sealed values of property sources.
 //!
-//! The result follows the original. An opened value is at the end of its source. A value that no key opens is replaced by
-//! `invalid.<key>` with `<n/a>`. An environment is held back only for a [`RevealedDocument::hold_reason`].
+//! The result follows the original. An opened `{cipher}` value is at the end of its source, and one of another kind stays at
+//! its place. A value that no key opens is replaced by `invalid.<key>` with `<n/a>`. An environment is held back only for a [`RevealedDocument::hold_reason`].
 //!
 //! `keyring` has the keys and gives access to referenced values, `opener` opens the values of one file, `place` says to which
 //! area a value is bound, and `reference` parses references. Nothing here performs I/O.
@@ -15,7 +15,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::model::{
-    Document, Origin, Position, Problem, Property, PropertySource, Scalar, SealedOutcome, Value,
+    Document, Origin, Position, Problem, Property, PropertySource, Scalar, SealedKind,
+    SealedOutcome, Value,
 };
 
 pub use keyring::{Generation, KeySet, Keyring};
@@ -76,43 +77,57 @@ pub fn reveal(
         return None;
     }
     let opener = Opener::of_source(source, keys);
-    let mut kept = Vec::with_capacity(source.properties().len());
-    let mut last: Vec<Property> = Vec::new();
-    let mut attempts = Vec::new();
+    let mut revealing = Revealing::default();
     for property in source.properties() {
         let Value::Sealed(sealed) = &property.value else {
-            kept.push(property.clone());
+            revealing.kept.push(property.clone());
             continue;
         };
-        let opening = opener.open(&property.key, sealed);
-        let before = || previous?.opened_value(attempts.len(), &property.key);
-        let opening = match opening {
-            Opening::Kept | Opening::Failed(_) => match before() {
-                Some(value) => Opening::Opened { value: value.clone(), version: None },
-                None => opening,
-            },
-            Opening::Opened { .. } => opening,
+        let opening = match opener.open(&property.key, sealed) {
+            failed @ (Opening::Kept | Opening::Failed(_)) => {
+                let attempt = revealing.attempts.len();
+                let before = previous.and_then(|it| it.opened_value(attempt, &property.key));
+                before
+                    .map_or(failed, |value| Opening::Opened { value: value.clone(), version: None })
+            }
+            opened @ Opening::Opened { .. } => opened,
         };
+        // Overrides are the server's own properties. They keep their place and their origin.
+        let is_override = source.file.is_none();
+        let moves = !is_override && SealedKind::of_sealed(sealed) == SealedKind::Cipher;
+        revealing.add(property, opening, is_override, moves);
+    }
+    Some(revealing.finish(opener.broken_file()))
+}
+
+/// The properties of one source while its values are opened.
+#[derive(Default)]
+struct Revealing {
+    kept: Vec<Property>,
+    /// The properties that move to the end.
+    last: Vec<Property>,
+    attempts: Vec<Attempt>,
+}
+
+impl Revealing {
+    fn add(&mut self, property: &Property, opening: Opening, is_override: bool, moves: bool) {
         let result = match opening {
             Opening::Kept => {
-                kept.push(property.clone());
+                self.kept.push(property.clone());
                 AttemptResult::Kept
             }
             Opening::Opened { value, version } => {
-                // Overrides are the server's own properties. They keep their place and their origin.
-                if source.file.is_none() {
-                    kept.push(Property { value: Value::Plain(value), ..property.clone() });
-                } else {
-                    last.push(Property { value: Value::Opened(value), ..property.clone() });
-                }
+                let value = if is_override { Value::Plain(value) } else { Value::Opened(value) };
+                let list = if moves { &mut self.last } else { &mut self.kept };
+                list.push(Property { value, ..property.clone() });
                 version.map_or(AttemptResult::Opened, AttemptResult::Referenced)
             }
             Opening::Failed(failure) if failure.keeps_text => {
-                kept.push(property.clone());
+                self.kept.push(property.clone());
                 AttemptResult::Denied(failure.message)
             }
             Opening::Failed(failure) => {
-                last.push(Property {
+                self.last.push(Property {
                     key: format!("{INVALID_PREFIX}{}", property.key).into(),
                     value: Value::Opened(Scalar::String(NOT_OPENED.into())),
                     position: property.position,
@@ -120,21 +135,22 @@ pub fn reveal(
                 AttemptResult::Failed(failure)
             }
         };
-        attempts.push(Attempt {
-            key: Arc::clone(&property.key),
-            position: property.position,
-            result,
-        });
+        let (key, position) = (Arc::clone(&property.key), property.position);
+        self.attempts.push(Attempt { key, position, result });
     }
-    for property in last {
-        // The keys of a document are unique. The file may contain a key that begins with the prefix.
-        match kept.iter_mut().find(|kept| kept.key == property.key) {
-            Some(kept) => kept.value = property.value,
-            None => kept.push(property),
+
+    fn finish(self, broken_file: Option<String>) -> RevealedDocument {
+        let Self { mut kept, last, attempts } = self;
+        for property in last {
+            // The keys of a document are unique. The file may contain a key that begins with the prefix.
+            match kept.iter_mut().find(|kept| kept.key == property.key) {
+                Some(kept) => kept.value = property.value,
+                None => kept.push(property),
+            }
         }
+        let documents = Arc::new([Document { properties: kept, sops: None }]);
+        RevealedDocument { documents, attempts, broken_file }
     }
-    let documents = Arc::new([Document { properties: kept, sops: None }]);
-    Some(RevealedDocument { documents, attempts, broken_file: opener.broken_file() })
 }
 
 /// Returns true if an environment with the source can be held back because of a sealed value.

@@ -31,6 +31,13 @@ pub struct SecretsError {
     reason: String,
 }
 
+impl SecretsError {
+    /// The problem without the path of the file, for clients.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
 /// Reads all keys of the settings. Of the keys for `{cipher}`, the keystore comes first, then the key files, newest first.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use self::directory::SecretDirectory;
 use self::vaults::ConfiguredVault;
 use super::StartError;
 use super::file_watch::{FileChanges, FileWatch, Wait};
-use super::keys::{SecretsError, read_keys};
+use super::keys::read_keys;
 use crate::access::Guard;
 use crate::faults::{FaultKind, Faults};
 use crate::http::KeyFiles;
@@ -214,20 +214,21 @@ impl Secrets {
                 self.keys.replace(keys);
                 *lock(&self.read) = now;
                 faults.end(FaultKind::SecretUnreadable, KEYS);
-                tracing::info!("keys for sealed values re-read");
+                let present = self.keys.current();
+                let seal_keys: Vec<&str> = present.bound.ids().collect();
+                tracing::info!(?seal_keys, "keys for sealed values re-read");
                 true
             }
             Err(error) => {
-                faults.begin(FaultKind::SecretUnreadable, KEYS, &reason(&error));
+                if !faults.contains(FaultKind::SecretUnreadable, KEYS) {
+                    tracing::error!(%error, "the keys were not read again: the previous ones stay in use");
+                }
+                let reason = format!("{}. The previous keys stay in use", error.reason());
+                faults.begin(FaultKind::SecretUnreadable, KEYS, &reason);
                 false
             }
         }
     }
-}
-
-/// The text of an error. The paths in it are those of the settings.
-fn reason(error: &SecretsError) -> String {
-    format!("{error}. The previous keys stay in use")
 }
 
 fn file_states(settings: &SecretsSettings) -> FileStates {

@@ -18,7 +18,6 @@ impl Store {
         let store: Weak<Self> = Arc::downgrade(self);
         self.runtime.spawn(async move {
             while changes.changed().await.is_ok() {
-                changes.mark_unchanged();
                 let Some(store) = store.upgrade() else { return };
                 for live in store.labels.all() {
                     store.open_again(live).await;

@@ -107,3 +107,16 @@ fn without_keys_nothing_is_sealed() {
     let long = "x".repeat(256 * 1024 + 1);
     assert_eq!(keyring(&[KEY]).seal(&long, &PLACE), Err(SealError::TooLong));
 }
+
+#[test]
+fn a_fingerprint_depends_on_the_oldest_key_and_on_the_bytes() {
+    let other = KEY.replace("seal-2026", "seal-2027").replace("AAEC", "BBEC");
+    let (old, both) = (keyring(&[KEY]), keyring(&[&other, KEY]));
+    let digits = old.fingerprint(b"a");
+    assert!(digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digits}");
+    assert_eq!(both.fingerprint(b"a"), digits);
+    assert_ne!(keyring(&[&other]).fingerprint(b"a"), digits);
+    assert_ne!(SealKeyring::default().fingerprint(b"a"), digits);
+    assert_ne!(old.fingerprint(b"b"), digits);
+    assert_eq!(both.ids().collect::<Vec<_>>(), ["seal-2027", "seal-2026"]);
+}

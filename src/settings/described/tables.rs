@@ -442,7 +442,7 @@ const SECRETS: [Setting; 13] = [
         details: "Its settings are name, uri, mount (\"secret\"), kv_version (2), namespace, ca_file, poll_seconds (60), and \
                   auth with token_file, approle, kubernetes or jwt.",
         value: PrintedValue::Example(
-            "[{ uri = \"https://vault.example.org:8200\", ca_file = \"vault-ca.crt\", auth = { token_file = \"vault-token\" } }]",
+            "[{ uri = \"http://127.0.0.1:8200\", auth = { token_file = \"vault-token\" } }]",
         ),
         ..NONE
     },

@@ -246,8 +246,9 @@ fn a_new_version_wakes_the_services_that_name_it_and_one_login_serves_all() {
 #[test]
 fn values_stay_in_use_while_vault_fails_in_every_way() {
     let vault = StandIn::start();
-    vault.write("shop/orders", json!({"password": "kept"}));
-    let server = server(&Repository::new(FILES), vault.settings());
+    vault.write("shop/orders", json!({"password": "s3cret-kept"}));
+    let repository = Repository::new(FILES);
+    let server = server(&repository, vault.settings());
     until_served(&server, "orders");
     let before = tag(&server, "orders");
     for manner in [
@@ -265,7 +266,7 @@ fn values_stay_in_use_while_vault_fails_in_every_way() {
         assert_eq!(tag(&server, "orders"), before, "{manner:?}");
         let problems = server.get("/-/problems").expect(200).text();
         assert!(problems.contains("vault-unreadable"), "{manner:?}: {problems}");
-        assert!(!problems.contains("s3cret") && !problems.contains("kept"), "{problems}");
+        assert!(!problems.contains("s3cret"), "{problems}");
         vault.behave(Manner::Good);
         eventually(&format!("{manner:?} is over"), || !is_faulty(&server));
     }
