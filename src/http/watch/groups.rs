@@ -19,11 +19,13 @@ use crate::store::AnswerHandle;
 /// to 15 s.
 const TICK: Duration = Duration::from_secs(5);
 
+/// A watched environment: the id of the answer, and the variant that the watchers receive.
+type EnvironmentKey = (usize, Variant);
+
 /// The watcher groups of one worker thread. They never leave the thread.
 pub struct WatcherGroups {
     http: web::Data<Http>,
-    /// The groups of environments, by the id of the answer and the variant that the watchers receive.
-    environments: RefCell<HashMap<(usize, Variant), Weak<WatcherGroup<WatchedEnvironment>>>>,
+    environments: RefCell<HashMap<EnvironmentKey, Weak<WatcherGroup<WatchedEnvironment>>>>,
     moves: RefCell<Weak<WatcherGroup<WatchedMoves>>>,
     clock: Rc<Cell<u32>>,
     is_ticking: Cell<bool>,

@@ -21,6 +21,11 @@ const SHOWN_ELSEWHERE: [(&str, &str, &str); 19] = [
         "every_route_principal_and_target_gets_its_answer",
     ),
     (
+        "A caller without the right to open receives sealed values",
+        "tests/it/access/variants.rs",
+        "each_caller_receives_its_variant_on_every_route",
+    ),
+    (
         "Sealed values are opened more strictly",
         "secrets/tests/it/spring.rs",
         "every_vector_has_the_answer_of_the_original",
