@@ -12,6 +12,8 @@ pub(crate) struct Contender<'a> {
     pub(crate) path: String,
     pub(crate) header: Option<String>,
     pub(crate) connections: usize,
+    /// Every answer has a status of 400 or more.
+    has_errors: bool,
     pub(crate) rates: Vec<f64>,
     pub(crate) cpu_micros: Vec<f64>,
 }
@@ -23,9 +25,21 @@ impl<'a> Contender<'a> {
             path: path.to_owned(),
             header,
             connections: 256,
+            has_errors: false,
             rates: Vec::new(),
             cpu_micros: Vec::new(),
         }
+    }
+
+    /// Expects an error as the answer to every request.
+    pub(crate) fn answered_with_errors(self) -> Self {
+        Self { has_errors: true, ..self }
+    }
+
+    /// Forgets the rounds so far.
+    pub(crate) fn forget(&mut self) {
+        self.rates.clear();
+        self.cpu_micros.clear();
     }
 
     pub(crate) fn round(&mut self, seconds: u64) -> anyhow::Result<()> {
@@ -39,15 +53,27 @@ impl<'a> Contender<'a> {
         }
         let output = wrk.arg(format!("http://{}{}", self.server.address, self.path)).output()?;
         let text = String::from_utf8(output.stdout)?;
-        if text.contains("Non-2xx") || text.contains("Socket errors") {
-            bail!("{} did not answer every request: {text}", self.path);
-        }
         let requests = number(&text, " requests in")?;
+        let error_count = error_count(&text)?;
+        let expected = if self.has_errors { requests } else { 0.0 };
+        if error_count != expected || text.contains("Socket errors") {
+            bail!("{} did not answer every request as expected: {text}", self.path);
+        }
         let line =
             text.lines().find(|line| line.starts_with("Requests/sec:")).context("no rate")?;
         self.rates.push(line.split_whitespace().nth(1).context("no rate")?.parse()?);
         self.cpu_micros.push((self.server.cpu_seconds()? - before) * 1e6 / requests);
         Ok(())
+    }
+}
+
+/// The answers with a status of 400 or more.
+fn error_count(text: &str) -> anyhow::Result<f64> {
+    match text.split_once("Non-2xx or 3xx responses:") {
+        Some((_, rest)) => {
+            Ok(rest.split_whitespace().next().context("no count of errors")?.parse()?)
+        }
+        None => Ok(0.0),
     }
 }
 
@@ -66,8 +92,7 @@ pub(crate) fn rounds(
         for contender in &mut *contenders {
             contender.round(seconds)?;
             if round == 0 {
-                contender.rates.clear();
-                contender.cpu_micros.clear();
+                contender.forget();
             }
         }
     }

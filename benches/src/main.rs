@@ -1,6 +1,7 @@
 //! The figures. Each is a ratio of medians over interleaved rounds in one run, because the machine is shared and
 //! absolute numbers mean little on it; `README.md` says how to repeat each. Nothing here is a test: nothing fails.
 
+mod access;
 mod client;
 mod commit;
 mod fan;
@@ -79,6 +80,8 @@ impl Options {
 enum Figure {
     /// A cached environment and its 304, beside nginx
     Get,
+    /// The same GET under a policy of 1,000 principals, beside a server without one
+    Access,
     /// The same GET of two builds, one beside the other
     Compare {
         /// The other server
@@ -177,6 +180,7 @@ fn main() -> anyhow::Result<()> {
 fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
     match figure {
         Figure::Get => get::beside_nginx(options),
+        Figure::Access => access::measure(options),
         Figure::Compare { other } => get::beside_another(options, other),
         Figure::Spring => spring::measure(options),
         Figure::Start => start::measure(options),
@@ -200,12 +204,13 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
-        Binary, Commit, Event, Fan, First, Fleet, Get, Invented, Judge, Latecomers, Memory, Push,
-        Reference, Service, Spring, Start,
+        Access, Binary, Commit, Event, Fan, First, Fleet, Get, Invented, Judge, Latecomers, Memory,
+        Push, Reference, Service, Spring, Start,
     };
     let mut rows = Vec::new();
     let figures = [
         Get,
+        Access,
         Spring,
         Start,
         Commit,
