@@ -55,24 +55,7 @@ pub(super) fn service(
         let connection = socket.handle();
         // Boxed, so that a connection that leaves HTTP frees the memory of this future.
         let speaking = Box::pin(requests.call((socket, Protocol::Http1, peer)));
-        let served = {
-            let connection = connection.clone();
-            async move {
-                speaking.await?;
-                if let Some(detached) = connection.take_detached() {
-                    detached.await;
-                }
-                Ok::<(), DispatchError>(())
-            }
-        };
-        async move {
-            match certificate {
-                None => served.await,
-                Some(certificate) => {
-                    Box::pin(serve_while_valid(served, certificate, connection)).await
-                }
-            }
-        }
+        serve(speaking, connection, certificate)
     });
     fn_service(move |io: TcpStream| {
         let tls = tls.clone();
@@ -97,13 +80,32 @@ struct Accepted {
     certificate: Option<ClientCertificate>,
 }
 
+/// Serves a connection, over HTTP first and then as the task that takes its socket over.
+async fn serve(
+    speaking: impl Future<Output = Result<(), DispatchError>>,
+    connection: ConnectionHandle,
+    certificate: Option<ClientCertificate>,
+) -> Result<(), DispatchError> {
+    let served = async {
+        speaking.await?;
+        if let Some(detached) = connection.take_detached() {
+            detached.await;
+        }
+        Ok(())
+    };
+    match certificate {
+        None => served.await,
+        Some(certificate) => Box::pin(serve_while_valid(served, certificate, &connection)).await,
+    }
+}
+
 /// Serves a connection until it ends or its certificate is no longer accepted.
 ///
 /// Cancellation: the requests and the stream of the connection are dropped, as after a client that disconnects.
 async fn serve_while_valid(
     served: impl Future<Output = Result<(), DispatchError>>,
     certificate: ClientCertificate,
-    connection: ConnectionHandle,
+    connection: &ConnectionHandle,
 ) -> Result<(), DispatchError> {
     tokio::select! {
         served = served => served,

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Settings;
+use super::described::default;
+
 /// The certificates that clients show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientCertificateSettings {
@@ -28,8 +31,15 @@ pub enum ClientAuth {
 }
 
 impl ClientCertificateSettings {
+    pub(super) fn new(
+        (ca, crl): (Option<PathBuf>, Option<PathBuf>),
+        auth: Option<ClientAuth>,
+    ) -> Self {
+        Self { ca, auth: auth.unwrap_or_else(|| default("", "tls_client_auth")), crl }
+    }
+
     /// Reports settings that contradict each other.
-    pub(super) fn check(&self, has_tls: bool, has_policy: bool, problems: &mut Vec<String>) {
+    pub(super) fn check(&self, settings: &Settings, problems: &mut Vec<String>) {
         if self.auth == ClientAuth::Off {
             if self.ca.is_some() || self.crl.is_some() {
                 problems.push(
@@ -40,7 +50,7 @@ impl ClientCertificateSettings {
             }
             return;
         }
-        if !has_tls {
+        if settings.tls.is_none() {
             problems.push(
                 "tls_client_auth: client certificates need TLS. Set tls_cert and tls_key"
                     .to_owned(),
@@ -52,7 +62,7 @@ impl ClientCertificateSettings {
                     .to_owned(),
             );
         }
-        if self.auth == ClientAuth::Offered && !has_policy {
+        if self.auth == ClientAuth::Offered && settings.access.policy_file.is_none() {
             problems.push(
                 "tls_client_auth: \"offered\" has an effect only with access.policy_file, which \
                  names the principals of certificates. Set that, or \"required\""

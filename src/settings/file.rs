@@ -21,7 +21,7 @@ pub(super) struct SettingsFile {
     pub(super) tls_cert: Option<PathBuf>,
     pub(super) tls_key: Option<PathBuf>,
     pub(super) tls_client_ca: Option<PathBuf>,
-    pub(super) tls_client_auth: ClientAuth,
+    pub(super) tls_client_auth: Option<ClientAuth>,
     pub(super) tls_client_crl: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) workers: Option<usize>,

@@ -19,11 +19,10 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         listen: listen(flags.listen.or(file.listen), &mut problems),
         prefix: prefix(flags.prefix.or(file.prefix), &mut problems),
         tls: tls(flags.tls_cert.or(file.tls_cert), flags.tls_key.or(file.tls_key), &mut problems),
-        client_certificates: ClientCertificateSettings {
-            ca: file.tls_client_ca,
-            auth: file.tls_client_auth,
-            crl: file.tls_client_crl,
-        },
+        client_certificates: ClientCertificateSettings::new(
+            (file.tls_client_ca, file.tls_client_crl),
+            file.tls_client_auth,
+        ),
         token_file: flags.token_file.or(file.token_file),
         workers: flags.workers.or(file.workers),
         accept_empty: flags
@@ -65,8 +64,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
     };
     settings.access.check(&around, &mut problems);
     settings.audit.check(&mut problems);
-    let has_policy = settings.access.policy_file.is_some();
-    settings.client_certificates.check(around.has_tls, has_policy, &mut problems);
+    settings.client_certificates.check(&settings, &mut problems);
     if settings.workers == Some(0) {
         problems.push("workers: expected at least 1, got 0".to_owned());
     }

@@ -424,14 +424,16 @@ fn the_end_of_a_certificate_ends_its_stream() {
 #[test]
 fn files_that_cannot_be_used_stop_the_start() {
     let bed = Bed::new();
-    for (ca, more, expected) in [
-        ("nonsense", "", "ca.crt: holds no certificate"),
-        (bed.authority.pem.as_str(), "", "clients.crl: No such file"),
-        (&bed.authority.pem, "crl", "clients.crl: holds no revocation list"),
+    let ca = bed.authority.pem.as_str();
+    for (ca, crl, expected) in [
+        (ca, None, "clients.crl: No such file"),
+        (ca, Some("nonsense"), "clients.crl: holds no revocation list"),
+        ("nonsense", Some("nonsense"), "ca.crt: holds no certificate"),
+        (&ca[..ca.len() / 2], Some("nonsense"), "ca.crt: is no PEM file"),
     ] {
         bed.write("ca.crt", ca);
-        if !more.is_empty() {
-            bed.write("clients.crl", "nonsense");
+        if let Some(crl) = crl {
+            bed.write("clients.crl", crl);
         }
         let config =
             bed.settings(&format!("tls_client_auth = \"required\"\n{}", bed.crl_setting()));
