@@ -57,6 +57,8 @@ pub use instances::Instances;
 pub use key_refresh::{KeyRefresh, KeyRequests};
 pub use metrics::Metrics;
 pub use monitor::Monitor;
+#[cfg(feature = "fuzzing")]
+pub use monitor::fuzzing;
 pub use renderings::Renderings;
 pub use socket::{ConnectionHandle, Io, Socket};
 pub use token::Token;

@@ -24,6 +24,8 @@ mod command;
 mod decision;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 pub mod hook;
 mod host;

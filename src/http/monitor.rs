@@ -7,6 +7,8 @@ mod authentication;
 mod body;
 mod body_slots;
 mod deliveries;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -24,6 +24,7 @@ mod faults;
 mod fixture;
 mod fleet;
 mod fleet_faults;
+mod fuzz;
 mod http;
 mod image;
 mod mirror;

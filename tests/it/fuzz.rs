@@ -1,0 +1,60 @@
+//! The corpus of the fuzz targets, replayed. Each input that once failed is among them (fuzz/README.md).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+#[path = "../../fuzz/src/targets.rs"]
+mod targets;
+
+/// The time for all inputs of one target. They take less than a second.
+const TARGET_MAX: Duration = Duration::from_secs(120);
+
+fn corpus() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
+}
+
+fn names(directory: &PathBuf) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{directory:?}: {error}"));
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn every_target_has_a_corpus_and_every_corpus_a_target() {
+    let targets: BTreeSet<String> = targets::ALL.iter().map(|it| it.name.to_owned()).collect();
+    assert_eq!(targets.len(), targets::ALL.len(), "two targets have one name");
+    assert_eq!(targets, names(&corpus()));
+}
+
+#[test]
+fn every_input_of_the_corpus_is_read_without_a_failure() {
+    let mut count = 0;
+    for target in targets::ALL {
+        let directory = corpus().join(target.name);
+        let inputs = names(&directory);
+        assert!(inputs.len() >= 4, "{}: {} inputs", target.name, inputs.len());
+        count += inputs.len();
+        // In a thread of its own, so that an input that never ends fails with its name.
+        let (current, position) = mpsc::channel();
+        let run = move || {
+            for input in inputs {
+                let bytes = fs::read(directory.join(&input)).unwrap();
+                current.send(input).unwrap();
+                (target.run)(&bytes);
+            }
+        };
+        let thread = std::thread::spawn(run);
+        let mut last = String::new();
+        loop {
+            match position.recv_timeout(TARGET_MAX) {
+                Ok(input) => last = input,
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("{}/{last} never ends", target.name),
+            }
+        }
+        assert!(thread.join().is_ok(), "{}/{last} fails", target.name);
+    }
+    assert!(count >= 300, "{count} inputs");
+}
