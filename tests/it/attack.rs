@@ -2,6 +2,7 @@
 //! nothing from outside the tree, no other service harmed, and a server that is well afterwards.
 
 mod content;
+mod cve;
 mod flood;
 mod framing;
 mod labels;
