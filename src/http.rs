@@ -181,6 +181,9 @@ fn finish(
     if http.guard.is_some() {
         mark_private(&mut response);
     }
+    if !is_environment(route, response.status()) {
+        forbid_interpretation(&mut response);
+    }
     if is_read(request, response.status()) { response } else { close_after(request, response) }
 }
 
@@ -195,6 +198,22 @@ fn mark_private(response: &mut HttpResponse) {
     }
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(PRIVATE));
+    }
+}
+
+/// Returns true for the answers that the hot path repeats, which all have the same headers.
+fn is_environment(route: Option<&Route>, status: StatusCode) -> bool {
+    matches!(route, Some(Route::Environment(_)))
+        && matches!(status, StatusCode::OK | StatusCode::NOT_MODIFIED)
+}
+
+/// Keeps a browser from taking a response for a page or a script, whatever its content.
+fn forbid_interpretation(response: &mut HttpResponse) {
+    const POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     }
 }
 

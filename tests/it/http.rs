@@ -4,6 +4,7 @@ mod conditional;
 mod contract;
 mod errors;
 mod files;
+mod headers;
 mod held;
 mod instances;
 mod live;
