@@ -24,6 +24,7 @@ mod metrics;
 mod monitor;
 mod negotiate;
 mod overview;
+mod read_timer;
 mod renderings;
 mod replicas;
 pub mod route;
@@ -47,6 +48,7 @@ use crate::store::Store;
 use admission::Admission;
 use error::HttpError;
 use identity::ListFilter;
+use read_timer::ReadTimer;
 use route::{Route, RouteError, ServerRoute};
 
 pub use audit::opened_reads;
@@ -139,6 +141,7 @@ async fn handle(
     payload: web::Payload,
     http: web::Data<Http>,
 ) -> HttpResponse {
+    let timer = ReadTimer::start(&request);
     // The credential is examined before the path, so that the answer to a bad one shows nothing of the path.
     let identity = match http.identity(&request).await {
         Ok(identity) => identity,
@@ -157,6 +160,7 @@ async fn handle(
         }
     }
     let caller = identity.map(Caller::Identified);
+    let kind = route.as_ref().ok().and_then(read_timer::kind);
     let response = match &route {
         Ok(route) => match answer(&request, payload, &http, caller, route).await {
             Ok(response) => response,
@@ -167,6 +171,7 @@ async fn handle(
         },
         Err(error) => HttpError::Route(*error).response(&request, None),
     };
+    timer.end(kind, response.status());
     finish(&request, &http, route.as_ref().ok(), response)
 }
 
@@ -292,7 +297,7 @@ async fn server_resource(
         ServerRoute::Instances => Ok(overview::instances(http, filter())),
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Events => watch::moves(request, http, caller).await,
-        ServerRoute::Metrics => Ok(http.metrics.response(http)),
+        ServerRoute::Metrics => Ok(http.metrics.response(http, request.headers())),
         ServerRoute::Live => Ok(health::up()),
         ServerRoute::Ready => Ok(health::ready(http).await),
         ServerRoute::ActuatorReady => Ok(health::actuator_ready(http).await),

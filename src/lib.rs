@@ -31,6 +31,7 @@ pub mod snapshot;
 pub mod source;
 pub mod store;
 mod sync;
+pub mod telemetry;
 pub mod terminal;
 pub mod tree;
 mod vault;

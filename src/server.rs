@@ -12,6 +12,7 @@ mod reload;
 mod replicas;
 mod secrets;
 mod tls;
+mod traces;
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -38,6 +39,7 @@ use crate::push::{Hosts, Permission, PushPolicy, RepositoryError};
 use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
+use crate::telemetry;
 
 use secrets::Secrets;
 
@@ -130,6 +132,8 @@ pub fn answer_settings(settings: &Settings) -> AnswerSettings {
 /// # Errors
 /// When a source, the data directory or a secret cannot be used.
 pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
+    headwater_etcd::observe_calls(telemetry::record_etcd_call);
+    traces::start(&settings.tracing, replicas::name(settings), &runtime);
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
     let guard = policy::load(settings)?;
     let is_closed = token.is_some() || guard.is_some();

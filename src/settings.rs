@@ -19,11 +19,13 @@ mod secret;
 mod secrets;
 mod share;
 mod source;
+mod tracing;
 mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use self::tracing::TracingSettings;
 pub use access::AccessSettings;
 pub use audit::AuditSettings;
 pub use client_certificates::{ClientAuth, ClientCertificateSettings};
@@ -68,6 +70,7 @@ pub struct Settings {
     pub monitor: MonitorSettings,
     pub share: ShareSettings,
     pub secrets: SecretsSettings,
+    pub tracing: TracingSettings,
     /// For `https://` remotes that have no `credentials_file`.
     pub git_login: Option<LoginSettings>,
     /// For etcd without a `credentials_file`.

@@ -4,7 +4,8 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use etcd_client::{
@@ -92,6 +93,17 @@ pub struct Write {
 /// A lease: it expires with all its keys unless it is renewed in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease(i64);
+
+/// Called after every call to etcd with its duration, and with true if etcd answered without an error.
+pub type CallObserver = fn(Duration, bool);
+
+static OBSERVER: OnceLock<CallObserver> = OnceLock::new();
+
+/// Sets the observer of all calls of this process. A second one is ignored.
+pub fn observe_calls(observer: CallObserver) {
+    // An observer that is set already is the same one.
+    let _ = OBSERVER.set(observer);
+}
 
 /// A connection to one member. Clones share it.
 #[derive(Clone)]
@@ -364,9 +376,14 @@ async fn limited<T>(
     time_max: Duration,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, EtcdError> {
-    match timeout(time_max, call).await {
+    let begun = Instant::now();
+    let done = match timeout(time_max, call).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(EtcdError::from(&error)),
         Err(_) => Err(other(format!("no answer within {} s", time_max.as_secs()))),
+    };
+    if let Some(observer) = OBSERVER.get() {
+        observer(begun.elapsed(), done.is_ok());
     }
+    done
 }

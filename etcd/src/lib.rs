@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 pub use address::{Address, AddressError};
 pub use compare_and_swap::{CasOutcome, CompareAndSwap, compare_and_swap};
-pub use connection::{Change, Connection, Lease, Page, Position, Transaction, Value, Write};
+pub use connection::{
+    CallObserver, Change, Connection, Lease, Page, Position, Transaction, Value, Write,
+    observe_calls,
+};
 pub use error::EtcdError;
 pub use follow::{FollowEvent, Follower};
 

@@ -1,17 +1,22 @@
 //! The metrics for Prometheus. The values of their labels come from fixed sets, so their number is bounded.
 
+mod durations;
+mod exposition;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_http::StatusCode;
 use actix_web::HttpResponse;
+use actix_web::http::header::{self, HeaderMap};
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::route::Route;
@@ -21,6 +26,7 @@ use crate::audit::AuditFigures;
 use crate::faults::Expiry;
 use crate::replicas::FleetFigures;
 use crate::store::Store;
+use crate::telemetry::{ProcessFigures, trace};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -76,6 +82,24 @@ pub struct Metrics {
     audit: AuditMetrics,
     fleet: FleetMetrics,
     store: StoreMetrics,
+    traces: TraceMetrics,
+    /// The metrics of the process. They have no prefix, so that common dashboards find them.
+    process: ProcessMetrics,
+}
+
+struct TraceMetrics {
+    exported: Counter,
+    dropped: Counter,
+}
+
+struct ProcessMetrics {
+    registry: Registry,
+    cpu_seconds: Counter<f64, AtomicU64>,
+    resident_bytes: Gauge,
+    open_file_count: Gauge,
+    open_file_count_max: Gauge,
+    thread_count: Gauge,
+    start_seconds: Gauge<f64, AtomicU64>,
 }
 
 struct AccessMetrics {
@@ -136,6 +160,9 @@ impl Default for Metrics {
         let hot = |status| {
             requests.get_or_create(&RequestLabels { route: "environment", status }).clone()
         };
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registered.register("build", "The version of the server", build);
+        registered.register_collector(Box::new(durations::Durations));
         Self {
             hot_full: hot(200),
             hot_unchanged: hot(304),
@@ -160,9 +187,68 @@ impl Default for Metrics {
             audit: AuditMetrics::new(registered),
             fleet: FleetMetrics::new(registered),
             store: StoreMetrics::new(registered),
+            traces: TraceMetrics::new(registered),
+            process: ProcessMetrics::new(),
             requests,
             registry,
         }
+    }
+}
+
+impl TraceMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        Self {
+            exported: register(registry, "trace_spans", "Spans that the collector has accepted"),
+            dropped: register(
+                registry,
+                "trace_dropped_spans",
+                "Spans that were lost, because the collector was slow or unreachable",
+            ),
+        }
+    }
+
+    fn update(&self) {
+        let (exported, dropped) = trace::counts();
+        self.exported.inner().store(exported, Ordering::Relaxed);
+        self.dropped.inner().store(dropped, Ordering::Relaxed);
+    }
+}
+
+impl ProcessMetrics {
+    fn new() -> Self {
+        let mut registry = Registry::with_prefix("process");
+        let registered = &mut registry;
+        Self {
+            cpu_seconds: register(registered, "cpu_seconds", "Processor time of the process"),
+            resident_bytes: register(
+                registered,
+                "resident_memory_bytes",
+                "Memory of the process that is not swapped out",
+            ),
+            open_file_count: register(registered, "open_fds", "Open files of the process"),
+            open_file_count_max: register(
+                registered,
+                "max_fds",
+                "The most files that the process may open",
+            ),
+            thread_count: register(registered, "threads", "Threads of the process"),
+            start_seconds: register(
+                registered,
+                "start_time_seconds",
+                "Time of the start of the process, in seconds since 1970",
+            ),
+            registry,
+        }
+    }
+
+    fn set(&self, figures: &ProcessFigures) {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.cpu_seconds.inner().store(figures.cpu_seconds.to_bits(), Ordering::Relaxed);
+        self.resident_bytes.set(count(figures.resident_bytes));
+        self.open_file_count.set(count(figures.open_file_count));
+        self.open_file_count_max.set(count(figures.open_file_count_max));
+        self.thread_count.set(count(figures.thread_count));
+        self.start_seconds.set(figures.start_seconds);
     }
 }
 
@@ -348,7 +434,26 @@ impl Metrics {
         self.requests.get_or_create(&RequestLabels { route, status: 200 }).inc();
     }
 
-    pub(super) fn response(&self, http: &Http) -> HttpResponse {
+    pub(super) fn response(&self, http: &Http, headers: &HeaderMap) -> HttpResponse {
+        self.collect(http);
+        let mut text = String::new();
+        let encoded = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &self.process.registry))
+            .and_then(|()| encode_eof(&mut text));
+        if encoded.is_err() {
+            return HttpResponse::InternalServerError().finish();
+        }
+        let mut response = HttpResponse::Ok();
+        response.insert_header((header::VARY, "Accept"));
+        if exposition::wants_text(headers) {
+            response.content_type(exposition::TEXT_TYPE).body(exposition::as_text(&text))
+        } else {
+            response.content_type(exposition::OPEN_METRICS_TYPE).body(text)
+        }
+    }
+
+    /// Copies all figures into the metrics.
+    fn collect(&self, http: &Http) {
         let watchers = &http.watchers;
         self.update(&http.store);
         let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -368,12 +473,9 @@ impl Metrics {
         }
         self.watchers.set(i64::try_from(watchers.count()).unwrap_or(i64::MAX));
         self.wakeups.inner().store(watchers.wakeup_count(), Ordering::Relaxed);
-        let mut text = String::new();
-        match encode(&mut text, &self.registry) {
-            Ok(()) => HttpResponse::Ok()
-                .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-                .body(text),
-            Err(_) => HttpResponse::InternalServerError().finish(),
+        self.traces.update();
+        if let Some(figures) = ProcessFigures::read() {
+            self.process.set(&figures);
         }
     }
 

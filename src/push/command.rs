@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::policy::{Permission, PushPolicy};
 use crate::data::DataDirectory;
+use crate::telemetry::{GitTimer, GitUse};
 
 /// The search path for programs when the environment has none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -148,7 +149,7 @@ impl GitProgram {
         command.stderr(self.data.at_work()?);
         let child = command.spawn()?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Running { child, group })
+        Ok(Running { child, group, _timer: GitTimer::start(GitUse::Hosted) })
     }
 
     /// Starts a git process for a client, and limits the resources of the process and its children.
@@ -204,6 +205,7 @@ pub(super) fn clean(command: &mut std::process::Command, search: &OsString, repo
 pub(super) struct Running {
     pub(super) child: Child,
     group: Option<Pid>,
+    _timer: GitTimer,
 }
 
 impl Running {

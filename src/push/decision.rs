@@ -20,6 +20,8 @@ use super::updates::{self, Question, Update};
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 use crate::source::git::{Rewind, RewindRecord};
+use crate::telemetry::trace::{Span, SpanContext};
+use crate::telemetry::{PushStage, StageTimer};
 
 /// The line for the pusher when the push is in etcd and this replica cannot make it yet.
 const COMMITTED_ONLY: &str = "the push is committed in etcd, and this replica cannot write it to its disk yet. \
@@ -39,6 +41,8 @@ pub(super) struct PushContext {
     pub(super) pusher: Option<Pusher>,
     /// The recording in the audit trail, if there is one.
     pub(super) recorder: Option<PushRecorder>,
+    /// The span of the push, if it is traced.
+    pub(super) trace: Option<SpanContext>,
 }
 
 /// An accepted push, with the references that git may move.
@@ -65,8 +69,10 @@ pub(super) async fn decide(
     context: &PushContext,
     question: Question,
 ) -> Result<AcceptedPush, Rejection> {
+    let waiting = StageTimer::start(context.trace, PushStage::Wait);
     let turn = take_turn(context).await?;
     let mut pending = begin_replication(context, &turn, &question).await?;
+    drop(waiting);
     check_references(context, &question.updates)?;
     if let Some(pusher) = &context.pusher {
         authorization::authorize(&context.repository, pusher, &question).await?;
@@ -143,15 +149,22 @@ async fn prepare(
     let pusher = pusher.clone();
     let packing = async {
         match pending {
-            Some(pending) => pending.prepare().await,
+            Some(pending) => {
+                let _packing = Span::part_of(context.trace, "pack");
+                pending.prepare().await
+            }
             None => Ok(()),
         }
     };
-    let (synced, reviewed, packed) = tokio::join!(
-        repository.sync_objects(),
-        review(repository, policy, pusher, question),
-        packing
-    );
+    let syncing = async {
+        let _timer = StageTimer::start(context.trace, PushStage::Sync);
+        repository.sync_objects().await
+    };
+    let reviewing = async {
+        let _timer = StageTimer::start(context.trace, PushStage::Check);
+        review(repository, policy, pusher, question).await
+    };
+    let (synced, reviewed, packed) = tokio::join!(syncing, reviewing, packing);
     // Invariant: a reference does not become durable before the objects that it leads to.
     synced.map_err(|_| Rejection::from(UNWRITABLE))?;
     let reviewed = reviewed?;
@@ -195,6 +208,7 @@ async fn commit(
         let refs = context.repository.lock_refs(turn).await;
         return refs.map(|refs| (None, refs)).ok_or_else(|| BUSY.into());
     };
+    let _timer = StageTimer::start(context.trace, PushStage::Replicate);
     match pending.commit(turn, rewinds).await {
         Ok((committed, refs)) => Ok((Some(committed), refs)),
         Err(CommitError::Rejected(line)) => Err(line.into()),

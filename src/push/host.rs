@@ -24,6 +24,7 @@ use super::repository::HostedRepository;
 use super::session::{self, Sessions};
 use super::wants::Wants;
 use crate::source::SourceError;
+use crate::telemetry::PushTimer;
 
 /// The maximum time that a reference listing waits for pushes that other replicas acknowledged.
 const LISTING_CATCH_UP_MAX: Duration = Duration::from_secs(1);
@@ -94,6 +95,7 @@ impl Host {
     ) -> Result<Exchange, PushError> {
         let permit = self.admission.pushes.acquire(requester).await?;
         self.catch_up(EXCHANGE_CATCH_UP_MAX).await?;
+        let timer = PushTimer::start(&self.repository.name);
         let (exchange, ends) = exchange::pair();
         let (repository, sessions) = (Arc::clone(&self.repository), Arc::clone(&self.sessions));
         let context = PushContext {
@@ -103,10 +105,11 @@ impl Host {
             who,
             pusher,
             recorder,
+            trace: timer.context(),
         };
         self.repository.runtime.spawn(async move {
             let _permit = permit;
-            session::run(&sessions, context, ends).await;
+            session::run(&sessions, context, ends, timer).await;
             repository.pushed.notify_one();
             // This fills the cache, so that the next push need not wait for a listing.
             let _ = repository.advertise(Service::ReceivePack).await;

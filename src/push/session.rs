@@ -25,6 +25,7 @@ use super::updates::{self, Question};
 use crate::source::git::MovedReference;
 use crate::store::Actor;
 use crate::sync::lock;
+use crate::telemetry::{PushOutcome, PushStage, PushTimer, StageTimer};
 
 /// The longest report that the server holds until it is published, in bytes.
 const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -53,6 +54,8 @@ pub(super) struct Sessions(Mutex<HashMap<String, Arc<Session>>>);
 pub(super) struct Session {
     context: PushContext,
     outcome: Mutex<Option<Outcome>>,
+    /// Runs until the hook asks, which git starts when it has received everything.
+    receiving: Mutex<Option<StageTimer>>,
 }
 
 /// The outcome of the decision about a push that git was not simply told to reject.
@@ -61,6 +64,12 @@ enum Outcome {
     /// The push is or may be in etcd, although git moved nothing here. The server then reports neither success nor
     /// rejection.
     Unknown,
+}
+
+impl Outcome {
+    fn is_known(&self) -> bool {
+        matches!(self, Self::Accepted(_))
+    }
 }
 
 /// The answer to the hook of a push.
@@ -80,6 +89,7 @@ impl Sessions {
 impl Session {
     /// Decides about the push, and keeps the outcome until git has ended.
     pub(super) async fn answer(&self, question: Question) -> HookAnswer {
+        lock(&self.receiving).take();
         match recording::decide(&self.context, question).await {
             Ok(mut accepted) => {
                 let lines = std::mem::take(&mut accepted.lines);
@@ -99,11 +109,18 @@ impl Session {
 /// Receives one push.
 ///
 /// Cancellation: a client that disconnects after it has sent the whole push does not undo it.
-pub(super) async fn run(sessions: &Sessions, context: PushContext, ends: ServerEnds) {
+pub(super) async fn run(
+    sessions: &Sessions,
+    context: PushContext,
+    ends: ServerEnds,
+    timer: PushTimer,
+) {
     let ServerEnds { input, output, abort } = ends;
     let repository = Arc::clone(&context.repository);
     let Some(key) = new_key() else { return exchange::truncate(output, abort).await };
-    let session = Arc::new(Session { context, outcome: Mutex::default() });
+    let receiving = StageTimer::start(context.trace, PushStage::Receive);
+    let receiving = Mutex::new(Some(receiving));
+    let session = Arc::new(Session { context, outcome: Mutex::default(), receiving });
     lock(&sessions.0).insert(key.clone(), Arc::clone(&session));
     let mut command = repository.git.serve(Service::ReceivePack, &repository.path);
     command.env(KEY, &key);
@@ -116,6 +133,7 @@ pub(super) async fn run(sessions: &Sessions, context: PushContext, ends: ServerE
         }
     };
     drop(receiving);
+    lock(&session.receiving).take();
     if report.is_none() {
         sweep(&repository).await;
     }
@@ -125,7 +143,14 @@ pub(super) async fn run(sessions: &Sessions, context: PushContext, ends: ServerE
         repository.runtime.clone().spawn(async move { repository.probe_disk().await });
     }
     let outcome = lock(&session.outcome).take();
-    let sent = match finish(&session.context, outcome, report).await {
+    let decided = outcome.as_ref().map(Outcome::is_known);
+    let answer = finish(&session.context, outcome, report).await;
+    timer.end(match decided {
+        Some(true) if answer.is_some() => PushOutcome::Accepted,
+        Some(_) => PushOutcome::Unknown,
+        None => PushOutcome::Rejected,
+    });
+    let sent = match answer {
         Some(answer) => send(answer, &output).await,
         None => None,
     };
@@ -262,8 +287,10 @@ async fn finish(
     };
     let repository = &context.repository;
     let actor = Actor::Push(context.who.clone());
+    let publishing = StageTimer::start(context.trace, PushStage::Publish);
     let AcceptedPush { references, committed, turn, refs, .. } = &*accepted;
     let moved = repository.publish(turn, refs, references.clone(), &actor).await;
+    drop(publishing);
     let is_complete = committed.as_ref().is_none_or(|committed| committed.record_end(repository));
     drop(accepted);
     if !is_complete {

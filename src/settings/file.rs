@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     AccessSettings, AuditSettings, ClientAuth, MemorySettings, MonitorSettings, PushSettings,
-    SecretsSettings, SettingsError, ShareSettings, SourceSettings, WatchSettings,
+    SecretsSettings, SettingsError, ShareSettings, SourceSettings, TracingSettings, WatchSettings,
 };
 
 /// The file that is read when no other is named.
@@ -36,6 +36,7 @@ pub(super) struct SettingsFile {
     pub(super) monitor: MonitorSettings,
     pub(super) share: ShareSettings,
     pub(super) secrets: SecretsSettings,
+    pub(super) tracing: TracingSettings,
     pub(super) overrides: toml::Table,
     pub(super) source: Vec<SourceSettings>,
 }

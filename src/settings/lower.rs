@@ -51,6 +51,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         monitor: file.monitor.with(flags.monitor_secret_file, &mut problems),
         share: file.share.with(flags.share, flags.replica, &mut problems),
         secrets: file.secrets.with(&mut problems),
+        tracing: file.tracing,
         memory: file.memory,
         watch: file.watch,
         git_login: login(["HEADWATER_GIT_USERNAME", "HEADWATER_GIT_PASSWORD"], &mut problems),
@@ -65,6 +66,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
     settings.access.check(&around, &mut problems);
     settings.audit.check(&mut problems);
     settings.client_certificates.check(&settings, &mut problems);
+    settings.tracing.check(&mut problems);
     if settings.workers == Some(0) {
         problems.push("workers: expected at least 1, got 0".to_owned());
     }

@@ -2,6 +2,7 @@
 //! once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub struct Answer {
     pub(super) revision: Revision,
     /// The epochs that belong to `revision`.
     pub(super) epochs: Option<Epochs>,
+    /// The time at which the publication began that the answer was made for.
+    pub publication_begun: Instant,
     /// True if files mention every requested application. Clients can invent any number of other names. An answer to
     /// one of these lives only while a request or a watcher holds it.
     pub(super) is_known: bool,

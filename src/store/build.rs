@@ -83,7 +83,7 @@ pub(super) fn build(
     builder: &AnswerBuilder,
     previous: Option<&Answer>,
 ) -> Result<Answer, TreeError> {
-    let PublishedSnapshot { sequence, snapshot } = published;
+    let PublishedSnapshot { sequence, snapshot, begun } = published;
     let Some(chosen) = resolve::choose(snapshot, query) else {
         return Ok(unknown_label(query, published, builder));
     };
@@ -117,6 +117,7 @@ pub(super) fn build(
         sequence: *sequence,
         revision: revision_of(&members, snapshot),
         epochs: snapshot.epochs.clone(),
+        publication_begun: *begun,
         is_known,
         has_known_profiles: is_known && has_known_profiles(query, snapshot, &members),
         members,
@@ -126,13 +127,14 @@ pub(super) fn build(
 
 /// Makes the answer to a query that selects no member of the snapshot.
 fn unknown_label(query: &Query, published: &PublishedSnapshot, builder: &AnswerBuilder) -> Answer {
-    let PublishedSnapshot { sequence, snapshot } = published;
+    let PublishedSnapshot { sequence, snapshot, begun } = published;
     Answer {
         query: query.clone(),
         content: Content::UnknownLabel,
         sequence: *sequence,
         revision: snapshot.revision.clone(),
         epochs: snapshot.epochs.clone(),
+        publication_begun: *begun,
         is_known: false,
         has_known_profiles: false,
         members: Vec::new(),

@@ -80,7 +80,11 @@ impl LiveLabel {
     pub(super) fn new(label: Label, snapshot: Arc<Snapshot>) -> Self {
         Self {
             label,
-            published: ArcSwap::from_pointee(PublishedSnapshot { sequence: 0, snapshot }),
+            published: ArcSwap::from_pointee(PublishedSnapshot {
+                sequence: 0,
+                snapshot,
+                begun: Instant::now(),
+            }),
             cells: RwLock::default(),
             sequence_lock: Arc::default(),
             publish_lock: Mutex::default(),
@@ -236,10 +240,12 @@ impl LiveLabel {
         snapshot: Arc<Snapshot>,
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
+        let begun = Instant::now();
         let snapshot = builder.put_areas(snapshot);
         let present = self.published.load_full();
         let differences = Differences::between(&present.snapshot, &snapshot)?;
-        let target = Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot });
+        let target =
+            Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot, begun });
         let publication = Publication { differences, target, opens_again: false };
         self.switch_to(publishing, &present, publication, builder)
     }
@@ -251,10 +257,12 @@ impl LiveLabel {
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
         let publishing = lock(&self.publish_lock);
+        let begun = Instant::now();
         let present = self.published.load_full();
         let snapshot = Arc::clone(&present.snapshot);
         let differences = Differences::between(&snapshot, &snapshot)?;
-        let target = Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot });
+        let target =
+            Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot, begun });
         let publication = Publication { differences, target, opens_again: true };
         self.switch_to(&publishing, &present, publication, builder)
     }

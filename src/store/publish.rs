@@ -14,6 +14,7 @@ use super::move_event::{Actor, PendingMove};
 use super::publication::CompletedPublication;
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
+use crate::telemetry;
 use crate::tree::TreeError;
 
 /// Moves a label to a snapshot.
@@ -71,6 +72,7 @@ fn finish(
     started: Instant,
     completed: CompletedPublication,
 ) {
+    telemetry::record_publication(started.elapsed());
     let revision = completed.publication.target.snapshot.revision.clone();
     let (previous, refreshed) = (&completed.previous.revision, completed.replaced.len());
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);

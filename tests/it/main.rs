@@ -42,6 +42,7 @@ mod shared_push;
 mod signals;
 mod sources;
 mod store;
+mod telemetry;
 mod tidy;
 mod tls;
 mod watch;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 36] = [
+const ROOMS: [(&str, &[&str]); 37] = [
     ("model", &[]),
     ("areas", &[]),
     ("backoff", &[]),
@@ -57,6 +57,7 @@ const ROOMS: [(&str, &[&str]); 36] = [
             "snapshot",
             "sync",
             "terminal",
+            "telemetry",
         ],
     ),
     (
@@ -80,14 +81,28 @@ const ROOMS: [(&str, &[&str]); 36] = [
             "sync",
             "backoff",
             "outage",
+            "telemetry",
         ],
     ),
     ("faults", &["sync"]),
     (
         "push",
         &[
-            "model", "access", "backoff", "outage", "data", "tree", "snapshot", "check", "reveal",
-            "audit", "source", "store", "faults", "sync",
+            "model",
+            "access",
+            "backoff",
+            "outage",
+            "data",
+            "tree",
+            "snapshot",
+            "check",
+            "reveal",
+            "audit",
+            "source",
+            "store",
+            "faults",
+            "sync",
+            "telemetry",
         ],
     ),
     ("replicas", &["model", "outage", "access", "store", "faults", "sync"]),
@@ -109,6 +124,7 @@ const ROOMS: [(&str, &[&str]); 36] = [
             "faults",
             "sync",
             "terminal",
+            "telemetry",
         ],
     ),
     ("vault", &["model", "backoff", "regular_file", "reveal", "faults", "sync"]),
@@ -133,6 +149,8 @@ const ROOMS: [(&str, &[&str]); 36] = [
             "faults",
             "sync",
             "vault",
+            "outage",
+            "telemetry",
         ],
     ),
     (
@@ -161,6 +179,7 @@ const ROOMS: [(&str, &[&str]); 36] = [
         ],
     ),
     ("sync", &[]),
+    ("telemetry", &[]),
     ("lib", &[]),
     ("terminal", &[]),
     ("main", &["push", "terminal"]),
@@ -195,7 +214,17 @@ const DOORS: [(&str, &[&str]); 42] = [
     ("x509_parser", &["server"]),
     (
         "rustix",
-        &["audit", "data", "push", "regular_file", "source", "server", "cli/run", "cli/watch"],
+        &[
+            "audit",
+            "data",
+            "push",
+            "regular_file",
+            "source",
+            "server",
+            "cli/run",
+            "cli/watch",
+            "telemetry/process",
+        ],
     ),
     ("clap", &["cli", "settings", "main"]),
     ("clap_complete", &["cli/completions"]),
@@ -234,12 +263,14 @@ const DOORS: [(&str, &[&str]); 42] = [
             "opening",
             "server",
             "cli",
+            "telemetry/trace",
         ],
     ),
     (
         "std::fs",
         &[
             "audit",
+            "telemetry/process",
             "regular_file",
             "source",
             "settings",

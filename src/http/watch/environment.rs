@@ -13,6 +13,7 @@ use crate::http::Http;
 use crate::http::identity::Lease;
 use crate::model::Digest;
 use crate::store::AnswerHandle;
+use crate::telemetry;
 
 /// An environment that is watched in one variant.
 pub(super) struct WatchedEnvironment {
@@ -78,5 +79,6 @@ pub(super) async fn follow(
         }
         group.subject().refresh();
         group.notify().await;
+        telemetry::record_event_delay(handle.current().answer.publication_begun.elapsed());
     }
 }

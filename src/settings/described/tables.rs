@@ -50,6 +50,11 @@ pub(super) const TABLES: [SettingsTable; 11] = [
         settings: &SECRETS,
     },
     SettingsTable {
+        name: "tracing",
+        about: "Traces of pushes, and of reads whose client samples them.",
+        settings: &TRACING,
+    },
+    SettingsTable {
         name: "overrides",
         about: "Properties of every environment, above all others.",
         settings: &[],
@@ -460,6 +465,14 @@ const SECRETS: [Setting; 13] = [
         ..NONE
     },
 ];
+
+const TRACING: [Setting; 1] = [Setting {
+    name: "otlp_endpoint",
+    summary: "Address of a collector that receives traces in OTLP over HTTP, as JSON",
+    details: "A collector that is slow or unreachable loses traces and delays nothing.",
+    value: PrintedValue::Example("\"http://127.0.0.1:4318\""),
+    ..NONE
+}];
 
 const SOURCE: [Setting; 19] = [
     Setting {

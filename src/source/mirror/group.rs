@@ -8,6 +8,7 @@ use tokio::process::{Child, Command};
 
 use super::error::GitError;
 use crate::sync::lock;
+use crate::telemetry::{GitTimer, GitUse};
 
 /// The longest wait for killed processes to end.
 const GONE_MAX: Duration = Duration::from_secs(2);
@@ -32,6 +33,7 @@ impl RunningGroup {
 pub(super) struct ProcessGroup {
     pub(super) child: Child,
     running: Arc<RunningGroup>,
+    _timer: GitTimer,
 }
 
 impl ProcessGroup {
@@ -43,7 +45,7 @@ impl ProcessGroup {
         let child = started
             .map_err(|error| GitError::new(format!("git cannot be started: {}", error.kind())))?;
         *lock(&running.0) = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(Self { child, running })
+        Ok(Self { child, running, _timer: GitTimer::start(GitUse::Mirror) })
     }
 
     /// Records that the process has ended. The system may reuse its id from now on.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -81,7 +82,11 @@ fn snapshot(history: &[Changes]) -> Snapshot {
 fn answer(history: &[Changes]) -> Answer {
     let query = Query { application: "foo".into(), profiles: "dev".into(), label: Label::Default };
     let builder = AnswerBuilder::new(AnswerSettings::default());
-    let published = PublishedSnapshot { sequence: 0, snapshot: Arc::new(snapshot(history)) };
+    let published = PublishedSnapshot {
+        sequence: 0,
+        snapshot: Arc::new(snapshot(history)),
+        begun: Instant::now(),
+    };
     build(&query, &published, &builder, None).unwrap()
 }
 

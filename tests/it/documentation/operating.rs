@@ -517,7 +517,11 @@ fn exposed(text: &str) -> BTreeSet<Told> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let told = types.map(|line| {
         let (name, kind) = line.split_once(' ').expect("a name and a type");
-        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let name = match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        };
         let sample = text.lines().find(|line| line.starts_with(&name)).expect("a sample");
         let labels = sample.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
         let labels = labels.map_or("", |(labels, _)| labels).split(',');
