@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
-#                     curl, e2fsprogs, etcd with its client, systemd's programs (as root, with apt-get)
+#                     curl, e2fsprogs, etcd with its client, systemd's programs, Prometheus (as root, with apt-get)
 #                     wrk: for the figures only, so that nothing fails without them, and not on a build machine;
 #                     faketime and strace: for faults of the soak, in the same way
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot,
@@ -50,6 +50,8 @@ need curl there curl
 need etcd-server there etcd
 need etcd-client there etcdctl
 need systemd there systemd-analyze
+# For its program promtool. The server of the package is not started.
+need prometheus there promtool
 needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk
