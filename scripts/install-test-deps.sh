@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
-#                     curl, e2fsprogs, etcd with its client, systemd's programs, Prometheus (as root, with apt-get)
+#                     curl, e2fsprogs, etcd with its client, systemd's programs, Prometheus, PostgreSQL, psycopg2
+#                     (as root, with apt-get)
 #                     wrk: for the figures only, so that nothing fails without them, and not on a build machine;
 #                     faketime and strace: for faults of the soak, in the same way
 #   Maven             tests/oracle (the real Spring Cloud Config Server), tests/clients/spring-boot,
@@ -52,6 +53,9 @@ need etcd-client there etcdctl
 need systemd there systemd-analyze
 # For its program promtool. The server of the package is not started.
 need prometheus there promtool
+need postgresql sh -c 'command -v postgres || ls /usr/lib/postgresql/*/bin/postgres'
+# For the Python in the PATH or for the system's.
+need python3-psycopg2 sh -c 'python3 -c "import psycopg2" || /usr/bin/python3 -c "import psycopg2"'
 needed=$packages
 if [ -z "${CI:-}" ]; then
     need wrk there wrk
@@ -72,9 +76,14 @@ if [ -n "$packages" ]; then
             chmod +x "$policy"
             made=yes
         fi
+        # The shop makes a cluster of its own, so that the package does not make one.
+        clusters=/etc/postgresql-common/createcluster.d
+        mkdir -p "$clusters"
+        echo 'create_main_cluster = false' >"$clusters/headwater-tests.conf"
         installed=yes
         { apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages >/dev/null; } || installed=
         [ -z "$made" ] || rm -f "$policy"
+        rm -f "$clusters/headwater-tests.conf"
         [ -n "$installed" ] || say "COULD NOT INSTALL:$packages"
     else
         installed=

@@ -8,12 +8,14 @@
 import json
 import logging
 import signal
-import sqlite3
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+
+import psycopg2
 
 from headwater import Configuration
 
@@ -21,23 +23,37 @@ from headwater import Configuration
 KEEP_ALIVE = 75
 # The time between SIGTERM and the end. The gateway checks every second and stops sending in this time. In seconds.
 DRAIN = 3
-# The time limit for requests in progress at the end, and for waiting until another instance has written. In seconds.
+# The time limit for requests in progress at the end, and for connecting to the database. In seconds.
 PATIENCE = 5
 BODY_BYTES_MAX = 4096
 
+# The lock lets one instance at a time execute the schema. Its number is arbitrary.
 SCHEMA = """
-    PRAGMA journal_mode = wal;
-    PRAGMA synchronous = normal;
-    CREATE TABLE IF NOT EXISTS line (customer TEXT, product INTEGER, quantity INTEGER NOT NULL, at REAL NOT NULL,
-        PRIMARY KEY (customer, product));
+    SELECT pg_advisory_xact_lock(17);
+    CREATE TABLE IF NOT EXISTS line (customer TEXT, product BIGINT, quantity BIGINT NOT NULL,
+        at DOUBLE PRECISION NOT NULL, PRIMARY KEY (customer, product));
 """
+PUT = """
+    INSERT INTO line VALUES (%s, %s, %s, %s)
+        ON CONFLICT (customer, product) DO UPDATE SET quantity = excluded.quantity, at = excluded.at
+"""
+
+log = logging.getLogger("cart")
+
+
+class Login(NamedTuple):
+    """The address of the database, and the role with which the service connects to it."""
+
+    url: str
+    username: str
+    password: str
 
 
 class Settings(NamedTuple):
-    """The settings of the service. Port and database are read at start, all others whenever they change."""
+    """The settings of the service. The port is read at start, all others whenever they change."""
 
     port: int
-    database: str
+    login: Login
     lines_max: int
     expiry_seconds: int
     greeting: str
@@ -45,12 +61,12 @@ class Settings(NamedTuple):
 
 def settings(text):
     """Reads and validates the settings. The service rejects an invalid configuration and keeps the former one."""
-    scheme, _, path = text("cart.database.url").partition(":")
-    if scheme != "sqlite":
-        raise ValueError("cart.database.url must begin with sqlite:")
+    login = Login(*(text(f"cart.database.{key}") for key in Login._fields))
+    if not login.url.startswith("postgresql://"):
+        raise ValueError("cart.database.url must begin with postgresql://")
     found = Settings(
         port=int(text("server.port")),
-        database=path,
+        login=login,
         lines_max=int(text("cart.lines.max")),
         expiry_seconds=60 * int(text("cart.expiry-minutes")),
         greeting=text("cart.greeting"),
@@ -60,33 +76,70 @@ def settings(text):
     return found
 
 
+def connect(login):
+    return psycopg2.connect(login.url, user=login.username, password=login.password, connect_timeout=PATIENCE)
+
+
 class Carts:
     """The content of the carts. Requests use one connection in turn, and each instance has its own connection."""
 
-    def __init__(self, path):
-        self.database = sqlite3.connect(path, timeout=PATIENCE, check_same_thread=False)
-        self.database.executescript(SCHEMA)
+    def __init__(self, login):
         self.lock = threading.Lock()
+        self.login, self.database = login, connect(login)
+        with self.transaction(login) as cursor:
+            cursor.execute(SCHEMA)
+
+    def use(self, login):
+        """Connects again when the credentials have changed, or when the connection is lost. The caller has the lock."""
+        if login == self.login and not self.database.closed:
+            return
+        try:
+            database = connect(login)
+        except psycopg2.Error as error:
+            if self.database.closed:
+                raise
+            log.warning("new credentials failed (%s), the former ones stay in use", type(error).__name__)
+            return
+        self.database.close()
+        self.login, self.database = login, database
+        log.info("connected to the database as %s", login.username)
+
+    def refresh(self, now):
+        """Uses new credentials before the next request needs them."""
+        try:
+            with self.lock:
+                self.use(now.login)
+        except psycopg2.Error as error:
+            log.warning("no connection to the database (%s)", type(error).__name__)
+
+    @contextmanager
+    def transaction(self, login):
+        """Returns a cursor. Its statements are one transaction."""
+        with self.lock:
+            self.use(login)
+            with self.database, self.database.cursor() as cursor:
+                yield cursor
 
     def show(self, customer, now):
-        select = "SELECT product, quantity FROM line WHERE customer = ? AND at > ? ORDER BY product"
-        with self.lock:
-            rows = self.database.execute(select, (customer, time.time() - now.expiry_seconds)).fetchall()
+        select = "SELECT product, quantity FROM line WHERE customer = %s AND at > %s ORDER BY product"
+        with self.transaction(now.login) as cursor:
+            cursor.execute(select, (customer, time.time() - now.expiry_seconds))
+            rows = cursor.fetchall()
         return [{"product": product, "quantity": quantity} for product, quantity in rows]
 
     def put(self, customer, product, quantity, now):
         """Sets a quantity. Returns False when the cart is full."""
-        with self.lock, self.database as database:
-            database.execute("DELETE FROM line WHERE at <= ?", (time.time() - now.expiry_seconds,))
-            count = "SELECT count(*) FROM line WHERE customer = ? AND product <> ?"
-            if database.execute(count, (customer, product)).fetchone()[0] >= now.lines_max:
+        with self.transaction(now.login) as cursor:
+            cursor.execute("DELETE FROM line WHERE at <= %s", (time.time() - now.expiry_seconds,))
+            cursor.execute("SELECT count(*) FROM line WHERE customer = %s AND product <> %s", (customer, product))
+            if cursor.fetchone()[0] >= now.lines_max:
                 return False
-            database.execute("REPLACE INTO line VALUES (?, ?, ?, ?)", (customer, product, quantity, time.time()))
+            cursor.execute(PUT, (customer, product, quantity, time.time()))
             return True
 
-    def empty(self, customer):
-        with self.lock, self.database as database:
-            database.execute("DELETE FROM line WHERE customer = ?", (customer,))
+    def empty(self, customer, now):
+        with self.transaction(now.login) as cursor:
+            cursor.execute("DELETE FROM line WHERE customer = %s", (customer,))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,7 +169,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"lines_max": now.lines_max}) if put else self.answer(409, {"error": "the cart is full"})
 
     def do_DELETE(self):
-        self.server.carts.empty(self.path[1:])
+        self.server.carts.empty(self.path[1:], self.server.configuration.current)
         self.answer(200, {})
 
     def answer(self, status, body):
@@ -150,7 +203,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, configuration):
         self.configuration = configuration
-        self.carts = Carts(configuration.current.database)
+        self.carts = Carts(configuration.current.login)
+        configuration.on_change = self.carts.refresh
         self.is_ending = False
         self.busy, self.idle = set(), threading.Condition()
         super().__init__(("127.0.0.1", configuration.current.port), Handler)

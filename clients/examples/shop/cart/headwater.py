@@ -52,7 +52,7 @@ class Configuration:
     """The settings of a service. `current` is the newest value that `accept` has accepted.
 
     `accept` receives a function that returns the text of a key, and returns the settings. It rejects a configuration by raising
-    KeyError or ValueError.
+    KeyError or ValueError. `on_change` is called with the new settings after a change, by the thread that receives them.
     """
 
     def __init__(self, accept):
@@ -63,6 +63,7 @@ class Configuration:
         self.directory = variable("HEADWATER_LAST_KNOWN_GOOD")
         self.instance = f"{socket.gethostname()[:64]}-{os.getpid()}-{random.getrandbits(32):08x}"
         self.accept = accept
+        self.on_change = lambda settings: None
         self.current = None
         self.rejection = None
         self.change_count = 0
@@ -202,11 +203,13 @@ class Configuration:
                 # The reason may quote a value, so it is in the health and not in the log.
                 log.warning("configuration rejected, the former one stays in use")
                 return
-            if self.running is not None and digest_of(received) != digest_of(self.running):
-                self.change_count += 1
+            is_change = self.running is not None and digest_of(received) != digest_of(self.running)
+            self.change_count += is_change
             self.current, self.running, self.rejection, self.outcome = settings, received, None, "ok"
             self._save_copy(environment)
             self._ready.set()
+        if is_change:
+            self.on_change(settings)
 
     # The copy. It is replaced atomically, and used only when no other user can access it.
 

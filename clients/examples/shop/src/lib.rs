@@ -1,5 +1,5 @@
 //! The shared parts of the services of the shop, which a service with configuration from Headwater needs: waiting for the
-//! configuration, a health endpoint that shows its state, a configured database, and a graceful end.
+//! configuration, a health endpoint that shows its state, a database with rotated credentials, and a graceful end.
 //!
 //! The services are in `bin/`.
 
@@ -9,7 +9,7 @@ mod health;
 mod serving;
 
 pub use configuration::configured;
-pub use database::{Database, DatabaseError};
+pub use database::{Database, DatabaseError, Login};
 pub use health::Health;
 pub use serving::serve;
 

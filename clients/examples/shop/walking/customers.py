@@ -25,12 +25,17 @@ class Connection(http.client.HTTPConnection):
         super().connect()
         self.made_count += 1
 
-    def ask(self, method, path, body=None):
+    def send_text(self, method, path, text, headers):
+        """Sends a request. Returns the answer, whose body was read, and the body."""
+        self.request(method, path, text, headers)
+        answer = self.getresponse()
+        return answer, answer.read()
+
+    def ask(self, method, path, body=None, headers=None):
         """Sends a request. Returns the status and the body, parsed if it is JSON."""
         body = None if body is None else json.dumps(body)
-        self.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        answer = self.getresponse()
-        content = answer.read()
+        headers = (headers or {}) | ({"Content-Type": "application/json"} if body else {})
+        answer, content = self.send_text(method, path, body, headers)
         is_json = answer.getheader("Content-Type", "").startswith("application/json")
         return answer.status, json.loads(content) if is_json else content
 

@@ -38,16 +38,16 @@ def eventually(what, probe, *concerned, seconds=30, pause=0.02):
         time.sleep(pause)
 
 
-def run(command, *, seconds=60, **options):
-    """Runs a command. Returns its exit code, its output and the time of its end."""
+def run(command, *, seconds=60, text="", **options):
+    """Runs a command that reads a text. Returns its exit code, its output and the time of its end."""
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
     # `communicate` with a timeout would poll, and the time of the end would not be exact.
     watchdog = threading.Timer(seconds, child.kill)
     watchdog.start()
     try:
-        said, _ = child.communicate()
+        said, _ = child.communicate(text)
         return child.returncode, said, time.monotonic()
     finally:
         watchdog.cancel()
@@ -59,8 +59,9 @@ def run(command, *, seconds=60, **options):
 class Process:
     """One process of the shop. After a restart it appends to the same log."""
 
-    def __init__(self, name, command, variables, directory):
+    def __init__(self, name, command, variables, directory, user=None, end_signal=signal.SIGTERM):
         self.name, self.command, self.directory = name, command, directory
+        self.user, self.end_signal = user or {}, end_signal
         self.variables = clean() | variables
         self.log = directory / f"{name}.log"
         self.child = None
@@ -79,6 +80,7 @@ class Process:
                 cwd=self.directory,
                 env=self.variables,
                 start_new_session=True,
+                **self.user,
             )
 
     @property
@@ -127,15 +129,15 @@ class Process:
 class Processes(list):
     """All processes of the shop."""
 
-    def add(self, *arguments):
-        self.append(Process(*arguments))
+    def add(self, *arguments, **options):
+        self.append(Process(*arguments, **options))
         return self[-1]
 
     def end(self):
-        """Ends all processes by SIGTERM, and kills those that do not end."""
+        """Ends all processes by their signals, and kills those that do not end."""
         running = [process for process in self if process.runs()]
         for process in running:
-            process.tell(signal.SIGTERM)
+            process.tell(process.end_signal)
         end = time.monotonic() + GRACE
         for process in running:
             if process.wait(max(0.0, end - time.monotonic())) is not None:

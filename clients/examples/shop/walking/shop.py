@@ -1,17 +1,20 @@
-"""The shop: its ports, its configuration and its processes, and requests to them."""
+"""The shop: its ports, its configuration, its credentials and its processes, and requests to them."""
 
 import http.client
 import json
 import os
 import random
 import re
+import secrets
 import shutil
 import socket
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from .customers import Connection
-from .processes import Failed, Processes, check, run
+from .database import PostgreSQL, roles
+from .processes import Failed, Processes, check, clean, run
 
 HERE = Path(__file__).resolve().parent.parent
 CONFIG_REPO = HERE.parents[2] / "config-repo"
@@ -28,6 +31,9 @@ SERVICES = {
     "order-b": ("mirror", "host"),
 }
 
+# The beginnings of the keys with which each service finds its database.
+DATABASE_KEYS = {"product": "database.", "cart": "cart.database.", "order": "order.database-"}
+
 AUTHOR = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -36,17 +42,29 @@ AUTHOR = {
 GIT = AUTHOR | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
+class Credentials(NamedTuple):
+    """The login role of a service, and its password."""
+
+    role: str
+    password: str
+
+
 class Shop:
     """Everything below one directory."""
 
     def __init__(self, place, binaries):
         self.place, self.binaries = place, binaries
-        names = ["host", "mirror", "gateway", *SERVICES]
+        names = ["postgresql", "host", "mirror", "gateway", *SERVICES]
         self.ports = dict(zip(names, free_ports(len(names))))
         self.processes = Processes()
+        self.database = PostgreSQL(place, self.ports["postgresql"], self.processes)
+        self.credentials = {}
+        # Every password and key, to check that it appears nowhere else.
+        self.secrets = [self.database.password]
         self.lay_out()
-        self.host = self.server("host", ["--source", "hosted:main", "--seed", "seed"])
-        self.mirror = self.server("mirror", ["--config", "mirror.toml"])
+        self.host = self.server("host")
+        self.mirror = self.server("mirror")
+        self.python = find_python()
         self.services = {name: self.service(name, servers) for name, servers in SERVICES.items()}
         self.gateway = self.run_gateway()
         self.clone = place / "clone"
@@ -54,25 +72,29 @@ class Shop:
     # Files.
 
     def lay_out(self):
-        """Copies the configuration repository and adds the settings of this machine: ports and paths of databases."""
+        """Copies the configuration repository, adds the ports of this machine, and writes the settings of the servers."""
         seed = self.place / "seed"
         shutil.copytree(CONFIG_REPO, seed)
         for name in SERVICES:
-            (seed / f"{name}.yml").write_text(self.own_settings(name))
+            # `product-a.yml` applies to `product` with the profile `a`.
+            (seed / f"{name}.yml").write_text(f"server.port: {self.ports[name]}\n")
         (seed / "gateway-prod.yml").write_text(self.gateway_settings(requests_per_second=500))
+        self.secret_file("encrypt-key", secrets.token_hex(32))
+        keys = '[secrets]\nkey_files = ["encrypt-key"]\n\n'
+        (self.place / "host.toml").write_text(keys + '[[source]]\nuri = "hosted:main"\nseed = "seed"\n')
         (self.place / "mirror.toml").write_text(
-            "[[source]]\n"
-            f'uri = "{self.url("host")}/-/git/main.git"\n'
+            f'{keys}[[source]]\nuri = "{self.url("host")}/-/git/main.git"\n'
             # Both servers use the same name, so that clients see no difference between them.
             'name = "hosted:main"\n'
         )
 
-    def own_settings(self, name):
-        """Returns the settings of one instance. `product-a.yml` applies to `product` with the profile `a`."""
-        service, _ = name.split("-")
-        database = f"sqlite:{self.place}/{service}.db"
-        key = {"product": "database.url", "cart": "cart.database.url", "order": "order.database-url"}[service]
-        return f"server.port: {self.ports[name]}\n{key}: {database}\n"
+    def secret_file(self, name, secret, text="{}\n"):
+        """Writes a file that only this user can read, and replaces it in one step."""
+        self.secrets.append(secret)
+        new = self.place / f"{name}.new"
+        new.touch(mode=0o600)
+        new.write_text(text.format(secret))
+        new.replace(self.place / name)
 
     def gateway_settings(self, requests_per_second, routes=()):
         servers = {}
@@ -87,19 +109,45 @@ class Shop:
         text += "  services:\n"
         return text + "".join(f"    {name}: {json.dumps(addresses)}\n" for name, addresses in servers.items())
 
+    # Credentials.
+
+    def give_credentials(self, *services):
+        """Gives the idle login role of each service a new password, seals the password, and commits both."""
+        files = {}
+        for service in services:
+            former = self.credentials.get(service)
+            role = next(role for role in roles(service) if not former or role != former.role)
+            new = Credentials(role, self.database.allow(role))
+            self.secrets.append(new.password)
+            self.credentials[service] = new
+            values = {"url": self.database.url(service), "username": role, "password": f"'{self.seal(new.password)}'"}
+            lines = (f"{DATABASE_KEYS[service]}{key}: {value}\n" for key, value in values.items())
+            files[f"{service}-database.yml"] = "".join(lines)
+        self.commit(f"Replace the credentials of {', '.join(services)}", files)
+
+    def seal(self, text):
+        """Returns the sealed form of a text. The server has the key, and its clients need none."""
+        connection = Connection(self.ports["host"], "127.0.0.1")
+        try:
+            answer, sealed = connection.send_text("POST", "/encrypt", text, {"Content-Type": "text/plain"})
+        finally:
+            connection.close()
+        check(answer.status == 200, f"/encrypt returns {answer.status}", self.host)
+        return "{cipher}" + sealed.decode()
+
     # Processes.
 
-    def server(self, name, arguments):
-        command = [self.binaries / "headwater", "serve", "--listen", f"127.0.0.1:{self.ports[name]}"]
-        return self.processes.add(name, command + ["--data", f"data-{name}", *arguments], {}, self.place)
+    def server(self, name):
+        command = [self.binaries / "headwater", "serve", "--config", f"{name}.toml", "--data", f"data-{name}"]
+        return self.processes.add(name, command + ["--listen", f"127.0.0.1:{self.ports[name]}"], {}, self.place)
 
     def service(self, name, servers):
         service, instance = name.split("-")
-        cart = [sys.executable, "-B", str(HERE / "cart" / "cart.py")]
+        cart = [self.python, "-B", str(HERE / "cart" / "cart.py")]
         variables = {
             "HEADWATER_URL": ",".join(self.url(server) for server in servers),
             "HEADWATER_APPLICATION": service,
-            "HEADWATER_PROFILES": f"prod,{instance}",
+            "HEADWATER_PROFILES": f"prod,database,{instance}",
             "HEADWATER_LAST_KNOWN_GOOD": str(self.place / f"{name}-copy"),
         }
         command = cart if service == "cart" else [self.binaries / service]
@@ -179,7 +227,8 @@ class Shop:
                 check(text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times")
                 change = text.replace(old, new)
             path.write_text(change)
-        self.git("commit", "--quiet", "--all", "-m", subject)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "-m", subject)
 
     def push(self):
         """Pushes and returns the time at which git ended."""
@@ -210,6 +259,14 @@ def free_ports(count):
         if len(found) == count:
             return found
     raise Failed("there are no free ports")
+
+
+def find_python():
+    """Returns a Python with psycopg2. That of Debian's package is the system's."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        if shutil.which(python) and run([python, "-c", "import psycopg2"], env=clean())[0] == 0:
+            return python
+    raise Failed("psycopg2 is not installed: apt-get install python3-psycopg2")
 
 
 def find_haproxy():

@@ -5,23 +5,25 @@
 
 use std::error::Error;
 
-use actix_web::web::{Data, Json, Path, ServiceConfig, block};
+use actix_web::web::{Data, Json, Path, ServiceConfig};
 use actix_web::{HttpResponse, error};
 use headwater_client::Live;
-use headwater_shop::{Database, Health, configured, failed, serve, start_logging};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use headwater_shop::{
+    Database, DatabaseError, Health, Login, configured, failed, serve, start_logging,
+};
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
 
-/// One connection, because orders are written one after the other.
-const POOL_SIZE: usize = 1;
+/// Orders are written one after the other, and read beside that.
+const POOL_SIZE: usize = 4;
 
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS purchase (number INTEGER PRIMARY KEY, customer TEXT NOT NULL, deliver TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS line (number INTEGER NOT NULL REFERENCES purchase, product INTEGER NOT NULL,
-        quantity INTEGER NOT NULL, cents INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS purchase (number BIGINT PRIMARY KEY, customer TEXT NOT NULL, deliver TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS line (number BIGINT NOT NULL REFERENCES purchase, product BIGINT NOT NULL,
+        quantity BIGINT NOT NULL, cents BIGINT NOT NULL);
     CREATE INDEX IF NOT EXISTS line_number ON line (number);";
 
-/// The settings of the service. Port and database are read at start, all others whenever they change.
+/// The settings of the service. The port is read at start, all others whenever they change.
 #[derive(Deserialize)]
 struct Settings {
     server: Server,
@@ -36,10 +38,22 @@ struct Server {
 #[derive(Deserialize)]
 struct OrderSettings {
     database_url: String,
+    database_username: String,
+    database_password: String,
     number_prefix: String,
     first_number: i64,
     deliver: Vec<String>,
     limits: Limits,
+}
+
+impl OrderSettings {
+    fn login(&self) -> Login {
+        Login {
+            url: self.database_url.clone(),
+            username: self.database_username.clone(),
+            password: self.database_password.clone(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -96,37 +110,41 @@ impl Order {
     }
 
     /// Stores the order under the next number and returns the number.
-    fn place(&self, database: &mut Connection, first_number: i64) -> rusqlite::Result<i64> {
-        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let number = transaction.query_row(
-            "INSERT INTO purchase SELECT max(coalesce(max(number) + 1, 0), ?1), ?2, ?3 FROM purchase RETURNING number",
-            params![first_number, self.customer, self.deliver],
-            |row| row.get(0),
-        )?;
-        for line in &self.lines {
-            transaction.execute(
-                "INSERT INTO line VALUES (?1, ?2, ?3, ?4)",
-                params![number, line.product, line.quantity, line.cents],
-            )?;
+    async fn place(&self, database: &Database, first_number: i64) -> Result<i64, DatabaseError> {
+        let mut connection = database.connection().await?;
+        let transaction = connection.transaction().await?;
+        // Orders are numbered one after the other. Readers do not wait.
+        transaction.batch_execute("LOCK TABLE purchase IN EXCLUSIVE MODE").await?;
+        let insert = "INSERT INTO purchase
+            SELECT greatest(coalesce(max(number) + 1, 0), $1), $2, $3 FROM purchase RETURNING number";
+        let (customer, deliver) = (&self.customer, &self.deliver);
+        let row = transaction.query_one(insert, &[&first_number, customer, deliver]).await?;
+        let number: i64 = row.try_get(0)?;
+        for Line { product, quantity, cents } in &self.lines {
+            let (quantity, cents) = (i64::from(*quantity), i64::from(*cents));
+            let insert = "INSERT INTO line VALUES ($1, $2, $3, $4)";
+            transaction.execute(insert, &[&number, product, &quantity, &cents]).await?;
         }
-        transaction.commit()?;
+        transaction.commit().await?;
         Ok(number)
     }
 
-    fn find(database: &Connection, number: i64) -> rusqlite::Result<Option<Order>> {
-        let found = database.query_row(
-            "SELECT customer, deliver FROM purchase WHERE number = ?1",
-            [number],
-            |row| Ok(Order { customer: row.get(0)?, deliver: row.get(1)?, lines: Vec::new() }),
-        );
-        let Some(mut order) = found.optional()? else { return Ok(None) };
-        let mut select = database
-            .prepare_cached("SELECT product, quantity, cents FROM line WHERE number = ?1")?;
-        let lines = select.query_map([number], |row| {
-            Ok(Line { product: row.get(0)?, quantity: row.get(1)?, cents: row.get(2)? })
-        })?;
-        order.lines = lines.collect::<rusqlite::Result<_>>()?;
-        Ok(Some(order))
+    async fn find(database: &Database, number: i64) -> Result<Option<Order>, DatabaseError> {
+        let connection = database.connection().await?;
+        let select = "SELECT customer, deliver FROM purchase WHERE number = $1";
+        let Some(found) = connection.query_opt(select, &[&number]).await? else { return Ok(None) };
+        let select = "SELECT product, quantity, cents FROM line WHERE number = $1";
+        let lines = connection.query(select, &[&number]).await?;
+        let lines = lines.iter().map(Line::read).collect::<Result<_, _>>()?;
+        Ok(Some(Order { customer: found.try_get(0)?, deliver: found.try_get(1)?, lines }))
+    }
+}
+
+impl Line {
+    fn read(row: &Row) -> Result<Line, tokio_postgres::Error> {
+        // The table contains what the type of an order allows.
+        let (quantity, cents): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+        Ok(Line { product: row.try_get(0)?, quantity: quantity as u32, cents: cents as u32 })
     }
 }
 
@@ -142,9 +160,8 @@ async fn place(
         return Err(error::ErrorUnprocessableEntity(reason));
     }
     let first_number = settings.order.first_number;
-    let number =
-        block(move || database.with(|database| order.place(database, first_number))).await?;
-    let number = format!("{}{}", settings.order.number_prefix, number.map_err(failed)?);
+    let number = order.place(&database, first_number).await.map_err(failed)?;
+    let number = format!("{}{number}", settings.order.number_prefix);
     Ok(HttpResponse::Created().json(Placed { number }))
 }
 
@@ -158,8 +175,8 @@ async fn show(
     let settings = settings.current();
     let number = number.strip_prefix(settings.order.number_prefix.as_str());
     let number: i64 = number.and_then(|number| number.parse().ok()).ok_or_else(unknown)?;
-    let order = block(move || database.with(|database| Order::find(database, number))).await?;
-    Ok(Json(order.map_err(failed)?.ok_or_else(unknown)?))
+    let order = Order::find(&database, number).await.map_err(failed)?;
+    Ok(Json(order.ok_or_else(unknown)?))
 }
 
 #[actix_web::main]
@@ -167,7 +184,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     start_logging();
     let settings = configured(validate).await?;
     let first = settings.current();
-    let database = Data::new(Database::open(&first.order.database_url, POOL_SIZE, SCHEMA)?);
+    let login = first.order.login();
+    let database = Data::new(Database::open(&login, POOL_SIZE, SCHEMA).await?);
+    database.follow(&settings, |settings| settings.order.login(), login);
     let health = Health::new(&settings);
     let settings = Data::new(settings);
     let routes = move |service: &mut ServiceConfig| {

@@ -6,19 +6,22 @@
 use std::error::Error;
 
 use actix_web::error;
-use actix_web::web::{Data, Json, Path, ServiceConfig, block};
+use actix_web::web::{Data, Json, Path, ServiceConfig};
 use headwater_client::Live;
-use headwater_shop::{Database, Health, configured, failed, serve, start_logging};
-use rusqlite::{OptionalExtension, Row};
+use headwater_shop::{
+    Database, DatabaseError, Health, Login, configured, failed, serve, start_logging,
+};
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
 
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS product (id INTEGER PRIMARY KEY, title TEXT NOT NULL, cents INTEGER NOT NULL);
-    INSERT OR IGNORE INTO product VALUES
+    CREATE TABLE IF NOT EXISTS product (id BIGINT PRIMARY KEY, title TEXT NOT NULL, cents BIGINT NOT NULL);
+    INSERT INTO product VALUES
         (17, 'The Sea, the Sea', 1200), (23, 'Invisible Cities', 1100), (42, 'Mount Analogue', 1500),
-        (51, 'The Summer Book', 900), (64, 'A Month in the Country', 1000), (79, 'The Periodic Table', 1300);";
+        (51, 'The Summer Book', 900), (64, 'A Month in the Country', 1000), (79, 'The Periodic Table', 1300)
+        ON CONFLICT DO NOTHING;";
 
-/// The settings of the service. Port and database are read at start, all others whenever they change.
+/// The settings of the service. The port and the size of the pool are read at start, all others whenever they change.
 #[derive(Deserialize)]
 struct Settings {
     server: Server,
@@ -35,7 +38,19 @@ struct Server {
 #[derive(Deserialize)]
 struct DatabaseSettings {
     url: String,
+    username: String,
+    password: String,
     pool_size: usize,
+}
+
+impl DatabaseSettings {
+    fn login(&self) -> Login {
+        Login {
+            url: self.url.clone(),
+            username: self.username.clone(),
+            password: self.password.clone(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,8 +87,20 @@ struct Product {
 }
 
 impl Product {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Product> {
-        Ok(Product { id: row.get(0)?, title: row.get(1)?, cents: row.get(2)? })
+    fn read(row: &Row) -> Result<Product, tokio_postgres::Error> {
+        Ok(Product { id: row.try_get(0)?, title: row.try_get(1)?, cents: row.try_get(2)? })
+    }
+
+    async fn find(database: &Database, id: i64) -> Result<Option<Product>, DatabaseError> {
+        let select = "SELECT id, title, cents FROM product WHERE id = $1";
+        let found = database.connection().await?.query_opt(select, &[&id]).await?;
+        Ok(found.as_ref().map(Product::read).transpose()?)
+    }
+
+    async fn first(database: &Database, count: u32) -> Result<Vec<Product>, DatabaseError> {
+        let select = "SELECT id, title, cents FROM product ORDER BY id LIMIT $1";
+        let found = database.connection().await?.query(select, &[&i64::from(count)]).await?;
+        Ok(found.iter().map(Product::read).collect::<Result<_, _>>()?)
     }
 
     fn at(mut self, discount_percent: u32) -> Product {
@@ -90,14 +117,7 @@ async fn list(
     // Reads the settings once, because they may change while the request is answered.
     let settings = settings.current();
     let Catalogue { page_size, discount_percent } = settings.catalogue;
-    let products = block(move || {
-        database.with(|database| {
-            let mut select = database
-                .prepare_cached("SELECT id, title, cents FROM product ORDER BY id LIMIT ?1")?;
-            select.query_map([page_size], Product::read)?.collect::<rusqlite::Result<Vec<_>>>()
-        })
-    });
-    let products = products.await?.map_err(failed)?;
+    let products = Product::first(&database, page_size).await.map_err(failed)?;
     let products = products.into_iter().map(|product| product.at(discount_percent)).collect();
     Ok(Json(Page { discount_percent, currency: settings.shop.currency.clone(), products }))
 }
@@ -108,14 +128,7 @@ async fn show(
     settings: Data<Live<Settings>>,
     database: Data<Database>,
 ) -> actix_web::Result<Json<Product>> {
-    let product = block(move || {
-        database.with(|database| {
-            let mut select =
-                database.prepare_cached("SELECT id, title, cents FROM product WHERE id = ?1")?;
-            select.query_row([*id], Product::read).optional()
-        })
-    });
-    let product = product.await?.map_err(failed)?;
+    let product = Product::find(&database, *id).await.map_err(failed)?;
     let product = product.ok_or_else(|| error::ErrorNotFound("no such product"))?;
     Ok(Json(product.at(settings.current().catalogue.discount_percent)))
 }
@@ -125,8 +138,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     start_logging();
     let settings = configured(validate).await?;
     let first = settings.current();
-    let DatabaseSettings { url, pool_size } = &first.database;
-    let database = Data::new(Database::open(url, *pool_size, SCHEMA)?);
+    let login = first.database.login();
+    let database = Data::new(Database::open(&login, first.database.pool_size, SCHEMA).await?);
+    database.follow(&settings, |settings| settings.database.login(), login);
     let health = Health::new(&settings);
     let settings = Data::new(settings);
     let routes = move |service: &mut ServiceConfig| {
