@@ -351,20 +351,7 @@ impl Guard {
             && identity.valid_until.is_none_or(|until| Timestamp::now() < until)
     }
 
-    /// Counts a denial, and logs the first one of its principal and target.
-    pub fn record_denial(
-        &self,
-        identity: &Identity,
-        operation: Operation,
-        target: Resource<'_>,
-        permission: Permission,
-    ) {
-        if permission != Permission::Allowed {
-            self.record_denied_object(identity, &identity.describe(operation, target), permission);
-        }
-    }
-
-    /// As [`Guard::record_denial`], for an object that only its path describes.
+    /// Counts a denial, and logs the first one of its principal and object.
     pub fn record_denied_object(&self, identity: &Identity, object: &str, permission: Permission) {
         let count = match permission {
             Permission::Allowed => return,

@@ -41,7 +41,6 @@ pub(super) fn admit(
         }
         operation => identity.permission(operation, target),
     };
-    guard.record_denial(identity, operation, target, permission);
     http.record_denial(request, identity, operation, target, permission);
     match (permission, route) {
         (Permission::Allowed | Permission::WouldDeny, _) => Admission::Continued,

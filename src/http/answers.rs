@@ -1,6 +1,6 @@
 //! Answers of the store in a response: the content or the error that replaces it, and the headers with the revision.
 
-use actix_web::HttpResponseBuilder;
+use actix_web::{HttpRequest, HttpResponseBuilder};
 use headwater_wire::headers;
 
 use super::Http;
@@ -21,13 +21,14 @@ pub(super) fn served(current: &AnswerAt) -> Result<&ServedEnvironment, HttpError
 
 /// Checks that an answer has content for a caller, and records an opening that the policy only tolerates.
 pub(super) fn check(
+    request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
     current: &AnswerAt,
 ) -> Result<(), HttpError> {
     served(current)?;
-    http.record_opening(caller, query, &current.answer);
+    http.record_opening(request, caller, query, &current.answer);
     Ok(())
 }
 

@@ -95,7 +95,7 @@ impl Http {
         Some(PushRecorder::new(audit, self.audit_actor(request, caller)))
     }
 
-    /// Records a denial under a policy.
+    /// Records a request that the policy denies, or would deny if it were enforced.
     pub(super) fn record_denial(
         &self,
         request: &HttpRequest,
@@ -104,6 +104,28 @@ impl Http {
         target: Resource<'_>,
         permission: Permission,
     ) {
+        if permission != Permission::Allowed {
+            let object = identity.describe(operation, target);
+            let query = match target {
+                Resource::Environment(query) => Some(query),
+                Resource::Server => None,
+            };
+            self.record_denied_object(request, identity, query, &object, permission);
+        }
+    }
+
+    /// As [`Http::record_denial`], for an object that only its path describes.
+    pub(super) fn record_denied_object(
+        &self,
+        request: &HttpRequest,
+        identity: &Arc<Identity>,
+        query: Option<&Query>,
+        object: &str,
+        permission: Permission,
+    ) {
+        if let Some(guard) = &self.guard {
+            guard.record_denied_object(identity, object, permission);
+        }
         let (event, outcome) = match permission {
             Permission::Allowed => return,
             Permission::WouldDeny => (AuditEvent::WouldDeny, "answered"),
@@ -113,8 +135,8 @@ impl Http {
         let caller = Caller::Identified(Arc::clone(identity));
         let mut entry = self.audit_actor(request, &caller).entry(event);
         entry.outcome = Some(outcome.to_owned());
-        entry.reason = Some(identity.describe(operation, target));
-        if let Resource::Environment(query) = target {
+        entry.reason = Some(object.to_owned());
+        if let Some(query) = query {
             entry.application = Some(query.application.to_string());
             entry.profiles = Some(query.profiles.to_string());
             entry.label = query.label.name().map(str::to_owned);

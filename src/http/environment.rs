@@ -21,7 +21,7 @@ pub(super) async fn get(
     let representation =
         negotiate::representation(request.headers()).ok_or(HttpError::NotAcceptable)?;
     let handle = watch::handle(request, http, caller, query).await?;
-    answers::check(http, caller, query, &handle.current())?;
+    answers::check(request, http, caller, query, &handle.current())?;
     let _present = http.instances.enter(request.headers(), query);
     let knows = |current: &AnswerAt| {
         let served = current.served();

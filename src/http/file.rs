@@ -72,7 +72,7 @@ async fn representation(
 ) -> Result<FileRepresentation, HttpError> {
     if negotiate::wants_binary(request.headers())? {
         let file = http.store.find_file(caller, query, path).await?;
-        let file = permitted(http, caller, query, file)?;
+        let file = permitted(request, http, caller, query, file)?;
         let etag = format!("\"{}\"", file.id);
         return Ok(FileRepresentation { file, etag, content_type: BINARY, text: None });
     }
@@ -88,21 +88,21 @@ async fn representation(
 
 /// Returns a found file. Records the path that the policy denies.
 fn permitted<T>(
+    request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
     lookup: FileLookup<T>,
 ) -> Result<T, HttpError> {
-    if let (Some(denied), Some(guard), Caller::Identified(identity)) =
-        (&lookup.denied, &http.guard, caller)
-    {
+    if let (Some(denied), Caller::Identified(identity)) = (&lookup.denied, caller) {
         let permission = identity.file_permission(&query.label, denied);
         // A link can lead from a permitted path to a denied one.
         let permission = if lookup.found.is_none() { Permission::Denied } else { permission };
         let environment = identity.permission(Operation::ReadFile, Resource::Environment(query));
         // The request is recorded once.
         if permission != Permission::Allowed && environment == Permission::Allowed {
-            guard.record_denied_object(identity, &format!("read the file {denied}"), permission);
+            let object = format!("read the file {denied}");
+            http.record_denied_object(request, identity, Some(query), &object, permission);
         }
     }
     lookup.found.ok_or(HttpError::NoFile)
@@ -148,15 +148,15 @@ async fn text(
     let charset = negotiate::charset(request.headers())?;
     let (file, template) = if resolves_placeholders(request)? {
         let template = http.store.find_template(caller, query, path).await?;
-        let template = permitted(http, caller, query, template)?;
+        let template = permitted(request, http, caller, query, template)?;
         if let Content::Broken(problem) = &template.answer.content {
             return Err(HttpError::Broken(problem.clone()));
         }
-        http.record_opening(caller, query, &template.answer);
+        http.record_opening(request, caller, query, &template.answer);
         (template.file.clone(), Some(template))
     } else {
         let file = http.store.find_file(caller, query, path).await?;
-        (permitted(http, caller, query, file)?, None)
+        (permitted(request, http, caller, query, file)?, None)
     };
     let served = template.as_ref().and_then(|template| template.served());
     http.record_opened_read(request, caller, query, served, &file.revision)?;

@@ -25,7 +25,7 @@ pub(super) async fn get(
     format: FlatFormat,
 ) -> Result<HttpResponse, HttpError> {
     let current = Arc::new(watch::handle(request, http, caller, query).await?.current());
-    answers::check(http, caller, query, &current)?;
+    answers::check(request, http, caller, query, &current)?;
     let served = answers::served(&current)?;
     let (placeholders, resolved) = if resolves_placeholders(request)? {
         (PlaceholderMode::Resolve, "resolved")

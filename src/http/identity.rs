@@ -274,8 +274,14 @@ impl<'a> ListFilter<'a> {
 
 impl Http {
     /// Records an answer with opened values for which no rule exists, while the policy is not enforced.
-    pub(super) fn record_opening(&self, caller: &Caller, query: &Query, answer: &Answer) {
-        let (Some(guard), Caller::Identified(identity)) = (&self.guard, caller) else {
+    pub(super) fn record_opening(
+        &self,
+        request: &HttpRequest,
+        caller: &Caller,
+        query: &Query,
+        answer: &Answer,
+    ) {
+        let Caller::Identified(identity) = caller else {
             return;
         };
         if !answer.has_opened_values() {
@@ -284,7 +290,7 @@ impl Http {
         let (operation, target) = (Operation::OpenEnvironment, Resource::Environment(query));
         let permission = identity.permission(operation, target);
         if permission == Permission::WouldDeny {
-            guard.record_denial(identity, operation, target, permission);
+            self.record_denial(request, identity, operation, target, permission);
         }
     }
 

@@ -108,7 +108,7 @@ pub(super) async fn stream(
         wait_for_position(http, &mut handle, seen).await?;
     }
     let current = handle.current();
-    answers::check(http, caller, query, &current)?;
+    answers::check(request, http, caller, query, &current)?;
     http.record_opened_read(request, caller, query, current.served(), &current.revision)?;
     let group = groups(request).environment(&handle);
     group.subject().refresh();
