@@ -3,7 +3,7 @@
 use super::{PrintedValue, Setting, SettingsTable};
 
 /// The tables of the settings file, in their order.
-pub(super) const TABLES: [SettingsTable; 11] = [
+pub(super) const TABLES: [SettingsTable; 12] = [
     SettingsTable { name: "", about: "", settings: &SERVER },
     SettingsTable {
         name: "access",
