@@ -24,6 +24,8 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The interval between two reads if the system reports no changes, as on a network file system.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// The time from the decisions of a new policy to the files that only the new policy permits.
+const OPENED_AFTER: Duration = Duration::from_millis(200);
 /// The object of a fault of the policy.
 const OBJECT: &str = "the policy of the server";
 
@@ -181,7 +183,7 @@ impl Follower {
             match replaced {
                 Ok(is_new) => {
                     if is_new {
-                        self.store.replace_areas(self.guard.areas());
+                        self.open_areas();
                         tracing::info!(digest = self.guard.digest(), "policy in force");
                         self.key_requests.update();
                         forget_removed_issuers(&self.guard, &self.store.faults);
@@ -206,6 +208,16 @@ impl Follower {
                 tracing::warn!(%error, "changes of a jwks_file are noticed after a minute only");
             }
         }
+    }
+
+    /// Opens the files that the policy in force permits in addition to those of the previous one.
+    fn open_areas(&self) {
+        let areas = self.guard.areas();
+        if !self.store.areas().are_same(&areas) {
+            // A request that the previous policy has allowed may not have read its answer yet.
+            std::thread::sleep(OPENED_AFTER);
+        }
+        self.store.replace_areas(areas);
     }
 
     fn report(&self, reason: &str) {

@@ -49,6 +49,7 @@ impl Store {
     }
 
     fn renew(self: &Arc<Self>, areas: Areas) -> Vec<JoinHandle<()>> {
+        // Areas with the same files can differ in the values that pushes have to seal.
         let before = self.builder.areas.swap(Arc::new(areas.clone()));
         if before.are_same(&areas) {
             return Vec::new();

@@ -2,12 +2,15 @@
 //!
 //! Every value of billing is a canary, which no answer to `orders` may contain.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Guarded, PolicyFile, RULES, Stream, bearer, get, policy};
 use crate::fixture::{
-    Address, Cluster, Hosted, Repository, Server, clone, directory, eventually, files, settings,
+    Address, Cluster, Hosted, Repository, Server, Until, clone, directory, eventually, files,
+    settings,
 };
 
 /// The files of two applications, with imports, folders and names that lead from `orders` to `billing`.
@@ -232,8 +235,8 @@ fn a_hosted_repository_and_its_mirror_open_no_file_of_another_area() {
 const SHARING: &str =
     "[[area]]\npath = [\"billing-rates.yml\"]\napplication = [\"billing\", \"orders\"]\n";
 
-fn sharing() -> Guarded {
-    let guarded = Guarded::new(&format!("{RULES}{SHARING}"));
+fn sharing(rules: &str) -> Guarded {
+    let guarded = Guarded::new(&format!("{rules}{SHARING}"));
     guarded.repository.commit(
         "//- billing-rates.yml\nrate: canary-rate\n//- orders.yml\nname: own\nspring.config.import: billing-rates.yml\n",
     );
@@ -245,7 +248,7 @@ fn sharing() -> Guarded {
 
 #[test]
 fn a_change_of_the_areas_takes_effect_and_wakes_watchers() {
-    let guarded = sharing();
+    let guarded = sharing(RULES);
     let mut stream = Stream::open(*guarded.server, "/orders/prod", &bearer("orders", 1));
     stream.read_to("canary-rate");
     stream.read_to("\n\n");
@@ -264,8 +267,37 @@ fn a_change_of_the_areas_takes_effect_and_wakes_watchers() {
 }
 
 #[test]
+fn no_caller_of_one_policy_receives_what_the_other_one_shares() {
+    // One policy shares the file, and the other one lets `lister` read the environment.
+    let (readable, hidden) =
+        ("who = [\"lister\"]\nmay = [\"read\"]", "who = [\"builder\"]\nmay = [\"read\"]");
+    assert!(RULES.contains(readable));
+    let rules = RULES.replacen(readable, hidden, 1);
+    let guarded = sharing(&rules);
+    let (shared, read) = (policy(&format!("{rules}{SHARING}")), policy(RULES));
+    let (server, is_over) = (*guarded.server, AtomicBool::new(false));
+    let ask = || get(server, "/orders/prod", "lister");
+    std::thread::scope(|scope| {
+        let until = Until(&is_over);
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let reply = ask();
+                assert!(!reply.text().contains("canary-rate"), "{}", reply.everything());
+            }
+        });
+        for _ in 0..10 {
+            guarded.policy.replace(&read);
+            eventually("the environment is readable", || ask().status == 200);
+            guarded.policy.replace(&shared);
+            eventually("the environment is hidden", || ask().status == 404);
+        }
+        drop(until);
+    });
+}
+
+#[test]
 fn a_change_of_tokens_resolves_nothing_again() {
-    let guarded = sharing();
+    let guarded = sharing(RULES);
     let count = || super::metric(*guarded.server, "headwater_publishes_total");
     let before = count();
     let more = "[[allow]]\nwho = [\"lister\"]\nmay = [\"metrics\"]\n";
