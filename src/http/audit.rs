@@ -10,6 +10,7 @@ use tokio::time::interval;
 
 use super::Http;
 use super::error::HttpError;
+use super::git_error::GitHttpError;
 use crate::access::{Caller, Identity, Operation, Permission, RejectedCredential, Resource};
 use crate::audit::{AuditActor, AuditEvent, Entry, OpenedRead, OpenedReads, READ_REPORT_INTERVAL};
 use crate::model::{Digest, Query, Revision};
@@ -155,10 +156,14 @@ impl Http {
 
     /// Records a request that lacks one of the tokens in the settings.
     pub(super) fn record_unauthorized(&self, request: &HttpRequest, error: &HttpError) {
-        if matches!(error, HttpError::Unauthorized) {
-            let reason = "the token is missing or wrong";
-            self.record_rejection(request, reason.to_owned(), TOKEN);
-        }
+        let reason = match error {
+            HttpError::Unauthorized => "the token is missing or wrong",
+            HttpError::RemoteEncryption | HttpError::Git(GitHttpError::RemotePush) => {
+                "a request from another machine needs a push token, and the server has none"
+            }
+            _ => return,
+        };
+        self.record_rejection(request, reason.to_owned(), reason);
     }
 
     fn record_rejection(&self, request: &HttpRequest, reason: String, reason_kind: &str) {

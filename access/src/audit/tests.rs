@@ -263,6 +263,21 @@ fn lines_wait_and_events_are_counted_while_the_disk_is_full() {
 }
 
 #[test]
+fn events_are_counted_until_half_of_the_space_is_free() {
+    let mut trail = Trail::new(Chain::new(Head::EMPTY, "r", "b"), 2_000);
+    let long = Entry { reason: Some("x".repeat(200)), ..Entry::new(AuditEvent::Denied) };
+    while trail.record_or_count(&long, at(1)) {}
+    let short = Entry::new(AuditEvent::Denied);
+    for count in 2..5 {
+        assert!(!trail.record_or_count(&short, at(1)));
+        assert_eq!(trail.lost_count(), count);
+    }
+    trail.flush(&mut Vec::new()).unwrap();
+    assert!(trail.record_or_count(&short, at(2)));
+    assert_eq!(trail.lost_count(), 0);
+}
+
+#[test]
 fn a_trail_continues_after_a_crash_at_any_byte() {
     let (bytes, _) = written(4);
     for end in 0..=bytes.len() {

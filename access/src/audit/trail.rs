@@ -148,11 +148,16 @@ impl Trail {
         false
     }
 
-    /// Adds the line about counted events, if there are any.
+    /// Adds the line about counted events, if there are any. It waits until half of the space is free, so that one line
+    /// covers a whole outage, and not each moment at which a short line has space.
     pub fn report_lost(&mut self, now: Timestamp) -> Result<(), TrailFullError> {
         let Some(lost) = self.lost else {
             return Ok(());
         };
+        let waiting = self.waiting_bytes();
+        if waiting > self.waiting_bytes_max / 2 {
+            return Err(TrailFullError { waiting });
+        }
         let gap = Entry {
             count: Some(lost.count),
             first: Some(lost.first),

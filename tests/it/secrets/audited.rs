@@ -1,17 +1,22 @@
 //! Opened values and the audit trail: reads are counted, uses of the keys are acts.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use headwater_access::audit::AuditEvent;
 
 use super::keys::KeyFiles;
 use super::sealing::{TEXT, post};
 use crate::audit::TrailFile;
-use crate::fixture::{Repository, Server, settings};
+use crate::fixture::{Address, Repository, Server, settings};
 
 /// A server whose application `app` has a sealed value, and whose application `plain` has none.
 fn server_with(trail: &TrailFile, is_required: bool) -> (Repository, KeyFiles, Server) {
     let keys = KeyFiles::passphrases(&["k"]);
     let sealed = keys.seal("hunter2value");
-    let files = format!("//- app.yml\nsecret: '{sealed}'\n//- plain.yml\na: 1\n");
+    let files = format!(
+        "//- app.yml\nsecret: '{sealed}'\n//- plain.yml\na: 1\n//- note.txt\nthe ${{secret}}\n"
+    );
     let repository = Repository::new(&files);
     let mut settings = settings(&repository.uri());
     settings.secrets = keys.settings.clone();
@@ -31,6 +36,9 @@ fn reads_of_opened_values_and_uses_of_keys_are_recorded() {
         server.get("/plain/default").expect(200);
     }
     server.get("/app-default.yml").expect(200);
+    let note = server.get("/app/default/main/note.txt").expect(200).text();
+    assert_eq!(note, "the hunter2value\n");
+    drop(stream(*server));
     let sealed = post(*server, "/encrypt", &[TEXT], "hunter2text").expect(200).text();
     post(*server, "/decrypt", &[TEXT], &sealed).expect(200);
     post(*server, "/decrypt", &[TEXT], "00").expect(400);
@@ -51,12 +59,29 @@ fn reads_of_opened_values_and_uses_of_keys_are_recorded() {
     assert_eq!(first.principal.as_deref(), Some("anonymous"));
     assert_eq!(first.address.as_deref(), Some("127.0.0.1"));
     assert!(first.digest.is_some() && first.revision.is_some());
-    // Six environments and one flat form, but no 304. The first one has a line of its own.
-    let counts: u64 = reads.iter().map(|line| line.count.unwrap_or(1)).sum();
-    assert_eq!((reads.len(), counts), (2, 7));
+    // Six environments, one flat form and one stream, but no 304. The first one has a line of its own.
+    let counts = |label: Option<&str>| {
+        let of = reads.iter().filter(|line| line.label.as_deref() == label);
+        of.map(|line| line.count.unwrap_or(1)).collect::<Vec<_>>()
+    };
+    assert_eq!((counts(None), counts(Some("main"))), (vec![1, 7], vec![1]));
     trail.verify();
     let text = std::fs::read_to_string(trail.path()).unwrap();
     assert!(!text.contains("hunter2") && !text.contains(&sealed), "{text}");
+}
+
+/// Opens an event stream, and reads the beginning of its first event.
+fn stream(server: Address) -> TcpStream {
+    let mut stream = server.connect();
+    let request = "GET /app/default HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut text, mut byte) = (String::new(), [0]);
+    while !text.contains("\r\n\r\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{text}");
+        text.push(char::from(byte[0]));
+    }
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    stream
 }
 
 #[test]
