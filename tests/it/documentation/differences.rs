@@ -14,7 +14,7 @@ const LISTS: [&str; 3] =
     ["tests/it/oracle/differences.rs", "tests/it/oracle.rs", "tests/it/clients.rs"];
 
 /// What no recorded request shows, and the test that does.
-const SHOWN_ELSEWHERE: [(&str, &str, &str); 19] = [
+const SHOWN_ELSEWHERE: [(&str, &str, &str); 20] = [
     (
         "A denied environment is an absent label",
         "tests/it/access/matrix.rs",
