@@ -396,4 +396,61 @@ mod tests {
         let anew = reveal(&source, &new, None).unwrap();
         assert_eq!(shown(&anew), [("invalid.a", "<n/a>"), ("b", "y")]);
     }
+
+    /// A store with one value, which `orders.yml` may name.
+    struct OneSecret;
+
+    impl References for OneSecret {
+        fn resolves(&self, kind: SealedKind) -> bool {
+            matches!(kind, SealedKind::File | SealedKind::Vault)
+        }
+
+        fn may_reference(&self, file: &str, _: &Reference<'_>) -> bool {
+            file == "orders.yml"
+        }
+
+        fn look_up(&self, reference: &Reference<'_>) -> Lookup {
+            match reference {
+                Reference::File { name: "known", .. } => {
+                    Lookup::Found { value: Scalar::Bool(true), version: "7".into() }
+                }
+                Reference::Vault { path: "late", .. } => Lookup::Pending,
+                _ => Lookup::Missing("there is none".into()),
+            }
+        }
+    }
+
+    #[test]
+    fn references_are_opened_held_back_or_denied() {
+        let keys = Keyring::default().with_references(Arc::new(OneSecret));
+        let file: Arc<str> = "orders.yml".into();
+        let reveal_one = |file: &str, text: &str| {
+            let values = vec![("a", Value::Sealed(text.into()))];
+            reveal(&source(Some(file), values), &keys, None).unwrap()
+        };
+        let opened = reveal_one("orders.yml", "{file}:known");
+        assert_eq!(shown(&opened), [("a", "true")]);
+        assert_eq!(opened.outcomes().collect::<Vec<_>>(), [SealedOutcome::Referenced("7")]);
+        assert!(opened.problems(&file).next().is_none());
+        // Another file keeps the text, and its problem names the policy.
+        let denied = reveal_one("billing.yml", "{file}:known");
+        assert_eq!(shown(&denied), [("a", "{file}:known")]);
+        assert_eq!(denied.outcomes().collect::<Vec<_>>(), [SealedOutcome::Kept]);
+        assert!(denied.problems(&file).next().unwrap().message.contains("policy"));
+        assert!(denied.hold_reason(&file, &keys).is_none());
+        for (text, holds, is_waiting) in [
+            ("{file}:unknown", false, false),
+            ("{vault}:absent#k", true, false),
+            ("{vault}:late#k", true, true),
+        ] {
+            let failed = reveal_one("orders.yml", text);
+            assert_eq!(shown(&failed), [("invalid.a", "<n/a>")], "{text}");
+            let reason = failed.hold_reason(&file, &keys);
+            assert_eq!(reason.is_some(), holds, "{text}");
+            assert_eq!(reason.is_some_and(|reason| is_pending(&reason)), is_waiting, "{text}");
+        }
+        let holding = Keyring::default().with_holding(true);
+        let failed = reveal_one("orders.yml", "{file}:unknown");
+        assert!(failed.hold_reason(&file, &holding).is_some());
+    }
 }

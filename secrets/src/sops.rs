@@ -34,6 +34,9 @@ const ENCRYPTED_ONLY: [u8; 32] = [
     0x0b, 0x97, 0x5b, 0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,
 ];
 
+/// The opened values of a file by their sealed texts.
+pub type OpenedTexts = HashMap<Box<str>, Value>;
+
 /// The format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SopsFormat {
@@ -98,7 +101,7 @@ pub fn open_sealed_texts(
     text: &str,
     format: SopsFormat,
     identities: &AgeIdentities,
-) -> Result<HashMap<Box<str>, Value>, SopsError> {
+) -> Result<OpenedTexts, SopsError> {
     Ok(open_whole(text, format, identities)?.1)
 }
 
@@ -106,7 +109,7 @@ fn open_whole(
     text: &str,
     format: SopsFormat,
     identities: &AgeIdentities,
-) -> Result<(Vec<Value>, HashMap<Box<str>, Value>), SopsError> {
+) -> Result<(Vec<Value>, OpenedTexts), SopsError> {
     if text.len() > FILE_BYTES_MAX {
         return Err(SopsError::TooLarge);
     }
@@ -173,7 +176,7 @@ struct Opener<'a> {
     digest: Context,
     metadata: &'a Metadata,
     /// The opened values by their sealed texts.
-    opened: HashMap<Box<str>, Value>,
+    opened: OpenedTexts,
 }
 
 impl Opener<'_> {
@@ -224,7 +227,7 @@ impl Opener<'_> {
     }
 
     /// Compares the MAC, and returns the opened values.
-    fn verify(self) -> Result<HashMap<Box<str>, Value>, SopsError> {
+    fn verify(self) -> Result<OpenedTexts, SopsError> {
         let sealed = SealedScalar::parse(&self.metadata.mac).ok_or(SopsError::Mac)?;
         let opened = sealed.open(&self.key, self.metadata.last_modified.as_bytes());
         let Some(Value::Text(expected)) = opened else { return Err(SopsError::Mac) };

@@ -1,11 +1,10 @@
 //! Opens the values of one file.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use headwater_secrets::sealed::Place;
-use headwater_secrets::sops::{self, SopsError, SopsFormat};
+use headwater_secrets::sops::{self, OpenedTexts, SopsError, SopsFormat};
 
 use super::keyring::{KeySet, Keyring};
 use super::place::areas_of;
@@ -25,7 +24,6 @@ const DENIED: &str =
 pub(super) const PENDING: &str = "the secret has not been read yet: retry in a few seconds";
 
 /// The result of the attempt to open one value.
-#[derive(Debug)]
 pub enum Opening {
     /// The server has no key for values of this kind, so that they keep their text.
     Kept,
@@ -56,7 +54,7 @@ pub struct Opener<'a> {
     keys: &'a Keyring,
     set: Arc<KeySet>,
     /// The values of a SOPS file by their sealed texts. `None` for another file, and without an identity.
-    sops: Option<Result<HashMap<Box<str>, sops::Value>, SopsError>>,
+    sops: Option<Result<OpenedTexts, SopsError>>,
 }
 
 impl<'a> Opener<'a> {
@@ -97,8 +95,9 @@ impl<'a> Opener<'a> {
     }
 
     fn open_bound(&self, key: &str, sealed: &str) -> Opening {
-        let places = areas_of(self.file).into_iter().map(|area| Place { area, key });
-        let opened = places.into_iter().find_map(|place| self.set.bound.open(sealed, &place).ok());
+        let opened = areas_of(self.file)
+            .into_iter()
+            .find_map(|area| self.set.bound.open(sealed, &Place { area, key }).ok());
         opened.map_or_else(|| Opening::failed(UNOPENED_BOUND), |text| Opening::text(text.expose()))
     }
 
@@ -147,10 +146,7 @@ impl Opening {
     }
 }
 
-fn open_sops(
-    file: &SopsFile,
-    set: &KeySet,
-) -> Option<Result<HashMap<Box<str>, sops::Value>, SopsError>> {
+fn open_sops(file: &SopsFile, set: &KeySet) -> Option<Result<OpenedTexts, SopsError>> {
     let identities = set.identities.as_ref()?;
     let format = if file.is_json { SopsFormat::Json } else { SopsFormat::Yaml };
     Some(sops::open_sealed_texts(&file.text, format, identities))

@@ -1,6 +1,7 @@
 //! References to values outside the configuration: `{file}:name#key` and `{vault:name}:path#key`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::model::{Scalar, SealedKind};
@@ -34,8 +35,8 @@ pub enum ReferenceError {
     Vault,
 }
 
-/// The present state of a referenced value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The present state of a referenced value. `Debug` does not print the value.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// The value, with a version that is another one for another value and that reveals nothing about it.
     Found { value: Scalar, version: Arc<str> },
@@ -43,6 +44,16 @@ pub enum Lookup {
     Missing(Cow<'static, str>),
     /// The first read of the value is under way.
     Pending,
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found { version, .. } => write!(formatter, "Found(redacted, {version})"),
+            Self::Missing(message) => write!(formatter, "Missing({message})"),
+            Self::Pending => formatter.write_str("Pending"),
+        }
+    }
 }
 
 /// Values outside the configuration, kept in memory.

@@ -26,6 +26,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const DENIED: &str = "Vault denies the server this path (403)";
 const ABSENT: &str = "Vault has no secret at this path (404)";
 
+/// A path with the result of its read.
+type ReadPath = (Box<str>, Result<Secret, VaultError>);
+
 /// The inputs of the task.
 pub(crate) struct Follower {
     /// The name of the Vault in messages.
@@ -79,9 +82,7 @@ impl Follower {
     async fn round(&self, login: &mut Login) -> Result<(), VaultError> {
         let token = login.token(&self.address.login, &self.client).await?;
         let mut read = self.read_all(self.cache.due(), &token).await;
-        let is_denied = |(_, result): &(Box<str>, Result<Secret, VaultError>)| {
-            matches!(result, Err(VaultError::Status(403)))
-        };
+        let is_denied = |(_, result): &ReadPath| matches!(result, Err(VaultError::Status(403)));
         if read.iter().any(is_denied) {
             // The token may have expired. With a new one, the path itself is denied.
             login.forget();
@@ -94,11 +95,7 @@ impl Follower {
         self.take_over(read)
     }
 
-    async fn read_all(
-        &self,
-        paths: Vec<Box<str>>,
-        token: &SecretText,
-    ) -> Vec<(Box<str>, Result<Secret, VaultError>)> {
+    async fn read_all(&self, paths: Vec<Box<str>>, token: &SecretText) -> Vec<ReadPath> {
         let requests = paths.into_iter().map(|path| async move {
             let secret = self.read(&path, token).await;
             (path, secret)
@@ -138,10 +135,7 @@ impl Follower {
         Some(Secret { values, version: version.into() })
     }
 
-    fn take_over(
-        &self,
-        read: Vec<(Box<str>, Result<Secret, VaultError>)>,
-    ) -> Result<(), VaultError> {
+    fn take_over(&self, read: Vec<ReadPath>) -> Result<(), VaultError> {
         let (mut is_changed, mut outcome) = (false, Ok(()));
         for (path, result) in read {
             let next = jittered(self.address.poll);

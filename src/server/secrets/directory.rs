@@ -27,6 +27,9 @@ const ATTEMPT_COUNT_MAX: usize = 3;
 /// What a fault says of a file that keeps its last value.
 const STAYS: &str = "its last value stays in use";
 
+/// The files of a directory by their names, each with its text or the reason why it cannot be read.
+type FoundFiles = HashMap<String, Result<SecretText, String>>;
+
 /// A directory of secrets.
 pub(super) struct SecretDirectory {
     path: PathBuf,
@@ -131,7 +134,7 @@ fn scalar_of(text: &str, key: &str) -> Option<Scalar> {
 }
 
 /// Reads all files of a directory between two replacements of the link to its data.
-fn read_files(directory: &Path) -> io::Result<HashMap<String, Result<SecretText, String>>> {
+fn read_files(directory: &Path) -> io::Result<FoundFiles> {
     let data = || std::fs::read_link(directory.join(DATA_LINK)).ok();
     let mut before = data();
     for _ in 1..ATTEMPT_COUNT_MAX {
@@ -145,7 +148,7 @@ fn read_files(directory: &Path) -> io::Result<HashMap<String, Result<SecretText,
     read_files_once(directory)
 }
 
-fn read_files_once(directory: &Path) -> io::Result<HashMap<String, Result<SecretText, String>>> {
+fn read_files_once(directory: &Path) -> io::Result<FoundFiles> {
     let root = directory.canonicalize()?;
     let mut files = HashMap::new();
     for entry in std::fs::read_dir(directory)? {
