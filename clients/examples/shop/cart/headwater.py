@@ -61,6 +61,7 @@ class Configuration:
         self.profiles = variable("HEADWATER_PROFILES", "default")
         self.urls = [url.strip() for url in variable("HEADWATER_URL", "http://localhost:8888").split(",")]
         self.directory = variable("HEADWATER_LAST_KNOWN_GOOD")
+        self.token_file = variable("HEADWATER_TOKEN_FILE")
         self.instance = f"{socket.gethostname()[:64]}-{os.getpid()}-{random.getrandbits(32):08x}"
         self.accept = accept
         self.on_change = lambda settings: None
@@ -167,7 +168,7 @@ class Configuration:
         connection = kind(parts.hostname, parts.port, timeout=seconds_max)
         connection.connect()
         sock = connection.sock
-        headers = headers | {"Headwater-Instance": self.instance}
+        headers = headers | {"Headwater-Instance": self.instance} | self._credential()
         if self.outcome:
             headers["Headwater-Applied"] = f"{self.received} {self.outcome}"
         path = f"{parts.path.rstrip('/')}/{self.application}/{self.profiles}"
@@ -183,6 +184,13 @@ class Configuration:
         if answer.status not in (200, 304):
             raise ValueError(f"unexpected status {answer.status}")
         return answer
+
+    def _credential(self):
+        """Reads the token again for each request, so that a new one is used without a restart."""
+        if not self.token_file:
+            return {}
+        with open(self.token_file, encoding="ascii") as file:
+            return {"Authorization": f"Bearer {file.read().strip()}"}
 
     def _acknowledge(self, url):
         """Reports the outcome of the last configuration, which the server lists at /-/instances."""

@@ -123,6 +123,24 @@ class Follows(unittest.TestCase):
         self.configuration(server.url).start()
         self.takes(1, 2)
 
+    def test_reads_the_token_again_for_each_request(self):
+        path = f"{self.place.name}/token"
+        os.environ["HEADWATER_TOKEN_FILE"] = path
+        self.addCleanup(os.environ.pop, "HEADWATER_TOKEN_FILE")
+
+        def answer(_):
+            with open(path, "w") as file:
+                file.write("second\n")
+            return 200, STREAM, event(1, "a")
+
+        with open(path, "w") as file:
+            file.write("first\n")
+        server = self.server(answer)
+        self.configuration(server.url).start()
+        self.takes(1)
+        tokens = [server.requests.get(timeout=PATIENCE)[1]["Authorization"] for _ in range(2)]
+        self.assertEqual(tokens, ["Bearer first", "Bearer second"])
+
     def test_reports_a_rejection(self):
         answers = iter([(200, STREAM, event(1, "a") + event(500, "b"))])
         server = self.server(lambda _: next(answers, (503, {}, "")))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from .customers import Connection
 from .database import PostgreSQL, roles
+from .policy import KINDS, new_token, policy
 from .processes import Failed, Processes, check, clean, run
 
 HERE = Path(__file__).resolve().parent.parent
@@ -59,6 +60,9 @@ class Shop:
         self.processes = Processes()
         self.database = PostgreSQL(place, self.ports["postgresql"], self.processes)
         self.credentials = {}
+        # The sealed password of each service, and the valid tokens of each principal.
+        self.sealed = {}
+        self.tokens = {name: [new_token()] for name in KINDS}
         # Every password and key, to check that it appears nowhere else.
         self.secrets = [self.database.password]
         self.lay_out()
@@ -80,13 +84,23 @@ class Shop:
             (seed / f"{name}.yml").write_text(f"server.port: {self.ports[name]}\n")
         (seed / "gateway-prod.yml").write_text(self.gateway_settings(requests_per_second=500))
         self.secret_file("encrypt-key", secrets.token_hex(32))
-        keys = '[secrets]\nkey_files = ["encrypt-key"]\n\n'
-        (self.place / "host.toml").write_text(keys + '[[source]]\nuri = "hosted:main"\nseed = "seed"\n')
-        (self.place / "mirror.toml").write_text(
-            f'{keys}[[source]]\nuri = "{self.url("host")}/-/git/main.git"\n'
-            # Both servers use the same name, so that clients see no difference between them.
-            'name = "hosted:main"\n'
-        )
+        settings = '[access]\npolicy_file = "policy.toml"\n\n[secrets]\nkey_files = ["encrypt-key"]\n\n'
+        # Both servers use the same name, so that clients see no difference between them.
+        source = '[[source]]\nname = "hosted:main"\ndefault_label = "main"\n'
+        (self.place / "host.toml").write_text(f'{settings}{source}uri = "hosted:main"\nseed = "seed"\n')
+        source += f'uri = "{self.url("host")}/-/git/main.git"\ncredentials_file = "mirror-login"\n'
+        (self.place / "mirror.toml").write_text(settings + source)
+        self.write_policy()
+        for name, [token] in self.tokens.items():
+            self.secret_file(f"{name}-token", token)
+        self.secret_file("mirror-login", self.tokens["mirror"][0], "mirror\n{}\n")
+
+    def write_policy(self):
+        """Writes the policy of both servers. They take the new one shortly after."""
+        new = self.place / "policy.new"
+        new.write_text(policy(self.tokens))
+        new.chmod(0o644)
+        new.replace(self.place / "policy.toml")
 
     def secret_file(self, name, secret, text="{}\n"):
         """Writes a file that only this user can read, and replaces it in one step."""
@@ -120,16 +134,38 @@ class Shop:
             new = Credentials(role, self.database.allow(role))
             self.secrets.append(new.password)
             self.credentials[service] = new
-            values = {"url": self.database.url(service), "username": role, "password": f"'{self.seal(new.password)}'"}
+            self.sealed[service] = self.seal(new.password)
+            values = {"url": self.database.url(service), "username": role, "password": f"'{self.sealed[service]}'"}
             lines = (f"{DATABASE_KEYS[service]}{key}: {value}\n" for key, value in values.items())
             files[f"{service}-database.yml"] = "".join(lines)
         self.commit(f"Replace the credentials of {', '.join(services)}", files)
+
+    def add_token(self, name):
+        """Makes one more token valid for a principal, and returns it."""
+        token = new_token()
+        self.tokens[name].append(token)
+        self.write_policy()
+        return token
+
+    def use_token(self, name):
+        """Hands the newest token over to the instances of a service."""
+        self.secret_file(f"{name}-token", self.tokens[name][-1])
+
+    def remove_token(self, name):
+        """Revokes the oldest token of a principal, and returns it."""
+        token = self.tokens[name].pop(0)
+        self.write_policy()
+        return token
+
+    def authorization(self, name):
+        return {"Authorization": f"Bearer {self.tokens[name][-1]}"}
 
     def seal(self, text):
         """Returns the sealed form of a text. The server has the key, and its clients need none."""
         connection = Connection(self.ports["host"], "127.0.0.1")
         try:
-            answer, sealed = connection.send_text("POST", "/encrypt", text, {"Content-Type": "text/plain"})
+            headers = self.authorization("platform") | {"Content-Type": "text/plain"}
+            answer, sealed = connection.send_text("POST", "/encrypt", text, headers)
         finally:
             connection.close()
         check(answer.status == 200, f"/encrypt returns {answer.status}", self.host)
@@ -149,6 +185,7 @@ class Shop:
             "HEADWATER_APPLICATION": service,
             "HEADWATER_PROFILES": f"prod,database,{instance}",
             "HEADWATER_LAST_KNOWN_GOOD": str(self.place / f"{name}-copy"),
+            "HEADWATER_TOKEN_FILE": str(self.place / f"{service}-token"),
         }
         command = cart if service == "cart" else [self.binaries / service]
         return self.processes.add(name, command, variables, self.place)
@@ -161,6 +198,7 @@ class Shop:
         variables = {
             "HEADWATER_URL": f"{self.url('host')},{self.url('mirror')}",
             "HEADWATER_LAST_KNOWN_GOOD": str(self.place / "gateway-copy"),
+            "HEADWATER_TOKEN_FILE": str(self.place / "gateway-token"),
         }
         return self.processes.add("gateway", command, variables, self.place)
 
@@ -172,8 +210,9 @@ class Shop:
     def ask(self, name, path):
         """Returns the JSON answer of an instance or server, or None without one."""
         connection = Connection(self.ports[name], "127.0.0.1")
+        headers = self.authorization("platform") if name in ("host", "mirror") else {}
         try:
-            status, answer = connection.ask("GET", path)
+            status, answer = connection.ask("GET", path, headers=headers)
             return answer if status == 200 else None
         except (OSError, http.client.HTTPException, ValueError):
             return None
@@ -215,7 +254,10 @@ class Shop:
     def try_git(self, *arguments):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         place = self.clone if self.clone.exists() else self.place
-        return run(["git", *arguments], cwd=place, env=inherited | GIT)
+        # Variables of a process are visible to its own user only.
+        header = f"Authorization: Bearer {self.tokens['platform'][-1]}"
+        login = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.extraHeader", "GIT_CONFIG_VALUE_0": header}
+        return run(["git", *arguments], cwd=place, env=inherited | GIT | login)
 
     def commit(self, subject, files):
         """Commits files: a new text for each, or `(old, new)` for what is replaced in it."""
