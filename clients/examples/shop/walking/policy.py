@@ -22,11 +22,15 @@ may = ["read", "open"]
 application = ["{principal}"]
 profile = ["*"]
 
-# The gateway reads the file that it renders, and learns of its changes.
+# The file that the gateway renders belongs to it.
+[[area]]
+path = ["haproxy.cfg.j2"]
+application = ["gateway"]
+
+# The gateway learns of changes of its file at once.
 [[allow]]
 who = ["gateway"]
-may = ["file", "list"]
-application = ["*"]
+may = ["list"]
 
 [[allow]]
 who = ["mirror"]
