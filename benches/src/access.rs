@@ -21,7 +21,7 @@ use crate::repository::{self, generated};
 use crate::table::Bound::{AtLeast, AtMost, None as NoBound};
 use crate::table::{Bound, Row, median};
 
-/// The principals of the policy. Each of them has one rule.
+/// The principals of the policy. Each service has one rule, and the operator has two.
 const PRINCIPAL_COUNT: usize = 1_000;
 /// The connections of different principals.
 const CONNECTION_COUNT: usize = 256;
@@ -142,8 +142,11 @@ fn write_policy(work: &Path) -> anyhow::Result<PathBuf> {
         let own = "may = [\"read\", \"open\"]\napplication = [\"{principal}\"]\nprofile = [\"*\"]";
         write!(text, "{}{}", principal(&name, "service"), rule(&name, own))?;
     }
-    let all = "may = [\"read\", \"open\", \"admin\"]\napplication = [\"*\"]\nprofile = [\"*\"]\nlabel = [\"*\"]";
+    let all =
+        "may = [\"read\", \"open\"]\napplication = [\"*\"]\nprofile = [\"*\"]\nlabel = [\"*\"]";
     write!(text, "{}{}", principal(OPERATOR, "operator"), rule(OPERATOR, all))?;
+    // A policy needs an administrator, whose right no name limits.
+    text += &rule(OPERATOR, "may = [\"admin\"]");
     let path = work.join("policy.toml");
     fs::write(&path, text).context("the policy")?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
