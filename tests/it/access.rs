@@ -55,7 +55,7 @@ const PRINCIPALS: [(&str, &str); 5] = [
 ];
 
 /// The rules of most tests.
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [[allow]]
 who = ["kind:service"]
 may = ["read"]
@@ -93,7 +93,7 @@ application = ["orders", "billing"]
 "#;
 
 /// A token of a principal. Each principal has the tokens 1 and 2, and the token 3, which has expired.
-fn token(principal: &str, number: u32) -> String {
+pub(crate) fn token(principal: &str, number: u32) -> String {
     format!("hw_{principal}_{number}_0123456789abcdef0123456789abcdef")
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn sha256(text: &str) -> String {
 }
 
 /// A policy with the tokens of each principal, and rules.
-fn policy(rules: &str) -> String {
+pub(crate) fn policy(rules: &str) -> String {
     let mut text = "version = 1\n".to_owned();
     for (name, kind) in PRINCIPALS {
         let digests = [1, 2, 3].map(|number| sha256(&token(name, number)));

@@ -1,10 +1,10 @@
 //! Remotes: a repository elsewhere, copied in the background and served from the copy. Real git on both sides, and hosts
 //! that do not behave.
 
-mod access;
+pub(crate) mod access;
 mod content;
 mod follow;
-mod host;
+pub(crate) mod host;
 mod hostile;
 mod origin;
 mod outage;

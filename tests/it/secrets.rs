@@ -10,6 +10,7 @@ mod original;
 mod references;
 mod sealing;
 mod sops;
+mod sweep;
 mod vault;
 
 use std::fmt::Write;

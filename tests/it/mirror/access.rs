@@ -43,7 +43,7 @@ fn descendants(id: u32) -> Vec<u32> {
 }
 
 /// Command lines and environments of all that a server starts, looked at over and over until it is over.
-fn spy(id: u32, is_over: &AtomicBool, seen: &Mutex<BTreeSet<String>>) {
+pub(crate) fn spy(id: u32, is_over: &AtomicBool, seen: &Mutex<BTreeSet<String>>) {
     while !is_over.load(Ordering::Relaxed) {
         for id in descendants(id) {
             for what in ["cmdline", "environ"] {

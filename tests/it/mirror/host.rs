@@ -16,7 +16,7 @@ use crate::fixture::Repository;
 
 /// How a host behaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     /// As it should.
     #[default]
     Good,
@@ -37,7 +37,7 @@ pub(super) enum Manner {
 }
 
 /// A git host that serves one directory. Ends when it is dropped.
-pub(super) struct Host {
+pub(crate) struct Host {
     address: SocketAddr,
     scheme: &'static str,
     inner: Arc<Inner>,
@@ -60,7 +60,7 @@ impl Host {
     }
 
     /// Asks for a user name and a password.
-    pub(super) fn with_login(repository: &Repository, username: &str, password: &str) -> Self {
+    pub(crate) fn with_login(repository: &Repository, username: &str, password: &str) -> Self {
         let login = STANDARD.encode(format!("{username}:{password}"));
         Self::start(repository.around(), Some(format!("Basic {login}")), None)
     }
@@ -96,12 +96,12 @@ impl Host {
     }
 
     /// The address of the fixture's repository.
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         let Self { scheme, address, .. } = self;
         format!("{scheme}://localhost:{}/config.git", address.port())
     }
 
-    pub(super) fn behave(&self, manner: Manner) {
+    pub(crate) fn behave(&self, manner: Manner) {
         *self.inner.manner.lock().expect("the manner") = manner;
     }
 

@@ -86,7 +86,7 @@ impl Drop for Collector {
     }
 }
 
-/// Reads one request. Returns `None` for a connection without one.
+/// Reads one request. Returns `None` for a connection without a complete one, such as that of a server that ends.
 fn receive(mut stream: &TcpStream) -> Option<Value> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut bytes = Vec::new();
@@ -95,7 +95,7 @@ fn receive(mut stream: &TcpStream) -> Option<Value> {
             break end + 4;
         }
         let mut byte = [0];
-        if stream.read(&mut byte).unwrap() == 0 {
+        if stream.read(&mut byte).ok()? == 0 {
             return None;
         }
         bytes.push(byte[0]);
@@ -105,7 +105,7 @@ fn receive(mut stream: &TcpStream) -> Option<Value> {
     assert!(head.contains("content-type: application/json\r\n"), "{head}");
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.expect("a length").parse().unwrap()];
-    stream.read_exact(&mut body).unwrap();
+    stream.read_exact(&mut body).ok()?;
     Some(serde_json::from_slice(&body).expect("JSON"))
 }
 
