@@ -8,6 +8,7 @@ mod moving;
 mod operating;
 mod page;
 mod start;
+mod threats;
 mod typed;
 
 use std::collections::BTreeSet;
