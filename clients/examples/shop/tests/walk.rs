@@ -17,7 +17,7 @@ fn binaries() -> PathBuf {
     binaries.to_owned()
 }
 
-/// Returns whether Python and HAProxy are expected. The tests fail when one of them is missing.
+/// Returns whether Python, HAProxy and PostgreSQL are expected. The tests fail when one of them is missing.
 fn expected(test: &str) -> bool {
     let without = std::env::var(WITHOUT).is_ok_and(|value| value == "1");
     if without {

@@ -169,10 +169,18 @@ def descendants(pid):
 
 
 def memory(pid):
-    """Returns the resident memory of a process and its proportional share, in MiB."""
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-        sizes = dict(line.split()[:2] for line in file if line.startswith(("Rss:", "Pss:")))
-    return int(sizes["Rss:"]) / 1024, int(sizes["Pss:"]) / 1024
+    """Returns the resident memory of a process and its proportional share, in MiB.
+
+    A server that holds keys hides its share from every user but root. The share is then None.
+    """
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            lines = file.readlines()
+    except PermissionError:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+            lines = file.readlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith(("Rss:", "Pss:", "VmRSS:"))}
+    return sizes.get("Rss", sizes.get("VmRSS")), sizes.get("Pss")
 
 
 def title(pid):
