@@ -73,7 +73,7 @@ mod tests {
         let text = format!("{FILE}---\n{FILE}");
         let documents = parse(Format::Yaml, text.as_bytes()).unwrap();
         assert_eq!(documents.len(), 2);
-        assert!(documents.iter().all(|it| &*it.sops.as_ref().unwrap().text == text));
+        assert!(documents.iter().all(|it| *it.sops.as_ref().unwrap().text == *text));
     }
 
     #[test]
