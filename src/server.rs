@@ -88,7 +88,7 @@ pub enum StartError {
         reason: String,
     },
     /// A key for sealed values cannot be used, or a sealed override cannot be opened.
-    #[error("the server did not start: {0}")]
+    #[error(transparent)]
     Secrets(#[from] SecretsError),
     /// The system refuses the listener.
     #[error("cannot listen: {0}")]

@@ -17,7 +17,8 @@ const SEALED_BEGINNINGS: [&str; 5] = ["{cipher}", "{sealed}", "{vault}", "{file}
 /// Every file with a sealed value contains one of these.
 const MARKERS: [&str; 3] = ["{cipher}", "{sealed}", "ENC["];
 
-const PLAIN: &str = "the policy requires a sealed value for this key: seal the value";
+const PLAIN: &str =
+    "the policy requires a sealed value for this key: seal it with headwater seal or /encrypt";
 const COPIED: &str =
     "this sealed text is already in a file of another area: seal the value anew for this file";
 const LINK: &str = "is a symbolic link to a file of another area, and is treated as absent there: commit a file of its own";
@@ -66,7 +67,7 @@ impl Check<'_> {
         }
     }
 
-    /// Checks that no new sealed text is one of another area. Whoever may open the one file could open the other.
+    /// Checks that no new sealed text is one of another area. A caller that may open the one file could open the other.
     fn copied_values(
         &mut self,
         member: &Member,
@@ -113,7 +114,7 @@ impl Check<'_> {
         };
         for (link, target) in member.tree.links(older)? {
             let is_directory = member.tree.kind(&target)? == Some(EntryKind::Directory);
-            // A directory belongs to those who own a file in it.
+            // A directory belongs to the applications that own a file in it.
             let inside = |path: &str| if is_directory { join(path, "x") } else { path.to_owned() };
             let permission = member.areas.sharing(&inside(&link), &inside(&target));
             if let Some(severity) = severity(permission)

@@ -73,7 +73,7 @@ impl<K: Eq + Hash + Clone> Tally<K> {
         report
     }
 
-    /// Ends a period like [`Tally::take_report`], but forgets no key. The number of lines that strangers can cause is
+    /// Ends a period like [`Tally::take_report`], but forgets no key. The number of lines that callers without a right can cause is
     /// then bounded until [`Tally::forget`].
     pub fn take_counts(&mut self) -> Vec<(Option<K>, Count)> {
         let counted = self.keys.iter_mut().filter_map(|(key, count)| {
