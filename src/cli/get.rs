@@ -185,7 +185,8 @@ fn catalog_of_server(arguments: &GetArguments, query: &Query) -> Option<Catalog>
 fn advice(query: &Query, known: Option<Catalog>) -> String {
     let Some(Catalog { applications, profiles }) = known else {
         let named = "Name a branch, a tag, a full commit id or a folder with --label";
-        return query.label.name().map_or("Check the name and the profiles", |_| named).to_owned();
+        let unnamed = "Check the name, the profiles and the rights of the token";
+        return query.label.name().map_or(unnamed, |_| named).to_owned();
     };
     let (what, names) = if applications.contains(&*query.application) {
         ("profiles", profiles)
