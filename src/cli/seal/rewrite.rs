@@ -30,7 +30,7 @@ pub(super) struct Rewritten {
 }
 
 /// One replacement.
-struct Replacement {
+struct TextEdit {
     start: usize,
     old_length: usize,
     new: String,
@@ -59,7 +59,7 @@ impl Rewrite<'_> {
         replacements.sort_by_key(|it| it.start);
         let mut new = Vec::with_capacity(bytes.len());
         let mut copied = 0;
-        for Replacement { start, old_length, new: text, .. } in &replacements {
+        for TextEdit { start, old_length, new: text, .. } in &replacements {
             new.extend_from_slice(&bytes[copied..*start]);
             new.extend_from_slice(text.as_bytes());
             copied = start + old_length;
@@ -79,7 +79,7 @@ impl Rewrite<'_> {
         bytes: &[u8],
         documents: &[Document],
         property: &Property,
-    ) -> Result<Replacement, &'static str> {
+    ) -> Result<TextEdit, &'static str> {
         if documents.iter().any(|document| document.sops.is_some()) {
             return Err("is in a SOPS file: change it with sops");
         }
@@ -101,11 +101,11 @@ impl Rewrite<'_> {
         let place = Place { area: self.area, key: &property.key };
         let new =
             self.bound.seal(text.expose(), &place).map_err(|_| "the value cannot be sealed")?;
-        Ok(Replacement { start, old_length: old.len(), new, key: property.key.to_string(), text })
+        Ok(TextEdit { start, old_length: old.len(), new, key: property.key.to_string(), text })
     }
 
     /// Returns true if the new bytes have the same keys and values, apart from values that open to the same text as before.
-    fn is_equal(&self, before: &[Document], new: &[u8], replacements: &[Replacement]) -> bool {
+    fn is_equal(&self, before: &[Document], new: &[u8], replacements: &[TextEdit]) -> bool {
         let Ok(after) = format::parse(self.format, new) else { return false };
         let is_equal = |(before, after): (&Property, &Property)| {
             if before.key != after.key || before.position.line != after.position.line {
