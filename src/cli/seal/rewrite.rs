@@ -29,7 +29,7 @@ pub(super) struct Rewritten {
     pub(super) problems: Vec<String>,
 }
 
-/// One replacement.
+/// The replacement of one `{cipher}` value by its sealed form.
 struct TextEdit {
     start: usize,
     old_length: usize,
