@@ -259,6 +259,18 @@ fn read_token(path: &Path) -> Result<Token, StartError> {
     Ok(Token::new(&read_secret("token file", path)?))
 }
 
+/// A function that reads keys and secrets again. The policy decides which files may refer to a secret.
+fn secret_reader(http: &web::Data<Http>) -> impl Fn() + Send + 'static {
+    let http = Arc::downgrade(&http.clone().into_inner());
+    move || {
+        if let Some(http) = http.upgrade()
+            && let Some(files) = &http.encryption.files
+        {
+            files.read_again();
+        }
+    }
+}
+
 /// Warns of a file with a secret that every user of the machine can read. It remains usable, because servers have been
 /// started with such files (docs/decisions/0092).
 fn warn_if_public(path: &Path) {
@@ -331,7 +343,7 @@ pub fn start(
     let policy = policy.map(|(path, guard)| {
         let (guard, audit) = (Arc::clone(guard), http.audit.clone());
         let (store, key_requests) = (Arc::clone(&http.store), http.key_refresh.requests());
-        policy::Following::new(path, guard, audit, store, key_requests)
+        policy::Following::new(path, guard, audit, store, key_requests, secret_reader(&http))
     });
     let policy = policy.transpose()?;
     let tls_terms = tls.as_ref().map(tls::Reloading::terms);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
-use tokio::time::interval;
+use tokio::time::{Instant, interval_at};
 
 use super::Http;
 use super::error::HttpError;
@@ -29,7 +29,7 @@ pub fn opened_reads(http: &Http) -> Option<Rc<OpenedReads>> {
     let reads = Rc::new(OpenedReads::new(Arc::clone(http.audit.as_ref()?)));
     let reporting = Rc::downgrade(&reads);
     actix_web::rt::spawn(async move {
-        let mut ticks = interval(READ_REPORT_INTERVAL);
+        let mut ticks = interval_at(Instant::now() + READ_REPORT_INTERVAL, READ_REPORT_INTERVAL);
         loop {
             ticks.tick().await;
             let Some(reads) = reporting.upgrade() else { return };

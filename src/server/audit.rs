@@ -103,5 +103,9 @@ fn names_of_keys(secrets: &SecretsSettings) -> Vec<String> {
     let keystore = keystore.map(|(path, alias)| format!("keystore {}, alias {alias}", name(path)));
     let variable = secrets.key.as_ref().map(|_| "HEADWATER_ENCRYPT_KEY".to_owned());
     let files = secrets.key_files.iter().map(|path| format!("key file {}", name(path)));
-    keystore.into_iter().chain(variable).chain(files).collect()
+    let seal = secrets.seal_key_files.iter().map(|path| format!("seal key file {}", name(path)));
+    let identities = secrets.age_identity_file.iter();
+    let identities = identities.map(|path| format!("age identity file {}", name(path)));
+    let named = keystore.into_iter().chain(variable).chain(files);
+    named.chain(seal).chain(identities).collect()
 }

@@ -131,6 +131,7 @@ impl Following {
         audit: Option<Arc<Audit>>,
         store: Arc<Store>,
         key_requests: Arc<KeyRequests>,
+        replaced: impl Fn() + Send + 'static,
     ) -> Result<Self, StartError> {
         let (watch, changes) = FileWatch::new(&[path]).map_err(|error| StartError::File {
             what: "policy file",
@@ -145,6 +146,7 @@ impl Following {
             store,
             key_requests: Arc::clone(&key_requests),
             watch: Arc::downgrade(&watch),
+            replaced: Box::new(replaced),
         };
         std::thread::spawn(move || follower.follow(&changes));
         // The file may have changed between the first read and the watch.
@@ -167,6 +169,8 @@ struct Follower {
     /// Read the keys of issuers with a URL.
     key_requests: Arc<KeyRequests>,
     watch: Weak<FileWatch>,
+    /// Called after another policy is in force.
+    replaced: Box<dyn Fn() + Send>,
 }
 
 impl Follower {
@@ -186,6 +190,7 @@ impl Follower {
                         self.open_areas();
                         tracing::info!(digest = self.guard.digest(), "policy in force");
                         self.key_requests.update();
+                        (self.replaced)();
                         forget_removed_issuers(&self.guard, &self.store.faults);
                     }
                     self.store.faults.end(FaultKind::PolicyUnusable, OBJECT);

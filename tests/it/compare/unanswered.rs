@@ -1,5 +1,6 @@
 //! Servers that give no answer, or none that counts: exit code 2, and what to do.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -88,11 +89,11 @@ fn a_failure_that_passes_is_tried_again() {
     let repository = shop();
     let server = Server::start(&repository.uri());
     let address = server.0;
-    let count = Mutex::new(0);
+    let asked = Mutex::new(HashSet::new());
     let fake = Fake::new(move |head, mut stream| {
-        let mut count = count.lock().unwrap();
-        *count += 1;
-        if *count % 2 == 1 {
+        let target = head.lines().next().unwrap_or_default().to_owned();
+        let is_first = asked.lock().unwrap().insert(target);
+        if is_first {
             // A proxy whose server restarts.
             stream.write_all(answer("502 Bad Gateway", "text/html", "").as_bytes()).unwrap();
             return;
