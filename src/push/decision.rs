@@ -77,6 +77,11 @@ pub(super) async fn decide(
     if let Some(pusher) = &context.pusher {
         authorization::authorize(&context.repository, pusher, &question).await?;
     }
+    let head = context.repository.source.head_branch();
+    if let Some(line) = updates::head_deletion(&question.updates, head.as_deref()) {
+        log_rejection(context);
+        return Err(line.into());
+    }
     let (updates, pushed) = (question.updates.clone(), question.clone());
     let reviewed = prepare(context, question, pending.as_mut()).await?;
     recording::record_accepted(context, &pushed).await?;

@@ -147,6 +147,16 @@ pub(super) fn rejection(
     })
 }
 
+/// Returns the reason to reject the deletion of the branch that HEAD leads to. Git rejects it as well, but only after the
+/// audit trail has the push as accepted.
+pub(super) fn head_deletion(updates: &[Update], head: Option<&str>) -> Option<String> {
+    let deleted = updates.iter().filter(|update| update.new.is_none());
+    let is_head = |update: &&Update| head.is_some() && update.branch() == head;
+    let name = deleted.filter(|update| is_head(update)).map(Update::shown).next()?;
+    let reason = "the branch that HEAD leads to cannot be deleted. Delete other branches only";
+    Some(rejected(&format!("{name}: {reason}")))
+}
+
 /// Returns the rejection of a push that was made on an older commit.
 pub(super) fn fetch_first(name: &str) -> String {
     format!("push rejected, no branch was updated. fetch first: {name} has moved since you fetched")
@@ -201,6 +211,18 @@ mod tests {
         for name in ["refs/heads/-x", "refs/heads/a,b", "refs/heads/HEAD", "refs/tags/refs/x"] {
             check(NONE, B, name, Some("no label"));
         }
+    }
+
+    #[test]
+    fn the_branch_that_head_leads_to_is_not_deleted() {
+        let updates = updates(&[format!("{A} {NONE} refs/heads/main")]);
+        assert!(
+            head_deletion(&updates, Some("main"))
+                .unwrap()
+                .contains("main: the branch that HEAD leads to")
+        );
+        assert_eq!(head_deletion(&updates, Some("other")), None);
+        assert_eq!(head_deletion(&updates, None), None);
     }
 
     #[test]
