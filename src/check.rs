@@ -303,7 +303,7 @@ impl<'a> Check<'a> {
         };
         self.report.known_file_count += 1;
         if self.is_late() {
-            self.report.leave_out(path.to_owned());
+            self.leave_out_file(path);
             return Ok(());
         }
         self.report.file_count += 1;
@@ -380,7 +380,7 @@ impl<'a> Check<'a> {
             // An RSA key takes milliseconds for each value.
             if self.is_late() {
                 self.report.file_count -= 1;
-                self.report.leave_out(path.to_owned());
+                self.leave_out_file(path);
                 return Ok(());
             }
             if let Opening::Failed(failure) = opener.open(key, text)
@@ -422,6 +422,12 @@ impl<'a> Check<'a> {
             self.environment(query, *watcher_count, rules)?;
         }
         Ok(())
+    }
+
+    fn leave_out_file(&mut self, path: &str) {
+        if self.terms.audience.as_ref().is_none_or(|it| it.reads_file(path)) {
+            self.report.leave_out(path.to_owned());
+        }
     }
 
     fn leave_out<'q>(&mut self, queries: impl ExactSizeIterator<Item = &'q Query>) {
