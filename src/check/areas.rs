@@ -109,15 +109,18 @@ impl Check<'_> {
         }
         let older = before.map_or(&member.tree, |before| &before.tree);
         let known: HashSet<(String, String)> = match before {
-            Some(before) => before.tree.links(&before.tree)?.into_iter().collect(),
+            Some(before) => {
+                let links = before.tree.all_links(&before.tree)?.into_iter();
+                links.map(|(link, target, _)| (link, target)).collect()
+            }
             None => HashSet::new(),
         };
-        for (link, target) in member.tree.links(older)? {
-            let is_directory = member.tree.kind(&target)? == Some(EntryKind::Directory);
-            // A directory belongs to the applications that own a file in it.
-            let inside = |path: &str| if is_directory { join(path, "x") } else { path.to_owned() };
-            let permission = member.areas.sharing(&inside(&link), &inside(&target));
-            if let Some(severity) = severity(permission)
+        for (link, target, found) in member.tree.all_links(older)? {
+            let permission = link_permission(member, &link, &target, found);
+            // A link without a target that the policy permits is a finding about its entry.
+            let is_judged = found.is_some() || permission == Permission::Denied;
+            if is_judged
+                && let Some(severity) = severity(permission)
                 && !known.contains(&(link.clone(), target))
             {
                 self.add(severity, problem(&link, None, LINK), None);
@@ -125,6 +128,20 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// Decides about a link by the names of the link and its target, so that a pusher does not learn whether a file of
+/// another area exists.
+pub(super) fn link_permission(
+    member: &Member,
+    link: &str,
+    target: &str,
+    found: Option<EntryKind>,
+) -> Permission {
+    // A directory belongs to the applications that own a file in it.
+    let is_directory = found == Some(EntryKind::Directory);
+    let inside = |path: &str| if is_directory { join(path, "x") } else { path.to_owned() };
+    member.areas.sharing(&inside(link), &inside(target))
 }
 
 impl SealedTexts {

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 
-use super::FindingSeverity;
+use super::{FindingSeverity, areas};
+use crate::areas::Permission;
 use crate::model::{Origin, Problem};
 use crate::resolve::{self, Searchers};
 use crate::snapshot::{Member, Style};
@@ -87,7 +88,13 @@ impl EntryCheck<'_> {
 
     /// Checks a link, which is served as its target. A link out of the repository has no target.
     fn link(&mut self, directory: &str, name: &str) -> Result<(), TreeError> {
-        if self.member.tree.kind(&join(directory, name))?.is_none() {
+        let path = join(directory, name);
+        let lookup = self.member.tree.lookup_kind(&path)?;
+        // A link to a file of another area is a problem, whether the file exists or not.
+        let is_foreign = lookup.behind_links.is_some_and(|target| {
+            areas::link_permission(self.member, &path, &target, None) == Permission::Denied
+        });
+        if lookup.found.is_none() && !is_foreign {
             let message = "is a symbolic link without a target in this repository, and is not served: commit the file itself";
             self.add(self.severity(directory, name), directory, name, message);
         }

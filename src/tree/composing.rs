@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use super::object_cache::{
     CachedDirectory, EntryNode, ObjectCache, Scan, TreeDirectory, TreeEntry,
 };
-use super::{DEPTH_MAX, Tree, TreeError, join};
+use super::{DEPTH_MAX, EntryKind, Tree, TreeError, join};
 use crate::format::{self, Format};
 
 impl Tree {
@@ -28,12 +28,23 @@ impl Tree {
     /// # Errors
     /// When the source of either tree cannot be read.
     pub fn links(&self, older: &Self) -> Result<Vec<(String, String)>, TreeError> {
+        let links = self.all_links(older)?.into_iter();
+        Ok(links.filter_map(|(link, target, found)| found.map(|_| (link, target))).collect())
+    }
+
+    /// As [`Tree::links`], with the kind of each target. Links whose target would be in the tree are included without it.
+    ///
+    /// # Errors
+    /// When the source of either tree cannot be read.
+    pub fn all_links(
+        &self,
+        older: &Self,
+    ) -> Result<Vec<(String, String, Option<EntryKind>)>, TreeError> {
         let mut links = Vec::new();
         for link in &self.scan(older)?.links {
             let lookup = self.lookup_kind(link)?;
-            if let (Some(_), Some(target)) = (lookup.found, lookup.behind_links) {
-                links.push((link.to_string(), target));
-            }
+            links
+                .extend(lookup.behind_links.map(|target| (link.to_string(), target, lookup.found)));
         }
         Ok(links)
     }

@@ -187,6 +187,14 @@ fn the_content_of_a_push_stays_within_its_area() {
     std::os::unix::fs::symlink("billing.yml", work.path.join("orders-link.yml")).unwrap();
     work.commit("");
     shop.rejects(&work, &["main"], &["orders-link.yml", "another area"]);
+
+    // The answer does not show whether the file exists.
+    work.git(&["reset", "--quiet", "--hard", "origin/main"]).succeeds();
+    std::os::unix::fs::symlink("billing-absent.yml", work.path.join("orders-link.yml")).unwrap();
+    work.commit("");
+    let pushed = work.git(&["push", &shop.url("builder"), "main"]);
+    let said = pushed.fails(&["orders-link.yml", "another area"]);
+    assert!(!said.err.contains("without a target"), "{}", said.err);
 }
 
 #[test]
