@@ -1,13 +1,15 @@
-//! The references that a listing shows to a pusher that may push some of them only.
+//! The references that a listing shows to a pusher that may not clone. It may push some of them only, or see them all.
 
 use bytes::Bytes;
 
 /// The bytes of a line's length.
 const LENGTH_BYTES: usize = 4;
+/// The capability that makes git send complete objects, because the server rejects differences from its own objects.
+const NO_THIN: &[u8] = b" no-thin";
 /// The name that stands for no reference, so that the capabilities have a line.
 const NO_REFERENCE: &[u8] = b"0000000000000000000000000000000000000000 capabilities^{}";
 
-/// Removes the references that are not shown. Returns `None` for bytes that are no listing of git.
+/// Removes the references that are not shown, and asks for complete objects. Returns `None` for bytes that are no listing of git.
 pub(super) fn reduced(listed: &[u8], is_shown: impl Fn(&str) -> bool) -> Option<Bytes> {
     let (mut rest, mut capabilities) = (listed, None);
     let mut lines: Vec<&[u8]> = Vec::new();
@@ -30,11 +32,11 @@ pub(super) fn reduced(listed: &[u8], is_shown: impl Fn(&str) -> bool) -> Option<
     }
     let mut text = Vec::with_capacity(listed.len());
     for (index, line) in lines.into_iter().enumerate() {
-        let end = if index == 0 { capabilities } else { &[] };
+        let end = if index == 0 { [capabilities, NO_THIN].concat() } else { Vec::new() };
         let length = LENGTH_BYTES + line.len() + end.len() + 1;
         text.extend_from_slice(format!("{length:04x}").as_bytes());
         text.extend_from_slice(line);
-        text.extend_from_slice(end);
+        text.extend_from_slice(&end);
         text.push(b'\n');
     }
     text.extend_from_slice(b"0000");
@@ -70,11 +72,12 @@ mod tests {
             format!("{A} .have\n"),
         ]);
         let shown = reduced(all.as_bytes(), |name| name == "refs/heads/main").unwrap();
-        let expected = listing(&[format!("{A} refs/heads/main\0report-status atomic\n")]);
+        let expected = listing(&[format!("{A} refs/heads/main\0report-status atomic no-thin\n")]);
         assert_eq!(String::from_utf8_lossy(&shown), expected);
         let none = reduced(all.as_bytes(), |_| false).unwrap();
         let zero = "0".repeat(40);
-        let expected = listing(&[format!("{zero} capabilities^{{}}\0report-status atomic\n")]);
+        let expected =
+            listing(&[format!("{zero} capabilities^{{}}\0report-status atomic no-thin\n")]);
         assert_eq!(String::from_utf8_lossy(&none), expected);
         assert_eq!(reduced(b"00zz", |_| true), None);
         assert_eq!(reduced(b"0000", |_| true), None);

@@ -36,11 +36,18 @@ impl fmt::Debug for Pusher {
 }
 
 impl Pusher {
+    /// Returns true for a pusher that may read the whole repository.
+    pub(super) fn may_clone(&self) -> bool {
+        self.may(Operation::ReadRepository)
+    }
+
     /// Returns true for a pusher that may read the whole repository, or lists of everything in it.
     pub(super) fn reads_all(&self) -> bool {
-        let may =
-            |operation| self.identity.permission(operation, Resource::Server) != Permission::Denied;
-        may(Operation::ReadRepository) || may(Operation::ReadOverview)
+        self.may_clone() || self.may(Operation::ReadOverview)
+    }
+
+    fn may(&self, operation: Operation) -> bool {
+        self.identity.permission(operation, Resource::Server) != Permission::Denied
     }
 
     /// Returns true if some push to this reference is allowed.

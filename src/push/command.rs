@@ -106,6 +106,18 @@ impl GitProgram {
         self.command(service, &["--stateless-rpc"], repository)
     }
 
+    /// Builds the command that receives a push of a client that may not clone. Every object of its pack has to be
+    /// complete: a difference from an object of the repository would show that object to a client that knows its id.
+    pub(super) fn receive_whole(&self, repository: &Path) -> Command {
+        let mut command = self.git(repository);
+        // Git unpacks a small pack by other means, which always add to objects of the repository.
+        command.args(["-c", "receive.unpackLimit=1", Service::ReceivePack.name()]);
+        // The option has this name in all versions. A git without it receives nothing.
+        command.args(["--reject-thin-pack-for-testing", "--stateless-rpc"]).arg(repository);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+    }
+
     /// Builds the command that lists references and capabilities for a service.
     pub(super) fn advertise(&self, service: Service, repository: &Path) -> Command {
         self.command(service, &["--http-backend-info-refs"], repository)

@@ -58,10 +58,13 @@ impl Host {
         let _permit = self.admission.listings(service).acquire(requester).await?;
         self.catch_up(LISTING_CATCH_UP_MAX).await?;
         let listed = self.repository.advertise(service).await?;
-        match pusher.filter(|pusher| service == Service::ReceivePack && !pusher.reads_all()) {
+        match pusher.filter(|pusher| service == Service::ReceivePack && !pusher.may_clone()) {
             None => Ok(listed),
-            Some(pusher) => advertisement::reduced(&listed, |name| pusher.may_push_to(name))
-                .ok_or_else(|| PushError::Git("its listing is malformed".to_owned())),
+            Some(pusher) => {
+                let is_shown = |name: &str| pusher.reads_all() || pusher.may_push_to(name);
+                advertisement::reduced(&listed, is_shown)
+                    .ok_or_else(|| PushError::Git("its listing is malformed".to_owned()))
+            }
         }
     }
 

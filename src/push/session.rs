@@ -122,7 +122,12 @@ pub(super) async fn run(
     let receiving = Mutex::new(Some(receiving));
     let session = Arc::new(Session { context, outcome: Mutex::default(), receiving });
     lock(&sessions.0).insert(key.clone(), Arc::clone(&session));
-    let mut command = repository.git.serve(Service::ReceivePack, &repository.path);
+    let is_whole = session.context.pusher.as_ref().is_some_and(|pusher| !pusher.may_clone());
+    let mut command = if is_whole {
+        repository.git.receive_whole(&repository.path)
+    } else {
+        repository.git.serve(Service::ReceivePack, &repository.path)
+    };
     command.env(KEY, &key);
     let receiving = repository.locks.receiving.share().await;
     let report = match repository.start_git(command) {

@@ -198,6 +198,50 @@ fn the_content_of_a_push_stays_within_its_area() {
 }
 
 #[test]
+fn a_pusher_that_may_not_clone_sends_complete_objects() {
+    let shop = Shop::new();
+    let work = shop.clone("own");
+    let long = |count| format!("//- orders.yml\nname: {}\n", "long ".repeat(count));
+    work.commit(&long(2_000));
+    shop.accepts(&work, "ops", &["main"]);
+    // Git itself does as the listing asks.
+    let base = work.commit(&long(2_001));
+    shop.accepts(&work, "builder", &["main"]);
+
+    // A pack with a difference from a file of the server could show that file to a pusher that knows its id.
+    let changed = work.commit(&long(2_002));
+    let (revisions, pack) = (shop.place.path().join("revisions"), shop.place.path().join("pack"));
+    std::fs::write(&revisions, format!("{changed}\n^{base}\n")).unwrap();
+    let made = std::process::Command::new("git")
+        .args(["pack-objects", "--thin", "--revs", "--stdout", "-q"])
+        .current_dir(&work.path)
+        .stdin(std::fs::File::open(&revisions).unwrap())
+        .stdout(std::fs::File::create(&pack).unwrap())
+        .status();
+    assert!(made.unwrap().success());
+    let line = format!("{base} {changed} refs/heads/main\0report-status\n");
+    let body =
+        [format!("{:04x}{line}0000", line.len() + 4).as_bytes(), &std::fs::read(&pack).unwrap()]
+            .concat();
+    let before = shop.references();
+    let thin = |principal: &str| {
+        let request = format!(
+            "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: Bearer {}\r\nContent-Type: application/x-git-receive-pack-request\r\n\
+             Content-Length: {}\r\n\r\n",
+            token(principal, 1),
+            body.len()
+        );
+        shop.hosted.server.send(&[request.as_bytes(), &body].concat()).expect(200).text()
+    };
+    let said = thin("builder");
+    assert!(said.contains("unpacker error"), "{said}");
+    assert_eq!(shop.references(), before);
+    let said = thin("ops");
+    assert!(said.contains("ok refs/heads/main"), "{said}");
+}
+
+#[test]
 fn a_report_names_only_what_its_pusher_may_read() {
     let shop = Shop::new();
     // Both environments are in use.
