@@ -153,7 +153,12 @@ async fn text(
             return Err(HttpError::Broken(problem.clone()));
         }
         http.record_opening(request, caller, query, &template.answer);
-        (template.file.clone(), Some(template))
+        let mut file = template.file.clone();
+        if template.answer.has_opened_values() {
+            // A key, a referenced secret or a right changes the text without a new revision.
+            file.made_seconds = None;
+        }
+        (file, Some(template))
     } else {
         let file = http.store.find_file(caller, query, path).await?;
         (permitted(request, http, caller, query, file)?, None)

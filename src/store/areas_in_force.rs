@@ -30,7 +30,7 @@ impl Store {
     }
 
     /// Permits only what the present areas and those of the next policy permit. Returns when the environments are resolved
-    /// again, or after [`NARROWING_MAX`]. Blocking, outside of a runtime.
+    /// again, or after 5 s. Blocking, outside of a runtime.
     ///
     /// Invariant: no caller of one policy receives files that only the other policy permits.
     pub fn narrow_areas(self: &Arc<Self>, next: &Areas) {
