@@ -154,8 +154,8 @@ async fn text(
         }
         http.record_opening(request, caller, query, &template.answer);
         let mut file = template.file.clone();
-        if template.answer.has_opened_values() {
-            // A key, a referenced secret or a right changes the text without a new revision.
+        if template.served().is_some_and(|served| served.has_opened_values()) {
+            // A key or a referenced secret changes the text without a new revision.
             file.made_seconds = None;
         }
         (file, Some(template))
