@@ -217,11 +217,12 @@ fn a_new_version_wakes_the_services_that_name_it_and_one_login_serves_all() {
     vault.write("shop/orders", json!({"password": "one", "more": {}}));
     vault.write("shop/other", json!({"x": 1.5}));
     let repository = Repository::new(FILES);
+    vault.behave(Manner::Status(503));
     let server = server(&repository, vault.settings());
-    // The read begins with the first request, which does not wait for it.
     let first = server.get("/orders/none").expect(503);
     assert_eq!(first.header("retry-after"), Some("1"));
     server.get("/plain/none").expect(200);
+    vault.behave(Manner::Good);
     until_served(&server, "orders");
     until_served(&server, "other");
     assert_eq!(flat(&server, "orders"), json!({"password": "one"}));
