@@ -194,7 +194,7 @@ fn a_directory_opens_no_file_of_another_area() {
 
 #[test]
 fn etcd_opens_no_file_of_another_area() {
-    let (cluster, prefix) = (Cluster::shared(), "areas-of-applications");
+    let (cluster, prefix) = (Cluster::shared(), "config-of-areas");
     for (path, bytes) in files(SHOP) {
         cluster.put(&format!("{prefix}/v1/files/main/{path}"), &bytes);
     }
