@@ -254,7 +254,8 @@ async fn a_label_that_leads_nowhere_says_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_do_not_belong_are_passed_over_and_left_alone() {
-    let bed = EtcdBed::new();
+    // No other test writes there.
+    let bed = EtcdBed::of(Arc::new(Cluster::start(1)));
     let hash = "cd".repeat(32);
     let strange = [
         "refs/feature/x",
@@ -278,7 +279,7 @@ async fn keys_that_do_not_belong_are_passed_over_and_left_alone() {
     for rest in strange.iter().filter(|rest| !rest.contains(&hash)) {
         assert!(left.contains(&bed.key(rest)), "{rest}");
     }
-    let outside = bed.cluster.keys("").into_iter().filter(|key| !key.starts_with("config-"));
+    let outside = bed.cluster.keys("").into_iter().filter(|key| !key.starts_with(&bed.prefix));
     assert_eq!(outside.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
