@@ -44,7 +44,6 @@ pub(super) struct Secrets {
     changes: watch::Sender<u64>,
     /// The state of the key files when they were read last.
     read: Mutex<FileStates>,
-    policy_file: Option<PathBuf>,
     guard: Option<Arc<Guard>>,
     /// The digest of the policy for which answers were made.
     rules: Mutex<Option<String>>,
@@ -71,7 +70,6 @@ impl Secrets {
         settings: &Settings,
         guard: Option<&Arc<Guard>>,
     ) -> Result<Arc<Self>, StartError> {
-        let policy_file = settings.access.policy_file.clone();
         let settings = settings.secrets.clone();
         let read = file_states(&settings);
         let keys = read_keys(&settings)?;
@@ -97,20 +95,10 @@ impl Secrets {
         let guard = guard.cloned();
         let rules = Mutex::new(guard.as_ref().map(|guard| guard.digest()));
         let (files, changes) = (Mutex::new(read), watch::Sender::new(0));
-        Ok(Arc::new(Self {
-            settings,
-            keys,
-            directory,
-            vaults,
-            changes,
-            read: files,
-            policy_file,
-            guard,
-            rules,
-        }))
+        Ok(Arc::new(Self { settings, keys, directory, vaults, changes, read: files, guard, rules }))
     }
 
-    /// Follows the files of the keys, of the directory and of the policy. The watch ends when the result is dropped.
+    /// Follows the files of the keys and of the directory. The watch ends when the result is dropped.
     pub(super) fn follow(
         self: &Arc<Self>,
         store: &Arc<Store>,
@@ -122,7 +110,6 @@ impl Secrets {
         store.follow_opened_values(self.changes.subscribe());
         let in_directory = self.settings.directory.as_deref().map(|path| path.join("secret"));
         let files = self.settings.files().chain(in_directory.as_deref());
-        let files = files.chain(self.policy_file.as_deref());
         let (watch, changes) =
             FileWatch::new(&files.collect::<Vec<_>>()).map_err(|error| StartError::File {
                 what: "files of",
