@@ -76,9 +76,7 @@ fn finish(
     let revision = completed.publication.target.snapshot.revision.clone();
     let (previous, refreshed) = (&completed.previous.revision, completed.replaced.len());
     store.counters.publish_count.fetch_add(1, Ordering::Relaxed);
-    store.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
-    store.status_changed.send_replace(());
-    store.eviction.make_room();
+    record_refreshed(store, refreshed);
     tracing::info!(
         label = %live.label,
         source = store.source_name(),
@@ -102,6 +100,13 @@ fn finish(
         actor: actor.clone(),
         publication: Some(completed),
     });
+}
+
+/// Counts answers that were made again, reports the change, and keeps the answers within their memory.
+pub(super) fn record_refreshed(store: &Store, count: usize) {
+    store.counters.refreshed_count.fetch_add(count as u64, Ordering::Relaxed);
+    store.status_changed.send_replace(());
+    store.eviction.make_room();
 }
 
 /// Runs blocking work. None if it panicked.

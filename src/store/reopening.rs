@@ -3,13 +3,13 @@
 //! One channel has the number of changes so far. One task follows it and publishes every live label again, so that changes in
 //! quick succession count as one. A watcher wakes only if the digest of its answer differs.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
 use super::Store;
 use super::live_label::LiveLabel;
+use super::publish;
 
 impl Store {
     /// Makes the answers with opened values again after each change of a number. The task ends with the store, or when the
@@ -32,9 +32,7 @@ impl Store {
         match published {
             Ok(Ok(completed)) => {
                 let refreshed = completed.replaced.len();
-                self.counters.refreshed_count.fetch_add(refreshed as u64, Ordering::Relaxed);
-                self.status_changed.send_replace(());
-                self.eviction.make_room();
+                publish::record_refreshed(self, refreshed);
                 live.problem_log.log_replaced(&live.label, &completed.replaced);
                 tracing::info!(label = %live.label, refreshed, "sealed values opened again");
             }
