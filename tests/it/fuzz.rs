@@ -58,3 +58,40 @@ fn every_input_of_the_corpus_is_read_without_a_failure() {
     }
     assert!(count >= 300, "{count} inputs");
 }
+
+/// A dependency that the lock file of the fuzz targets lacks would stop `scripts/fuzz`, which builds with `--locked`.
+#[test]
+fn the_lock_file_of_the_targets_has_every_dependency() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let parse = |path: &str| -> toml::Table {
+        fs::read_to_string(root.join(path))
+            .unwrap()
+            .parse()
+            .unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
+    let members = parse("Cargo.toml")["workspace"]["members"].as_array().unwrap().clone();
+    let directories = members.iter().map(|it| it.as_str().unwrap()).chain(["."]);
+    let manifests: Vec<toml::Table> =
+        directories.map(|it| parse(&format!("{it}/Cargo.toml"))).collect();
+    let lock = parse("fuzz/Cargo.lock");
+    let mut compared = 0;
+    for locked in lock["package"].as_array().unwrap() {
+        let name = locked["name"].as_str().unwrap();
+        let manifest = manifests.iter().find(|it| it["package"]["name"].as_str() == Some(name));
+        let Some(dependencies) = manifest.and_then(|it| it.get("dependencies")) else { continue };
+        let listed = locked["dependencies"].as_array().unwrap();
+        let listed: BTreeSet<&str> =
+            listed.iter().filter_map(|it| it.as_str()?.split(' ').next()).collect();
+        for (alias, dependency) in dependencies.as_table().unwrap() {
+            let is_optional = dependency.get("optional").and_then(toml::Value::as_bool);
+            let package = dependency.get("package").and_then(toml::Value::as_str);
+            let package = package.unwrap_or(alias);
+            assert!(
+                is_optional == Some(true) || listed.contains(package),
+                "{name} needs {package}: run cargo update --workspace in fuzz/"
+            );
+            compared += 1;
+        }
+    }
+    assert!(compared > 60, "{compared} dependencies compared");
+}
