@@ -3,4 +3,6 @@
 //! Invariant: nothing here performs I/O, reads a clock or draws a random number. Files, evidence and the time are
 //! arguments.
 
+pub mod bucket;
+pub mod deal;
 pub mod plan;

@@ -123,14 +123,3 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = seconds.map(Duration::from_secs).filter(|own| *own <= DURATION_MAX);
     duration.ok_or_else(|| format!("a time is at most 168h (7 days), got {text:?}"))
 }
-
-/// Writes a duration as a plan file has it, in the largest unit that divides it.
-pub(crate) fn duration_text(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => "0s".into(),
-        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
-        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
-        _ => format!("{seconds}s"),
-    }
-}
