@@ -4,8 +4,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use crate::Name;
 use crate::bucket::{Bound, bucket, first_bytes, mix};
 use crate::plan::{CanaryFilter, Reach, Size};
 
@@ -14,18 +14,18 @@ use crate::plan::{CanaryFilter, Reach, Size};
 pub const EXACT_COUNT_MAX: usize = 256;
 
 /// An instance that can become a canary.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Instance {
     pub key: u64,
-    pub name: Arc<str>,
+    pub name: Name,
     /// Set if the instance provides evidence: it acknowledges, or the plan has a check.
     pub is_witness: bool,
     /// Names and values, such as `zone` and `eu-1`, or `version` and `1.4`.
-    pub attributes: BTreeMap<Arc<str>, Arc<str>>,
+    pub attributes: BTreeMap<Name, Name>,
 }
 
 impl Instance {
-    pub fn version(&self) -> Option<&Arc<str>> {
+    pub fn version(&self) -> Option<&Name> {
         self.attributes.get("version")
     }
 }
@@ -33,7 +33,7 @@ impl Instance {
 /// One application of a rollout, with its canaries so far.
 #[derive(Debug, Clone)]
 pub struct Application {
-    pub name: Arc<str>,
+    pub name: Name,
     pub salt: u64,
     /// The number of connected instances.
     pub instance_count: u64,
@@ -66,7 +66,7 @@ impl Dealt {
 pub struct Stage<'s> {
     pub reach: &'s Reach,
     /// Attributes of this stage and of those before.
-    pub admitted: &'s [(Arc<str>, Arc<str>)],
+    pub admitted: &'s [(Name, Name)],
     /// `None` except for the first stage.
     pub filter: Option<&'s CanaryFilter>,
     /// The order of applications depends on it.
@@ -77,7 +77,7 @@ pub struct Stage<'s> {
 
 /// Deals the canaries of a stage. The applications share one budget: each receives one canary, in the order of a hash,
 /// before any receives a second.
-pub fn deal(stage: &Stage<'_>, applications: &[Application]) -> BTreeMap<Arc<str>, Dealt> {
+pub fn deal(stage: &Stage<'_>, applications: &[Application]) -> BTreeMap<Name, Dealt> {
     let size = match stage.reach {
         Reach::All => {
             let everyone =
@@ -260,7 +260,7 @@ impl Selection<'_> {
 
     /// Names one instance of each version that has two and no canary yet.
     fn name_versions(&mut self, lowest: &[&Instance], limit: usize) {
-        let mut versions: BTreeMap<&Arc<str>, Vec<&Instance>> = BTreeMap::new();
+        let mut versions: BTreeMap<&Name, Vec<&Instance>> = BTreeMap::new();
         for instance in lowest.iter().filter(|own| is_eligible(own, self.stage)) {
             if let Some(version) = instance.version() {
                 versions.entry(version).or_default().push(instance);
@@ -293,7 +293,7 @@ fn is_canary(
     named: &BTreeSet<u64>,
     stage: &Stage<'_>,
 ) -> bool {
-    let has = |(name, value): &(Arc<str>, Arc<str>)| instance.attributes.get(name) == Some(value);
+    let has = |(name, value): &(Name, Name)| instance.attributes.get(name) == Some(value);
     bound.includes(bucket(instance.key, salt))
         || named.contains(&instance.key)
         || stage.admitted.iter().any(has)

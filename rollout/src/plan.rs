@@ -11,8 +11,13 @@ mod strictness;
 mod value;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
 
 pub use document::{Place, PlanError, PlanProblem};
 pub use freeze::{Freeze, WallTime};
@@ -32,9 +37,30 @@ pub enum Reach {
     /// A number or a share of the instances.
     Size(Size),
     /// The instances with this attribute, beside those of the stages before.
-    Attribute { name: Arc<str>, value: Arc<str> },
+    Attribute { name: Name, value: Name },
     /// Every client, also those without a name.
     All,
+}
+
+impl Reach {
+    /// Parses what `Display` writes.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) => Ok(Self::Attribute { name: name.into(), value: value.into() }),
+            None if text == "all" => Ok(Self::All),
+            None => Size::parse(text).map(Self::Size),
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(size) => write!(f, "{size}"),
+            Self::Attribute { name, value } => write!(f, "{name}={value}"),
+            Self::All => f.write_str("all"),
+        }
+    }
 }
 
 /// One stage with the time for which it is watched.
@@ -45,7 +71,10 @@ pub struct Stage {
 }
 
 /// What happens to applications without an instance that acknowledges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Unwatched {
     /// They receive the candidate at once.
     Now,
@@ -59,9 +88,9 @@ pub enum Unwatched {
 /// Which instances may be canaries of the first stage. Empty for any.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct CanaryFilter {
-    pub instances: Vec<Arc<str>>,
+    pub instances: Vec<Name>,
     /// Names and values, in the order of the names.
-    pub attributes: Vec<(Arc<str>, Arc<str>)>,
+    pub attributes: Vec<(Name, Name)>,
 }
 
 impl CanaryFilter {
@@ -70,9 +99,9 @@ impl CanaryFilter {
     }
 
     /// Returns true if an instance may be a canary of the first stage.
-    pub fn admits(&self, name: &str, attribute: impl Fn(&str) -> Option<Arc<str>>) -> bool {
+    pub fn admits(&self, name: &str, attribute: impl Fn(&str) -> Option<Name>) -> bool {
         let is_named = self.instances.is_empty() || self.instances.iter().any(|own| **own == *name);
-        let has = |(name, value): &(Arc<str>, Arc<str>)| attribute(name).as_ref() == Some(value);
+        let has = |(name, value): &(Name, Name)| attribute(name).as_ref() == Some(value);
         is_named && self.attributes.iter().all(has)
     }
 }
@@ -80,14 +109,14 @@ impl CanaryFilter {
 /// One plan. The last of its stages, and no other, reaches all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Plan {
-    pub name: Arc<str>,
+    pub name: Name,
     pub stages: Vec<Stage>,
     /// The attribute whose values become stages when a rollout begins. The plan itself then has the last stage only.
-    pub by: Option<Arc<str>>,
+    pub by: Option<Name>,
     /// The bake of each stage that `by` makes.
     pub by_bake: Duration,
     /// The names of checks, in order and each once.
-    pub checks: Vec<Arc<str>>,
+    pub checks: Vec<Name>,
     pub canaries: CanaryFilter,
     pub unwatched: Unwatched,
     /// The longest time in a stage before the rollout pauses. `None` for the default of each stage.
@@ -152,7 +181,7 @@ impl Plan {
             bake: self.by_bake,
         });
         let mut plan = self.clone();
-        plan.by = None;
+        (plan.by, plan.by_bake) = (None, Duration::ZERO);
         plan.stages = stages.chain(self.stages.iter().cloned()).collect();
         plan
     }
@@ -161,7 +190,7 @@ impl Plan {
 /// A plan file: plans, the rules that choose among them, limits and freezes.
 #[derive(Debug, Clone)]
 pub struct PlanFile {
-    plans: BTreeMap<Arc<str>, Arc<Plan>>,
+    plans: BTreeMap<Name, Arc<Plan>>,
     rules: Vec<Rule>,
     limits: Limits,
     freezes: Vec<Freeze>,
@@ -176,7 +205,7 @@ impl PlanFile {
     /// The plans of a branch without a file. Every change uses `default`, which is the name of a built-in plan.
     pub fn without_file(default: &str) -> Option<Self> {
         let mut file = Self::empty();
-        let plan: Arc<str> = file.plans.get_key_value(default)?.0.clone();
+        let plan: Name = file.plans.get_key_value(default)?.0.clone();
         file.rules.push(Rule { applications: None, profiles: None, plan });
         Some(file)
     }

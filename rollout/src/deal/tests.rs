@@ -40,7 +40,7 @@ fn stage(reach: &Reach) -> Stage<'_> {
     Stage { reach, admitted: &[], filter: None, salt: 3, room: 1000 }
 }
 
-fn wanted(dealt: &BTreeMap<Arc<str>, Dealt>) -> u32 {
+fn wanted(dealt: &BTreeMap<Name, Dealt>) -> u32 {
     dealt.values().map(|own| own.wanted).sum()
 }
 
@@ -98,7 +98,7 @@ fn a_scope_of_many_applications_is_one_budget() {
     let everyone = deal(&stage(&Reach::All), &all);
     assert!(everyone.values().all(|own| own.bound == Bound::EVERYONE));
     let other = Stage { salt: 4, ..stage(&Reach::All) };
-    let chosen = |stage: &Stage<'_>| -> Vec<Arc<str>> {
+    let chosen = |stage: &Stage<'_>| -> Vec<Name> {
         let dealt = deal(&Stage { reach: &size("5%"), ..*stage }, &all);
         dealt.into_iter().filter(|(_, own)| own.wanted > 0).map(|(name, _)| name).collect()
     };
@@ -189,7 +189,7 @@ fn a_filter_narrows_the_first_stage() {
 #[test]
 fn a_stage_by_attribute_counts_those_that_have_it() {
     let own = with_attributes(application("order", 6, 9), "zone", &["a", "b", "c"]);
-    let (name, value): (Arc<str>, Arc<str>) = ("zone".into(), "b".into());
+    let (name, value): (Name, Name) = ("zone".into(), "b".into());
     let reach = Reach::Attribute { name: name.clone(), value: value.clone() };
     let admitted = [(name, value)];
     let dealt = deal(&Stage { admitted: &admitted, ..stage(&reach) }, &[own]);

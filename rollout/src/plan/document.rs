@@ -1,10 +1,11 @@
 //! Reading a TOML document so that every problem has a place and all problems are reported at once.
 
 use std::fmt;
-use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::Name;
 
 /// The largest accepted document.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -22,7 +23,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanProblem {
     /// The name of the file.
-    pub file: Arc<str>,
+    pub file: Name,
     pub place: Place,
     /// Lower case, without a final full stop.
     pub message: String,
@@ -67,7 +68,7 @@ pub(super) enum OneOrMany {
 
 /// The problems found so far, and the text for their places.
 pub(super) struct Reader<'t> {
-    file: Arc<str>,
+    file: Name,
     text: &'t str,
     problems: Vec<PlanProblem>,
 }

@@ -1,7 +1,8 @@
 //! Freezes: times in which no rollout begins.
 
 use std::fmt;
-use std::sync::Arc;
+
+use crate::Name;
 
 /// Seconds since 1970-01-01T00:00:00Z. Only freezes and the age of earlier revisions use the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,9 +19,9 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 pub struct Freeze {
     pub(super) window: Window,
     /// The reason in messages, as the file has it.
-    pub(super) because: Option<Arc<str>>,
+    pub(super) because: Option<Name>,
     /// The window in messages, as the file has it.
-    pub(super) text: Arc<str>,
+    pub(super) text: Name,
 }
 
 /// When a freeze is in force. The end does not belong to it.

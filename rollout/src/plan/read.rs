@@ -8,6 +8,7 @@ use super::freeze::{Freeze, Window, instant, parse_offset, parse_weekly};
 use super::stages::{read_bakes, read_reaches};
 use super::value::{Size, parse_duration};
 use super::{ACK_WITHIN, CanaryFilter, Limits, Plan, PlanFile, Rule, Stage, Unwatched};
+use crate::Name;
 
 /// The longest name of a plan, a check, an instance or an attribute.
 const NAME_BYTES_MAX: usize = 128;
@@ -146,12 +147,8 @@ fn check_coherence(plan: &Plan, at: usize, reader: &mut Reader<'_>) -> bool {
     problems.is_empty()
 }
 
-fn read_checks(
-    section: &mut Section<'_>,
-    known: &[&str],
-    reader: &mut Reader<'_>,
-) -> Vec<Arc<str>> {
-    let mut checks: Vec<Arc<str>> = Vec::new();
+fn read_checks(section: &mut Section<'_>, known: &[&str], reader: &mut Reader<'_>) -> Vec<Name> {
+    let mut checks: Vec<Name> = Vec::new();
     for item in section.texts("checks", reader).unwrap_or_default() {
         let name = printable(&item.value);
         if !known.contains(&&*item.value) {
@@ -231,7 +228,7 @@ fn read_rules(sections: Vec<Section<'_>>, file: &mut PlanFile, reader: &mut Read
         }
         let mut patterns = |key| {
             let items = section.texts(key, reader)?;
-            Some(items.into_iter().map(|item| item.value.into()).collect::<Vec<Arc<str>>>())
+            Some(items.into_iter().map(|item| item.value.into()).collect::<Vec<Name>>())
         };
         let (applications, profiles) = (patterns("applications"), patterns("profiles"));
         let plan = section.text("plan", reader);
@@ -245,7 +242,7 @@ fn read_rules(sections: Vec<Section<'_>>, file: &mut PlanFile, reader: &mut Read
             let (name, names) = (printable(&plan.value), names.join(", "));
             reader.error(plan.at, format!("plan: no plan is named {name}. The plans are {names}"));
         }
-        let any = |patterns: &Option<Vec<Arc<str>>>| {
+        let any = |patterns: &Option<Vec<Name>>| {
             patterns.as_ref().is_none_or(|own| own.iter().any(|pattern| &**pattern == "*"))
         };
         is_complete |= any(&applications) && any(&profiles);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::strictness::strictest;
 use super::{Plan, PlanFile, Size};
+use crate::Name;
 
 /// The name of the profile of an environment without profiles.
 const DEFAULT_PROFILE: &str = "default";
@@ -13,16 +14,15 @@ const DEFAULT_PROFILE: &str = "default";
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Patterns over names of applications. `None` for any.
-    pub(super) applications: Option<Vec<Arc<str>>>,
+    pub(super) applications: Option<Vec<Name>>,
     /// Patterns over profiles. `None` for any.
-    pub(super) profiles: Option<Vec<Arc<str>>>,
-    pub(super) plan: Arc<str>,
+    pub(super) profiles: Option<Vec<Name>>,
+    pub(super) plan: Name,
 }
 
 impl Rule {
     fn matches(&self, touched: &Touched<'_>) -> bool {
-        let any =
-            |patterns: &[Arc<str>], name: &str| patterns.iter().any(|own| is_match(own, name));
+        let any = |patterns: &[Name], name: &str| patterns.iter().any(|own| is_match(own, name));
         let is_named = self.applications.as_ref().is_none_or(|own| any(own, touched.application));
         let mut profiles = touched.profiles.iter().copied();
         is_named

@@ -1,0 +1,403 @@
+//! Tests of the state machine with one replica and a fleet of values.
+
+use super::*;
+use crate::bucket::Bound;
+use crate::check::Measurement;
+use crate::evidence::{Outcome, Standing};
+use crate::fixture::{BRANCH, Keeper, Scene, change, instances, report, sighting, try_of};
+use crate::state::Phase;
+
+const ACCEPTED: Option<Outcome> = Some(Outcome::Accepted);
+
+/// Reports 12 instances of `order` and 4 of `cart`, whose canaries have an outcome.
+fn observe(keeper: &mut Keeper, scene: &Scene, outcome: Option<Outcome>) {
+    keeper.reports = scene
+        .running()
+        .iter()
+        .map(|rollout| {
+            let listed = rollout.applications().map(|name| {
+                let count = if &**name == "order" { 12 } else { 4 };
+                (&**name, instances(rollout, name, count, outcome))
+            });
+            report(rollout, listed.collect())
+        })
+        .collect();
+}
+
+/// A rollout of `order` that has just entered its first stage.
+fn in_first_stage(plan: &str) -> (Scene, Keeper) {
+    let mut scene = Scene::with_plan(plan);
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    observe(&mut keeper, &scene, None);
+    keeper.step(&mut scene, 0);
+    assert_eq!(scene.running()[0].phase, Phase::Stage(0));
+    observe(&mut keeper, &scene, ACCEPTED);
+    (scene, keeper)
+}
+
+fn auto() -> (Scene, Keeper) {
+    in_first_stage("")
+}
+
+fn withheld(scene: &Scene) -> Vec<&str> {
+    scene.state.branch(BRANCH).unwrap().withheld.iter().map(|own| &*own.because).collect()
+}
+
+#[test]
+fn a_good_change_goes_through_its_stages() {
+    let mut scene = Scene::new();
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    assert_eq!(keeper.words(&mut scene, 0), [""; 0], "no evidence yet");
+    observe(&mut keeper, &scene, None);
+    assert_eq!(keeper.words(&mut scene, 1), ["stage 1 of 2: order 1 of 12"]);
+    observe(&mut keeper, &scene, None);
+    assert_eq!(keeper.words(&mut scene, 20), [""; 0], "no canary has accepted it");
+    observe(&mut keeper, &scene, ACCEPTED);
+    assert_eq!(keeper.words(&mut scene, 1), [""; 0]);
+    assert_eq!(keeper.words(&mut scene, 9), [""; 0], "9 of 10 s");
+    let number = scene.running()[0].number;
+    assert_eq!(keeper.words(&mut scene, 1), ["going to all instances"]);
+    assert!(scene.running()[0].number > number);
+    assert_eq!(scene.running()[0].members["order"].bound, Bound::EVERYONE);
+    assert_eq!(keeper.words(&mut scene, 30), [""; 0], "the report is of the stage before");
+    observe(&mut keeper, &scene, ACCEPTED);
+    assert_eq!(keeper.words(&mut scene, 0), [""; 0]);
+    assert_eq!(keeper.words(&mut scene, 10), ["done"]);
+    assert!(scene.running().is_empty());
+    assert!(scene.state.branch(BRANCH).unwrap().entry("order").is_none());
+}
+
+#[test]
+fn a_rejection_rolls_back_at_once_in_every_stage() {
+    for outcome in [Outcome::Rejected, Outcome::Down] {
+        let (mut scene, mut keeper) = auto();
+        observe(&mut keeper, &scene, Some(outcome));
+        let words = keeper.words(&mut scene, 0);
+        assert!(words[0].starts_with("rolled back: order-"), "{words:?}");
+        assert!(words[0].ends_with("is withheld until a push changes it"), "{words:?}");
+        assert_eq!(withheld(&scene).len(), 1);
+    }
+    let (mut scene, mut keeper) = auto();
+    keeper.step(&mut scene, 0);
+    keeper.step(&mut scene, 10);
+    assert!(scene.running()[0].is_in_last_stage());
+    observe(&mut keeper, &scene, Some(Outcome::Rejected));
+    let words = keeper.words(&mut scene, 0);
+    assert!(words[0].contains("12 bad reports or incidents among 12 instances"), "{words:?}");
+}
+
+#[test]
+fn a_rejection_rolls_back_a_paused_rollout() {
+    let (mut scene, mut keeper) = auto();
+    scene.state.branches.get_mut(BRANCH).unwrap().running[0].paused =
+        Some(Pause::Deadline { why: "x".into() });
+    keeper.step(&mut scene, 100);
+    assert!(scene.running()[0].paused.is_some(), "a pause never ends by itself");
+    observe(&mut keeper, &scene, Some(Outcome::Rejected));
+    keeper.step(&mut scene, 0);
+    assert_eq!(withheld(&scene).len(), 1);
+}
+
+#[test]
+fn tries_are_awaited_for_five_seconds() {
+    let start = |standing, is_accepted, is_trying| {
+        let mut scene = Scene::new();
+        scene.push(&[change("order", 0, 1)]).unwrap();
+        let mut keeper = Keeper::new();
+        observe(&mut keeper, &scene, None);
+        keeper.reports[0].is_trying = is_trying;
+        keeper.reports[0].tries = vec![try_of("order-1", standing, is_accepted)];
+        let first = keeper.words(&mut scene, 0);
+        let second = keeper.words(&mut scene, 4);
+        let third = keeper.words(&mut scene, 1);
+        [first, second, third].map(|words| words.join(" "))
+    };
+    let [first, ..] = start(Standing::Accepted, true, false);
+    assert_eq!(first, "stage 1 of 2: order 1 of 12");
+    let [first, second, third] = start(Standing::Accepted, true, true);
+    assert_eq!((&*first, &*second, &*third), ("", "", "stage 1 of 2: order 1 of 12"));
+    let [first, ..] = start(Standing::Accepted, false, true);
+    assert!(
+        first.contains("order-1, version 1.4, would reject it (type catalogue.page-size)"),
+        "{first}"
+    );
+    let [first, ..] = start(Standing::Unknown, false, false);
+    assert_eq!(first, "stage 1 of 2: order 1 of 12", "a stranger decides nothing");
+}
+
+#[test]
+fn the_bake_is_without_a_gap() {
+    let (mut scene, mut keeper) = auto();
+    keeper.step(&mut scene, 0);
+    keeper.is_connected = false;
+    assert!(keeper.step(&mut scene, 9).next.is_none(), "etcd is unreachable");
+    keeper.is_connected = true;
+    assert!(keeper.step(&mut scene, 1).next.is_none(), "the bake begins again");
+    keeper.live.push("b".into());
+    assert!(keeper.step(&mut scene, 9).next.is_none(), "replica b has not reported");
+    keeper.live.pop();
+    assert!(keeper.step(&mut scene, 1).next.is_none());
+    keeper.watches = Watches::default();
+    assert!(keeper.step(&mut scene, 9).next.is_none(), "another replica takes over");
+    assert!(keeper.step(&mut scene, 9).next.is_none());
+    assert!(keeper.step(&mut scene, 1).next.is_some());
+}
+
+#[test]
+fn the_replica_with_the_lowest_id_is_first() {
+    let (mut scene, mut keeper) = auto();
+    keeper.rank = 2;
+    keeper.step(&mut scene, 0);
+    assert!(keeper.step(&mut scene, 13).next.is_none());
+    assert!(keeper.step(&mut scene, 1).next.is_some());
+    let (mut scene, mut keeper) = auto();
+    keeper.rank = 2;
+    observe(&mut keeper, &scene, Some(Outcome::Down));
+    assert!(keeper.step(&mut scene, 0).next.is_some(), "a fault waits for no rank");
+}
+
+#[test]
+fn the_first_suspect_makes_the_bake_begin_again_once() {
+    let (mut scene, mut keeper) = auto();
+    keeper.step(&mut scene, 0);
+    let restarted = |keeper: &mut Keeper, count| {
+        for own in &mut keeper.reports[0].applications.get_mut("order").unwrap().listed {
+            own.given.iter_mut().for_each(|given| given.restarts = count);
+        }
+    };
+    restarted(&mut keeper, 1);
+    let words = keeper.words(&mut scene, 9);
+    assert!(words[0].ends_with("has restarted. The bake begins again"), "{words:?}");
+    assert_eq!(keeper.words(&mut scene, 1), [""; 0]);
+    assert_eq!(keeper.words(&mut scene, 9), [""; 0]);
+    assert_eq!(keeper.words(&mut scene, 1), ["going to all instances"], "10 s after the suspect");
+    let (mut scene, mut keeper) = auto();
+    restarted(&mut keeper, 2);
+    let words = keeper.words(&mut scene, 0);
+    assert!(
+        words[0]
+            .contains("has restarted twice: 2 incidents among 1 canary, none among the other 11"),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn without_evidence_a_rollout_pauses_after_its_deadline() {
+    let (mut scene, mut keeper) = auto();
+    observe(&mut keeper, &scene, None);
+    keeper.step(&mut scene, 0);
+    assert_eq!(keeper.words(&mut scene, 599), [""; 0]);
+    let words = keeper.words(&mut scene, 1);
+    assert_eq!(
+        words,
+        [
+            "paused: the deadline has passed: 0 of 1 instance accepted it. Resume, promote or abort the rollout"
+        ]
+    );
+    observe(&mut keeper, &scene, ACCEPTED);
+    assert!(keeper.step(&mut scene, 1000).next.is_none());
+    // A replica that never reports has the same effect before the first stage.
+    let mut scene = Scene::new();
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    keeper.step(&mut scene, 0);
+    let words = keeper.words(&mut scene, 600);
+    assert!(
+        words[0].starts_with("paused: the deadline has passed: no current evidence from a"),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn checks_have_to_be_good_and_may_roll_back() {
+    let plan = "[plan.p]\nstages = [\"1\", \"all\"]\nbake = \"1m\"\nchecks = [\"errors\"]\n[[rule]]\nplan = \"p\"\n";
+    let measure = |keeper: &mut Keeper, scene: &Scene, measurements: &[Measurement]| {
+        let rollout = scene.running()[0].id.clone();
+        keeper.measured = measurements
+            .iter()
+            .map(|own| Measured {
+                rollout: rollout.clone(),
+                check: "errors".into(),
+                measurement: own.clone(),
+            })
+            .collect();
+    };
+    use Measurement::{Bad, Failed, Good};
+    let (mut scene, mut keeper) = in_first_stage(plan);
+    measure(&mut keeper, &scene, &[Good, Bad, Good]);
+    keeper.step(&mut scene, 0);
+    assert!(keeper.step(&mut scene, 100).next.is_none(), "two good results of three");
+    measure(&mut keeper, &scene, &[Good]);
+    assert!(keeper.step(&mut scene, 0).next.is_some());
+    let (mut scene, mut keeper) = in_first_stage(plan);
+    measure(&mut keeper, &scene, &[Good, Bad, Bad]);
+    let words = keeper.words(&mut scene, 0);
+    assert!(words[0].starts_with("rolled back: check errors is over its threshold."), "{words:?}");
+    // Errors are neither good nor bad, and are reported once.
+    let (mut scene, mut keeper) = in_first_stage(plan);
+    let failed = Failed { why: "timeout".into() };
+    measure(&mut keeper, &scene, &[failed.clone(), failed.clone(), failed.clone(), failed.clone()]);
+    assert_eq!(keeper.words(&mut scene, 0), [""; 0]);
+    measure(&mut keeper, &scene, std::slice::from_ref(&failed));
+    assert_eq!(keeper.words(&mut scene, 0), ["check errors could not be made 5 times in sequence"]);
+    let words = keeper.words(&mut scene, 600);
+    assert!(words[0].contains("check errors could not be made 5 times"), "{words:?}");
+    assert!(scene.running()[0].paused.is_some());
+}
+
+#[test]
+fn a_freeze_ends_by_itself_and_an_old_replica_pauses() {
+    let freeze = "[[freeze]]\nfrom = 1970-01-01\nuntil = 1980-01-01\n";
+    let mut scene = Scene::with_plan(freeze);
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    keeper.freeze = scene.plans.freeze(scene.wall).cloned();
+    observe(&mut keeper, &scene, None);
+    assert!(keeper.step(&mut scene, 100_000).next.is_none());
+    keeper.freeze = None;
+    keeper.step(&mut scene, 0);
+    assert_eq!(scene.running()[0].phase, Phase::Trying);
+    keeper.unsupported = Some("old".into());
+    let words = keeper.words(&mut scene, 0);
+    assert_eq!(
+        words,
+        ["paused: replica old has a version without rollouts. Upgrade it and resume"]
+    );
+}
+
+#[test]
+fn vanished_canaries_are_replaced() {
+    let plan = "[plan.p]\nstages = [\"2\", \"all\"]\nbake = \"1m\"\n[[rule]]\nplan = \"p\"\n";
+    let (mut scene, mut keeper) = in_first_stage(plan);
+    keeper.step(&mut scene, 0);
+    let bound = scene.running()[0].members["order"].bound;
+    let group = keeper.reports[0].applications.get_mut("order").unwrap();
+    let canary = group.listed.iter_mut().find(|own| own.given.is_some()).unwrap();
+    canary.given.as_mut().unwrap().is_gone = true;
+    let gone = canary.clone();
+    assert!(keeper.words(&mut scene, 0)[0].contains("has disconnected. The bake begins again"));
+    assert_eq!(
+        keeper.words(&mut scene, 0),
+        ["order: canaries have vanished, and others take their place"]
+    );
+    assert!(scene.running()[0].members["order"].bound > bound);
+    assert_eq!(scene.running()[0].members["order"].wanted, 2);
+    observe(&mut keeper, &scene, ACCEPTED);
+    let group = keeper.reports[0].applications.get_mut("order").unwrap();
+    *group.listed.iter_mut().find(|own| own.key == gone.key).unwrap() = gone.clone();
+    keeper.step(&mut scene, 0);
+    assert_eq!(keeper.words(&mut scene, 60), ["going to all instances"]);
+}
+
+#[test]
+fn a_scope_without_a_possible_canary_goes_to_all() {
+    let mut scene = Scene::new();
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    let rollout = scene.running()[0].clone();
+    keeper.reports = vec![report(&rollout, vec![("order", vec![sighting("order", 0)])])];
+    let words = keeper.words(&mut scene, 0);
+    assert_eq!(words, ["going to all instances at once: no instance to try it on", "done"]);
+    // One instance of each of two applications is watched, and no half of either can go first.
+    let mut scene = Scene::new();
+    scene.push(&[change("order", 0, 1), change("cart", 0, 1)]).unwrap();
+    let rollout = scene.running()[0].clone();
+    let all = vec![("order", vec![sighting("order", 0)]), ("cart", vec![sighting("cart", 0)])];
+    keeper.reports = vec![report(&rollout, all)];
+    assert_eq!(keeper.words(&mut scene, 0), ["going to all instances"]);
+}
+
+#[test]
+fn canaries_that_no_instance_matches_pause() {
+    let plan = "[plan.p]\nstages = [\"1\", \"all\"]\nbake = \"1m\"\ncanaries = { zone = \"eu-9\" }\n[[rule]]\nplan = \"p\"\n";
+    let mut scene = Scene::with_plan(plan);
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    observe(&mut keeper, &scene, None);
+    let words = keeper.words(&mut scene, 0);
+    assert!(words[0].contains("no instance matches canaries of the plan"), "{words:?}");
+    assert_eq!(scene.running()[0].members["order"].bound, Bound::NONE);
+}
+
+#[test]
+fn each_zone_is_a_stage() {
+    let plan = "[plan.p]\nby = \"zone\"\nbake = \"1m\"\n[[rule]]\nplan = \"p\"\n";
+    let mut scene = Scene::with_plan(plan);
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    let zone = |index: usize| if index.is_multiple_of(3) { "eu-2" } else { "eu-1" };
+    let observe = |keeper: &mut Keeper, scene: &Scene| {
+        let rollout = &scene.running()[0];
+        let admitted = rollout.admitted();
+        let all = (0..12).map(|index| {
+            let mut own = sighting("order", index);
+            own.attributes.insert("zone".into(), zone(index).into());
+            let is_canary = admitted.iter().any(|(_, value)| &**value == zone(index));
+            if is_canary { crate::fixture::given(own, ACCEPTED) } else { own }
+        });
+        keeper.reports = vec![report(rollout, vec![("order", all.collect())])];
+    };
+    observe(&mut keeper, &scene);
+    assert_eq!(keeper.words(&mut scene, 0), ["stage 1 of 3: order 8 of 12"]);
+    assert_eq!(scene.running()[0].admitted(), [("zone".into(), "eu-1".into())]);
+    observe(&mut keeper, &scene);
+    keeper.step(&mut scene, 0);
+    assert_eq!(keeper.words(&mut scene, 60), ["stage 2 of 3: order 12 of 12"]);
+}
+
+#[test]
+fn a_rollout_is_not_ahead_of_those_it_depends_on() {
+    let mut scene = Scene::new();
+    scene.push(&[change("order", 0, 1), change("cart", 0, 1)]).unwrap();
+    scene.push(&[change("order", 1, 2)]).unwrap();
+    let mut keeper = Keeper::new();
+    let mut stages = Vec::new();
+    for _ in 0..12 {
+        for _ in 0..3 {
+            observe(&mut keeper, &scene, ACCEPTED);
+            keeper.step(&mut scene, 0);
+        }
+        keeper.step(&mut scene, 10);
+        stages.push(scene.running().iter().map(|own| own.stage()).collect::<Vec<_>>());
+    }
+    assert!(stages.contains(&vec![Some(1), Some(0)]), "{stages:?}");
+    assert!(!stages.contains(&vec![Some(0), Some(1)]), "{stages:?}");
+    assert_eq!(stages.last(), Some(&vec![]));
+}
+
+#[test]
+fn a_broken_stable_version_is_no_baseline() {
+    let mut scene = Scene::new();
+    scene.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    let broken = |keeper: &mut Keeper| {
+        for own in &mut keeper.reports[0].applications.get_mut("order").unwrap().listed {
+            own.standing = Standing::Broken;
+        }
+    };
+    observe(&mut keeper, &scene, None);
+    broken(&mut keeper);
+    assert_eq!(keeper.words(&mut scene, 0), ["stage 1 of 2: order 1 of 12"]);
+    observe(&mut keeper, &scene, ACCEPTED);
+    broken(&mut keeper);
+    assert_eq!(
+        keeper.words(&mut scene, 0),
+        ["going to all instances"],
+        "with the first that accepts it"
+    );
+}
+
+#[test]
+fn the_same_arguments_have_the_same_result() {
+    let (scene, mut keeper) = auto();
+    observe(&mut keeper, &scene, Some(Outcome::Rejected));
+    let run = || {
+        let mut scene = Scene { state: scene.state.clone(), ..Scene::new() };
+        let mut own = Keeper { reports: keeper.reports.clone(), ..Keeper::new() };
+        own.step(&mut scene, 7);
+        scene.state
+    };
+    assert_eq!(run(), run());
+}
