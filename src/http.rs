@@ -42,6 +42,7 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Caller, Guard, Operation, Resource};
 use crate::audit::{Audit, OpenedReads};
+use crate::fleet::Instances;
 use crate::push::Hosts;
 use crate::replicas::Replicas;
 use crate::store::Store;
@@ -55,7 +56,6 @@ pub use audit::opened_reads;
 pub use encryption::{Encryption, KeyFiles};
 pub use hot::Hot;
 pub use identity::CredentialLimits;
-pub use instances::Instances;
 pub use key_refresh::{KeyRefresh, KeyRequests};
 pub use metrics::Metrics;
 pub use monitor::Monitor;
@@ -294,7 +294,7 @@ async fn server_resource(
         ServerRoute::OpenApi => Ok(overview::open_api(&http.prefix)),
         ServerRoute::Environments => overview::environments(request, http, filter()).await,
         ServerRoute::Problems => Ok(overview::problems(http, filter())),
-        ServerRoute::Instances => Ok(overview::instances(http, filter())),
+        ServerRoute::Instances => instances::list(request, http, filter()),
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Events => watch::moves(request, http, caller).await,
         ServerRoute::Metrics => Ok(http.metrics.response(http, request.headers())),

@@ -11,6 +11,7 @@ pub mod check;
 pub mod cli;
 pub mod data;
 pub mod faults;
+pub mod fleet;
 pub mod format;
 mod glob;
 pub mod http;

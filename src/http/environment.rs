@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::HttpError;
 use super::identity::{Lease, LeaseStatus, LeaseSubject};
-use super::{Http, answers, body, negotiate, watch};
+use super::{Http, answers, body, instances, negotiate, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::store::AnswerAt;
@@ -22,7 +22,7 @@ pub(super) async fn get(
         negotiate::representation(request.headers()).ok_or(HttpError::NotAcceptable)?;
     let handle = watch::handle(request, http, caller, query).await?;
     answers::check(request, http, caller, query, &handle.current())?;
-    let _present = http.instances.enter(request.headers(), query);
+    let _present = instances::enter(http, request.headers(), query);
     let knows = |current: &AnswerAt| {
         let served = current.served();
         served.is_some_and(|served| {

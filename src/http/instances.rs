@@ -1,189 +1,55 @@
-//! The instances of services, and the environment that each of them acknowledged.
-//!
-//! Clients report this about themselves in two headers. The server keeps it in memory for a while, shows it, and
-//! decides nothing by it. An invalid name is ignored, so that the service still gets its configuration.
+//! The headers in which a request reports its instance, and `GET /-/instances`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::fmt::Write;
 
 use actix_http::header::{HeaderMap, HeaderName};
-use headwater_wire::{Outcome, headers};
-use jiff::{SignedDuration, Timestamp};
+use actix_web::{HttpRequest, HttpResponse};
+use headwater_wire::{InstanceHealth, InstanceList, InstanceStatus, Outcome, headers};
 
-use super::watch;
-use crate::model::{Digest, Query, Revision};
-use crate::sync::lock;
+use super::error::HttpError;
+use super::identity::ListFilter;
+use super::route::RouteError;
+use super::{Http, parameter, watch};
+use crate::fleet::{
+    Acknowledgement, Attributes, Instance, InstanceReport, InstanceRequest, Reason,
+};
+use crate::model::{Digest, Query};
+use crate::percent;
 
-/// The most instances that are kept. Further ones are ignored until others expire.
-const COUNT_MAX: usize = 20_000;
-/// The time after its last request at which an instance expires.
-const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15);
-/// The shortest time between two searches for expired instances while the table is full.
-const EXPIRY_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
-/// The longest name of an instance, in bytes.
-const NAME_BYTES_MAX: usize = 128;
-/// The longest application, profiles and label of an instance, together and in bytes.
-const QUERY_BYTES_MAX: usize = 512;
 /// The longest acknowledged revision, in bytes.
 const REVISION_BYTES_MAX: usize = 512;
+/// The most instances on a page, if the request asks for pages.
+const PAGE_COUNT_MAX: usize = 1_000;
 
 /// The header with the name of an instance.
 pub(super) const INSTANCE: HeaderName = HeaderName::from_static(headers::INSTANCE);
 /// The header with an acknowledgement: `<revision>.<digest> ok`, or `rejected` in place of `ok`.
 const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
+const INCARNATION: HeaderName = HeaderName::from_static(headers::INCARNATION);
+const ATTRIBUTES: HeaderName = HeaderName::from_static(headers::ATTRIBUTES);
+const HEALTH: HeaderName = HeaderName::from_static(headers::HEALTH);
+const REASON: HeaderName = HeaderName::from_static(headers::REASON);
 
-/// The known instances.
-#[derive(Default)]
-pub struct Instances(Mutex<InstanceTable>);
-
-#[derive(Default)]
-struct InstanceTable {
-    instances: HashMap<InstanceKey, InstanceState>,
-    /// The number of requests whose instances were ignored because the table was full.
-    left_out_count: u64,
-    expired_at: Timestamp,
+/// Records the instance that requests an environment, and its report. Returns `None` for a request without a valid name.
+///
+/// Called after the caller was allowed to read the environment, so that no caller speaks as an instance of an
+/// application that it may not read.
+pub(super) fn enter(http: &Http, headers: &HeaderMap, query: &Query) -> Option<InstanceRequest> {
+    http.instances.enter(report(headers)?, query)
 }
 
-/// An instance and one of the environments that it follows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct InstanceKey {
-    name: Box<str>,
-    query: Query,
-}
-
-#[derive(Debug, Clone)]
-struct InstanceState {
-    applied: Option<Acknowledgement>,
-    /// The time of the first request with this acknowledgement.
-    since: Timestamp,
-    last_seen: Timestamp,
-    /// The number of its requests in progress, event streams and long polls included.
-    request_count: usize,
-}
-
-/// An instance's report on one version of its environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Acknowledgement {
-    pub(super) revision: Revision,
-    pub(super) digest: Digest,
-    pub(super) outcome: Outcome,
-}
-
-/// One instance as `/-/instances` shows it.
-#[derive(Debug)]
-pub(super) struct Instance {
-    pub(super) name: Box<str>,
-    pub(super) query: Query,
-    pub(super) applied: Option<Acknowledgement>,
-    pub(super) since: Timestamp,
-    pub(super) last_seen: Timestamp,
-    pub(super) is_connected: bool,
-}
-
-/// A request in progress. Its instance counts as connected until the value is dropped.
-pub(super) struct InstanceRequest {
-    instances: Arc<Instances>,
-    key: InstanceKey,
-}
-
-impl Instances {
-    /// Records the instance that requests an environment, and its acknowledgement. Returns `None` for a request without
-    /// a valid name, or if the table is full.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        headers: &HeaderMap,
-        query: &Query,
-    ) -> Option<InstanceRequest> {
-        let name = headers.get(INSTANCE)?.to_str().ok().filter(|name| is_name(name))?;
-        let key = InstanceKey { name: name.into(), query: query.clone() };
-        let applied = headers.get(APPLIED).and_then(|value| acknowledgement(value.to_str().ok()?));
-        let fits = bytes(query) <= QUERY_BYTES_MAX;
-        let is_kept = fits && lock(&self.0).enter(&key, applied, Timestamp::now());
-        is_kept.then(|| InstanceRequest { instances: Arc::clone(self), key })
+/// Reads the report of a request. Returns `None` without a valid name. Every other invalid value is ignored.
+fn report(headers: &HeaderMap) -> Option<InstanceReport> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
+    let mut report = InstanceReport::new(text(INSTANCE)?)?;
+    if let Some(incarnation) = text(INCARNATION) {
+        report.set_incarnation(incarnation);
     }
-
-    /// Lists the known instances in order, and returns the number of ignored requests.
-    pub(super) fn list(&self) -> (Vec<Instance>, u64) {
-        let mut table = lock(&self.0);
-        let now = Timestamp::now();
-        table.expire(now);
-        let show = |(key, state): (&InstanceKey, &InstanceState)| Instance {
-            name: key.name.clone(),
-            query: key.query.clone(),
-            applied: state.applied.clone(),
-            since: state.since,
-            last_seen: if state.request_count > 0 { now } else { state.last_seen },
-            is_connected: state.request_count > 0,
-        };
-        let mut instances: Vec<Instance> = table.instances.iter().map(show).collect();
-        let left_out_count = table.left_out_count;
-        drop(table);
-        instances.sort_by_cached_key(|it| {
-            let Query { application, profiles, label } = it.query.clone();
-            (application, profiles, label.name().map(str::to_owned), it.name.clone())
-        });
-        (instances, left_out_count)
-    }
-}
-
-impl InstanceTable {
-    /// Records a request. Returns false if the table is full.
-    fn enter(
-        &mut self,
-        key: &InstanceKey,
-        applied: Option<Acknowledgement>,
-        now: Timestamp,
-    ) -> bool {
-        if self.instances.len() >= COUNT_MAX
-            && !self.instances.contains_key(key)
-            && now.duration_since(self.expired_at) >= EXPIRY_INTERVAL
-        {
-            self.expire(now);
-        }
-        if self.instances.len() >= COUNT_MAX && !self.instances.contains_key(key) {
-            self.left_out_count += 1;
-            return false;
-        }
-        let state = self.instances.entry(key.clone()).or_insert_with(|| InstanceState {
-            applied: None,
-            since: now,
-            last_seen: now,
-            request_count: 0,
-        });
-        if applied.is_some() && applied != state.applied {
-            state.applied = applied;
-            state.since = now;
-        }
-        state.last_seen = now;
-        state.request_count += 1;
-        true
-    }
-
-    fn leave(&mut self, key: &InstanceKey, now: Timestamp) {
-        if let Some(state) = self.instances.get_mut(key) {
-            state.request_count -= 1;
-            state.last_seen = now;
-        }
-    }
-
-    fn expire(&mut self, now: Timestamp) {
-        self.expired_at = now;
-        self.instances.retain(|_, state| {
-            state.request_count > 0 || now.duration_since(state.last_seen) < EXPIRES_AFTER
-        });
-    }
-}
-
-impl Drop for InstanceRequest {
-    fn drop(&mut self) {
-        lock(&self.instances.0).leave(&self.key, Timestamp::now());
-    }
-}
-
-/// Returns true for a valid name: the characters of host names, process ids and identifiers.
-fn is_name(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
+    report.attributes = text(ATTRIBUTES).and_then(Attributes::parse);
+    report.applied = text(APPLIED).and_then(acknowledgement);
+    report.health = text(HEALTH).and_then(InstanceHealth::from_name);
+    report.reason = text(REASON).and_then(Reason::parse);
+    Some(report)
 }
 
 fn acknowledgement(text: &str) -> Option<Acknowledgement> {
@@ -197,8 +63,129 @@ fn acknowledgement(text: &str) -> Option<Acknowledgement> {
     })
 }
 
-fn bytes(query: &Query) -> usize {
-    query.application.len() + query.profiles.len() + query.label.name().map_or(0, str::len)
+/// The instances that a request to `/-/instances` asks for.
+pub(super) struct InstanceFilter {
+    application: Option<String>,
+    profiles: Option<String>,
+    /// The empty text selects the default label.
+    label: Option<String>,
+    instance: Option<String>,
+}
+
+impl InstanceFilter {
+    /// Reads the filter from the query string.
+    ///
+    /// # Errors
+    /// For a value with invalid percent-encoding.
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, HttpError> {
+        Ok(Self {
+            application: decoded(request, "application")?,
+            profiles: decoded(request, "profiles")?,
+            label: decoded(request, "label")?,
+            instance: decoded(request, "instance")?,
+        })
+    }
+
+    /// Returns true if the instances of an environment can be selected.
+    pub(super) fn selects_query(&self, query: &Query) -> bool {
+        let label = query.label.name().unwrap_or_default();
+        let is_wanted =
+            |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|it| it == value);
+        is_wanted(&self.application, &query.application)
+            && is_wanted(&self.profiles, &query.profiles)
+            && is_wanted(&self.label, label)
+    }
+
+    /// Returns true if the instance is selected, given that its environment is.
+    pub(super) fn selects_name(&self, name: &str) -> bool {
+        self.instance.as_deref().is_none_or(|wanted| wanted == name)
+    }
+}
+
+/// Lists the instances whose environments the caller may read, page by page if the request limits their number.
+pub(super) fn list(
+    request: &HttpRequest,
+    http: &Http,
+    filter: ListFilter<'_>,
+) -> Result<HttpResponse, HttpError> {
+    let wanted = InstanceFilter::of(request)?;
+    let page = InstancePage::of(request)?;
+    let mut instances = http.instances.list(|name, query| {
+        wanted.selects_query(query) && wanted.selects_name(name) && filter.shows(query)
+    });
+    let count = instances.len() as u64;
+    let next = page.cut(&mut instances);
+    let left_out = if filter.is_complete() { http.instances.left_out_count() } else { 0 };
+    let instances = instances.iter().map(status).collect();
+    Ok(HttpResponse::Ok().json(InstanceList { instances, count, next, left_out }))
+}
+
+/// The part of a list that a request asks for.
+struct InstancePage {
+    limit: Option<usize>,
+    /// The cursor of the last instance of the page before.
+    after: Option<String>,
+}
+
+impl InstancePage {
+    fn of(request: &HttpRequest) -> Result<Self, HttpError> {
+        let limit = parameter(request, "limit").map(|text| {
+            let limit = text.parse().ok().filter(|limit| (1..=PAGE_COUNT_MAX).contains(limit));
+            limit.ok_or(HttpError::Route(RouteError::Invalid))
+        });
+        Ok(Self { limit: limit.transpose()?, after: decoded(request, "after")? })
+    }
+
+    /// Removes the instances of other pages. Returns the cursor for the next page.
+    fn cut(&self, instances: &mut Vec<Instance>) -> Option<String> {
+        if let Some(after) = &self.after {
+            instances.retain(|instance| cursor(instance) > *after);
+        }
+        let limit = self.limit.filter(|limit| *limit < instances.len())?;
+        instances.truncate(limit);
+        instances.last().map(cursor)
+    }
+}
+
+/// The position of an instance in the order of the list, in hexadecimal, which keeps the order of bytes.
+fn cursor(instance: &Instance) -> String {
+    instance.sort_key().bytes().fold(String::new(), |mut hex, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The decoded value of a parameter of the query string.
+fn decoded(request: &HttpRequest, name: &str) -> Result<Option<String>, HttpError> {
+    let value = parameter(request, name).map(percent::decode);
+    value.map(|value| value.ok_or(HttpError::Route(RouteError::Invalid))).transpose()
+}
+
+/// Shows an instance.
+pub(super) fn status(instance: &Instance) -> InstanceStatus {
+    let applied = instance.applied.as_ref();
+    let attributes = instance.attributes.iter();
+    InstanceStatus {
+        instance: instance.name.to_string(),
+        incarnation: instance.incarnation.as_deref().map(str::to_owned),
+        attributes: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        application: instance.query.application.to_string(),
+        profiles: instance.query.profiles.to_string(),
+        label: instance.query.label.name().map(str::to_owned),
+        revision: applied.map(|applied| applied.revision.to_string()),
+        digest: applied.map(|applied| applied.digest.to_string()),
+        outcome: applied.map(|applied| applied.outcome),
+        since: instance.since.to_string(),
+        reason: instance.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+        health: instance.health,
+        down_reports: instance.down_count,
+        witness: instance.is_witness,
+        restarts: instance.restart_count,
+        last_seen: instance.last_seen.to_string(),
+        connected: instance.is_connected(),
+        disconnected_since: instance.disconnected_at.map(|at| at.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -206,33 +193,19 @@ mod tests {
     use actix_http::header::HeaderValue;
 
     use super::*;
-    use crate::model::Label;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn query(application: &str) -> Query {
-        Query { application: application.into(), profiles: "prod".into(), label: Label::Default }
-    }
-
-    fn headers(name: &str, applied: &str) -> HeaderMap {
+    fn headers(values: &[(HeaderName, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(INSTANCE, HeaderValue::from_str(name).unwrap());
-        headers.insert(APPLIED, HeaderValue::from_str(applied).unwrap());
+        for (name, value) in values {
+            headers.insert(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
         headers
     }
 
-    fn key(name: &str) -> InstanceKey {
-        InstanceKey { name: name.into(), query: query("product") }
-    }
-
     #[test]
-    fn invalid_names_and_acknowledgements_are_ignored() {
-        let instances = Arc::<Instances>::default();
-        for name in ["", "a b", "\u{e4}", "a\"b", "<a>", &"a".repeat(NAME_BYTES_MAX + 1)] {
-            assert!(!is_name(name), "{name}");
-        }
-        assert!(instances.enter(&HeaderMap::new(), &query("product")).is_none());
-        assert!(instances.enter(&headers("a", "x"), &query(&"a".repeat(600))).is_none());
+    fn invalid_acknowledgements_are_ignored() {
         let digest = "0".repeat(64);
         let long = vec![COMMIT; 1 + REVISION_BYTES_MAX / COMMIT.len()].join(",");
         for text in [
@@ -247,52 +220,40 @@ mod tests {
             &format!("{long}.{digest} ok"),
         ] {
             assert_eq!(acknowledgement(text), None, "{text}");
-            drop(instances.enter(&headers("a", text), &query("product")));
+            let report = report(&headers(&[(INSTANCE, "a"), (APPLIED, text)])).unwrap();
+            assert_eq!(report.applied, None);
         }
-        let (listed, _) = instances.list();
-        assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].applied, None);
         let outcome = |text: String| acknowledgement(&text).map(|it| it.outcome);
         assert_eq!(outcome(format!("{COMMIT},{COMMIT}.{digest} ok")), Some(Outcome::Applied));
         assert_eq!(outcome(format!("{digest}.{digest} rejected")), Some(Outcome::Rejected));
     }
 
     #[test]
-    fn the_table_is_bounded_and_silent_instances_expire() {
-        let mut table = InstanceTable::default();
-        let begin = Timestamp::now();
-        for number in 0..COUNT_MAX {
-            assert!(table.enter(&key(&number.to_string()), None, begin));
+    fn each_invalid_header_is_ignored_alone() {
+        let applied = format!("{COMMIT}.{} rejected", "0".repeat(64));
+        let valid = [
+            (INSTANCE, "web-3"),
+            (INCARNATION, "web-3-17-00c0ffee"),
+            (ATTRIBUTES, "version=1.4, zone=eu-1"),
+            (APPLIED, &applied),
+            (HEALTH, "down"),
+            (REASON, "type a.b"),
+        ];
+        let all = report(&headers(&valid)).unwrap();
+        assert_eq!(all.incarnation.as_deref(), Some("web-3-17-00c0ffee"));
+        assert_eq!(all.health, Some(InstanceHealth::Down));
+        assert!(all.attributes.is_some() && all.applied.is_some() && all.reason.is_some());
+        assert_eq!(report(&headers(&valid[1..])), None);
+        for (at, expected) in [
+            (1, InstanceReport { incarnation: None, ..all.clone() }),
+            (2, InstanceReport { attributes: None, ..all.clone() }),
+            (3, InstanceReport { applied: None, ..all.clone() }),
+            (4, InstanceReport { health: None, ..all.clone() }),
+            (5, InstanceReport { reason: None, ..all.clone() }),
+        ] {
+            let mut values = valid.clone();
+            values[at].1 = "<not valid>";
+            assert_eq!(report(&headers(&values)), Some(expected), "{at}");
         }
-        assert!(!table.enter(&key("more"), None, begin));
-        assert_eq!(table.left_out_count, 1);
-        // A known instance is still recorded.
-        assert!(table.enter(&key("0"), None, begin));
-        for name in ["0", "0", "1"] {
-            table.leave(&key(name), begin);
-        }
-        let later = begin + EXPIRES_AFTER;
-        assert!(table.enter(&key("more"), None, later));
-        // All other instances are still connected.
-        assert_eq!(table.instances.len(), COUNT_MAX - 1);
-    }
-
-    #[test]
-    fn the_time_of_an_acknowledgement_is_that_of_its_first_request() {
-        let mut table = InstanceTable::default();
-        let begin = Timestamp::now();
-        let later = begin + SignedDuration::from_secs(1);
-        let acknowledged = |digit: &str| {
-            let revision = digit.repeat(COMMIT.len());
-            acknowledgement(&format!("{revision}.{} ok", "0".repeat(64)))
-        };
-        assert!(table.enter(&key("a"), acknowledged("1"), begin));
-        assert!(table.enter(&key("a"), acknowledged("1"), later));
-        // A request without an acknowledgement does not revoke it.
-        assert!(table.enter(&key("a"), None, later));
-        let since = |table: &InstanceTable| table.instances[&key("a")].since;
-        assert_eq!(since(&table), begin);
-        assert!(table.enter(&key("a"), acknowledged("2"), later));
-        assert_eq!(since(&table), later);
     }
 }

@@ -1,16 +1,14 @@
-//! The server's own read resources: the index, the OpenAPI description, the known environments, the problems and the
-//! instances.
+//! The server's own read resources: the index, the OpenAPI description, the known environments and the problems.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
-use headwater_wire::{EnvironmentList, InstanceList, InstanceStatus, ProblemList, ProblemReport};
+use headwater_wire::{EnvironmentList, ProblemList, ProblemReport};
 use serde_json::{Value, json};
 
 use super::error::HttpError;
 use super::identity::ListFilter;
-use super::instances::Instance;
 use super::route::{self, SERVER_ROUTES};
 use super::{Http, parameter};
 use crate::access::Identity;
@@ -147,29 +145,6 @@ fn visible_problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let held_back = held_back.iter().filter(|it| filter.shows(&it.query)).map(problem);
     let notices = notices.iter().filter(|it| filter.shows(&it.query)).map(notice);
     HttpResponse::Ok().json(ProblemList { problems: held_back.chain(notices).collect() })
-}
-
-pub(super) fn instances(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
-    let (instances, left_out_count) = http.instances.list();
-    let left_out = if filter.is_complete() { left_out_count } else { 0 };
-    let instances = instances.iter().filter(|it| filter.shows(&it.query)).map(instance).collect();
-    HttpResponse::Ok().json(InstanceList { instances, left_out })
-}
-
-fn instance(instance: &Instance) -> InstanceStatus {
-    let applied = instance.applied.as_ref();
-    InstanceStatus {
-        instance: instance.name.to_string(),
-        application: instance.query.application.to_string(),
-        profiles: instance.query.profiles.to_string(),
-        label: instance.query.label.name().map(str::to_owned),
-        revision: applied.map(|applied| applied.revision.to_string()),
-        digest: applied.map(|applied| applied.digest.to_string()),
-        outcome: applied.map(|applied| applied.outcome),
-        since: instance.since.to_string(),
-        last_seen: instance.last_seen.to_string(),
-        connected: instance.is_connected,
-    }
 }
 
 /// Shows a problem of a source. It belongs to no single environment.

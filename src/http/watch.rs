@@ -27,7 +27,7 @@ use super::error::HttpError;
 use super::identity::{Lease, LeaseSubject};
 use super::route::RouteError;
 use super::socket::ConnectionHandle;
-use super::{Http, answers, negotiate};
+use super::{Http, answers, instances, negotiate};
 use crate::access::Caller;
 use crate::model::{Digest, LabelPosition, Query, Revision, is_hex};
 use crate::store::{AnswerAt, AnswerError, AnswerHandle, LabelGoneError};
@@ -114,7 +114,7 @@ pub(super) async fn stream(
     group.subject().refresh();
     let cursor = last.and_then(|(_, digest)| digest);
     let framing = Framing::of(request.version());
-    let instance = http.instances.enter(request.headers(), query);
+    let instance = instances::enter(http, request.headers(), query);
     let permits = (permit, handle.count_watcher(), instance);
     drop(handle);
     let lease = Lease::of(request, http, caller, LeaseSubject::Environment(query.clone()));

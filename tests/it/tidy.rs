@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 37] = [
+const ROOMS: [(&str, &[&str]); 38] = [
     ("model", &[]),
     ("areas", &[]),
     ("backoff", &[]),
@@ -105,6 +105,7 @@ const ROOMS: [(&str, &[&str]); 37] = [
             "telemetry",
         ],
     ),
+    ("fleet", &["model", "sync"]),
     ("replicas", &["model", "outage", "access", "store", "faults", "sync"]),
     (
         "http",
@@ -120,6 +121,7 @@ const ROOMS: [(&str, &[&str]); 37] = [
             "audit",
             "store",
             "push",
+            "fleet",
             "replicas",
             "faults",
             "sync",
@@ -242,7 +244,7 @@ const DOORS: [(&str, &[&str]); 42] = [
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
     ("headwater_client", &["cli", "source/mirror/follow"]),
-    ("headwater_wire", &["render", "cli", "http"]),
+    ("headwater_wire", &["render", "cli", "fleet", "http"]),
     ("prometheus_client", &["http"]),
     (
         "tokio",

@@ -1,7 +1,19 @@
 //! The names of the headers that Headwater adds to the protocol, in lower case.
 
-/// Request: the name of the instance that sends the request.
+/// Request: the name of the instance that sends the request. It stays the same when the instance restarts.
 pub const INSTANCE: &str = "headwater-instance";
+
+/// Request: the incarnation, which is one run of the instance.
+pub const INCARNATION: &str = "headwater-incarnation";
+
+/// Request: the attributes of the instance, as `version=1.4, zone=eu-1`.
+pub const ATTRIBUTES: &str = "headwater-attributes";
+
+/// Request: the health of the instance, as `up` or `down`.
+pub const HEALTH: &str = "headwater-health";
+
+/// Request: the reason for a rejection or for `down`, as a word and a key. It never contains a value.
+pub const REASON: &str = "headwater-reason";
 
 /// Request: the outcome of a configuration in the instance, as `<revision>.<digest> ok` or `<revision>.<digest> rejected`.
 pub const APPLIED: &str = "headwater-applied";

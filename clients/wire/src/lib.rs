@@ -22,7 +22,7 @@ pub use health::{
     ConfigServerComponent, ConfigServerDetails, FaultHealth, Health, HealthComponents, LabelHealth,
     RemoteHealth, SourceProblemHealth,
 };
-pub use instance::{InstanceList, InstanceStatus, Outcome};
+pub use instance::{InstanceHealth, InstanceList, InstanceStatus, Outcome};
 pub use problem::{ErrorDocument, ProblemDocument, ProblemList, ProblemReport};
 pub use replica::{
     LabelStatus, PolicyStatus, ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceStatus,

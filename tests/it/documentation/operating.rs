@@ -217,15 +217,31 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         "keys of an environment in a move",
         &[("src/store/move_event.rs", "KEY_COUNT_MAX: usize = 100")],
     ),
-    ("instances", &[("src/http/instances.rs", "COUNT_MAX: usize = 20_000")]),
+    ("instances", &[("src/fleet/instances.rs", "COUNT_MAX: usize = 20_000")]),
     (
         "time for which an instance is listed",
         &[(
-            "src/http/instances.rs",
+            "src/fleet/instances.rs",
             "EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15)",
         )],
     ),
-    ("name of an instance", &[("src/http/instances.rs", "NAME_BYTES_MAX: usize = 128")]),
+    ("name of an instance", &[("src/fleet/report.rs", "NAME_BYTES_MAX: usize = 128")]),
+    (
+        "attributes of an instance",
+        &[
+            ("src/fleet/report.rs", "ATTRIBUTE_COUNT_MAX: usize = 8"),
+            ("src/fleet/report.rs", "ATTRIBUTES_BYTES_MAX: usize = 256"),
+        ],
+    ),
+    ("reason of an instance", &[("src/fleet/report.rs", "REASON_BYTES_MAX: usize = 256")]),
+    (
+        "clients with the same name",
+        &[("src/fleet/instances/named.rs", "RUN_COUNT_MAX: usize = 64")],
+    ),
+    (
+        "instances on a page, if `limit` is set",
+        &[("src/http/instances.rs", "PAGE_COUNT_MAX: usize = 1_000")],
+    ),
     ("replicas", &[("src/replicas/membership.rs", "REPLICA_COUNT_MAX: usize = 1_000")]),
     ("replicas in state `gone`", &[("src/replicas/membership.rs", "GONE_COUNT_MAX: usize = 100")]),
     (

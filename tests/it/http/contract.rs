@@ -180,7 +180,7 @@ const ASKED: &[(&str, &[&str])] = &[
         &["/-/environments", "/-/environments?label=..", "/-/environments?label=no"],
     ),
     ("/-/problems", &["/-/problems"]),
-    ("/-/instances", &["/-/instances"]),
+    ("/-/instances", &["/-/instances", "/-/instances?limit=0"]),
     ("/-/replicas", &["/-/replicas"]),
     ("/livez", &["/livez"]),
     ("/readyz", &["/readyz"]),

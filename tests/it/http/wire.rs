@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use headwater_wire::{
     ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Environment, EnvironmentList,
-    ErrorDocument, FaultHealth, Health, HealthComponents, InstanceList, InstanceStatus,
-    LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome, PolicyStatus,
-    ProblemDocument, ProblemList, ProblemReport, PropertySource, RemoteHealth, ReplicaList,
-    ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
+    ErrorDocument, FaultHealth, Health, HealthComponents, InstanceHealth, InstanceList,
+    InstanceStatus, LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome,
+    PolicyStatus, ProblemDocument, ProblemList, ProblemReport, PropertySource, RemoteHealth,
+    ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -59,6 +59,8 @@ fn overview() -> Vec<Sample> {
     };
     let instance = InstanceStatus {
         instance: "one".into(),
+        incarnation: text("one-17-1"),
+        attributes: [("zone".to_owned(), "eu-1".to_owned())].into(),
         application: "orders".into(),
         profiles: "prod".into(),
         label: None,
@@ -66,14 +68,28 @@ fn overview() -> Vec<Sample> {
         digest: text("d"),
         outcome: Some(Outcome::Rejected),
         since: "2026-01-02T03:04:05Z".into(),
+        reason: text("type a.b"),
+        health: Some(InstanceHealth::Down),
+        down_reports: 2,
+        witness: true,
+        restarts: 1,
         last_seen: "2026-01-02T03:04:05Z".into(),
-        connected: true,
+        connected: false,
+        disconnected_since: text("2026-01-02T03:04:05Z"),
     };
     vec![
         always("ProblemReport", &problem),
         always("ProblemList", &ProblemList { problems: vec![problem.clone()] }),
         always("InstanceStatus", &instance),
-        always("InstanceList", &InstanceList { instances: vec![instance.clone()], left_out: 1 }),
+        always(
+            "InstanceList",
+            &InstanceList {
+                instances: vec![instance.clone()],
+                count: 2,
+                next: text("00"),
+                left_out: 1,
+            },
+        ),
         sample(
             "Error",
             ErrorDocument {

@@ -1,0 +1,229 @@
+//! The table of instances that have reported to this server.
+//!
+//! An instance is a name and one of the environments that it follows. Its name survives a restart, and each of its runs
+//! has an incarnation. A new incarnation replaces one that is no longer connected, which is a restart. Two incarnations
+//! that are connected at the same time are two clients with one name: both stay in the table and are listed. Without that
+//! distinction one of them would hide the other.
+//!
+//! The table is kept in memory for a while after the last request of an instance.
+
+mod named;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use headwater_wire::InstanceHealth;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::report::{Acknowledgement, Attributes, InstanceReport, Reason};
+use crate::model::Query;
+use crate::sync::lock;
+use named::NamedInstance;
+
+/// The most instances that are kept. Further ones are ignored until others expire.
+const COUNT_MAX: usize = 20_000;
+/// The time after its last request at which an instance expires.
+const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15);
+/// The shortest time between two searches for expired instances while the table is full.
+const EXPIRY_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+/// The longest application, profiles and label of an instance, together and in bytes.
+const QUERY_BYTES_MAX: usize = 512;
+
+/// The known instances.
+#[derive(Default)]
+pub struct Instances {
+    table: Mutex<InstanceTable>,
+    /// The number of changes, for those that wait for one.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct InstanceTable {
+    instances: HashMap<InstanceKey, NamedInstance>,
+    /// The number of incarnations of all instances.
+    run_count: usize,
+    /// The number of requests whose instances were ignored because the table was full.
+    left_out_count: u64,
+    expired_at: Timestamp,
+}
+
+/// An instance and one of the environments that it follows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct InstanceKey {
+    name: Box<str>,
+    query: Query,
+}
+
+/// One run of an instance, with everything that is known of it.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// The stable name.
+    pub name: Box<str>,
+    /// The environment that it follows.
+    pub query: Query,
+    /// The present run. `None` if the instance reports none.
+    pub incarnation: Option<Box<str>>,
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// The last acknowledgement of this run.
+    pub applied: Option<Acknowledgement>,
+    /// The time of the first request with this acknowledgement.
+    pub since: Timestamp,
+    /// The reason of the last report, for a rejection or for `down`.
+    pub reason: Option<Reason>,
+    /// The reported health.
+    pub health: Option<InstanceHealth>,
+    /// The number of consecutive reports of `down`.
+    pub down_count: u32,
+    /// True if the instance, in any incarnation, has acknowledged that it uses a configuration.
+    pub is_witness: bool,
+    /// The number of restarts that this server has seen.
+    pub restart_count: u32,
+    /// The number of clients that have this name at the same time. All of them have the same bucket in a rollout.
+    pub namesake_count: usize,
+    /// The time of the first request of the instance.
+    pub first_seen: Timestamp,
+    /// The time of its last request. The present time while it is connected.
+    pub last_seen: Timestamp,
+    /// The time since which no request of it has been in progress. `None` while one is.
+    pub disconnected_at: Option<Timestamp>,
+}
+
+/// A request in progress. Its instance counts as connected until the value is dropped.
+pub struct InstanceRequest {
+    instances: Arc<Instances>,
+    key: InstanceKey,
+    run: u64,
+}
+
+impl Instances {
+    /// Records the instance that requests an environment, and its report. Returns `None` if the table is full or the
+    /// names are too long.
+    pub fn enter(
+        self: &Arc<Self>,
+        report: InstanceReport,
+        query: &Query,
+    ) -> Option<InstanceRequest> {
+        if bytes(query) > QUERY_BYTES_MAX {
+            return None;
+        }
+        let key = InstanceKey { name: report.name.clone(), query: query.clone() };
+        let entered = lock(&self.table).enter(&key, report, Timestamp::now())?;
+        if entered.has_changed {
+            self.notify();
+        }
+        Some(InstanceRequest { instances: Arc::clone(self), key, run: entered.run })
+    }
+
+    /// Lists the instances that `is_wanted` selects by name and environment, in the order of their sort keys.
+    pub fn list(&self, is_wanted: impl Fn(&str, &Query) -> bool) -> Vec<Instance> {
+        let mut instances = self.snapshot(is_wanted);
+        instances.sort_by_cached_key(Instance::sort_key);
+        instances
+    }
+
+    /// Returns the instances that `is_wanted` selects by name and environment, in no particular order. Each run that is
+    /// connected, or that is the only one of its name, is an entry.
+    pub fn snapshot(&self, is_wanted: impl Fn(&str, &Query) -> bool) -> Vec<Instance> {
+        let mut table = lock(&self.table);
+        let now = Timestamp::now();
+        table.expire(now);
+        let wanted = table.instances.iter().filter(|(key, _)| is_wanted(&key.name, &key.query));
+        wanted.flat_map(|(key, named)| named.show(&key.name, &key.query, now)).collect()
+    }
+
+    /// Returns the number of requests whose instances were ignored because the table was full.
+    pub fn left_out_count(&self) -> u64 {
+        lock(&self.table).left_out_count
+    }
+
+    /// Returns a receiver that is notified after each change: a new instance, a restart, an acknowledgement, another
+    /// health, other attributes, and the begin and the end of a connection. Subscribe before a snapshot is read, so that
+    /// no change in between is missed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn notify(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// The result of [`InstanceTable::enter`].
+struct Entered {
+    run: u64,
+    has_changed: bool,
+}
+
+impl InstanceTable {
+    /// Records a request. Returns `None` if the table is full.
+    fn enter(
+        &mut self,
+        key: &InstanceKey,
+        report: InstanceReport,
+        now: Timestamp,
+    ) -> Option<Entered> {
+        let is_full = |table: &Self| {
+            let known = table.instances.get(key);
+            let adds_run = known.is_none_or(|known| known.adds_run(&report));
+            table.run_count >= COUNT_MAX && adds_run
+        };
+        if is_full(self) && now.duration_since(self.expired_at) >= EXPIRY_INTERVAL {
+            self.expire(now);
+        }
+        if is_full(self) {
+            self.left_out_count += 1;
+            return None;
+        }
+        let named = self.instances.entry(key.clone()).or_default();
+        let count_before = named.run_count();
+        let entered = named.enter(report, now);
+        self.run_count = self.run_count + named.run_count() - count_before;
+        if entered.is_none() {
+            self.left_out_count += 1;
+        }
+        entered
+    }
+
+    /// Records the end of a request. Returns true if the instance is no longer connected.
+    fn leave(&mut self, key: &InstanceKey, run: u64, now: Timestamp) -> bool {
+        self.instances.get_mut(key).is_some_and(|named| named.leave(run, now))
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        self.expired_at = now;
+        self.instances.retain(|_, named| named.retain_current(now, EXPIRES_AFTER));
+        self.run_count = self.instances.values().map(NamedInstance::run_count).sum();
+    }
+}
+
+impl Instance {
+    /// True while a request of the instance is in progress, such as an event stream.
+    pub fn is_connected(&self) -> bool {
+        self.disconnected_at.is_none()
+    }
+
+    /// The place of the instance in lists: application, profiles, label, name and incarnation, which contain no NUL.
+    pub fn sort_key(&self) -> String {
+        let Query { application, profiles, label } = &self.query;
+        let label = label.name().unwrap_or_default();
+        let incarnation = self.incarnation.as_deref().unwrap_or_default();
+        format!("{application}\0{profiles}\0{label}\0{}\0{incarnation}", self.name)
+    }
+}
+
+impl Drop for InstanceRequest {
+    fn drop(&mut self) {
+        let is_gone = lock(&self.instances.table).leave(&self.key, self.run, Timestamp::now());
+        if is_gone {
+            self.instances.notify();
+        }
+    }
+}
+
+fn bytes(query: &Query) -> usize {
+    query.application.len() + query.profiles.len() + query.label.name().map_or(0, str::len)
+}
