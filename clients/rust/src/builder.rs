@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::credentials::Credentials;
 use crate::error::Error;
-use crate::instance;
+use crate::instance::{self, Identity, Naming};
 use crate::last_known_good::LastKnownGood;
 use crate::limits::{Limits, StreamLimits};
 use crate::server::{Query, Server};
@@ -28,7 +28,8 @@ pub struct Builder {
     application: String,
     profiles: Vec<String>,
     label: Option<String>,
-    instance: Option<String>,
+    naming: Naming,
+    attributes: Vec<(String, String)>,
     credentials: Credentials,
     connect_timeout: Duration,
     limits: Limits,
@@ -50,7 +51,8 @@ impl Default for Builder {
             application: String::new(),
             profiles: Vec::new(),
             label: None,
-            instance: None,
+            naming: Naming::Host,
+            attributes: Vec::new(),
             credentials: Credentials::None,
             connect_timeout: seconds(5),
             limits: Limits { deadline: seconds(60), request_timeout: seconds(15) },
@@ -74,7 +76,7 @@ impl Client {
 
     /// Creates a builder with the settings of the environment variables `HEADWATER_URL` (several URLs are separated by
     /// commas), `HEADWATER_APPLICATION`, `HEADWATER_PROFILES`, `HEADWATER_LABEL`, `HEADWATER_TOKEN_FILE`,
-    /// `HEADWATER_INSTANCE` and `HEADWATER_LAST_KNOWN_GOOD`.
+    /// `HEADWATER_INSTANCE`, `HEADWATER_ATTRIBUTES` (as `version=1.4, zone=eu-1`) and `HEADWATER_LAST_KNOWN_GOOD`.
     ///
     /// A blank variable counts as not set. A later call on the builder overrides the variable.
     pub fn from_env() -> Builder {
@@ -117,9 +119,31 @@ impl Builder {
     }
 
     /// Sets the name under which servers list this instance of the service at `/-/instances`: 1 to 128 letters, digits
-    /// and `-_.:/`. The default consists of the host name, the process id and a random number.
+    /// and `-_.:/`. It should be the same after a restart, and no other instance of the application should have it.
+    ///
+    /// The default is the host name. When a host runs several clients with the same application, profiles and label, the
+    /// second one has `:2` after its name, and so on. A client that starts again takes the lowest free number.
     pub fn instance(mut self, name: impl Into<String>) -> Builder {
-        self.instance = Some(name.into());
+        self.naming = Naming::Configured(name.into());
+        self
+    }
+
+    /// Sends no name, so that servers do not list this client. For programs that only look at a configuration.
+    pub fn unlisted(mut self) -> Builder {
+        self.naming = Naming::Nameless;
+        self
+    }
+
+    /// Adds an attribute of this instance, which servers list with it, such as `version` or `zone`. Name and value consist
+    /// of lower-case letters, digits and `._-`. An instance has at most 8 attributes.
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Builder {
+        self.attributes.push((name.into(), value.into()));
+        self
+    }
+
+    /// Replaces the attributes by those in a text such as `version=1.4, zone=eu-1`.
+    pub fn attributes(mut self, text: &str) -> Builder {
+        self.attributes = instance::split_attributes(text);
         self
     }
 
@@ -237,6 +261,9 @@ impl Builder {
         if let Some(name) = set("HEADWATER_INSTANCE") {
             self = self.instance(name);
         }
+        if let Some(text) = set("HEADWATER_ATTRIBUTES") {
+            self = self.attributes(&text);
+        }
         if let Some(path) = set("HEADWATER_TOKEN_FILE") {
             self = self.token_file(path);
         }
@@ -280,9 +307,8 @@ impl Builder {
         if !matches!(self.credentials, Credentials::None | Credentials::TokenFile(_)) {
             self.credentials.header()?;
         }
-        let instance = self.instance.as_deref().map(instance::parse_name).transpose()?;
         Ok(Client {
-            instance: instance.unwrap_or_else(instance::generate_name),
+            identity: Identity::new(self.naming.clone(), &query, &self.attributes)?,
             http: self.http(&servers)?,
             servers,
             last_known_good: self

@@ -9,6 +9,7 @@ use crate::credentials::Credentials;
 use crate::error::{DeadlineError, Error, LastKnownGoodError};
 use crate::fetch::{Attempt, Fetched, fetch};
 use crate::http::Http;
+use crate::instance::Identity;
 use crate::last_known_good::{LastKnownGood, StoredCopy};
 use crate::limits::{Limits, StreamLimits};
 use crate::retry::{Servers, first_answer};
@@ -20,7 +21,7 @@ pub struct Client {
     pub(crate) http: Http,
     pub(crate) servers: Vec<Server>,
     pub(crate) query: Query,
-    pub(crate) instance: HeaderValue,
+    pub(crate) identity: Identity,
     pub(crate) credentials: Credentials,
     pub(crate) limits: Limits,
     pub(crate) stream_limits: StreamLimits,

@@ -17,7 +17,7 @@ mod tests;
 mod variant;
 
 use access::{Elements, Entries, Pieces};
-pub(crate) use error::{DeError, DeErrorKind};
+pub(crate) use error::{DeError, DeErrorKind, MISSING};
 use scalar::Scalar;
 use variant::Variant;
 

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::de::MISSING;
+
 /// The reason for which a configuration is not available, or does not fit a type.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +98,8 @@ pub enum Error {
     },
 
     /// The service's own function rejected the configuration. The text comes from that function and may quote a value.
+    ///
+    /// The server receives `invalid` as the reason, and the key if the error is an [`InvalidKey`].
     #[error("the configuration is invalid: {0}")]
     Invalid(Box<dyn std::error::Error + Send + Sync>),
 
@@ -107,6 +111,61 @@ pub enum Error {
         /// The reason.
         problem: PlaceholderError,
     },
+}
+
+/// A key that the service's own function rejected. A service returns it to report the key to the server.
+///
+/// ```
+/// use headwater_client::InvalidKey;
+///
+/// fn check(items: u32) -> Result<(), InvalidKey> {
+///     if items > 0 { Ok(()) } else { Err(InvalidKey::new("shop.max-items", "must be positive")) }
+/// }
+/// # assert_eq!(check(0).unwrap_err().to_string(), "`shop.max-items` must be positive");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error("`{key}` {problem}")]
+pub struct InvalidKey {
+    /// The key. The server receives it.
+    pub key: String,
+    /// The problem, which may quote a value. The server does not receive it.
+    pub problem: String,
+}
+
+impl InvalidKey {
+    /// Creates the error.
+    pub fn new(key: impl Into<String>, problem: impl Into<String>) -> InvalidKey {
+        InvalidKey { key: key.into(), problem: problem.into() }
+    }
+}
+
+impl Error {
+    /// Returns the reason for a rejection, as a server receives it: a word and, where there is one, a key. It contains no
+    /// value.
+    ///
+    /// | reason | meaning |
+    /// | --- | --- |
+    /// | `type <key>` | the value does not have the expected type |
+    /// | `missing <key>` | the key is required and absent |
+    /// | `placeholder <key>` | a placeholder in the value cannot be resolved |
+    /// | `invalid`, `invalid <key>` | the service's own function rejected the configuration |
+    /// | `unavailable` | any other error |
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Error::Deserialize { key, problem } if problem.starts_with(MISSING) => {
+                format!("missing {key}")
+            }
+            Error::Deserialize { key, .. } => format!("type {key}"),
+            Error::Placeholder { key, .. } => format!("placeholder {key}"),
+            Error::Invalid(error) => match error.downcast_ref::<InvalidKey>() {
+                Some(InvalidKey { key, .. }) => format!("invalid {key}"),
+                None => "invalid".to_owned(),
+            },
+            _ => "unavailable".to_owned(),
+        }
+    }
 }
 
 /// No server answered before the deadline. Contains the last failure of each server.

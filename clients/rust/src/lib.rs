@@ -14,7 +14,7 @@
 //! itself, and `exchange` returns a response unchanged.
 //!
 //! `watch` receives changes, and `sse` decodes its event streams. `live` keeps the service's own type up to date.
-//! `instance` is the name under which servers list this instance. `mock` is a server for tests.
+//! `instance` is the identity under which servers list this instance. `mock` is a server for tests.
 //!
 //! Deliberately absent: a cache shared between clients, evaluation of expressions, and decryption.
 
@@ -52,16 +52,17 @@ mod tls;
 mod tree;
 mod watch;
 
-pub use headwater_wire::{Environment, Outcome, PropertySource};
+pub use headwater_wire::{Environment, InstanceHealth, Outcome, PropertySource};
 
 pub use crate::builder::Builder;
 pub use crate::client::Client;
 pub use crate::configuration::{Configuration, Property};
 pub use crate::error::{
-    AttemptError, DeadlineError, Error, LastKnownGoodError, PlaceholderError, ServerAttempts,
+    AttemptError, DeadlineError, Error, InvalidKey, LastKnownGoodError, PlaceholderError,
+    ServerAttempts,
 };
 pub use crate::exchange::RawResponse;
 pub use crate::live::{Live, LiveStart, Rejection};
 #[cfg(feature = "mock")]
 pub use crate::mock::Mock;
-pub use crate::watch::{ChangeHints, Health, HealthState, Update, Watch};
+pub use crate::watch::{ChangeHints, Health, HealthState, Reporter, Update, Watch};

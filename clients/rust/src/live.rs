@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use headwater_wire::InstanceHealth;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::configuration::Configuration;
 use crate::error::Error;
-use crate::watch::Health;
+use crate::watch::{Health, Reporter};
 
 mod acceptance;
 mod follow;
@@ -48,6 +49,7 @@ pub struct Live<T> {
     /// Marks the changes that this handle has returned.
     changes: watch::Receiver<()>,
     health: Health,
+    reporter: Reporter,
     /// Drives the watch. The last handle that is dropped ends it.
     _task: Arc<JoinSet<()>>,
 }
@@ -114,6 +116,23 @@ impl<T> Live<T> {
         self.health.clone()
     }
 
+    /// Reports the health of this instance, which servers list at `/-/instances`. Call it with the result of the service's
+    /// own health check, each time that it changes.
+    ///
+    /// A service is not obliged to report. Without a report, servers know only whether the instance is connected and which
+    /// configuration it accepted. [`InstanceHealth::Down`] is repeated every 5 s until the service reports
+    /// [`InstanceHealth::Up`], because servers act on consecutive reports only.
+    ///
+    /// ```no_run
+    /// # use headwater_client::{InstanceHealth, Live};
+    /// fn after_health_check(live: &Live<u32>, is_database_reachable: bool) {
+    ///     live.report(if is_database_reachable { InstanceHealth::Up } else { InstanceHealth::Down });
+    /// }
+    /// ```
+    pub fn report(&self, health: InstanceHealth) {
+        self.reporter.report(health, None);
+    }
+
     fn status(&self) -> MutexGuard<'_, LiveStatus> {
         self.shared.status()
     }
@@ -131,6 +150,7 @@ impl<T> Clone for Live<T> {
             shared: Arc::clone(&self.shared),
             changes: self.changes.clone(),
             health: self.health.clone(),
+            reporter: self.reporter.clone(),
             _task: Arc::clone(&self._task),
         }
     }

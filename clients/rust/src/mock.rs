@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Bytes;
+use hyper::header::HeaderMap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -62,6 +63,8 @@ struct MockState {
     environments: Mutex<HashMap<(String, String), EnvironmentSender>>,
     /// The last acknowledgement of each instance.
     acknowledged: Mutex<HashMap<String, String>>,
+    /// The headers of the last request of each instance.
+    requests: Mutex<HashMap<String, HeaderMap>>,
     revision: AtomicU64,
     request_count: AtomicUsize,
 }
@@ -135,6 +138,15 @@ impl Mock {
     #[must_use]
     pub fn acknowledged(&self, instance: &str) -> Option<String> {
         lock(&self.state.acknowledged).get(instance).cloned()
+    }
+
+    /// Returns a header of the last request of an instance, such as `headwater-reason`. `None` if the request did not have
+    /// it.
+    #[must_use]
+    pub fn header(&self, instance: &str, name: &str) -> Option<String> {
+        let requests = lock(&self.state.requests);
+        let value = requests.get(instance)?.get(name)?;
+        value.to_str().ok().map(str::to_owned)
     }
 }
 

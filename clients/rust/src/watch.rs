@@ -1,8 +1,8 @@
 //! Watches: the present configuration and then every change, for as long as the service runs.
 //!
 //! Each [`Watch`] has two tasks. The first one receives configurations: [`pace`] selects the server and the time of the next
-//! attempt, [`connection`] is one stream or long poll, and [`follow`] interprets the result. The second one reports outcomes
-//! to the server ([`acknowledge`]). The service takes the newest update from a [`mailbox`], so that a slow service delays
+//! attempt, [`connection`] is one stream or long poll, and [`follow`] interprets the result. The second one sends
+//! reports to the server ([`acknowledge`]), which come from a [`reporter`]. The service takes the newest update from a [`mailbox`], so that a slow service delays
 //! nothing. [`hints`] follows the changes of a whole server instead of one environment.
 
 use std::sync::Arc;
@@ -23,12 +23,14 @@ mod known;
 mod mailbox;
 mod order;
 mod pace;
+mod reporter;
 
 pub use health::{Health, HealthState};
 pub use hints::ChangeHints;
 pub use mailbox::Update;
+pub use reporter::Reporter;
 
-use acknowledge::{Acknowledgement, Acknowledgements};
+use acknowledge::Acknowledgements;
 use follow::WatchFollower;
 use mailbox::Mailbox;
 
@@ -115,9 +117,13 @@ impl Watch {
     /// Reports the outcome of a configuration in this instance, which servers list at `/-/instances`. The last report
     /// counts. The connected server receives it within seconds.
     pub fn acknowledge(&mut self, configuration: &Configuration, outcome: Outcome) {
-        if let Some(acknowledgement) = Acknowledgement::new(configuration, outcome) {
-            self.acknowledgements.set(acknowledgement);
-        }
+        self.reporter().acknowledge(configuration, outcome);
+    }
+
+    /// Returns a handle for further reports: the reason for a rejection, and the health of the service.
+    #[must_use]
+    pub fn reporter(&self) -> Reporter {
+        Reporter::new(Arc::clone(&self.acknowledgements))
     }
 
     /// Returns a handle to the health of the watch.

@@ -18,6 +18,7 @@ fn variables_are_enough_for_a_client() {
                 "HEADWATER_LABEL" => "release/7",
                 "HEADWATER_TOKEN_FILE" => "/run/token",
                 "HEADWATER_INSTANCE" => "product-7f9c",
+                "HEADWATER_ATTRIBUTES" => "version=1.4, zone=eu-1",
                 "HEADWATER_LAST_KNOWN_GOOD" => "/var/lib/product/configuration",
                 other => panic!("{other} is not documented"),
             };
@@ -32,7 +33,7 @@ fn variables_are_enough_for_a_client() {
         ("product", "prod,eu")
     );
     assert_eq!(client.query.label.as_deref(), Some("release/7"));
-    assert_eq!(client.instance, "product-7f9c");
+    assert_eq!(client.identity.name().unwrap(), "product-7f9c");
     assert!(client.last_known_good.is_some());
     assert!(matches!(client.credentials, Credentials::TokenFile(path) if *path == *"/run/token"));
 }
@@ -51,7 +52,8 @@ fn blank_variables_count_as_not_set_and_calls_override_variables() {
     );
     assert_eq!((client.query.label, client.limits.deadline), (None, Duration::from_secs(60)));
 
-    let set = Builder::default().variables(|_| Some("set".to_owned()));
+    let set = Builder::default()
+        .variables(|name| (name != "HEADWATER_ATTRIBUTES").then(|| "set".to_owned()));
     let client = set.url("http://a").application("a").profiles(["p"]).build().unwrap();
     assert_eq!((client.query.application.as_str(), client.query.profiles.as_str()), ("a", "p"));
 }

@@ -6,6 +6,9 @@ use serde::de::{self, Expected, Unexpected};
 
 use crate::error::PlaceholderError;
 
+/// The problem of a required key that does not exist.
+pub(crate) const MISSING: &str = "is missing";
+
 /// An error and its key. Each level that the error passes on its way up prefixes the key.
 #[derive(Debug)]
 pub(crate) struct DeError {
@@ -25,7 +28,7 @@ impl DeError {
     }
 
     pub(crate) fn missing() -> DeError {
-        DeError::new("is missing".to_owned())
+        DeError::new(MISSING.to_owned())
     }
 
     pub(crate) fn found(kind: &str) -> DeError {

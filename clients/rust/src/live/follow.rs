@@ -28,28 +28,32 @@ impl<T: DeserializeOwned> LiveFollower<T> {
         while let Some(Ok(update)) = watch.next().await {
             // After `Update::Gone` the current value stays. The health reports it.
             if let Update::Configuration(configuration) = update {
-                let outcome = self.apply(&configuration);
-                watch.acknowledge(&configuration, outcome);
-                if outcome == Outcome::Applied {
-                    self.client.save_copy(&configuration).await;
+                match self.apply(&configuration) {
+                    Ok(()) => {
+                        watch.acknowledge(&configuration, Outcome::Applied);
+                        self.client.save_copy(&configuration).await;
+                    }
+                    Err(reason) => watch.reporter().reject(&configuration, reason),
                 }
             }
         }
     }
 
-    fn apply(&self, configuration: &Configuration) -> Outcome {
+    /// Applies a configuration, or returns the reason for its rejection.
+    fn apply(&self, configuration: &Configuration) -> Result<(), String> {
         if self.has_current_content(configuration) {
             self.record_accepted(configuration);
-            return Outcome::Applied;
+            return Ok(());
         }
         match self.acceptance.accept(configuration) {
             Ok(value) => {
                 self.replace(value, configuration);
-                Outcome::Applied
+                Ok(())
             }
             Err(error) => {
+                let reason = error.reason();
                 self.reject(configuration, error);
-                Outcome::Rejected
+                Err(reason)
             }
         }
     }

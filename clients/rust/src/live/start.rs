@@ -175,10 +175,12 @@ fn start<T: DeserializeOwned + Send + Sync + 'static>(
         None => asking.watch_from(&configuration),
     };
     match &rejection {
-        Some(rejection) => watch.acknowledge(&rejection.configuration, Outcome::Rejected),
+        Some(rejection) => {
+            watch.reporter().reject(&rejection.configuration, rejection.error.reason())
+        }
         None => watch.acknowledge(&configuration, Outcome::Applied),
     }
-    let health = watch.health();
+    let (health, reporter) = (watch.health(), watch.reporter());
     let rejection = rejection.map(Arc::from);
     let shared = Arc::new(Shared {
         current: ArcSwap::from_pointee(value),
@@ -193,5 +195,5 @@ fn start<T: DeserializeOwned + Send + Sync + 'static>(
     };
     let mut task = JoinSet::new();
     task.spawn(async move { follower.run(&mut watch).await });
-    Live { shared, changes, health, _task: Arc::new(task) }
+    Live { shared, changes, health, reporter, _task: Arc::new(task) }
 }

@@ -53,10 +53,11 @@ pub(super) async fn answer(
     state: Arc<MockState>,
 ) -> Result<Response<Content>, Infallible> {
     state.request_count.fetch_add(1, Ordering::Relaxed);
-    if let (Some(instance), Some(acknowledgement)) =
-        (header(&request, headers::INSTANCE), header(&request, headers::APPLIED))
-    {
-        lock(&state.acknowledged).insert(instance.to_owned(), acknowledgement.to_owned());
+    if let Some(instance) = header(&request, headers::INSTANCE) {
+        lock(&state.requests).insert(instance.to_owned(), request.headers().clone());
+        if let Some(acknowledgement) = header(&request, headers::APPLIED) {
+            lock(&state.acknowledged).insert(instance.to_owned(), acknowledgement.to_owned());
+        }
     }
     let environment = environment(&request, &state);
     let is_get = request.method() == Method::GET;

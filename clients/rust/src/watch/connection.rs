@@ -13,7 +13,7 @@ use crate::fetch::{self, Attempt, BODY_LENGTH_MAX, Fetched};
 use crate::http::{Request, Response};
 use crate::limits::StreamLimits;
 use crate::sse::{Decoder, Event, Item};
-use crate::watch::acknowledge::{self, Acknowledgement, Acknowledgements};
+use crate::watch::acknowledge::{self, Acknowledgements, Report};
 use crate::watch::known::Known;
 
 /// The wait of a long poll. It is shorter than the idle timeout of most proxies.
@@ -74,16 +74,12 @@ pub(super) struct Connector<'a> {
 }
 
 impl Connector<'_> {
-    fn request(
-        &self,
-        media_type: &'static str,
-        acknowledgement: Option<&Acknowledgement>,
-    ) -> Request {
+    fn request(&self, media_type: &'static str, report: &Report) -> Request {
         let Client { http, servers, query, .. } = self.client;
         let server = &servers[self.server];
         let request = http.get(server.url(query));
         let request = fetch::authorized(request, server, self.credentials.as_ref(), media_type);
-        acknowledge::add_headers(request, self.client, acknowledgement)
+        acknowledge::add_headers(request, self.client, report)
     }
 
     async fn send(request: Request, limit: Duration) -> Result<Response, ConnectionError> {
@@ -95,22 +91,22 @@ impl Connector<'_> {
 
     /// Opens an event stream that resumes after the known configuration.
     pub(super) async fn open(&self) -> Result<EventStream, ConnectionError> {
-        let acknowledgement = self.acknowledgements.latest();
-        let mut request = self.request("text/event-stream", acknowledgement.as_ref());
+        let report = self.acknowledgements.latest();
+        let mut request = self.request("text/event-stream", &report);
         if let Some(id) = &self.known.id {
             request = request.text(LAST_EVENT_ID, id);
         } else if let Some(position) = &self.known.least {
             request = request.text(MIN_REVISION, position);
         }
         let stream = EventStream::open(request, self.client, self.server).await?;
-        self.acknowledgements.record_delivered(acknowledgement);
+        self.acknowledgements.record_delivered(report);
         Ok(EventStream { waits_for_event: self.known.id.is_none(), ..stream })
     }
 
     /// Requests a configuration other than the known one.
     pub(super) async fn poll(&self, wait: PollWait) -> Result<Polled, ConnectionError> {
-        let acknowledgement = self.acknowledgements.latest();
-        let mut request = self.request("application/json", acknowledgement.as_ref());
+        let report = self.acknowledgements.latest();
+        let mut request = self.request("application/json", &report);
         let mut limit = self.client.limits.request_timeout;
         if let Some(etag) = self.known.etag() {
             request = request.text(IF_NONE_MATCH, &etag);
@@ -123,8 +119,8 @@ impl Connector<'_> {
             request = request.text(MIN_REVISION, position);
         }
         let end = Instant::now() + limit;
-        // The server reads the acknowledgement before it waits. If the request fails, the next one carries it again.
-        self.acknowledgements.record_delivered(acknowledgement);
+        // The server reads the report before it waits. If the request fails, the next one carries it again.
+        self.acknowledgements.record_delivered(report);
         let response = Self::send(request, limit).await?;
         let has_waited = response.headers().contains_key("preference-applied");
         let confirmed = response.headers().get(MIN_REVISION).cloned();

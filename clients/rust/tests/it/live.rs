@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_client::{Builder, Client, Error, Health, HealthState, Live, Mock};
+use headwater_client::{
+    Builder, Client, Error, Health, HealthState, InstanceHealth, InvalidKey, Live, Mock,
+};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -61,6 +63,45 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
+#[tokio::test]
+async fn a_rejection_has_a_reason_with_the_key() {
+    let mock = Mock::start().await.unwrap();
+    mock.set("product", "default", &shop(2));
+    let check = |shop: &Shop| match shop.max_items {
+        13 => Err(InvalidKey::new("shop.max-items", "is 13, which means bad luck")),
+        _ => Ok(()),
+    };
+    let _live = builder(&mock).live_with(check).at("shop").await.unwrap();
+    for (bad, reason) in [
+        (shop(13), "invalid shop.max-items"),
+        (json!({ "shop": { "max-items": "many", "copy": [] } }), "type shop.max-items"),
+        (json!({ "shop": { "max-items": 4 } }), "missing shop.copy"),
+    ] {
+        mock.set("product", "default", &bad);
+        eventually(reason, || mock.header("one", "headwater-reason").as_deref() == Some(reason))
+            .await;
+    }
+    mock.set("product", "default", &shop(4));
+    eventually("the reason ends", || mock.header("one", "headwater-reason").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_service_reports_its_health_until_it_is_up_again() {
+    let (mock, live) = start().await;
+    let health = || mock.header("one", "headwater-health");
+    acknowledged(&mock, "one", "1 ok").await;
+    assert_eq!(health(), None);
+    live.report(InstanceHealth::Down);
+    eventually("it is down", || health().as_deref() == Some("down")).await;
+    let count = mock.request_count();
+    eventually("it is repeated", || mock.request_count() > count + 1).await;
+    live.report(InstanceHealth::Up);
+    eventually("it is up", || health().as_deref() == Some("up")).await;
+    // The acknowledgement and the incarnation are part of every report.
+    acknowledged(&mock, "one", "1 ok").await;
+    assert!(mock.header("one", "headwater-incarnation").is_some());
+}
+
 async fn acknowledged(mock: &Mock, instance: &str, what: &str) {
     let is_acknowledged = || {
         let said = mock.acknowledged(instance).unwrap_or_default();
@@ -104,6 +145,8 @@ async fn an_invalid_configuration_is_rejected_and_the_former_value_stays() {
         eventually("it is rejected", is_rejected).await;
         assert_eq!((live.current().max_items, live.configuration().revision()), (2, Some("1")));
     }
+    let header = |name: &str| mock.header("one", name).unwrap_or_default();
+    eventually("the reason", || header("headwater-reason") == "placeholder shop.max-items").await;
     let error = live.rejection().unwrap();
     assert!(matches!(error.error, Error::Placeholder { .. }), "{error:?}");
     acknowledged(&mock, "one", "5 rejected").await;
