@@ -36,6 +36,30 @@ impl EnvironmentArguments {
     }
 }
 
+/// The identity under which servers list a command that follows an environment.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct IdentityArguments {
+    /// Name under which servers list this instance. It stays the same after a restart [default: the host name]
+    #[arg(long, value_name = "NAME", env = "HEADWATER_INSTANCE")]
+    instance: Option<String>,
+    /// Attributes that servers list with this instance, such as version=1.4,zone=eu-1
+    #[arg(long, value_name = "PAIRS", env = "HEADWATER_ATTRIBUTES")]
+    attributes: Option<String>,
+}
+
+impl IdentityArguments {
+    /// Sets the identity of a client.
+    pub(super) fn apply(&self, mut builder: Builder) -> Builder {
+        if let Some(name) = &self.instance {
+            builder = builder.instance(name);
+        }
+        match &self.attributes {
+            Some(attributes) => builder.attributes(attributes),
+            None => builder,
+        }
+    }
+}
+
 /// The reason why a query has no environment.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EnvironmentError {

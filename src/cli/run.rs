@@ -62,9 +62,8 @@ pub(super) struct RunArguments {
     /// File with the token that the server requires
     #[arg(long, value_name = "FILE", env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Name under which servers list this instance [default: host and process id]
-    #[arg(long, value_name = "NAME", env = "HEADWATER_INSTANCE")]
-    instance: Option<String>,
+    #[command(flatten)]
+    identity: environment::IdentityArguments,
     /// Time limit for the first answer
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = parse::seconds)]
     deadline: Duration,
@@ -196,9 +195,7 @@ fn client(arguments: &RunArguments) -> anyhow::Result<Client> {
     let mut builder = environment::client(&wanted, &arguments.url, arguments.token_file.as_deref())
         .deadline(arguments.deadline)
         .allow_empty(arguments.allow_empty);
-    if let Some(name) = &arguments.instance {
-        builder = builder.instance(name);
-    }
+    builder = arguments.identity.apply(builder);
     if let Some(directory) = &arguments.last_known_good {
         builder = builder.last_known_good(directory);
     }

@@ -7,16 +7,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use headwater_client::{Configuration, Error, Health, HealthState, Update, Watch};
-use tokio::time::{Instant, sleep_until};
+use headwater_client::{Configuration, Error, Health, HealthState, Outcome, Update, Watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{OutputForm, environment, output, signals, sources};
 use crate::change::change;
-use command::{RunReason, Runner};
+use command::{EndedRun, RunReason, Runner};
 use show::{OutputReader, WatchEvent};
 
 /// The time without a connection before it is reported. Streams end and are resumed all the time.
 const QUIET: Duration = Duration::from_secs(3);
+/// The longest delay of the end by the report on the last run.
+const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
 /// The longest time limit. Longer ones are mistakes, and would overflow clocks.
 const TIMEOUT_SECONDS_MAX: u64 = 366 * 24 * 3600;
 
@@ -36,6 +38,8 @@ pub(super) struct WatchArguments {
     /// File with the token that the server requires. It is read again for every connection
     #[arg(long, env = "HEADWATER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    identity: environment::IdentityArguments,
     /// Accept an answer without a property source
     #[arg(long)]
     allow_empty: bool,
@@ -46,7 +50,8 @@ pub(super) struct WatchArguments {
     ///
     /// The command gets the variables HEADWATER_APPLICATION, HEADWATER_PROFILES, HEADWATER_LABEL, HEADWATER_REVISION,
     /// HEADWATER_DIGEST, HEADWATER_CHANGED_KEYS (one key on each line, at most 64 KiB) and HEADWATER_CHANGED_KEY_COUNT.
-    /// Changes during a run cause one more run.
+    /// Changes during a run cause one more run. The server receives the outcome: the configuration was applied if the exit
+    /// code is 0, and rejected otherwise.
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
     /// Treat the first environment as a change: run the command for it, and count it
@@ -69,14 +74,21 @@ pub(super) struct WatchArguments {
 pub(super) fn run(arguments: WatchArguments) -> anyhow::Result<ExitCode> {
     sources::runtime()?.block_on(async {
         let environment = &arguments.environment;
-        let client =
+        let builder =
             environment::client(environment, &arguments.url, arguments.token_file.as_deref())
-                .allow_empty(arguments.allow_empty)
-                .build()?;
+                .allow_empty(arguments.allow_empty);
+        let client = match arguments.exec {
+            Some(_) => arguments.identity.apply(builder),
+            // It only looks on and is no instance of the service.
+            None => builder.unlisted(),
+        };
+        let client = client.build()?;
         let mut session = WatchSession::new(&arguments, client.watch());
         let end = session.follow().await;
         if let Some(runner) = &mut session.runner {
             runner.stop().await;
+            // Without a server the end does not wait any longer.
+            let _ = timeout(LAST_REPORT_MAX, session.watch.reporter().delivered()).await;
         }
         session.exit_code(end?)
     })
@@ -138,7 +150,7 @@ impl<'a> WatchSession<'a> {
                     Some(Err(error)) => return Ok(WatchEnd::Refused(error)),
                     None => anyhow::bail!("the connection to the servers ended unexpectedly"),
                 },
-                ran = ended(self.runner.as_mut()) => ran?,
+                ran = ended(self.runner.as_mut()) => self.report(ran?),
                 true = self.health.changed() => self.look_at_health(),
                 () = at(self.complain_at) => self.complain(),
                 () = &mut stop => return Ok(WatchEnd::Stopped),
@@ -173,6 +185,16 @@ impl<'a> WatchSession<'a> {
         }
         self.seen = Some(configuration);
         Ok(reader)
+    }
+
+    /// Reports the outcome of a run to the server.
+    fn report(&self, ended: Option<EndedRun>) {
+        let Some(EndedRun { configuration, failure }) = ended else { return };
+        let reporter = self.watch.reporter();
+        match failure {
+            None => reporter.acknowledge(&configuration, Outcome::Applied),
+            Some(reason) => reporter.reject(&configuration, reason),
+        }
     }
 
     fn look_at_health(&mut self) {
@@ -214,7 +236,7 @@ impl<'a> WatchSession<'a> {
 }
 
 /// Waits for the end of the command, or for ever if none runs.
-async fn ended(runner: Option<&mut Runner>) -> anyhow::Result<()> {
+async fn ended(runner: Option<&mut Runner>) -> anyhow::Result<Option<EndedRun>> {
     match runner {
         Some(runner) => runner.ended().await,
         None => std::future::pending().await,

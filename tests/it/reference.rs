@@ -38,13 +38,14 @@ const VARIABLES: [(&str, &str); 8] = [
 ];
 
 /// The variables of the Rust client.
-const CLIENT: [&str; 7] = [
+const CLIENT: [&str; 8] = [
     "HEADWATER_URL",
     "HEADWATER_APPLICATION",
     "HEADWATER_PROFILES",
     "HEADWATER_LABEL",
     "HEADWATER_TOKEN_FILE",
     "HEADWATER_INSTANCE",
+    "HEADWATER_ATTRIBUTES",
     "HEADWATER_LAST_KNOWN_GOOD",
 ];
 

@@ -3,50 +3,31 @@
 
 use std::time::Duration;
 
-use headwater_client::{Client, Configuration, Error, Health, HealthState, Outcome, Update};
+use headwater_client::{Client, Configuration, Error, Health, HealthState, Reporter, Update};
 use tokio::sync::watch;
 
 /// The time without a reachable server before it is logged.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// The newest configuration, and the way back for its outcome.
+/// The newest configuration, and the way back for reports.
 pub(super) struct Subscription {
     pub(super) configurations: watch::Receiver<Configuration>,
-    pub(super) outcomes: watch::Sender<Option<AppliedOutcome>>,
+    pub(super) reporter: Reporter,
     pub(super) health: Health,
-}
-
-/// The outcome of a configuration. The last one counts.
-#[derive(Debug, Clone)]
-pub(super) struct AppliedOutcome {
-    pub(super) configuration: Configuration,
-    pub(super) outcome: Outcome,
 }
 
 /// Follows the configuration for as long as the runtime lives.
 pub(super) fn follow(client: &Client, first: Configuration) -> Subscription {
     let mut updates = client.watch_from(&first);
-    let health = updates.health();
+    let (health, reporter) = (updates.health(), updates.reporter());
     tokio::spawn(report(health.clone()));
     let (sender, configurations) = watch::channel(first);
-    let (outcomes, mut reported) = watch::channel(None::<AppliedOutcome>);
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                update = updates.next() => match update {
-                    Some(update) => take(update, &sender),
-                    None => return,
-                },
-                // The sender is dropped only when the process ends.
-                Ok(()) = reported.changed() => {
-                    if let Some(outcome) = reported.borrow_and_update().clone() {
-                        updates.acknowledge(&outcome.configuration, outcome.outcome);
-                    }
-                }
-            }
+        while let Some(update) = updates.next().await {
+            take(update, &sender);
         }
     });
-    Subscription { configurations, outcomes, health }
+    Subscription { configurations, reporter, health }
 }
 
 fn take(update: Result<Update, Error>, newest: &watch::Sender<Configuration>) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use headwater_client::{Client, Configuration, Error};
 
 use super::command;
@@ -77,6 +77,30 @@ pub(super) enum FileEffect {
     Replaced,
 }
 
+/// The part of the preparation that failed, as the reason that servers receive. It names a file and no value.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}")]
+struct FailedPart {
+    /// The beginning of the message.
+    place: String,
+    /// A word and a path.
+    reason: String,
+}
+
+impl FailedPart {
+    fn new(word: &str, path: &Path, place: String) -> Self {
+        Self { place, reason: format!("{word} {}", path.display()) }
+    }
+}
+
+/// Returns the reason for a failed preparation, as servers receive it.
+pub(super) fn reason(problem: &anyhow::Error) -> String {
+    if let Some(part) = problem.downcast_ref::<FailedPart>() {
+        return part.reason.clone();
+    }
+    problem.downcast_ref::<Error>().map_or_else(|| "invalid".to_owned(), Error::reason)
+}
+
 impl Recipe {
     /// True if a text of the server is fetched. It can change without the environment.
     pub(super) fn fetches_texts(&self) -> bool {
@@ -126,15 +150,18 @@ impl Recipe {
         let mut staged = Vec::new();
         for target in &self.targets {
             let text = self.text(target, configuration, values).await;
-            let Some(text) = text.with_context(|| target.path.display().to_string())? else {
+            let failed =
+                || FailedPart::new("file", &target.path, target.path.display().to_string());
+            let Some(text) = text.with_context(failed)? else {
                 continue;
             };
             let (path, access) = (target.path.clone(), self.access);
             let written =
                 tokio::task::spawn_blocking(move || file::stage(&path, &text, access)).await?;
-            staged.extend(
-                written.with_context(|| format!("cannot write {}", target.path.display()))?,
-            );
+            staged.extend(written.with_context(|| {
+                let place = format!("cannot write {}", target.path.display());
+                FailedPart::new("write", &target.path, place)
+            })?);
         }
         for file in &staged {
             self.check(file).await?;
@@ -208,9 +235,12 @@ impl Recipe {
         };
         let target = file.target().display();
         let checked = command::with_path(check, file.path(), file.target(), CHECK_TIMEOUT).await;
-        let status = checked.with_context(|| format!("{target}: cannot run the check"))?;
+        let status = checked.with_context(|| {
+            FailedPart::new("check", file.target(), format!("{target}: cannot run the check"))
+        })?;
         if !status.success() {
-            bail!("{target}: the check command rejected the new file ({status})");
+            let place = format!("{target}: the check command rejected the new file ({status})");
+            return Err(FailedPart::new("check", file.target(), place).into());
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use headwater_client::{Configuration, Outcome};
+use headwater_client::{Configuration, InstanceHealth, Outcome};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,14 +16,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::child::{Child, Grouping, Orphans};
 use super::command;
-use super::follow::{AppliedOutcome, Subscription};
-use super::prepare::{FileEffect, PreparedInputs, Recipe};
+use super::follow::Subscription;
+use super::prepare::{self, FileEffect, PreparedInputs, Recipe};
 use super::signals::Signals;
 use super::supervisor::{Reaction, Supervisor, SupervisorAction, SupervisorEvent};
 use super::texts::ServerTexts;
 
 /// The time limit of a reload command.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest delay of the end by the report that the program has failed.
+const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
 
 /// The program to run, and the reaction to changes.
 pub(super) struct RunPlan {
@@ -70,6 +72,9 @@ pub(super) async fn supervise(
         for action in supervisor.on(event) {
             if let Some(code) = run_loop.perform(action)? {
                 run_loop.give_up().await;
+                if code != 0 && !supervisor.is_leaving() {
+                    run_loop.report_failure(code).await;
+                }
                 return Ok(ExitCode::from(code));
             }
         }
@@ -94,7 +99,8 @@ struct RunLoop {
 /// The result of a task beside the loop.
 enum TaskResult {
     Prepared(anyhow::Result<PreparedInputs>),
-    Reloaded(Outcome),
+    /// With the reason for a failure.
+    Reloaded(Result<(), String>),
 }
 
 impl RunLoop {
@@ -117,14 +123,27 @@ impl RunLoop {
             task: None,
             alarm: None,
         };
-        run_loop.acknowledge(Outcome::Applied);
+        run_loop.acknowledge();
+        run_loop.subscription.reporter.report(InstanceHealth::Up, None);
         Ok(run_loop)
     }
 
-    /// Reports the outcome of the prepared configuration to the servers.
-    fn acknowledge(&self, outcome: Outcome) {
-        let configuration = self.candidate.clone();
-        self.subscription.outcomes.send_replace(Some(AppliedOutcome { configuration, outcome }));
+    /// Reports to the servers that the program uses the prepared configuration.
+    fn acknowledge(&self) {
+        self.subscription.reporter.acknowledge(&self.candidate, Outcome::Applied);
+    }
+
+    /// Reports to the servers that the prepared configuration is not used.
+    fn reject(&self, reason: &str) {
+        self.subscription.reporter.reject(&self.candidate, reason);
+    }
+
+    /// Reports that the program ended by itself with a failure, and waits a moment for a server to receive this.
+    async fn report_failure(&self, code: u8) {
+        let reporter = &self.subscription.reporter;
+        reporter.report(InstanceHealth::Down, Some(&format!("exit {code}")));
+        // Without a server the end does not wait any longer.
+        let _ = tokio::time::timeout(LAST_REPORT_MAX, reporter.delivered()).await;
     }
 
     /// The exit code of the program if it has ended.
@@ -165,7 +184,7 @@ impl RunLoop {
                 self.alarm = None;
                 self.child = start(&self.plan.command, &self.variables, self.grouping)?;
                 tracing::info!("program restarted");
-                self.acknowledge(Outcome::Applied);
+                self.acknowledge();
             }
             SupervisorAction::Exit(code) => return Ok(Some(code)),
         }
@@ -184,8 +203,11 @@ impl RunLoop {
     /// Turns the result of a task into an event.
     fn finished(&mut self, result: TaskResult) -> SupervisorEvent {
         match result {
-            TaskResult::Reloaded(outcome) => {
-                self.acknowledge(outcome);
+            TaskResult::Reloaded(result) => {
+                match result {
+                    Ok(()) => self.acknowledge(),
+                    Err(reason) => self.reject(&reason),
+                }
                 SupervisorEvent::Reloaded
             }
             TaskResult::Prepared(Ok(prepared)) => {
@@ -193,13 +215,13 @@ impl RunLoop {
                 self.variables = prepared.variables;
                 // The others have taken effect only when they are done.
                 if matches!(reaction, Reaction::Nothing | Reaction::Signal(_)) {
-                    self.acknowledge(Outcome::Applied);
+                    self.acknowledge();
                 }
                 SupervisorEvent::Prepared(reaction)
             }
             TaskResult::Prepared(Err(problem)) => {
                 tracing::error!(problem = %format!("{problem:#}"), "the change cannot be used: keeping the last configuration");
-                self.acknowledge(Outcome::Rejected);
+                self.reject(&prepare::reason(&problem));
                 SupervisorEvent::Refused
             }
         }
@@ -228,17 +250,17 @@ fn start(
     Child::start(command, variables, grouping).with_context(|| format!("cannot start {program}"))
 }
 
-/// Logs the result of a reload. After a failure the program keeps the configuration that it has.
-async fn reload(text: &str, child: rustix::process::Pid) -> Outcome {
+/// Logs the result of a reload, and returns the reason for a failure. Then the program keeps the configuration that it has.
+async fn reload(text: &str, child: rustix::process::Pid) -> Result<(), String> {
     match command::about(text, child, RELOAD_TIMEOUT).await {
         Ok(status) if status.success() => {
             tracing::info!("reloaded");
-            return Outcome::Applied;
+            return Ok(());
         }
         Ok(status) => tracing::error!(%status, "the reload command failed"),
         Err(error) => tracing::error!(%error, "the reload command failed"),
     }
-    Outcome::Rejected
+    Err("reload".to_owned())
 }
 
 /// Waits for the next configuration, or for ever if the watch has ended.

@@ -95,6 +95,11 @@ impl Supervisor {
         Self { state: SupervisorState::Quiet, grace, changed_meanwhile: false }
     }
 
+    /// True after a signal to end.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.state == SupervisorState::Leaving
+    }
+
     /// Returns the actions for an event, in their order.
     pub(super) fn on(&mut self, event: SupervisorEvent) -> Vec<SupervisorAction> {
         match event {

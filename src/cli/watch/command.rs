@@ -26,6 +26,15 @@ pub(super) struct RunReason {
     digest: String,
     /// Keys that were added, removed or changed since the previous run.
     keys: BTreeSet<String>,
+    configuration: Configuration,
+}
+
+/// A run of the command that has ended.
+pub(super) struct EndedRun {
+    /// The configuration for which it ran.
+    pub(super) configuration: Configuration,
+    /// The reason for which it failed, as servers receive it.
+    pub(super) failure: Option<String>,
 }
 
 impl RunReason {
@@ -43,6 +52,7 @@ impl RunReason {
             revision: shown(configuration.revision()),
             digest: shown(configuration.digest()),
             keys: keys.map(output::one_line).collect(),
+            configuration: configuration.clone(),
         }
     }
 
@@ -64,6 +74,8 @@ impl RunReason {
 pub(super) struct Runner {
     command: String,
     child: Option<Child>,
+    /// The configuration of the present run.
+    running: Option<Configuration>,
     /// The reason for the next run, which starts when this one has ended.
     next: Option<RunReason>,
     /// The last run failed.
@@ -72,7 +84,7 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(command: String) -> Self {
-        Self { command, child: None, next: None, has_failed: false }
+        Self { command, child: None, running: None, next: None, has_failed: false }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -88,10 +100,10 @@ impl Runner {
         self.start()
     }
 
-    /// Waits for the end of the run, reports a failure and starts the next run.
+    /// Waits for the end of the run, reports a failure and starts the next run. Returns the run that ended.
     ///
     /// Cancellation: the future can be dropped at any time. The run goes on.
-    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn ended(&mut self) -> anyhow::Result<Option<EndedRun>> {
         let Some(child) = &mut self.child else {
             return std::future::pending().await;
         };
@@ -101,7 +113,10 @@ impl Runner {
         if self.has_failed {
             eprintln!("headwater: the command {}", how_it_ended(status));
         }
-        self.start()
+        let failure = self.has_failed.then(|| format!("exec {}", code(status)));
+        let ended = self.running.take().map(|configuration| EndedRun { configuration, failure });
+        self.start()?;
+        Ok(ended)
     }
 
     fn start(&mut self) -> anyhow::Result<()> {
@@ -128,6 +143,7 @@ impl Runner {
             .spawn()
             .context("cannot run sh")?;
         self.child = Some(child);
+        self.running = Some(occasion.configuration);
         Ok(())
     }
 
@@ -143,6 +159,12 @@ impl Runner {
             let _ = child.wait().await;
         }
     }
+}
+
+/// The exit code, or 128 and the number of the signal, as a shell counts.
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
 fn how_it_ended(status: ExitStatus) -> String {

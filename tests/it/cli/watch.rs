@@ -1,5 +1,6 @@
 //! `headwater watch` as a person and as a script see it: the real binary, a real server, a real repository.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -257,6 +258,32 @@ fn runs_of_a_command_never_overlap_and_changes_meanwhile_lead_to_one_more() {
     let mut watch = watch;
     assert_eq!(watch.code(), Some(0));
     assert_eq!(log(), format!("begin\n{first} port\nbegin\n{last} a b c\n"));
+}
+
+#[test]
+fn the_exit_code_of_the_command_is_reported_to_the_server() {
+    let repository = Repository::new(SHOP);
+    let server = Server::start(&repository.uri());
+    let exec = "! grep -q bad name";
+    fs::write(repository.around().join("name"), "good").unwrap();
+    let arguments = ["orders", "--initial", "--instance", "proxy-1", "--exec", exec];
+    let running = Running::start(repository.around(), &server, &arguments);
+    // A command that only prints is no instance.
+    let onlooker = Running::start(repository.around(), &server, &["orders"]);
+    onlooker.says("orders");
+    let shows = |outcome: &str, reason: &Value| {
+        eventually(&format!("{outcome} is shown"), || {
+            let listed = server.get("/-/instances").expect(200).json();
+            let instances = listed["instances"].as_array().unwrap().clone();
+            assert!(instances.iter().all(|it| it["instance"] == "proxy-1"), "{instances:?}");
+            instances.iter().any(|it| it["outcome"] == outcome && it["reason"] == *reason)
+        });
+    };
+    shows("ok", &Value::Null);
+    fs::write(repository.around().join("name"), "bad").unwrap();
+    repository.commit("//- orders.yml\nport: 8081\n");
+    shows("rejected", &"exec 1".into());
+    drop((running, onlooker));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::bed::Run;
@@ -51,6 +52,16 @@ impl Stage {
         });
     }
 
+    /// Waits until the server shows a member of the instance with this value.
+    #[track_caller]
+    fn shows_member(&self, name: &str, member: &str, value: &Value) {
+        eventually(&format!("{member} {value} is shown"), || {
+            let listed = self.server.get("/-/instances").expect(200).json();
+            let instances = listed["instances"].as_array().cloned().unwrap_or_default();
+            instances.iter().any(|it| it["instance"] == name && it[member] == *value)
+        });
+    }
+
     fn revision(&self) -> String {
         let answer = self.server.get("/app/default");
         answer.header("headwater-revision").expect("a revision").to_owned()
@@ -66,11 +77,14 @@ fn a_program_with_a_file_is_shown_with_what_it_took_and_what_it_did_not() {
     // A check refuses.
     let refused = stage.commit("port: 13");
     stage.shows("rejected", &refused);
+    stage.shows_member("gateway-1", "reason", &"check app.cfg".into());
     let taken = stage.commit("port: 2");
     stage.shows("ok", &taken);
+    stage.shows_member("gateway-1", "reason", &Value::Null);
     // A template fails.
     let broken = stage.commit("prot: 2");
     stage.shows("rejected", &broken);
+    stage.shows_member("gateway-1", "reason", &"file app.cfg".into());
     assert_eq!(fs::read_to_string(stage.place.path().join("app.cfg")).unwrap(), "port 2\n");
     // What leaves the file as it is takes effect all the same.
     let same = stage.commit("port: 2\nother: 1");
@@ -98,9 +112,73 @@ fn a_reload_that_fails_is_shown_as_a_rejection() {
     stage.shows("ok", &stage.revision());
     let failed = stage.commit("port: 13");
     stage.shows("rejected", &failed);
+    stage.shows_member("gateway-1", "reason", &"reload".into());
     let reloaded = stage.commit("port: 2");
     stage.shows("ok", &reloaded);
     run.stop();
+}
+
+#[test]
+fn a_program_that_fails_is_shown_as_down_and_its_next_run_as_a_restart() {
+    let stage = Stage::new();
+    let start = |program: &str| {
+        let arguments = ["--instance", "gateway-1", "--attributes", "version=1.4,zone=eu-1"];
+        let arguments = [&arguments[..], &["--", "sh", "-c", program]].concat();
+        Run::start(stage.place.path(), *stage.server, &arguments)
+    };
+    let run = start("until [ -e fail ]; do sleep 0.02; done; exit 3");
+    stage.shows_member("gateway-1", "health", &"up".into());
+    let attributes = serde_json::json!({"version": "1.4", "zone": "eu-1"});
+    stage.shows_member("gateway-1", "attributes", &attributes);
+    fs::write(stage.place.path().join("fail"), "").unwrap();
+    assert_eq!(run.ended().status.code(), Some(3));
+    stage.shows_member("gateway-1", "health", &"down".into());
+    stage.shows_member("gateway-1", "reason", &"exit 3".into());
+    let run = start(PROGRAM);
+    stage.shows_member("gateway-1", "restarts", &1.into());
+    stage.shows_member("gateway-1", "health", &"up".into());
+    run.stop();
+    // It was told to end: nothing has failed.
+    stage.shows_member("gateway-1", "connected", &false.into());
+    stage.shows_member("gateway-1", "health", &"up".into());
+}
+
+#[test]
+fn programs_of_one_host_without_a_name_are_different_instances() {
+    let stage = Stage::new();
+    let locks = directory("");
+    let start = || {
+        let mut command =
+            super::bed::headwater(stage.place.path(), *stage.server, &["--", "sh", "-c", PROGRAM]);
+        Run::of({
+            command.env("TMPDIR", locks.path());
+            command
+        })
+    };
+    let connected = || {
+        let listed = stage.server.get("/-/instances").expect(200).json();
+        let instances = listed["instances"].as_array().cloned().unwrap_or_default();
+        let connected = instances.iter().filter(|it| it["connected"] == true);
+        let names = connected.map(|it| it["instance"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let first = start();
+    first.writes("started");
+    eventually("one is connected", || connected().len() == 1);
+    let host = connected().remove(0);
+    let second = start();
+    second.writes("started");
+    let both = [host.clone(), format!("{host}:2")];
+    eventually("both are connected", || connected() == both);
+    // The first one starts again and is the same instance.
+    first.stop();
+    eventually("one has ended", || connected().len() == 1);
+    let again = start();
+    again.writes("started");
+    eventually("both are connected again", || connected() == both);
+    stage.shows_member(&host, "restarts", &1.into());
+    again.stop();
+    second.stop();
 }
 
 /// A copy from the disk is nothing that a server knows; it is shown as soon as a server says that it is the present one.
