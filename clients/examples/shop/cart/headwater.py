@@ -62,7 +62,9 @@ class Configuration:
         self.urls = [url.strip() for url in variable("HEADWATER_URL", "http://localhost:8888").split(",")]
         self.directory = variable("HEADWATER_LAST_KNOWN_GOOD")
         self.token_file = variable("HEADWATER_TOKEN_FILE")
-        self.instance = f"{socket.gethostname()[:64]}-{os.getpid()}-{random.getrandbits(32):08x}"
+        # The name survives a restart. The incarnation is this run.
+        self.instance = variable("HEADWATER_INSTANCE") or socket.gethostname()[:64]
+        self.incarnation = f"{socket.gethostname()[:64]}-{os.getpid()}-{random.getrandbits(32):08x}"
         self.accept = accept
         self.on_change = lambda settings: None
         self.current = None
@@ -168,7 +170,7 @@ class Configuration:
         connection = kind(parts.hostname, parts.port, timeout=seconds_max)
         connection.connect()
         sock = connection.sock
-        headers = headers | {"Headwater-Instance": self.instance} | self._credential()
+        headers = headers | self._identity() | self._credential()
         if self.outcome:
             headers["Headwater-Applied"] = f"{self.received} {self.outcome}"
         path = f"{parts.path.rstrip('/')}/{self.application}/{self.profiles}"
@@ -184,6 +186,9 @@ class Configuration:
         if answer.status not in (200, 304):
             raise ValueError(f"unexpected status {answer.status}")
         return answer
+
+    def _identity(self):
+        return {"Headwater-Instance": self.instance, "Headwater-Incarnation": self.incarnation}
 
     def _credential(self):
         """Reads the token again for each request, so that a new one is used without a restart."""

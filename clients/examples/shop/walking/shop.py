@@ -239,7 +239,7 @@ class Shop:
         pid = self.services[name].pid
         for server in ("host", "mirror"):
             for instance in (self.ask(server, "/-/instances") or {}).get("instances", []):
-                if re.search(rf"-{pid}-[0-9a-f]+$", instance["instance"]) and instance["connected"]:
+                if re.search(rf"-{pid}-[0-9a-f]+$", instance["incarnation"] or "") and instance["connected"]:
                     return instance | {"server": server}
         return None
 
