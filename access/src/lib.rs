@@ -20,8 +20,8 @@ pub use policy::{
     CertificateNames, CheckContext, Claim, CredentialChange, Decision, Denial, EXPIRY_NOTICE,
     Evidence, ExpectationReport, ExpiringToken, Explanation, FailedExpectation, Field, FileRules,
     Finding, Issuer, KeySets, KeySource, KnownNames, NearestRule, Outcome, Ownership,
-    OwnershipKind, Place, Policy, PolicyDifference, PolicyError, PolicyProblem, Proof,
-    SHARED_APPLICATION, SecretReference, Severity, Storage, Universe, diff,
+    OwnershipKind, POLICY_BYTES_MAX, Place, Policy, PolicyDifference, PolicyError, PolicyProblem,
+    Proof, SHARED_APPLICATION, SecretReference, Severity, Storage, TableChange, Universe, diff,
 };
 pub use principal::{ANONYMOUS, Kind, Principal, is_principal_name};
 pub use request::{Change, Environment, Label, RawFile, Reference, Request, ServerRight};

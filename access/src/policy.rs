@@ -16,6 +16,7 @@ mod identity;
 mod problem;
 mod rule;
 mod sealing;
+mod table_change;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,12 +39,14 @@ pub use authenticate::{
 pub use check::{CheckContext, EXPIRY_NOTICE, ExpiringToken, KnownNames, Storage};
 pub use decide::{COMBINATION_COUNT_MAX, Decision, Denial, Outcome};
 pub use diff::{AccessChange, CredentialChange, PolicyDifference, Universe, diff};
+pub use document::POLICY_BYTES_MAX;
 pub use expectation::{ExpectationReport, FailedExpectation};
 pub use explain::{Explanation, Finding, NearestRule};
 pub use file_rules::FileRules;
 pub use identity::{Issuer, KeySource};
 pub use problem::{Place, PolicyError, PolicyProblem, Severity};
 pub use rule::Field;
+pub use table_change::TableChange;
 
 /// The version of the file format.
 const VERSION: i64 = 1;

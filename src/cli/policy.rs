@@ -6,15 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Subcommand;
 use headwater_access::{
-    CheckContext, FailedExpectation, Policy, Request, Right, Severity, Storage, Universe, diff,
+    CheckContext, FailedExpectation, POLICY_BYTES_MAX, Policy, Request, Right, Severity, Storage,
+    Universe, diff,
 };
 use jiff::Timestamp;
 
 use super::{examples, output};
 use crate::regular_file;
-
-/// The largest policy file, in bytes.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PolicyArguments {
@@ -42,6 +40,9 @@ enum PolicyCommand {
 struct CheckArguments {
     /// Policy file
     file: PathBuf,
+    /// Check it as a push to the hosted repository of the policy is checked: a principal has to keep the right admin
+    #[arg(long)]
+    hosted: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,18 +83,20 @@ struct ExplainArguments {
 
 pub(super) fn run(arguments: PolicyArguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        PolicyCommand::Check(arguments) => check(&arguments.file),
+        PolicyCommand::Check(arguments) => check(&arguments),
         PolicyCommand::Test(arguments) => test(&arguments),
         PolicyCommand::Diff(arguments) => compare(&arguments),
         PolicyCommand::Explain(arguments) => explain(&arguments),
     }
 }
 
-fn check(path: &Path) -> anyhow::Result<ExitCode> {
+fn check(arguments: &CheckArguments) -> anyhow::Result<ExitCode> {
+    let path = arguments.file.as_path();
+    let storage = if arguments.hosted { Storage::Hosted } else { Storage::File };
     let problems = match Policy::parse(&name(path), &read(path)?) {
         Ok(policy) => {
             let now = Timestamp::now();
-            policy.check(&CheckContext { now, storage: Storage::File, names: None })
+            policy.check(&CheckContext { now, storage, names: None })
         }
         Err(error) => error.problems,
     };
@@ -171,7 +174,7 @@ fn parse(path: &Path) -> anyhow::Result<Policy> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let text = regular_file::read(path, FILE_BYTES_MAX);
+    let text = regular_file::read(path, POLICY_BYTES_MAX as u64);
     text.with_context(|| format!("cannot read {}", path.display()))
 }
 

@@ -19,10 +19,11 @@
 //! Invariant: the answer depends on the policy and the path only, never on the name that a request uses.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::document::{Item, Reader, Section, printable};
 use super::problem::Place;
+use super::table_change::list;
 use crate::pattern::Pattern;
 
 /// The application whose files every application shares.
@@ -131,6 +132,23 @@ impl Area {
 
     fn matches(&self, path: &str) -> bool {
         self.path.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// The paths, and what the area says about their files.
+    pub(super) fn statement(&self) -> (String, String) {
+        let names: BTreeSet<&str> = self.application.iter().map(|name| &**name).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+        let owners = if names.is_empty() {
+            "the owners by name".to_owned()
+        } else {
+            format!("owned by {names}")
+        };
+        let named = |kind: &str, patterns: &[Pattern]| {
+            let list = list(patterns);
+            if list.is_empty() { String::new() } else { format!("; {kind} {list}") }
+        };
+        let secrets = named("vault", &self.vault) + &named("file", &self.file);
+        (format!("the area {}", list(&self.path)), owners + &secrets)
     }
 
     /// Returns true if the area has at least one pattern for secrets.

@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::area::SHARED_APPLICATION;
 use super::rule::Rule;
+use super::table_change::{TableChange, table_changes};
 use super::{Policy, expectation};
 use crate::pattern::Pattern;
 use crate::principal::{ANONYMOUS, Principal};
@@ -63,6 +64,8 @@ pub struct PolicyDifference {
     pub changes: Vec<AccessChange>,
     /// Ordered by principal.
     pub credentials: Vec<CredentialChange>,
+    /// Areas, values to seal and expectations, ordered by object.
+    pub tables: Vec<TableChange>,
     /// Set if the policies differ in it: true if the new one enforces its denials.
     pub enforcement: Option<bool>,
     /// False if the policies are too large to be compared completely.
@@ -86,9 +89,10 @@ impl fmt::Display for CredentialChange {
 }
 
 impl PolicyDifference {
-    /// Returns true if both policies allow the same and accept the same credentials, as far as they were compared.
+    /// Returns true if both policies say the same about principals, credentials and files, as far as they were compared.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.credentials.is_empty() && self.enforcement.is_none()
+        let is_same = self.changes.is_empty() && self.credentials.is_empty();
+        is_same && self.tables.is_empty() && self.enforcement.is_none()
     }
 
     /// One sentence for each difference.
@@ -101,7 +105,9 @@ impl PolicyDifference {
         let incomplete = (!self.is_complete).then_some(incomplete);
         let changes = self.changes.iter().map(ToString::to_string);
         let credentials = self.credentials.iter().map(ToString::to_string);
-        enforcement.into_iter().chain(changes).chain(credentials).chain(incomplete).collect()
+        let tables = self.tables.iter().map(ToString::to_string);
+        let lines = enforcement.into_iter().chain(changes).chain(credentials);
+        lines.chain(tables).chain(incomplete).collect()
     }
 }
 
@@ -181,7 +187,8 @@ pub fn diff(old: &Policy, new: &Policy, universe: &Universe) -> PolicyDifference
     changes.sort();
     changes.dedup();
     let credentials = credential_changes(old, new);
-    PolicyDifference { changes, credentials, enforcement, is_complete }
+    let tables = table_changes(old, new);
+    PolicyDifference { changes, credentials, tables, enforcement, is_complete }
 }
 
 fn credential_changes(old: &Policy, new: &Policy) -> Vec<CredentialChange> {

@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Place, PolicyError, PolicyProblem, Severity};
 
-/// The largest accepted document.
-pub(super) const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// The largest policy file, in bytes.
+pub const POLICY_BYTES_MAX: usize = 1024 * 1024;
 
 /// A value with the byte at which it begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +52,11 @@ impl<'t> Reader<'t> {
     /// Parses the document. A document with a syntax error yields no table.
     pub(super) fn root(&mut self) -> Option<Section<'t>> {
         let text = self.places.text;
-        if text.len() > DOCUMENT_BYTES_MAX {
+        if text.len() > POLICY_BYTES_MAX {
             let size = text.len();
             self.error(
                 0,
-                format!("the file has {size} bytes, at most {DOCUMENT_BYTES_MAX} are read"),
+                format!("the file has {size} bytes, at most {POLICY_BYTES_MAX} are read"),
             );
             return None;
         }

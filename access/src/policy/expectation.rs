@@ -92,6 +92,12 @@ impl Expectation {
         }
     }
 
+    /// The request, and the answer that it has to have.
+    pub(super) fn statement(&self) -> (String, String) {
+        let answer = if self.is_allowed { "allowed" } else { "denied" };
+        (format!("the expectation {}: {}", self.who, self.request), answer.to_owned())
+    }
+
     /// Returns `None` if the policy answers as expected.
     pub(super) fn failure(&self, policy: &Policy) -> Option<FailedExpectation> {
         let principal = policy.principal(&self.who)?;

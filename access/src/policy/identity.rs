@@ -246,8 +246,9 @@ impl Identities {
             return format!("a JWT of {} with {claims}", mapping.issuer.value);
         };
         let keys = match keys {
-            KeySource::File(file) => file,
-            KeySource::Url { url, .. } => url,
+            KeySource::File(file) => file.clone(),
+            KeySource::Url { url, ca_file: None } => url.clone(),
+            KeySource::Url { url, ca_file: Some(file) } => format!("{url} by {file}"),
         };
         let Terms { issuer, audience, algorithms } = terms;
         format!("a JWT of {issuer} for {audience} ({algorithms:?}, keys in {keys}) with {claims}")

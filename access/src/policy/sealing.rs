@@ -1,6 +1,7 @@
 //! Values that a push has to seal.
 
 use super::document::{Reader, Section, printable};
+use super::table_change::list;
 use crate::pattern::Pattern;
 
 /// One `[[must_seal]]` table.
@@ -42,6 +43,12 @@ impl SealingRule {
         let keys = keys.iter().flatten().filter_map(|key| parse(key, true)).collect();
         let path = path.map(|texts| texts.iter().filter_map(|text| parse(text, false)).collect());
         Self { keys, path }
+    }
+
+    /// The files, and the keys that they have to seal.
+    pub(super) fn statement(&self) -> (String, String) {
+        let files = self.path.as_deref().map_or_else(|| "all files".to_owned(), list);
+        (format!("must_seal for {files}"), list(&self.keys))
     }
 
     pub(super) fn covers(&self, path: &str, key: &str) -> bool {

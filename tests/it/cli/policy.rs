@@ -124,6 +124,36 @@ fn the_effective_difference_is_printed() {
 }
 
 #[test]
+fn areas_and_values_to_seal_are_part_of_the_printed_difference() {
+    let place = place();
+    let more = "[[area]]\npath = [\"common/**\"]\napplication = [\"application\"]\n\
+                [[must_seal]]\nkey = [\"**.password\"]\n";
+    std::fs::write(place.path().join("new.toml"), format!("{POLICY}{more}")).unwrap();
+    let said = policy(&place, &["diff", "policy.toml", "new.toml"]);
+    for line in [
+        "must_seal for all files is added: **.password\n",
+        "the area common/** is added: owned by application\n",
+    ] {
+        assert!(said.out.contains(line), "{line}: {}", said.out);
+    }
+    assert_eq!(said.code, Some(1));
+    let said = policy(&place, &["diff", "new.toml", "policy.toml"]);
+    assert!(said.out.contains("must_seal for all files is removed: **.password\n"), "{}", said.out);
+}
+
+#[test]
+fn a_policy_for_a_repository_keeps_an_administrator() {
+    let place = place();
+    let check = |arguments: &[&str]| policy(&place, &[&["check"], arguments].concat());
+    says(&check(&["policy.toml", "--hosted"]), 0, "", "0 errors, 0 warnings\n");
+    std::fs::write(place.path().join("p.toml"), POLICY.replace(", \"admin\"", "")).unwrap();
+    assert_eq!(check(&["p.toml"]).code, Some(0));
+    let said = check(&["p.toml", "--hosted"]);
+    assert!(said.out.contains("no caller could change this policy again"), "{}", said.out);
+    assert_eq!(said.code, Some(1));
+}
+
+#[test]
 fn a_decision_is_explained_with_its_rule() {
     let place = place();
     let explain = |words: &[&str]| policy(&place, &[&["explain", "policy.toml"], words].concat());

@@ -315,3 +315,35 @@ fn the_end_of_enforcement_is_part_of_the_difference() {
     assert_eq!(compare(&recording, &enforced).enforcement, Some(true));
     assert_eq!(compare(&enforced, &enforced).enforcement, None);
 }
+
+#[test]
+fn areas_values_to_seal_and_expectations_are_part_of_the_difference() {
+    let lines = |old: &str, new: &str| {
+        let (old, new) = (policy(old), policy(new));
+        let difference = diff(&old, &new, &Universe::of(&[&old, &new]));
+        let tables: Vec<String> = difference.tables.iter().map(ToString::to_string).collect();
+        assert_eq!(difference.is_empty(), difference.lines().is_empty());
+        tables
+    };
+    let area = "[[area]]\npath = [\"b/**\", \"a/**\"]\napplication = [\"a\"]\n";
+    let seal = "[[must_seal]]\nkey = [\"**.password\"]\n";
+    let expect = "[[expect]]\nwho = \"a\"\nmay = \"metrics\"\nis = false\n";
+    assert_eq!(lines("", area), ["the area a/**, b/** is added: owned by a"]);
+    assert_eq!(lines(area, ""), ["the area a/**, b/** is removed: owned by a"]);
+    let wider = area.replace("[\"a\"]", "[\"b\", \"a\"]\nvault = [\"shop/**\"]");
+    assert_eq!(
+        lines(area, &wider),
+        ["the area a/**, b/** is changed: owned by a, b; vault shop/**. Before: owned by a"]
+    );
+    assert_eq!(lines("", seal), ["must_seal for all files is added: **.password"]);
+    let more = "[[must_seal]]\nkey = [\"**.password\", \"**.secret\"]\n";
+    assert_eq!(
+        lines(seal, more),
+        ["must_seal for all files is changed: **.password, **.secret. Before: **.password"]
+    );
+    assert_eq!(lines(expect, ""), ["the expectation a: read metrics is removed: denied"]);
+    let both = format!("{area}{seal}{expect}");
+    let swapped =
+        format!("{expect}{seal}{area}").replace("\"b/**\", \"a/**\"", "\"a/**\", \"b/**\"");
+    assert_eq!(lines(&both, &swapped), [] as [&str; 0]);
+}
