@@ -4,7 +4,10 @@
 //! crate `headwater-access` parses policies and decides. This module turns operations of the server into its requests.
 
 mod change;
+mod denials;
 mod guard;
+mod identity;
+mod in_force;
 mod issuers;
 mod pushes;
 
@@ -12,13 +15,14 @@ use std::sync::Arc;
 
 pub use headwater_access::credential::CredentialHeaders;
 pub use headwater_access::jwt::JWKS_BYTES_MAX;
-pub use headwater_access::{CertificateNames, EXPIRY_NOTICE, KeySource};
+pub use headwater_access::{CertificateNames, EXPIRY_NOTICE, KeySource, POLICY_BYTES_MAX};
 
 pub use crate::areas::Permission;
 use crate::model::{Label, Query};
 pub use change::PolicyChange;
-pub use guard::{Guard, Identity, IdentityKey, PolicyFileError, RejectedCredential, TokenExpiry};
-pub use issuers::{IssuerStatus, JwtVerification};
+pub use guard::{Guard, PolicyFileError, PolicyPreview, RejectedCredential, TokenExpiry};
+pub use identity::{Identity, IdentityKey};
+pub use issuers::{IssuerStatus, JwtVerification, check_keys};
 pub use pushes::ReferenceUpdate;
 
 /// The authenticated identity of a request.
@@ -61,6 +65,8 @@ pub enum Operation {
     ReadRepository,
     /// Updates some branches and tags of a hosted repository. The push itself is decided by its paths.
     Push,
+    /// Clones, fetches or updates the hosted repository of the policy.
+    ChangePolicy,
     /// Reads liveness, readiness and health without its details.
     ReadHealth,
     /// Sends a webhook. Git hosts have no read token, so the webhook's own secret authenticates them.
@@ -89,7 +95,7 @@ pub fn may(policy: Policy, caller: &Caller, action: Operation, target: Resource<
     if let Caller::Identified(identity) = caller {
         return identity.permission(action, target) != Permission::Denied;
     }
-    if action == Operation::Push {
+    if matches!(action, Operation::Push | Operation::ChangePolicy) {
         return matches!(caller, Caller::Pusher | Caller::Operator);
     }
     match (policy, caller) {

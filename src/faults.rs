@@ -113,7 +113,7 @@ impl FaultKind {
             Self::GitUnavailable => "git cannot be run",
             Self::CertificateUnusable => "the certificate cannot be used",
             Self::ClientCertificatesUnusable => "the certificates of clients cannot be verified",
-            Self::PolicyUnusable => "the policy file cannot be used",
+            Self::PolicyUnusable => "the policy cannot be used",
             Self::JwksUnreachable => "the keys of an issuer cannot be read",
             Self::SecretUnreadable => "a secret cannot be read",
             Self::VaultUnreadable => "a secret in Vault cannot be read",

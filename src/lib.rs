@@ -18,6 +18,7 @@ pub mod http;
 pub mod model;
 pub mod opening;
 pub mod outage;
+mod outgoing;
 mod percent;
 pub mod placeholder;
 pub mod push;

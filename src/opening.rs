@@ -31,6 +31,12 @@ pub enum OpeningError {
     /// A hosted repository cannot be used.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// A source is the repository of the policy.
+    #[error(
+        "{0}: the repository of the policy cannot be a source of configuration too, because its readers would receive \
+         the policy. Remove the source"
+    )]
+    ServedPolicy(String),
 }
 
 /// Opens the sources of the settings, for a command that reads them and does not serve.
@@ -125,6 +131,8 @@ pub(crate) struct OpenedSources {
     pub(crate) source: Arc<dyn Source>,
     /// The hosted repositories among them.
     pub(crate) hosted: Vec<HostedSource>,
+    /// The hosted repository of the policy, which is no source.
+    pub(crate) policy: Option<HostedSource>,
     /// The data directory, if it has hosted repositories.
     pub(crate) data: Option<Arc<DataDirectory>>,
 }
@@ -144,9 +152,11 @@ impl DataDirectorySlot<'_> {
     }
 }
 
-/// Opens the sources of a server. Repositories are hosted and remotes mirrored from now on.
+/// Opens the sources of a server. Repositories are hosted and remotes mirrored from now on. The files of `policy_seed`
+/// become the first commit of the repository of the policy.
 pub(crate) fn open_to_serve(
     settings: &Settings,
+    policy_seed: Option<PathBuf>,
     shared: Option<&Cluster>,
     runtime: &Handle,
 ) -> Result<OpenedSources, OpeningError> {
@@ -170,8 +180,39 @@ pub(crate) fn open_to_serve(
             sources.push(open_in_place(source, settings, served(source))?);
         }
     }
-    let data = data.held.filter(|_| !hosted.is_empty());
-    Ok(OpenedSources { source: composed(settings, sources), hosted, data })
+    let policy = match settings.access.policy_repository() {
+        Some(name) => {
+            let data = data.take()?;
+            Some(host_policy(name, settings, policy_seed, &data, shared)?)
+        }
+        None => None,
+    };
+    let data = data.held.filter(|_| !hosted.is_empty() || policy.is_some());
+    Ok(OpenedSources { source: composed(settings, sources), hosted, policy, data })
+}
+
+/// Opens the hosted repository of the policy.
+fn host_policy(
+    name: &str,
+    settings: &Settings,
+    seed: Option<PathBuf>,
+    data: &DataDirectory,
+    shared: Option<&Cluster>,
+) -> Result<HostedSource, OpeningError> {
+    let source = SourceSettings {
+        uri: settings.access.policy.clone().unwrap_or_default(),
+        seed,
+        ..SourceSettings::default()
+    };
+    let opened = host(name, &source, data, shared)?;
+    let own = opened.path.canonicalize().unwrap_or_else(|_| opened.path.clone());
+    for source in &settings.sources {
+        let path = source::path_of(&source.uri).ok().and_then(|path| path.canonicalize().ok());
+        if path.is_some_and(|path| path.starts_with(&own)) {
+            return Err(OpeningError::ServedPolicy(source.uri.clone()));
+        }
+    }
+    Ok(opened)
 }
 
 /// Opens a hosted repository. The first commit of a shared one waits until etcd is known to have none.

@@ -13,6 +13,7 @@
 //! - `recording`: pushes in the audit trail
 //! - `decision`: the steps from the hook's question until git may move references
 //! - `authorization`: the decision of the policy about each branch, commit and path
+//! - `policy_repository`: the hosted repository that has the policy
 //! - `review` and `replication`: what a push changes, and its commit to etcd
 //! - `repository`, with `health` and `maintenance`: references, publication and durability
 //! - `locks`, `updates`, `command`, `exchange`, `packet`: guards, values, git processes and the protocol
@@ -35,6 +36,7 @@ mod locks;
 mod maintenance;
 mod packet;
 mod policy;
+mod policy_repository;
 mod prepare;
 mod recording;
 mod rejection;
@@ -53,6 +55,7 @@ pub use self::exchange::{Exchange, Input, PUSH_STALL_MAX, StallBudget, Truncatio
 pub use self::host::Host;
 pub use self::hosts::{HostedSource, Hosts};
 pub use self::policy::{Permission, PushPolicy};
+pub use self::policy_repository::{CommitFiles, HostedPolicy, PolicyRepository};
 pub use self::prepare::{RepositoryError, is_name, path_of, prepare};
 pub use self::recording::PushRecorder;
 pub use self::replication::{Replication, SharedSource};

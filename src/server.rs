@@ -27,7 +27,7 @@ use socket2::TcpKeepalive;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::access::Policy;
+use crate::access::{Guard, Policy};
 use crate::check::{Enforcement, Strictness, TimeoutAction};
 use crate::http::{
     CredentialLimits, Encryption, Http, IpNetwork, KeyRefresh, Metrics, Monitor, Renderings, Token,
@@ -41,6 +41,7 @@ use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
 use crate::telemetry;
 
+use policy::{FileFollowing, Following, PolicyDirectory, PolicyFiles, RepositoryPolicy};
 use secrets::Secrets;
 
 pub use keys::{SecretsError, read_keys, read_seal_keys};
@@ -60,6 +61,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEADERS_MAX: Duration = Duration::from_secs(5);
 /// The time limit for requests under way when the server stops.
 const SHUTDOWN_MAX_SECONDS: u64 = 10;
+/// The time for which a start waits for changes of the policy that other replicas have received.
+const POLICY_CATCH_UP_MAX: Duration = Duration::from_secs(10);
 /// The permission of a file that every user of the machine has to read it.
 const READABLE_BY_ALL: u32 = 0o004;
 /// The name of the property source of the overrides, which the protocol fixes.
@@ -90,6 +93,14 @@ pub enum StartError {
     /// A key for sealed values cannot be used, or a sealed override cannot be opened.
     #[error(transparent)]
     Secrets(#[from] SecretsError),
+    /// A hosted repository has no policy that can be used.
+    #[error("policy hosted:{repository}: {reason}")]
+    Policy {
+        /// The name of the repository.
+        repository: String,
+        /// The problem.
+        reason: String,
+    },
     /// The system refuses the listener.
     #[error("cannot listen: {0}")]
     Listen(#[from] std::io::Error),
@@ -98,10 +109,37 @@ pub enum StartError {
 /// Blocks this thread until the shared repositories are loaded. No request is served yet.
 fn wait_until_ready(hosts: &Hosts, runtime: &Handle) -> Result<(), RepositoryError> {
     let (sender, receiver) = std::sync::mpsc::channel();
-    let ready = hosts.ready();
+    let (ready, caught_up) = (hosts.ready(), hosts.policy_caught_up(POLICY_CATCH_UP_MAX));
+    let waiting = async move {
+        ready.await?;
+        // A principal that another replica has removed must not be accepted here.
+        caught_up.await;
+        Ok(())
+    };
     // The receiver waits until the message arrives.
-    runtime.spawn(async move { drop(sender.send(ready.await)) });
+    runtime.spawn(async move { drop(sender.send(waiting.await)) });
     receiver.recv().unwrap_or(Ok(()))
+}
+
+/// Reads the keys that the policy in force names.
+fn read_policy_keys(
+    settings: &Settings,
+    guard: Option<&Arc<Guard>>,
+    hosted: Option<Arc<RepositoryPolicy>>,
+    store: &Arc<Store>,
+    runtime: &Handle,
+) -> KeyRefresh {
+    let Some(guard) = guard else { return KeyRefresh::default() };
+    let file = settings.access.policy_file.as_deref();
+    let files: Arc<dyn PolicyFiles> = match (&hosted, file) {
+        (Some(policy), _) => Arc::clone(policy) as Arc<_>,
+        (None, file) => Arc::new(PolicyDirectory::of(file.unwrap_or(Path::new("")))),
+    };
+    let refresh = policy::read_keys(&files, guard, &store.faults, runtime);
+    if let Some(policy) = hosted {
+        policy.set_key_requests(refresh.requests());
+    }
+    refresh
 }
 
 /// Returns the settings that apply to every answer, without keys.
@@ -144,7 +182,12 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     let answer_settings = AnswerSettings { keys: Arc::clone(&keys), ..answer_settings(settings) };
     keys::check_overrides(answer_settings.overrides.as_ref(), &keys)?;
     let shared = opening::shared_cluster(settings)?;
-    let opened = opening::open_to_serve(settings, shared.as_ref(), &runtime)?;
+    let seed = policy::check_seed(&settings.access, guard.as_ref());
+    let (seed, seed_problem) = match seed {
+        Ok(seed) => (seed, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    let opened = opening::open_to_serve(settings, seed, shared.as_ref(), &runtime)?;
     let bounds = memory::bounds(&settings.memory);
     let store = Store::with_answer_bytes_max(
         opened.source,
@@ -153,23 +196,33 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         runtime.clone(),
         bounds.answers_bytes,
     );
-    let secret_files = secrets.follow(&store, &runtime)?;
     let audit = audit::open(settings, Arc::clone(&store.faults))?;
     store.set_audit(audit.as_ref());
+    let secret_files = secrets.follow(&store, audit.as_ref(), &runtime)?;
     if let Some(guard) = &guard {
         store.replace_areas(guard.areas());
     }
-    let policy_file = settings.access.policy_file.as_deref();
-    let key_refresh = match policy_file.zip(guard.as_ref()) {
-        Some((path, guard)) => policy::read_keys(path, guard, &store.faults, &runtime),
-        None => KeyRefresh::default(),
-    };
+    let hosted_policy = opened.policy.zip(guard.as_ref()).map(|(hosted, guard)| {
+        let (repository, files) = (hosted.policy_repository(), secret_files.as_ref());
+        let (access, audit) = (&settings.access, audit.as_ref());
+        (
+            hosted,
+            RepositoryPolicy::new(repository, access, guard, audit, &store, files, seed_problem),
+        )
+    });
+    let follower = hosted_policy.as_ref().map(|(_, policy)| Arc::clone(policy));
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
-        Hosts::open(data, hook, opened.hosted, &store, push_policy(settings, &keys), &runtime)
+        let hosted_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
+        let policy = push_policy(settings, &keys);
+        Hosts::open(data, hook, opened.hosted, hosted_policy, &store, policy, &runtime)
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
     hosts.as_ref().map_or(Ok(()), |hosts| wait_until_ready(hosts, &runtime))?;
+    if let Some(policy) = &follower {
+        policy.start()?;
+    }
+    let key_refresh = read_policy_keys(settings, guard.as_ref(), follower, &store, &runtime);
     let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
     Ok(Http {
         store,
@@ -315,7 +368,7 @@ pub async fn run(
 pub struct StartedServer {
     http: web::Data<Http>,
     tls: Option<tls::Reloading>,
-    policy: Option<policy::Following>,
+    policy: Option<Following>,
     server: ServerBuilder,
     url: String,
 }
@@ -339,13 +392,7 @@ pub fn start(
         tls::Reloading::new(certificate, key, &settings.client_certificates, faults)
     });
     let tls = tls.transpose()?;
-    let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
-    let policy = policy.map(|(path, guard)| {
-        let (guard, audit) = (Arc::clone(guard), http.audit.clone());
-        let (store, key_requests) = (Arc::clone(&http.store), http.key_refresh.requests());
-        policy::Following::new(path, guard, audit, store, key_requests, secret_reader(&http))
-    });
-    let policy = policy.transpose()?;
+    let policy = follow_policy(settings, &http)?;
     let tls_terms = tls.as_ref().map(tls::Reloading::terms);
     let mut server = Server::build().shutdown_timeout(SHUTDOWN_MAX_SECONDS).disable_signals();
     if let Some(workers) = settings.workers {
@@ -359,6 +406,23 @@ pub fn start(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", settings.prefix);
     Ok(StartedServer { http, tls, policy, server, url })
+}
+
+/// Follows the place of the policy in force.
+fn follow_policy(
+    settings: &Settings,
+    http: &web::Data<Http>,
+) -> Result<Option<Following>, StartError> {
+    if let Some(policy) = http.hosts.as_ref().and_then(Hosts::policy) {
+        return Ok(Some(Following::Repository(Arc::clone(policy))));
+    }
+    let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
+    let policy = policy.map(|(path, guard)| {
+        let (guard, audit) = (Arc::clone(guard), http.audit.clone());
+        let (store, key_requests) = (Arc::clone(&http.store), http.key_refresh.requests());
+        FileFollowing::new(path, guard, audit, store, key_requests, secret_reader(http))
+    });
+    Ok(policy.transpose()?.map(Following::File))
 }
 
 impl StartedServer {

@@ -49,6 +49,14 @@ pub struct IssuerStatus {
     pub age: Option<Duration>,
 }
 
+/// Checks that a document has usable keys.
+///
+/// # Errors
+/// The reason, without any part of the document.
+pub fn check_keys(document: &[u8]) -> Result<(), String> {
+    Jwks::parse(document).map(drop).map_err(|error| error.to_string())
+}
+
 impl LoadedKeys {
     /// Records a document that was read. Returns false if it is the known one.
     pub(super) fn record(&mut self, source: &KeySource, jwks: Jwks, digest: Sha256) -> bool {

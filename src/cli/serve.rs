@@ -39,7 +39,7 @@ pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(settings.listen)
         .with_context(|| format!("cannot listen on {}", settings.listen))?;
     let address = listener.local_addr()?;
-    let has_policy = settings.access.policy_file.is_some();
+    let has_policy = settings.access.has_policy();
     if !address.ip().is_loopback() && settings.token_file.is_none() && !has_policy {
         tracing::warn!(
             %address,

@@ -29,7 +29,7 @@ pub(super) fn admit(
     let Some(guard) = &http.guard else {
         return Admission::Continued;
     };
-    let asked = route.ok().and_then(|route| asked(request, route));
+    let asked = route.ok().and_then(|route| asked(http, request, route));
     let Some((operation, target)) = asked else {
         // The path names nothing. Without rules for anonymous callers, they do not learn that.
         let is_closed = identity.is_anonymous() && !guard.admits_anonymous();
@@ -51,8 +51,15 @@ pub(super) fn admit(
 }
 
 /// Returns the operation and the object that a request asks for. Returns `None` for a path that never names an object.
-fn asked<'r>(request: &HttpRequest, route: &'r Route) -> Option<(Operation, Resource<'r>)> {
+fn asked<'r>(
+    http: &Http,
+    request: &HttpRequest,
+    route: &'r Route,
+) -> Option<(Operation, Resource<'r>)> {
     match route {
+        Route::Git(repository, _) if http.has_policy(repository) => {
+            Some((Operation::ChangePolicy, Resource::Server))
+        }
         Route::Environment(query) | Route::Flat(query, _) | Route::File(query, _) => {
             Some((route.action(), Resource::Environment(query)))
         }

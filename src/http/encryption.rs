@@ -28,7 +28,7 @@ pub struct Encryption {
     /// Answer `/decrypt`.
     pub is_decrypting: bool,
     /// The watch of the files that the keys come from. `None` without keys.
-    pub files: Option<Box<dyn KeyFiles>>,
+    pub files: Option<Arc<dyn KeyFiles>>,
 }
 
 /// A watch of the files of keys and secrets, which ends when this is dropped.

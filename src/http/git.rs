@@ -58,6 +58,11 @@ impl Http {
         }
     }
 
+    /// Returns true if a repository has the policy.
+    pub(super) fn has_policy(&self, repository: &str) -> bool {
+        self.hosts.as_ref().is_some_and(|hosts| hosts.has_policy(repository))
+    }
+
     /// Returns the client on whose behalf the request takes a permit.
     fn git_requester(&self, request: &HttpRequest, caller: &Caller) -> Requester {
         let headers = request.headers();
@@ -107,11 +112,16 @@ pub(super) fn local_permission(
 
 /// Returns the error for an identity that may not use a repository: the answer for a missing repository.
 fn check_identity(
+    http: &Http,
     identity: &Identity,
     request: &HttpRequest,
+    repository: &str,
     service: Service,
 ) -> Result<(), HttpError> {
     let permission = match service {
+        _ if http.has_policy(repository) => {
+            identity.permission(Operation::ChangePolicy, Resource::Server)
+        }
         Service::ReceivePack => local_permission(identity, request, Operation::Push),
         Service::UploadPack => identity.permission(Operation::ReadRepository, Resource::Server),
     };
@@ -146,7 +156,7 @@ pub(super) async fn answer(
     };
     // A pusher without permission gets an error to its first request, before it sends anything.
     if let Caller::Identified(identity) = caller {
-        check_identity(identity, request, service)?;
+        check_identity(http, identity, request, repository, service)?;
     } else if service == Service::ReceivePack
         && !http.store.may(caller, Operation::Push, Resource::Server)
     {

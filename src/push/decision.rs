@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::authorization::{self, Pusher};
 use super::locks::{PushTurn, RefsWriteGuard};
 use super::policy::PushPolicy;
+use super::policy_repository;
 use super::recording::{self, PushRecorder};
 use super::rejection::{BUSY, Rejection, UNWRITABLE, rejected};
 use super::replication::{CommitError, CommittedPush, PendingPush, Replication};
@@ -74,7 +75,9 @@ pub(super) async fn decide(
     let mut pending = begin_replication(context, &turn, &question).await?;
     drop(waiting);
     check_references(context, &question.updates)?;
-    if let Some(pusher) = &context.pusher {
+    if let Some(policy) = &context.repository.hosted_policy {
+        policy_repository::authorize(context, policy.as_ref())?;
+    } else if let Some(pusher) = &context.pusher {
         authorization::authorize(&context.repository, pusher, &question).await?;
     }
     let head = context.repository.source.head_branch();
@@ -85,6 +88,7 @@ pub(super) async fn decide(
     let (updates, pushed) = (question.updates.clone(), question.clone());
     let reviewed = prepare(context, question, pending.as_mut()).await?;
     recording::record_accepted(context, &pushed).await?;
+    recording::record_policy(context, reviewed.policy.as_ref()).await?;
     let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
     record_rewinds(context, &refs, &updates, &reviewed.rewinds, committed.as_ref()).await?;
     Ok(AcceptedPush {

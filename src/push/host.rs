@@ -58,7 +58,8 @@ impl Host {
         let _permit = self.admission.listings(service).acquire(requester).await?;
         self.catch_up(LISTING_CATCH_UP_MAX).await?;
         let listed = self.repository.advertise(service).await?;
-        match pusher.filter(|pusher| service == Service::ReceivePack && !pusher.may_clone()) {
+        let is_reduced = service == Service::ReceivePack && !self.has_policy();
+        match pusher.filter(|pusher| is_reduced && !pusher.may_clone()) {
             None => Ok(listed),
             Some(pusher) => {
                 let is_shown = |name: &str| pusher.reads_all() || pusher.may_push_to(name);
@@ -118,6 +119,11 @@ impl Host {
             let _ = repository.advertise(Service::ReceivePack).await;
         });
         Ok(exchange)
+    }
+
+    /// Returns true if the repository has the policy.
+    pub fn has_policy(&self) -> bool {
+        self.repository.hosted_policy.is_some()
     }
 
     /// The largest pack that a push may have.

@@ -15,6 +15,7 @@ use super::host::Host;
 use super::listener::Listener;
 use super::maintenance::Maintenance;
 use super::policy::PushPolicy;
+use super::policy_repository::{HostedPolicy, PolicyRepository};
 use super::prepare::RepositoryError;
 use super::replication::{Replication, ReplicationTasks, SharedSource};
 use super::repository::HostedRepository;
@@ -48,11 +49,18 @@ impl HostedSource {
             None => source,
         }
     }
+
+    /// Returns the repository as the policy reads it.
+    pub fn policy_repository(&self) -> PolicyRepository {
+        PolicyRepository::new(&self.name, &self.source)
+    }
 }
 
 /// The repositories that this server hosts.
 pub struct Hosts {
     hosts: BTreeMap<String, Arc<Host>>,
+    /// The policy that follows one of the repositories.
+    policy: Option<Arc<dyn HostedPolicy>>,
     _listener: Listener,
     _maintenance: Vec<Maintenance>,
     _replication: Vec<ReplicationTasks>,
@@ -62,7 +70,7 @@ pub struct Hosts {
 
 impl Hosts {
     /// Opens the repositories and begins to answer the hook. Git runs `hook_program` as the hook, or without it this
-    /// program.
+    /// program. The repository of the policy, if there is one, is among those that clients can push to.
     ///
     /// # Errors
     /// When the hook or its socket cannot be created.
@@ -70,6 +78,7 @@ impl Hosts {
         data: Arc<DataDirectory>,
         hook_program: Option<&Path>,
         hosted: Vec<HostedSource>,
+        hosted_policy: Option<(HostedSource, Arc<dyn HostedPolicy>)>,
         store: &Arc<Store>,
         policy: PushPolicy,
         runtime: &Handle,
@@ -80,11 +89,15 @@ impl Hosts {
         let listener = Listener::open(data.path(), Arc::clone(&sessions), runtime)?;
         let admission = Arc::new(Admission::new());
         let policy = Arc::new(policy);
+        let (of_policy, in_force) = hosted_policy.unzip();
+        let hosted = hosted.into_iter().map(|hosted| (hosted, None));
+        let hosted = hosted.chain(of_policy.map(|hosted| (hosted, in_force.clone())));
         let (mut hosts, mut maintenance, mut replications) = (BTreeMap::new(), vec![], vec![]);
-        for HostedSource { name, path, source, replication } in hosted {
+        for (HostedSource { name, path, source, replication }, hosted_policy) in hosted {
             let (git, store) = (Arc::clone(&git), Arc::clone(store));
-            let repository =
+            let mut repository =
                 HostedRepository::new(name.clone(), path, source, git, store, runtime.clone());
+            repository.hosted_policy = hosted_policy;
             let repository = Arc::new(repository);
             maintenance.push(Maintenance::start(&repository, runtime));
             if let Some(replication) = &replication {
@@ -101,6 +114,7 @@ impl Hosts {
         }
         Ok(Self {
             hosts,
+            policy: in_force,
             _listener: listener,
             _maintenance: maintenance,
             _replication: replications,
@@ -132,8 +146,30 @@ impl Hosts {
         self.hosts.get(name)
     }
 
-    /// The names of all repositories.
+    /// The names of the repositories with configuration.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.hosts.keys().map(String::as_str)
+        let hosts = self.hosts.iter().filter(|(_, host)| !host.has_policy());
+        hosts.map(|(name, _)| name.as_str())
+    }
+
+    /// The policy that follows a hosted repository.
+    pub fn policy(&self) -> Option<&Arc<dyn HostedPolicy>> {
+        self.policy.as_ref()
+    }
+
+    /// Returns true if a repository has the policy. Only principals with the right to change the policy may use it.
+    pub fn has_policy(&self, name: &str) -> bool {
+        self.hosts.get(name).is_some_and(|host| host.has_policy())
+    }
+
+    /// Waits a bounded time until the repository of the policy has every push that etcd has.
+    pub fn policy_caught_up(&self, wait_max: Duration) -> impl Future<Output = ()> + Send + use<> {
+        let host = self.hosts.values().find(|host| host.has_policy());
+        let replication = host.and_then(|host| host.replication.clone());
+        async move {
+            if let Some(replication) = replication {
+                replication.catch_up(wait_max).await;
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::decision::{self, AcceptedPush, PushContext};
 use super::rejection::Rejection;
 use super::repository::HostedRepository;
 use super::updates::{Question, Update};
+use crate::access::PolicyPreview;
 use crate::audit::{Audit, AuditActor, AuditEvent, Entry};
 use crate::source::SourceError;
 
@@ -80,6 +81,32 @@ pub(super) async fn record_accepted(
     let mut entry = recorder.entry(&context.repository, &question.updates, content);
     (entry.outcome, entry.reason) = (Some("accepted".to_owned()), reason);
     recorder.audit.record_act(&entry).await.map_err(|_| UNRECORDED.into())
+}
+
+/// Records the policy of an accepted push before it takes effect.
+///
+/// # Errors
+/// The answer for the hook when the line is not durable in time.
+pub(super) async fn record_policy(
+    context: &PushContext,
+    reviewed: Option<&(String, PolicyPreview)>,
+) -> Result<(), Rejection> {
+    let Some((commit, preview)) = reviewed else { return Ok(()) };
+    if let Some(recorder) = &context.recorder {
+        let entry = Entry {
+            path: Some(context.repository.name.clone()),
+            commits: vec![commit.clone()],
+            digest: Some(preview.digest.clone()),
+            outcome: Some("in force".to_owned()),
+            details: preview.difference.clone(),
+            ..recorder.actor.entry(AuditEvent::PolicyLoaded)
+        };
+        recorder.audit.record_act(&entry).await.map_err(|_| Rejection::from(UNRECORDED))?;
+    }
+    if let Some(policy) = &context.repository.hosted_policy {
+        policy.mark_recorded(commit);
+    }
+    Ok(())
 }
 
 impl PushRecorder {

@@ -21,6 +21,7 @@ use super::command::{GitProgram, Running, Service};
 use super::error::PushError;
 use super::exchange::{self, EXCHANGE_MAX};
 use super::locks::{Locks, PushTurn, RefsWriteGuard};
+use super::policy_repository::HostedPolicy;
 use super::updates;
 use crate::model::Revision;
 use crate::source::SourceError;
@@ -44,6 +45,8 @@ pub(super) struct HostedRepository {
     pub(super) locks: Locks,
     /// Notified after each push, to this replica or to another one. The task that packs loose objects waits for it.
     pub(super) pushed: Arc<Notify>,
+    /// The policy that follows this repository. `None` for a repository with configuration.
+    pub(super) hosted_policy: Option<Arc<dyn HostedPolicy>>,
     references: ReferenceState,
 }
 
@@ -74,6 +77,7 @@ impl HostedRepository {
             runtime,
             locks: Locks::default(),
             pushed: Arc::default(),
+            hosted_policy: None,
             references: ReferenceState::default(),
         }
     }
@@ -237,7 +241,13 @@ impl HostedRepository {
         match published.unwrap_or(Err(PushError::Unwritable)) {
             Ok(PublishedReferences { moved, has_new_record }) => {
                 if !moved.is_empty() || has_new_record {
-                    self.store.refresh_labels(actor, self.moved_labels(&moved)).await;
+                    match self.hosted_policy.clone() {
+                        Some(policy) => {
+                            // A panic leaves the previous policy in force, and the next push is rejected.
+                            let _ = tokio::task::spawn_blocking(move || policy.apply()).await;
+                        }
+                        None => self.store.refresh_labels(actor, self.moved_labels(&moved)).await,
+                    }
                     self.source.announce();
                 }
                 Ok(moved)

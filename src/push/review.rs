@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use super::authorization::{Pusher, ReportReader};
 use super::policy::{Permission, PushPolicy};
+use super::policy_repository::{self, HostedPolicy, ReviewedPolicy};
 use super::rejection::rejected;
 use super::repository::HostedRepository;
 use super::updates::{self, Question, Update};
+use crate::access::PolicyPreview;
 use crate::check::{self, CheckPolicy, CheckReport, Enforcement, EnvironmentInUse};
 use crate::model::{Label, Query};
 use crate::snapshot::{Member, Snapshot};
@@ -36,6 +38,8 @@ pub(super) struct Review {
     pub(super) snapshots: Vec<Snapshot>,
     /// The labels that the push rewinds.
     pub(super) rewinds: Vec<Rewind>,
+    /// The commit of the next policy, and what it changes. Only the repository of the policy has one.
+    pub(super) policy: Option<(String, PolicyPreview)>,
     /// The heading of the first branch or tag, which is added once there is a second one.
     first_heading: Option<String>,
 }
@@ -115,6 +119,10 @@ impl Reviewer {
             let Some(new) = &update.new else { continue };
             self.check_forced(update, new)?;
             self.check_kind(update, new)?;
+            if let Some(policy) = &self.repository.hosted_policy {
+                review.add_policy(self.review_policy(policy.as_ref(), update)?);
+                continue;
+            }
             let checked = match update.branch() {
                 Some(branch) => self.check(update, branch, update.old.as_deref(), new)?,
                 None => self.check_tag(update, new)?,
@@ -125,6 +133,16 @@ impl Reviewer {
         }
         review.rewinds = self.rewinds()?;
         Ok(review)
+    }
+
+    /// Reviews a branch or tag of the repository with the policy. No setting accepts problems of a policy.
+    fn review_policy(
+        &self,
+        policy: &dyn HostedPolicy,
+        update: &Update,
+    ) -> Result<ReviewedPolicy, ReviewError> {
+        policy_repository::review(&self.repository, policy, &self.incoming, update)
+            .map_err(|reason| ReviewError::rejected(&update.shown(), &reason))
     }
 
     /// Returns the labels that the push rewinds.
@@ -305,7 +323,14 @@ impl Review {
             is_finished: true,
             snapshots: Vec::new(),
             rewinds: Vec::new(),
+            policy: None,
         }
+    }
+
+    fn add_policy(&mut self, reviewed: ReviewedPolicy) {
+        self.is_rejected |= reviewed.is_rejected;
+        self.lines.extend(reviewed.lines);
+        self.policy = reviewed.accepted.or(self.policy.take());
     }
 
     /// Adds the lines for one branch or tag. The name is added once there is more than one.

@@ -122,7 +122,8 @@ pub(super) async fn run(
     let receiving = Mutex::new(Some(receiving));
     let session = Arc::new(Session { context, outcome: Mutex::default(), receiving });
     lock(&sessions.0).insert(key.clone(), Arc::clone(&session));
-    let is_whole = session.context.pusher.as_ref().is_some_and(|pusher| !pusher.may_clone());
+    let pusher = session.context.pusher.as_ref().filter(|_| repository.hosted_policy.is_none());
+    let is_whole = pusher.is_some_and(|pusher| !pusher.may_clone());
     let mut command = if is_whole {
         repository.git.receive_whole(&repository.path)
     } else {

@@ -54,6 +54,18 @@ pub(super) fn record_start(audit: Option<&Arc<Audit>>, settings: &Settings, guar
     }
 }
 
+/// Records keys that were read again. `seal_keys` are the names of the keys for values bound to their place.
+pub(super) fn record_new_keys<'k>(
+    audit: Option<&Arc<Audit>>,
+    secrets: &SecretsSettings,
+    seal_keys: impl Iterator<Item = &'k str>,
+) {
+    let Some(audit) = audit else { return };
+    let names = seal_keys.map(|id| format!("seal key {id}"));
+    let details = names_of_keys(secrets).into_iter().chain(names).collect();
+    audit.record(&Entry { details, ..Entry::new(AuditEvent::KeysLoaded) });
+}
+
 /// The entry for the end of the server.
 pub(super) fn stopped(guard: Option<&Guard>) -> Entry {
     Entry {

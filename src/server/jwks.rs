@@ -5,7 +5,6 @@
 mod fetch;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::policy::PolicyFiles;
 use crate::access::{Guard, KeySource};
 use crate::faults::{FaultKind, Faults};
 use crate::http::{KeyRefresh, KeyRequests};
@@ -23,6 +23,8 @@ use crate::http::{KeyRefresh, KeyRequests};
 const INTERVAL: Duration = Duration::from_secs(600);
 /// The shortest pause after a failure. Up to a third of it is added at random.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// The largest file of certificate authorities, in bytes.
+const CA_BYTES_MAX: u64 = 1024 * 1024;
 /// The longest time for which a start waits for the first readings.
 const FIRST_READ_MAX: Duration = Duration::from_secs(5);
 
@@ -30,7 +32,7 @@ const FIRST_READ_MAX: Duration = Duration::from_secs(5);
 /// that was restarted are accepted.
 pub(super) fn start(
     guard: &Arc<Guard>,
-    directory: PathBuf,
+    files: Arc<dyn PolicyFiles>,
     faults: Arc<Faults>,
     runtime: &Handle,
 ) -> KeyRefresh {
@@ -41,7 +43,7 @@ pub(super) fn start(
         guard: Arc::clone(guard),
         requests: Arc::clone(&requests),
         faults,
-        directory,
+        files,
         next: HashMap::new(),
     };
     let (sender, first) = mpsc::channel();
@@ -60,10 +62,20 @@ struct Reader {
     guard: Arc<Guard>,
     requests: Arc<KeyRequests>,
     faults: Arc<Faults>,
-    /// The directory of the policy, to which file names are relative.
-    directory: PathBuf,
+    /// The files that the policy names.
+    files: Arc<dyn PolicyFiles>,
     /// The time of the next reading of each source.
     next: HashMap<KeySource, Instant>,
+}
+
+/// Reads a file with certificate authorities, on a thread of its own because the file system may be slow.
+async fn authorities(
+    files: Arc<dyn PolicyFiles>,
+    ca_file: Option<String>,
+) -> Result<Option<Vec<u8>>, String> {
+    let Some(name) = ca_file else { return Ok(None) };
+    let read = tokio::task::spawn_blocking(move || files.read(&name, CA_BYTES_MAX)).await;
+    read.unwrap_or_else(|_| Err("it cannot be read".to_owned())).map(Some)
 }
 
 type Reading = (KeySource, Result<Vec<u8>, String>);
@@ -102,8 +114,14 @@ impl Reader {
         for source in self.requests.begin(is_due) {
             self.next.insert(source.clone(), now + INTERVAL);
             let KeySource::Url { url, ca_file } = source.clone() else { continue };
-            let ca_file = ca_file.map(|file| self.directory.join(file));
-            readings.spawn(async move { (source, fetch::fetch(&url, ca_file).await) });
+            let files = Arc::clone(&self.files);
+            readings.spawn(async move {
+                let document = match authorities(files, ca_file).await {
+                    Ok(authorities) => fetch::fetch(&url, authorities).await,
+                    Err(reason) => Err(format!("ca_file: {reason}")),
+                };
+                (source, document)
+            });
         }
     }
 

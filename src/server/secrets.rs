@@ -16,10 +16,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::directory::SecretDirectory;
 use self::vaults::ConfiguredVault;
-use super::StartError;
 use super::file_watch::{FileChanges, FileWatch, Wait};
 use super::keys::read_keys;
+use super::{StartError, audit};
 use crate::access::Guard;
+use crate::audit::Audit;
 use crate::faults::{FaultKind, Faults};
 use crate::http::KeyFiles;
 use crate::model::SealedKind;
@@ -102,8 +103,9 @@ impl Secrets {
     pub(super) fn follow(
         self: &Arc<Self>,
         store: &Arc<Store>,
+        audit: Option<&Arc<Audit>>,
         runtime: &Handle,
-    ) -> Result<Option<Box<dyn KeyFiles>>, StartError> {
+    ) -> Result<Option<Arc<dyn KeyFiles>>, StartError> {
         if self.keys.is_empty() {
             return Ok(None);
         }
@@ -116,12 +118,13 @@ impl Secrets {
                 path: PathBuf::from("[secrets]"),
                 reason: error.to_string(),
             })?;
-        let (secrets, faults) = (Arc::clone(self), Arc::clone(&store.faults));
-        std::thread::spawn(move || secrets.follow_changes(&changes, &faults));
+        let (secrets, faults, audit) =
+            (Arc::clone(self), Arc::clone(&store.faults), audit.cloned());
+        std::thread::spawn(move || secrets.follow_changes(&changes, &faults, audit.as_ref()));
         // A file may have changed between the first read and the watch.
         watch.read_again();
         let vaults = self.follow_vaults(store, runtime)?;
-        Ok(Some(Box::new(WatchedFiles { watch: Mutex::new(watch), _vaults: vaults })))
+        Ok(Some(Arc::new(WatchedFiles { watch: Mutex::new(watch), _vaults: vaults })))
     }
 
     /// Starts the task of each Vault. The tasks end when the result is dropped.
@@ -147,15 +150,15 @@ impl Secrets {
         Ok(tasks)
     }
 
-    fn follow_changes(&self, changes: &FileChanges, faults: &Faults) {
+    fn follow_changes(&self, changes: &FileChanges, faults: &Faults, audit: Option<&Arc<Audit>>) {
         while changes.wait(READ_AGAIN_AFTER) != Wait::Ended {
-            self.read_again(faults);
+            self.read_again(faults, audit);
         }
     }
 
     /// Reads the files again. What cannot be read stays as it was.
-    fn read_again(&self, faults: &Faults) {
-        let has_new_keys = self.read_keys_again(faults);
+    fn read_again(&self, faults: &Faults, audit: Option<&Arc<Audit>>) {
+        let has_new_keys = self.read_keys_again(faults, audit);
         let has_new_secrets = self.directory.as_ref().is_some_and(|directory| {
             let is_new = directory.read_again(&self.keys.current().bound);
             faults.replace(FaultKind::SecretUnreadable, &self.faults_of(directory, faults));
@@ -191,7 +194,7 @@ impl Secrets {
     }
 
     /// Reads the keys again if one of their files has changed. Returns true if there are new keys.
-    fn read_keys_again(&self, faults: &Faults) -> bool {
+    fn read_keys_again(&self, faults: &Faults, audit: Option<&Arc<Audit>>) -> bool {
         let now = file_states(&self.settings);
         if *lock(&self.read) == now {
             return false;
@@ -202,6 +205,7 @@ impl Secrets {
                 *lock(&self.read) = now;
                 faults.end(FaultKind::SecretUnreadable, KEYS);
                 let present = self.keys.current();
+                audit::record_new_keys(audit, &self.settings, present.bound.ids());
                 let seal_keys: Vec<&str> = present.bound.ids().collect();
                 tracing::info!(?seal_keys, "keys for sealed values re-read");
                 true

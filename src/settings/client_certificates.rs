@@ -62,10 +62,11 @@ impl ClientCertificateSettings {
                     .to_owned(),
             );
         }
-        if self.auth == ClientAuth::Offered && settings.access.policy_file.is_none() {
+        if self.auth == ClientAuth::Offered && !settings.access.has_policy() {
             problems.push(
-                "tls_client_auth: \"offered\" has an effect only with access.policy_file, which \
-                 names the principals of certificates. Set that, or \"required\""
+                "tls_client_auth: \"offered\" has an effect only with a policy \
+                 (access.policy_file or access.policy), which names the principals of \
+                 certificates. Set one, or \"required\""
                     .to_owned(),
             );
         }
@@ -86,7 +87,10 @@ mod tests {
             (format!("{TLS}{CA}"), Some("have no effect with tls_client_auth")),
             (format!("{CA}{}", auth("required")), Some("client certificates need TLS")),
             (format!("{TLS}{}", auth("required")), Some("set tls_client_ca")),
-            (format!("{TLS}{CA}{}", auth("offered")), Some("only with access.policy_file")),
+            (
+                format!("{TLS}{CA}{}", auth("offered")),
+                Some("only with a policy (access.policy_file"),
+            ),
             (format!("{TLS}{CA}{}", auth("required")), None),
             (format!("{TLS}{CA}{}{POLICY}", auth("offered")), None),
             (format!("{TLS}{}", auth("off")), None),

@@ -58,6 +58,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         etcd_login: login(["HEADWATER_ETCD_USERNAME", "HEADWATER_ETCD_PASSWORD"], &mut problems),
     };
     let around = Surroundings {
+        sources: &settings.sources,
         listen: settings.listen,
         has_tls: settings.tls.is_some(),
         has_token: settings.token_file.is_some(),

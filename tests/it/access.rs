@@ -4,6 +4,7 @@
 mod areas;
 mod audited;
 mod credentials;
+pub(crate) mod hosted_policy;
 mod jwks_host;
 mod jwt;
 mod limits;
@@ -173,7 +174,7 @@ impl Guarded {
 }
 
 /// A `GET` with the first token of a principal.
-fn get(server: Address, path: &str, principal: &str) -> Reply {
+pub(crate) fn get(server: Address, path: &str, principal: &str) -> Reply {
     server.get_with(path, &[("Authorization", &bearer(principal, 1))])
 }
 

@@ -5,5 +5,6 @@ mod flow;
 mod growth;
 mod kill;
 mod outage;
+mod policy;
 mod race;
 mod start;

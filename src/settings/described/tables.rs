@@ -171,12 +171,32 @@ const SERVER: [Setting; 12] = [
     },
 ];
 
-const ACCESS: [Setting; 2] = [
+const ACCESS: [Setting; 5] = [
     Setting {
         name: "policy_file",
         summary: "File with the policy. It is read again when it changes, and excludes token_file and the push token",
         details: "No other user may be able to write it. A file that cannot be used leaves the previous policy in force.",
         value: PrintedValue::Example("\"policy.toml\""),
+        ..NONE
+    },
+    Setting {
+        name: "policy",
+        summary: "Hosted repository with the policy, instead of a file. Only principals with the right admin can use it",
+        details: "A push to it takes effect when it returns. It cannot be a source of configuration.",
+        value: PrintedValue::Example("\"hosted:policy\""),
+        ..NONE
+    },
+    Setting {
+        name: "policy_path",
+        summary: "Path of the policy in that repository. The server reads it at the tip of the default branch",
+        value: PrintedValue::Default("\"policy.toml\""),
+        ..NONE
+    },
+    Setting {
+        name: "policy_seed",
+        summary: "Directory whose files become the first commit of that repository, if it has none",
+        details: "It has no effect once the repository has a commit.",
+        value: PrintedValue::Example("\"policy-seed\""),
         ..NONE
     },
     Setting {

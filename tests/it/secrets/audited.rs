@@ -109,3 +109,22 @@ fn a_required_trail_that_cannot_be_written_stops_opened_reads() {
         trail.verify();
     }
 }
+
+#[test]
+fn keys_that_are_read_again_are_recorded_by_their_names() {
+    let trail = TrailFile::new();
+    let (_repository, keys, server) = server_with(&trail, false);
+    let file = &keys.settings.key_files[0];
+    let new = file.with_extension("new");
+    std::fs::write(&new, "hunter2key\n").unwrap();
+    std::fs::set_permissions(&new, std::fs::metadata(file).unwrap().permissions()).unwrap();
+    std::fs::rename(&new, file).unwrap();
+    crate::fixture::eventually("the new key is recorded", || {
+        trail.of(AuditEvent::KeysLoaded).len() == 2
+    });
+    let loaded = trail.of(AuditEvent::KeysLoaded);
+    assert_eq!(loaded[1].details, ["key file key0"]);
+    drop(server);
+    trail.verify();
+    assert!(!std::fs::read_to_string(trail.path()).unwrap().contains("hunter2"));
+}

@@ -60,6 +60,13 @@ impl Bed {
         Replica { server: Server::with(settings.clone()), disk, settings }
     }
 
+    /// A replica on the disk of an earlier one.
+    pub(super) fn start_on(&self, disk: TempDir, change: impl FnOnce(&mut Settings)) -> Replica {
+        let mut settings = self.settings(&disk.path().join("data"));
+        change(&mut settings);
+        Replica { server: Server::with(settings.clone()), disk, settings }
+    }
+
     /// A clone from a replica.
     pub(super) fn clone(&self, from: &Replica, name: &str) -> Tree {
         clone(&from.url(), &self.place.path().join(name))
