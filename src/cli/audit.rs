@@ -144,6 +144,10 @@ fn row(line: AuditLine) -> Vec<String> {
     let names = [line.application, line.profiles, line.label];
     let object = names.into_iter().flatten().collect::<Vec<_>>().join("/");
     let object = if object.is_empty() { line.path.unwrap_or_default() } else { object };
+    // A denied right on the whole server has no name. The reason describes the request.
+    let is_denial = matches!(line.event, AuditEvent::Denied | AuditEvent::WouldDeny);
+    let request = line.reason.filter(|_| is_denial && object.is_empty());
+    let object = request.unwrap_or(object);
     let text = |text: Option<String>| text.unwrap_or_default();
     let count = line.count.map(|count| count.to_string());
     vec![

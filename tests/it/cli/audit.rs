@@ -128,3 +128,26 @@ fn lines_are_found_by_their_members() {
     let said = audit(&place, "query", &["--principal", "ops"]);
     refuses(&said, &["audit.jsonl", "line 1 is not an audit line"]);
 }
+
+#[test]
+fn a_denied_right_on_the_whole_server_is_shown_by_its_request() {
+    let place = directory("");
+    let mut trail = Trail::new(Chain::new(Head::EMPTY, "one", "boot"), 1024 * 1024);
+    let denied = |reason: &str, application: Option<&str>| Entry {
+        principal: Some("orders".to_owned()),
+        application: application.map(str::to_owned),
+        outcome: Some("denied".to_owned()),
+        reason: Some(reason.to_owned()),
+        ..Entry::new(AuditEvent::Denied)
+    };
+    let at = Timestamp::from_second(1_764_547_200).unwrap();
+    trail.record(&denied("read metrics", None), at).unwrap();
+    trail.record(&denied("read billing/prod at @default", Some("billing")), at).unwrap();
+    let mut bytes = Vec::new();
+    trail.flush(&mut bytes).unwrap();
+    std::fs::write(place.path().join("audit.jsonl"), bytes).unwrap();
+    let said = type_in(place.path(), &["audit", "query", "audit.jsonl"]);
+    let objects: Vec<&str> = said.out.lines().skip(1).collect();
+    assert!(objects[0].contains("  read metrics  denied"), "{}", said.out);
+    assert!(objects[1].contains("  billing       denied"), "{}", said.out);
+}
