@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use headwater_access::credential::CredentialHeaders;
 use headwater_access::jwt::Jwks;
 use headwater_access::{
-    AuthenticatedCaller, AuthenticationError, CertificateNames, EXPIRY_NOTICE, Evidence, KeySets,
-    KeySource, SecretReference, Sha256, Storage,
+    AuthenticatedCaller, AuthenticationError, CertificateNames, CheckContext, EXPIRY_NOTICE,
+    Evidence, KeySets, KeySource, SecretReference, Sha256, Storage,
 };
 use jiff::Timestamp;
 
@@ -146,7 +146,8 @@ impl Guard {
     ) -> Result<Self, PolicyFileError> {
         let label = default_label.map(str::to_owned);
         let storage = Storage::File;
-        let (first, warnings) = PolicyInForce::load(file, text, storage, FIRST_EPOCH, label)?;
+        let context = CheckContext { now: Timestamp::now(), storage, names: None };
+        let (first, warnings) = PolicyInForce::load(file, text, &context, FIRST_EPOCH, label)?;
         log_warnings(&warnings);
         Ok(Self::of(first, storage, default_label))
     }
@@ -169,13 +170,16 @@ impl Guard {
         }
     }
 
+    /// Parses and checks a text at a time.
     fn load(
         &self,
         file: &str,
         text: &[u8],
         epoch: u64,
+        now: Timestamp,
     ) -> Result<(PolicyInForce, Vec<String>), PolicyFileError> {
-        PolicyInForce::load(file, text, self.storage, epoch, self.default_label.clone())
+        let context = CheckContext { now, storage: self.storage, names: None };
+        PolicyInForce::load(file, text, &context, epoch, self.default_label.clone())
     }
 
     /// Checks a text as [`Guard::replace`] does, and compares it with the policy in force.
@@ -184,7 +188,7 @@ impl Guard {
     /// When the text is not a policy that can take effect.
     pub fn preview(&self, file: &str, text: &[u8]) -> Result<PolicyPreview, PolicyFileError> {
         let current = self.current.load_full();
-        let (next, warnings) = self.load(file, text, current.epoch)?;
+        let (next, warnings) = self.load(file, text, current.epoch, Timestamp::now())?;
         let change = PolicyChange::new(&current.policy, &next.policy);
         Ok(PolicyPreview {
             digest: change.digest(),
@@ -207,7 +211,12 @@ impl Guard {
         narrow: impl FnOnce(Areas),
     ) -> Result<bool, PolicyFileError> {
         let current = self.current.load_full();
-        let (mut next, warnings) = self.load(file, text, current.epoch)?;
+        let now = match self.storage {
+            Storage::File => Timestamp::now(),
+            // The push was checked. A token that has expired since is rejected, and must not keep a server from its start.
+            Storage::Hosted => Timestamp::MIN,
+        };
+        let (mut next, warnings) = self.load(file, text, current.epoch, now)?;
         if next.policy.digest() == current.policy.digest() {
             return Ok(false);
         }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headwater_access::{CheckContext, Environment, KeySource, Label, Severity, Storage};
-use jiff::Timestamp;
+use headwater_access::{CheckContext, Environment, KeySource, Label, Severity};
 
 use super::guard::PolicyFileError;
 use super::issuers::{KeySetsInForce, VerifiedJwts};
@@ -35,15 +34,14 @@ impl PolicyInForce {
     pub(super) fn load(
         file: &str,
         text: &[u8],
-        storage: Storage,
+        context: &CheckContext<'_>,
         epoch: u64,
         default_label: Option<String>,
     ) -> Result<(Self, Vec<String>), PolicyFileError> {
         let policy = headwater_access::Policy::parse(file, text)
             .map_err(|error| PolicyFileError(error.to_string()))?;
-        let context = CheckContext { now: Timestamp::now(), storage, names: None };
         let (errors, warnings): (Vec<_>, Vec<_>) = policy
-            .check(&context)
+            .check(context)
             .into_iter()
             .partition(|problem| problem.severity == Severity::Error);
         if !errors.is_empty() {

@@ -327,3 +327,38 @@ fn a_policy_that_was_acknowledged_survives_a_kill() {
         assert_eq!(get(*server, "/billing/prod", "orders").status, expected, "{round}");
     }
 }
+
+#[test]
+fn an_expired_token_is_rejected_and_keeps_no_server_from_its_start() {
+    let (shop, data, work) = (directory(SHOP), directory(""), directory(""));
+    let mut settings = crate::fixture::hosted_settings(&data.path().join("data"), shop.path());
+    settings.sources[0].default_label = Some("main".to_owned());
+    let seed = seed(&policy(RULES));
+    follow_repository(&mut settings, Some(seed.path()));
+    let server = Server::with(settings.clone());
+    let tree = clone(&policy_url(server.0, "ops"), &work.path().join("clone"));
+    let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(10);
+    let temporary = format!(
+        "[[principal]]\nname = \"temporary\"\nkind = \"service\"\ntokens = [{{ sha256 = \"{}\", \
+         expires = {expires} }}]\n",
+        sha256(&token("temporary", 1)),
+    );
+    let text = policy(RULES) + &temporary;
+    tree.commit(&format!("//- policy.toml\n{text}"));
+    tree.push(&["main"]).succeeds();
+    get(*server, "/temporary/default", "temporary").expect(200);
+    eventually("the token has expired", || {
+        get(*server, "/temporary/default", "temporary").status == 401
+    });
+    drop(server);
+    eventually("the data directory is free", || {
+        headwater::data::DataDirectory::open(&settings.data).is_ok()
+    });
+    let server = Server::with(settings);
+    get(*server, "/orders/default", "orders").expect(200);
+    get(*server, "/temporary/default", "temporary").expect(401);
+    // A push is checked against the clock.
+    tree.git(&["remote", "set-url", "origin", &policy_url(server.0, "ops")]).succeeds();
+    tree.commit(&format!("//- policy.toml\n{text}# again\n"));
+    tree.push(&["main"]).fails(&["all tokens of temporary have expired"]);
+}
