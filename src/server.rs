@@ -27,10 +27,10 @@ use socket2::TcpKeepalive;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::access::{Guard, Policy};
+use crate::access::Policy;
 use crate::check::{Enforcement, Strictness, TimeoutAction};
 use crate::http::{
-    CredentialLimits, Encryption, Http, IpNetwork, KeyRefresh, Metrics, Monitor, Renderings, Token,
+    CredentialLimits, Encryption, Http, IpNetwork, Metrics, Monitor, Renderings, Token,
     WatchLimits, Watchers,
 };
 use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
@@ -41,7 +41,7 @@ use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
 use crate::telemetry;
 
-use policy::{FileFollowing, Following, PolicyDirectory, PolicyFiles, RepositoryPolicy};
+use policy::{Following, RepositoryPolicy};
 use secrets::Secrets;
 
 pub use keys::{SecretsError, read_keys, read_seal_keys};
@@ -119,27 +119,6 @@ fn wait_until_ready(hosts: &Hosts, runtime: &Handle) -> Result<(), RepositoryErr
     // The receiver waits until the message arrives.
     runtime.spawn(async move { drop(sender.send(waiting.await)) });
     receiver.recv().unwrap_or(Ok(()))
-}
-
-/// Reads the keys that the policy in force names.
-fn read_policy_keys(
-    settings: &Settings,
-    guard: Option<&Arc<Guard>>,
-    hosted: Option<Arc<RepositoryPolicy>>,
-    store: &Arc<Store>,
-    runtime: &Handle,
-) -> KeyRefresh {
-    let Some(guard) = guard else { return KeyRefresh::default() };
-    let file = settings.access.policy_file.as_deref();
-    let files: Arc<dyn PolicyFiles> = match (&hosted, file) {
-        (Some(policy), _) => Arc::clone(policy) as Arc<_>,
-        (None, file) => Arc::new(PolicyDirectory::of(file.unwrap_or(Path::new("")))),
-    };
-    let refresh = policy::read_keys(&files, guard, &store.faults, runtime);
-    if let Some(policy) = hosted {
-        policy.set_key_requests(refresh.requests());
-    }
-    refresh
 }
 
 /// Returns the settings that apply to every answer, without keys.
@@ -222,7 +201,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     if let Some(policy) = &follower {
         policy.start()?;
     }
-    let key_refresh = read_policy_keys(settings, guard.as_ref(), follower, &store, &runtime);
+    let key_refresh = policy::read_first_keys(settings, guard.as_ref(), follower, &store, &runtime);
     let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
     Ok(Http {
         store,
@@ -392,7 +371,7 @@ pub fn start(
         tls::Reloading::new(certificate, key, &settings.client_certificates, faults)
     });
     let tls = tls.transpose()?;
-    let policy = follow_policy(settings, &http)?;
+    let policy = policy::follow(settings, &http, secret_reader(&http))?;
     let tls_terms = tls.as_ref().map(tls::Reloading::terms);
     let mut server = Server::build().shutdown_timeout(SHUTDOWN_MAX_SECONDS).disable_signals();
     if let Some(workers) = settings.workers {
@@ -406,23 +385,6 @@ pub fn start(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{address}{}", settings.prefix);
     Ok(StartedServer { http, tls, policy, server, url })
-}
-
-/// Follows the place of the policy in force.
-fn follow_policy(
-    settings: &Settings,
-    http: &web::Data<Http>,
-) -> Result<Option<Following>, StartError> {
-    if let Some(policy) = http.hosts.as_ref().and_then(Hosts::policy) {
-        return Ok(Some(Following::Repository(Arc::clone(policy))));
-    }
-    let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
-    let policy = policy.map(|(path, guard)| {
-        let (guard, audit) = (Arc::clone(guard), http.audit.clone());
-        let (store, key_requests) = (Arc::clone(&http.store), http.key_refresh.requests());
-        FileFollowing::new(path, guard, audit, store, key_requests, secret_reader(http))
-    });
-    Ok(policy.transpose()?.map(Following::File))
 }
 
 impl StartedServer {

@@ -15,13 +15,13 @@ use super::{StartError, audit, jwks};
 use crate::access::{Guard, JWKS_BYTES_MAX, KeySource, PolicyChange};
 use crate::audit::Audit;
 use crate::faults::{Expiry, ExpiryKind, FaultKind, Faults};
-use crate::http::{KeyRefresh, KeyRequests};
-use crate::push::HostedPolicy;
+use crate::http::{Http, KeyRefresh, KeyRequests};
+use crate::push::{HostedPolicy, Hosts};
 use crate::regular_file;
 use crate::settings::Settings;
 use crate::store::Store;
 
-pub(super) use self::file::FileFollowing;
+use self::file::FileFollowing;
 pub(super) use self::repository::{RepositoryPolicy, check_seed};
 
 /// The interval between two reads if nothing reports a change.
@@ -69,8 +69,29 @@ impl PolicyFiles for PolicyDirectory {
     }
 }
 
+/// Reads the keys that the first policy names.
+pub(super) fn read_first_keys(
+    settings: &Settings,
+    guard: Option<&Arc<Guard>>,
+    hosted: Option<Arc<RepositoryPolicy>>,
+    store: &Arc<Store>,
+    runtime: &Handle,
+) -> KeyRefresh {
+    let Some(guard) = guard else { return KeyRefresh::default() };
+    let file = settings.access.policy_file.as_deref();
+    let files: Arc<dyn PolicyFiles> = match (&hosted, file) {
+        (Some(policy), _) => Arc::clone(policy) as Arc<_>,
+        (None, file) => Arc::new(PolicyDirectory::of(file.unwrap_or(Path::new("")))),
+    };
+    let refresh = read_keys(&files, guard, &store.faults, runtime);
+    if let Some(policy) = hosted {
+        policy.set_key_requests(refresh.requests());
+    }
+    refresh
+}
+
 /// Reads the keys of the policy's issuers, and continues to read those with a URL.
-pub(super) fn read_keys(
+fn read_keys(
     files: &Arc<dyn PolicyFiles>,
     guard: &Arc<Guard>,
     faults: &Arc<Faults>,
@@ -220,4 +241,22 @@ impl Following {
             Self::Repository(policy) => policy.read_again(),
         }
     }
+}
+
+/// Follows the place of the policy in force.
+pub(super) fn follow(
+    settings: &Settings,
+    http: &Http,
+    replaced: impl Fn() + Send + 'static,
+) -> Result<Option<Following>, StartError> {
+    if let Some(policy) = http.hosts.as_ref().and_then(Hosts::policy) {
+        return Ok(Some(Following::Repository(Arc::clone(policy))));
+    }
+    let policy = settings.access.policy_file.as_deref().zip(http.guard.as_ref());
+    let policy = policy.map(|(path, guard)| {
+        let (guard, audit) = (Arc::clone(guard), http.audit.clone());
+        let (store, key_requests) = (Arc::clone(&http.store), http.key_refresh.requests());
+        FileFollowing::new(path, guard, audit, store, key_requests, replaced)
+    });
+    Ok(policy.transpose()?.map(Following::File))
 }

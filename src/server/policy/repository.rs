@@ -217,6 +217,10 @@ impl HostedPolicy for RepositoryPolicy {
 
     fn apply(&self) {
         let _applying = lock(&self.applying);
+        if lock(&self.state).in_force.is_none() {
+            // The start of the server reads the tip once the repository has what etcd has.
+            return;
+        }
         match self.apply_tip() {
             Ok(is_new) => {
                 if is_new {
