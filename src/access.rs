@@ -67,6 +67,8 @@ pub enum Operation {
     Push,
     /// Clones, fetches or updates the hosted repository of the policy.
     ChangePolicy,
+    /// Reads the audit trail.
+    ReadAudit,
     /// Reads liveness, readiness and health without its details.
     ReadHealth,
     /// Sends a webhook. Git hosts have no read token, so the webhook's own secret authenticates them.

@@ -10,6 +10,7 @@ mod counted;
 mod destination;
 mod file;
 mod queue;
+mod reading;
 mod reads;
 mod writer;
 
@@ -24,12 +25,14 @@ use tokio::time::timeout;
 use self::counted::CountedEvents;
 use self::destination::Destination;
 use self::queue::Queue;
+use self::reading::Reading;
 use self::writer::Writer;
 use crate::faults::Faults;
 
-pub use headwater_access::audit::{AuditEvent, Entry};
+pub use headwater_access::audit::{AuditEvent, AuditLine, Entry, Filter, parse_time};
 
 pub use self::file::AuditFileError;
+pub use self::reading::AuditPage;
 pub use self::reads::{OpenedRead, OpenedReads, READ_REPORT_INTERVAL};
 
 /// The longest time that an act waits until its line is durable.
@@ -62,6 +65,9 @@ pub struct Audit {
     queue: Arc<Queue>,
     counted: Arc<CountedEvents>,
     is_required: bool,
+    file: Option<PathBuf>,
+    /// Lets one caller at a time read the file.
+    reading: tokio::sync::Mutex<()>,
 }
 
 /// The line of an act is not durable, so that the act must not take place.
@@ -128,7 +134,13 @@ impl Audit {
             let bytes = opened.torn_bytes;
             tracing::warn!(bytes, "an incomplete line at the end of the audit file was removed");
         }
-        Ok(Arc::new(Self { queue, counted, is_required: options.is_required }))
+        Ok(Arc::new(Self {
+            queue,
+            counted,
+            is_required: options.is_required,
+            file: options.file.clone(),
+            reading: tokio::sync::Mutex::default(),
+        }))
     }
 
     /// Records an event that takes place in any case.
@@ -172,6 +184,25 @@ impl Audit {
         if self.counted.record_rejection(entry, reason_kind, now) {
             self.queue.record(entry, now);
         }
+    }
+
+    /// Reads the lines that satisfy a filter, of those whose number is higher than `after`. A page has at most `count_max`
+    /// lines and takes a bounded time. Returns `None` if the trail has no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn page(
+        &self,
+        filter: Filter,
+        after: u64,
+        count_max: usize,
+    ) -> std::io::Result<Option<AuditPage>> {
+        let Some(path) = self.file.clone() else { return Ok(None) };
+        let _reading = self.reading.lock().await;
+        let reading = tokio::task::spawn_blocking(move || {
+            Reading { filter: &filter, after, count_max }.page(&path)
+        });
+        reading.await.map_err(std::io::Error::other)?.map(Some)
     }
 
     /// Returns false if reads of opened values have to be rejected now.

@@ -6,6 +6,7 @@
 mod admission;
 mod answers;
 mod audit;
+mod audit_query;
 mod body;
 mod encryption;
 mod environment;
@@ -296,6 +297,7 @@ async fn server_resource(
         ServerRoute::Problems => Ok(overview::problems(http, filter())),
         ServerRoute::Instances => instances::list(request, http, filter()),
         ServerRoute::Replicas => Ok(replicas::list(http)),
+        ServerRoute::Audit => audit_query::page(request, http).await,
         ServerRoute::Events => watch::moves(request, http, caller).await,
         ServerRoute::Metrics => Ok(http.metrics.response(http, request.headers())),
         ServerRoute::Live => Ok(health::up()),

@@ -28,6 +28,12 @@ pub struct Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdentityKey(u64);
 
+/// Returns true for operations that a policy with `enforce = false` does not open: on the policy itself, and on what is
+/// recorded of all callers.
+fn is_always_enforced(operation: Operation) -> bool {
+    matches!(operation, Operation::ChangePolicy | Operation::ReadAudit)
+}
+
 impl Identity {
     /// The name of the principal.
     pub fn name(&self) -> &str {
@@ -63,8 +69,7 @@ impl Identity {
     pub fn permission(&self, operation: Operation, target: Resource<'_>) -> Permission {
         if self.allows(operation, target) {
             Permission::Allowed
-        } else if self.policy.policy.is_enforced() || operation == Operation::ChangePolicy {
-            // A policy that only records its denials does not open itself.
+        } else if self.policy.policy.is_enforced() || is_always_enforced(operation) {
             Permission::Denied
         } else {
             Permission::WouldDeny
@@ -110,6 +115,7 @@ impl Identity {
             Operation::Seal => self.allows_request(&Request::Seal(Vec::new())),
             Operation::Unseal => self.decides(ServerRight::Unseal),
             Operation::Push => self.policy.policy.allows_some_push(&self.principal),
+            Operation::ReadAudit => self.decides(ServerRight::Audit),
             Operation::ChangePolicy => self.decides(ServerRight::Admin),
         }
     }
@@ -161,6 +167,7 @@ impl Identity {
             (Operation::Seal, _) => "seal".to_owned(),
             (Operation::Unseal, _) => server(ServerRight::Unseal),
             (Operation::Push, _) => "push".to_owned(),
+            (Operation::ReadAudit, _) => server(ServerRight::Audit),
             (Operation::ChangePolicy, _) => server(ServerRight::Admin),
             (Operation::ReadHealth, _) => "health".to_owned(),
             (Operation::Notify, _) => "notify".to_owned(),

@@ -230,7 +230,7 @@ fn rotated_path(path: &Path, seq: u64) -> PathBuf {
 }
 
 /// The rotated files, oldest first.
-fn rotated_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn rotated_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
     let mut found = Vec::new();
     for entry in fs::read_dir(directory(path))? {

@@ -10,8 +10,6 @@ use headwater_access::audit::{
     self, AuditEvent, AuditLine, AuditVerifyError, Expected, Filter, Head,
 };
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 
 use super::{OutputForm, examples, output};
 use crate::regular_file;
@@ -63,10 +61,10 @@ struct QueryArguments {
     #[arg(long)]
     outcome: Option<String>,
     /// Earliest time, as 2026-11-30 or 2026-11-30T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = audit::parse_time)]
     since: Option<Timestamp>,
     /// First time after the wanted ones
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = audit::parse_time)]
     until: Option<Timestamp>,
     /// Form of the output. JSON has one line for each line of the trail
     #[arg(long, value_enum, default_value = "table")]
@@ -187,15 +185,4 @@ fn parse_head(text: &str) -> Result<Head, String> {
 
 fn parse_event(name: &str) -> Result<AuditEvent, String> {
     AuditEvent::parse(name).ok_or_else(|| format!("no event has the name {name:?}"))
-}
-
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let date: Date = text.parse().map_err(|_| {
-        "expected a date such as 2026-11-30 or a time such as 2026-11-30T12:00:00Z".to_owned()
-    })?;
-    let start = date.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
-    Ok(start.timestamp())
 }

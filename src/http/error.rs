@@ -73,6 +73,8 @@ pub(super) enum HttpError {
     RemoteEncryption,
     /// The audit trail cannot be written, and the request may not take place without a line in it.
     AuditUnwritable,
+    /// The audit trail cannot be read.
+    AuditUnreadable,
     /// The client closed its side of the connection before the answer was complete.
     ClientGone,
 }
@@ -118,6 +120,7 @@ impl HttpError {
             | Self::TooManyWatchers(_)
             | Self::ClientGone
             | Self::AuditUnwritable
+            | Self::AuditUnreadable
             | Self::Behind(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(problem) if reveal::is_pending(problem) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
@@ -157,6 +160,9 @@ impl HttpError {
                 "the server cannot write its audit trail, and nothing was done; the operator has to \
                  make room or correct the audit file"
                     .to_owned(),
+            ),
+            Self::AuditUnreadable => Some(
+                "the server cannot read its audit trail; its log names the error".to_owned(),
             ),
             Self::Behind(newest) => Some(format!(
                 "this server has not received the requested revision yet, its newest is {newest}; \

@@ -100,18 +100,21 @@ pub enum ServerRoute {
     Instances,
     /// `/-/replicas`
     Replicas,
+    /// `/-/audit`
+    Audit,
     /// `/-/events`
     Events,
 }
 
 /// All server routes with their paths. The paths below the prefix come first.
-pub const SERVER_ROUTES: [(&str, ServerRoute); 13] = [
+pub const SERVER_ROUTES: [(&str, ServerRoute); 14] = [
     ("/", ServerRoute::Index),
     ("/openapi.json", ServerRoute::OpenApi),
     ("/-/environments", ServerRoute::Environments),
     ("/-/problems", ServerRoute::Problems),
     ("/-/instances", ServerRoute::Instances),
     ("/-/replicas", ServerRoute::Replicas),
+    ("/-/audit", ServerRoute::Audit),
     ("/-/events", ServerRoute::Events),
     ("/livez", ServerRoute::Live),
     ("/readyz", ServerRoute::Ready),
@@ -154,6 +157,7 @@ impl Route {
                 | ServerRoute::Events,
             ) => Operation::ReadLists,
             Self::Server(ServerRoute::Replicas) => Operation::ReadOverview,
+            Self::Server(ServerRoute::Audit) => Operation::ReadAudit,
             Self::Server(ServerRoute::Metrics) => Operation::ReadMetrics,
             Self::Server(ServerRoute::Index | ServerRoute::OpenApi) => Operation::ReadIndex,
             Self::Server(

@@ -2,6 +2,7 @@
 //! policy does to a running server.
 
 mod areas;
+mod audit_pages;
 mod audited;
 mod credentials;
 pub(crate) mod hosted_policy;

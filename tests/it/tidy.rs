@@ -43,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 38] = [
         ],
     ),
     ("access", &["model", "areas", "sync"]),
-    ("audit", &["model", "faults", "sync"]),
+    ("audit", &["model", "faults", "regular_file", "sync"]),
     ("regular_file", &[]),
     (
         "source",

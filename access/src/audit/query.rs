@@ -3,6 +3,8 @@
 use std::io::{self, BufRead};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::line::{AuditEvent, AuditLine};
 use super::{RawLine, read_line};
@@ -28,6 +30,21 @@ pub enum AuditQueryError {
     Read(#[from] io::Error),
     #[error("line {line} is not an audit line. Run headwater audit verify")]
     NotALine { line: u64 },
+}
+
+/// Parses the time of a query: a date, which is its beginning in UTC, or a time.
+///
+/// # Errors
+/// A message with the accepted forms.
+pub fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let date: Date = text.parse().map_err(|_| {
+        "expected a date such as 2026-11-30 or a time such as 2026-11-30T12:00:00Z".to_owned()
+    })?;
+    let start = date.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    Ok(start.timestamp())
 }
 
 impl Filter {

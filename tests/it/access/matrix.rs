@@ -140,6 +140,8 @@ fn expected(route: &Route, caller: Caller) -> Expected {
             | ServerRoute::Replicas
             | ServerRoute::Metrics,
         ) => is_ops,
+        // No rule of this policy has the right.
+        Route::Server(ServerRoute::Audit) => false,
         Route::Server(
             ServerRoute::Live
             | ServerRoute::Ready
@@ -177,6 +179,7 @@ fn is_health(route: ServerRoute) -> bool {
         | ServerRoute::Problems
         | ServerRoute::Instances
         | ServerRoute::Replicas
+        | ServerRoute::Audit
         | ServerRoute::Events
         | ServerRoute::Metrics => false,
     }

@@ -107,7 +107,7 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "time for a JWKS document",
-        &[("src/server/jwks/fetch.rs", "READ_MAX: Duration = Duration::from_secs(10)")],
+        &[("src/outgoing.rs", "REQUEST_MAX: Duration = Duration::from_secs(10)")],
     ),
     (
         "time between two readings of a JWKS document because of an unknown key",
@@ -277,6 +277,12 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
     (
         "changed paths of one update that are compared with a policy",
         &[("src/source/git/pushed.rs", "PATH_COUNT_MAX: usize = 100_000")],
+    ),
+    ("a policy", &[("access/src/policy/document.rs", "POLICY_BYTES_MAX: usize = 1024 * 1024")]),
+    ("lines of one page of `/-/audit`", &[("src/http/audit_query.rs", "COUNT_MAX: usize = 1_000")]),
+    (
+        "the reading of one page of `/-/audit`",
+        &[("src/audit/reading.rs", "PAGE_MAX: Duration = Duration::from_secs(2)")],
     ),
     (
         "files that are searched for a sealed text of another area",

@@ -77,7 +77,11 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
             200 => {}
             405 => assert!(is_post, "{path}"),
             401 | 403 => assert!(is_git, "{path}"),
-            status => assert!(status == 404 && (is_git || is_key || is_file), "{path}: {status}"),
+            status => {
+                let is_audit = path.ends_with("/-/audit");
+                let is_absent = is_git || is_key || is_file || is_audit;
+                assert!(status == 404 && is_absent, "{path}: {status}");
+            }
         }
     }
     for path in ["/livez", "/metrics", "/monitor", "/cfg/v1", "/cfg/v1/-/problems"] {
@@ -86,7 +90,8 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
 }
 
 /// Statuses that no request of this test brings about: they need time, load, or a broken disk. Other tests do.
-const ELSEWHERE: [(&str, &str); 21] = [
+const ELSEWHERE: [(&str, &str); 22] = [
+    ("/-/audit", "503"),
     ("/-/events", "429"),
     ("/-/events", "503"),
     ("/-/environments", "503"),
@@ -182,6 +187,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ("/-/problems", &["/-/problems"]),
     ("/-/instances", &["/-/instances", "/-/instances?limit=0"]),
     ("/-/replicas", &["/-/replicas"]),
+    ("/-/audit", &["/-/audit"]),
     ("/livez", &["/livez"]),
     ("/readyz", &["/readyz"]),
     ("/metrics", &["/metrics"]),
@@ -330,6 +336,23 @@ fn seal_all(answers: &mut Answers, server: Address, sealed: &str) {
     }
 }
 
+/// Asks a server with a policy and an audit trail, as a principal that may read the trail.
+#[track_caller]
+fn ask_for_the_trail(answers: &mut Answers) {
+    let auditor = "[[allow]]\nwho = [\"ops\"]\nmay = [\"audit\"]\n";
+    let policy = crate::access::policy(&format!("{}{auditor}", crate::access::RULES));
+    let place = directory(&format!("//- policy.toml\n{policy}"));
+    let repository = Repository::new(super::SHOP);
+    let mut settings = settings(&repository.uri());
+    settings.access.policy_file = Some(place.path().join("policy.toml"));
+    settings.audit.file = Some(place.path().join("audit.jsonl"));
+    let server = Server::with(settings);
+    let authorization = format!("Bearer {}", crate::access::token("ops", 1));
+    for asked in ["/-/audit", "/-/audit?limit=x"] {
+        answers.get(*server, "/-/audit", asked, &[("Authorization", &authorization)]);
+    }
+}
+
 #[test]
 fn servers_answer_what_the_contract_says_and_nothing_else() {
     let (seed, place) = (directory(SEED), directory("//- token\nsecret\n"));
@@ -360,6 +383,8 @@ fn servers_answer_what_the_contract_says_and_nothing_else() {
     let keyed = Server::with(keyed);
     let sealed = vectors.of_set("sym-pem").next().unwrap().value;
     seal_all(&mut answers, *keyed, sealed.strip_prefix("{cipher}").unwrap());
+
+    ask_for_the_trail(&mut answers);
 
     // One that has nothing to serve, and one that cannot be pushed to from elsewhere.
     let mut empty = hosted_settings(&data("empty"), seed.path());
