@@ -26,13 +26,13 @@ const UNUSABLE: &str = "push rejected, no branch was updated: the policy cannot 
 
 /// The policy that follows a hosted repository.
 pub trait HostedPolicy: Send + Sync {
-    /// Checks files as the next policy.
+    /// Checks files as the next policy. Blocking.
     ///
     /// # Errors
-    /// The problems for which they cannot take effect, one line each. Blocking.
+    /// The problems for which they cannot take effect, one line each.
     fn review(&self, files: &CommitFiles) -> Result<PolicyPreview, Vec<String>>;
 
-    /// Records that a push has put files into the audit trail, so that their application need not.
+    /// Records that the audit trail has the line of a push, so that [`HostedPolicy::apply`] writes no second one.
     fn mark_recorded(&self, commit: &str);
 
     /// Puts the tip of the default branch in force. A fault reports a tip that cannot take effect. Blocking.
@@ -96,8 +96,7 @@ impl PolicyRepository {
 
     /// The full id of the commit at the tip of the default branch.
     pub fn tip(&self) -> Option<String> {
-        let head = self.source.head_branch()?;
-        self.source.published(&format!("refs/heads/{head}"))
+        tip_of(&self.source)
     }
 
     /// The files at the tip of the default branch. `None` if the repository has no such branch. Blocking.
@@ -109,6 +108,12 @@ impl PolicyRepository {
         let incoming = self.source.incoming(Vec::new()).map_err(|error| error.to_string())?;
         CommitFiles::of(&incoming, &tip)
     }
+}
+
+/// The full id of the commit at the tip of the default branch.
+fn tip_of(source: &GitSource) -> Option<String> {
+    let head = source.head_branch()?;
+    source.published(&format!("refs/heads/{head}"))
 }
 
 /// Rejects a push by a principal that may not change the policy in force, or on top of a policy that is not in force.
@@ -123,13 +128,14 @@ pub(super) fn authorize(context: &PushContext, policy: &dyn HostedPolicy) -> Res
     if permission != Permission::Allowed {
         guard.record_denied_object(identity, "change the policy", permission);
         let who = identity.name();
-        return Err(rejected(&format!("{who} may not change the policy")).into());
+        return Err(
+            rejected(&format!("{who} may not change the policy. Ask an administrator")).into()
+        );
     }
     if !guard.is_current(identity) {
         return Err(rejected(CHANGED).into());
     }
-    let tip = PolicyRepository::new("", &context.repository.source).tip();
-    match tip {
+    match tip_of(&context.repository.source) {
         Some(tip) if policy.is_in_force(&tip) => Ok(()),
         _ => Err(rejected(NOT_IN_FORCE).into()),
     }

@@ -57,7 +57,7 @@ fn a_principal_with_the_right_reads_pages_by_conditions() {
 }
 
 #[test]
-fn the_trail_is_absent_for_everybody_else() {
+fn the_trail_is_absent_for_other_principals() {
     for enforce in ["", "enforce = false"] {
         let trail = TrailFile::new();
         let guarded = guarded(&trail, enforce);

@@ -1,4 +1,4 @@
-//! A policy in a hosted repository: real git clients change it, and nobody else learns that it exists.
+//! A policy in a hosted repository: real git clients change it, and no other principal learns that it exists.
 
 use std::path::Path;
 
@@ -101,7 +101,7 @@ fn a_push_of_an_administrator_is_in_force_when_it_returns_and_is_recorded() {
 }
 
 #[test]
-fn the_repository_is_absent_for_everybody_else() {
+fn the_repository_is_absent_for_other_principals() {
     let place = Place::new();
     let refs = |repository: &str, principal: &str, service: &str| {
         let path = format!("/-/git/{repository}.git/info/refs?service={service}");
