@@ -198,8 +198,10 @@ impl Guard {
         })
     }
 
-    /// Replaces the policy, if `permit` accepts the change. Returns false if the text is that of the policy in force. Only
-    /// one thread may call this. `narrow` receives the areas of the new policy before any decision follows it.
+    /// Replaces the policy, if `permit` accepts the change. Returns false if the text is that of the policy in force.
+    /// `narrow` receives the areas of the new policy before any decision follows it.
+    ///
+    /// Locking: the caller lets one call at a time through.
     ///
     /// # Errors
     /// When the text is not a policy that can take effect, or `permit` returns a reason. The policy in force stays.
