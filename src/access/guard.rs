@@ -23,7 +23,8 @@ use crate::sync::lock;
 
 /// The policy in force, which is replaced while the server runs.
 ///
-/// Invariant: `epoch` is stored after `current`, so that a reader that sees a new epoch finds its policy or a newer one.
+/// Invariant: `epoch` is stored before `current`. In between, no remembered identity is current, and every request is
+/// authenticated by the old policy. Therefore no request follows the old policy once another one has followed the new policy.
 pub struct Guard {
     current: ArcSwap<PolicyInForce>,
     epoch: AtomicU64,
@@ -230,9 +231,8 @@ impl Guard {
         next.keys = keys.in_force();
         // The keys of issuers may have been replaced meanwhile, in a version of their own.
         next.epoch = self.current.load().epoch + 1;
-        let epoch = next.epoch;
+        self.epoch.store(next.epoch, Ordering::Release);
         self.current.store(Arc::new(next));
-        self.epoch.store(epoch, Ordering::Release);
         self.denials.forget_logged();
         Ok(true)
     }
@@ -274,9 +274,8 @@ impl Guard {
             return Ok(false);
         }
         let next = current.with_keys(keys.in_force());
-        let epoch = next.epoch;
+        self.epoch.store(next.epoch, Ordering::Release);
         self.current.store(Arc::new(next));
-        self.epoch.store(epoch, Ordering::Release);
         Ok(true)
     }
 
