@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -156,6 +157,9 @@ where
         let asked = self.worth_remembering(&request);
         // A request with a bad credential gets no answer that could be remembered.
         let caller = self.caller(&request).unwrap_or(Caller::Anonymous);
+        if let (Some((path, query)), Caller::Identified(identity)) = (&asked, &caller) {
+            self.decide_unremembered(&request, path, query, identity);
+        }
         let answered = self.app.call(request);
         let (http, paths) = (self.http.clone(), Rc::clone(&self.paths));
         Either::Right(Box::pin(async move {
@@ -205,6 +209,24 @@ impl<S> HotService<S> {
             paths.drop_outdated();
         }
         Some(response)
+    }
+
+    /// Decides about a path that is not remembered, as [`Self::answer`] decides about one that is. Otherwise a caller that
+    /// the policy denies could tell by the time of its answer whether another caller reads the path.
+    fn decide_unremembered(
+        &self,
+        request: &Request,
+        path: &str,
+        query: &Query,
+        identity: &Identity,
+    ) {
+        if self.paths.borrow().0.contains_key(path)
+            || !asks_for_bytes(request.headers())
+            || plain_representation(request.headers()).is_none()
+        {
+            return;
+        }
+        black_box((self.caller(request), permitted_variant(&self.http, identity, query)));
     }
 
     /// Identifies the caller. Returns `None` for a bad credential, which the application rejects, and for a JWT that is
