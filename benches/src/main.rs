@@ -24,6 +24,7 @@ mod size;
 mod spring;
 mod start;
 mod table;
+mod timing;
 mod watcher;
 
 use std::path::PathBuf;
@@ -82,6 +83,12 @@ enum Figure {
     Get,
     /// The same GET under a policy of 1,000 principals, beside a server without one
     Access,
+    /// Times of answers that a caller must not tell apart
+    Timing {
+        /// The pairs of each case
+        #[arg(long, default_value_t = timing::PAIR_COUNT)]
+        pairs: usize,
+    },
     /// The same GET of two builds, one beside the other
     Compare {
         /// The other server
@@ -181,6 +188,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
     match figure {
         Figure::Get => get::beside_nginx(options),
         Figure::Access => access::measure(options),
+        Figure::Timing { pairs } => timing::measure(options, *pairs),
         Figure::Compare { other } => get::beside_another(options, other),
         Figure::Spring => spring::measure(options),
         Figure::Start => start::measure(options),
@@ -205,12 +213,13 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
         Access, Binary, Commit, Event, Fan, First, Fleet, Get, Invented, Judge, Latecomers, Memory,
-        Push, Reference, Service, Spring, Start,
+        Push, Reference, Service, Spring, Start, Timing,
     };
     let mut rows = Vec::new();
     let figures = [
         Get,
         Access,
+        Timing { pairs: timing::PAIR_COUNT },
         Spring,
         Start,
         Commit,
