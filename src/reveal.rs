@@ -22,7 +22,7 @@ use crate::model::{
 pub use keyring::{Generation, KeySet, Keyring};
 pub use opener::{OpenFailure, Opener, Opening};
 pub use place::{SHARED_AREA, areas_of};
-pub use reference::{Lookup, Reference, ReferenceError, References, scalar_of_json};
+pub use reference::{Lookup, Reference, ReferenceError, References, VaultFigures, scalar_of_json};
 
 /// The value of `invalid.<key>`, which the protocol fixes.
 const NOT_OPENED: &str = "<n/a>";

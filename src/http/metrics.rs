@@ -2,6 +2,7 @@
 
 mod durations;
 mod exposition;
+mod vaults;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use self::vaults::VaultMetrics;
 use super::route::Route;
 use super::{Http, faults};
 use crate::access::Guard;
@@ -79,6 +81,7 @@ pub struct Metrics {
     fetch_failures: Family<RemoteLabels, Gauge>,
     faults: Family<FaultLabels, Gauge>,
     access: AccessMetrics,
+    vaults: VaultMetrics,
     audit: AuditMetrics,
     fleet: FleetMetrics,
     store: StoreMetrics,
@@ -184,6 +187,7 @@ impl Default for Metrics {
             ),
             faults: register(registered, "faults", "Present faults of the server, by kind"),
             access: AccessMetrics::new(registered),
+            vaults: VaultMetrics::new(registered),
             audit: AuditMetrics::new(registered),
             fleet: FleetMetrics::new(registered),
             store: StoreMetrics::new(registered),
@@ -465,6 +469,7 @@ impl Metrics {
         if let Some(audit) = &http.audit {
             self.audit.update(audit.figures());
         }
+        self.vaults.update(&http.encryption.keys);
         self.access.update_expiries(&http.store.faults.expiries());
         self.fleet.set(http.replicas.figures());
         for (kind, count) in faults::counts(&faults::current(http)) {

@@ -8,7 +8,7 @@ use headwater_secrets::age::AgeIdentities;
 use headwater_secrets::sealed::SealKeyring;
 use headwater_secrets::{OpenError, SealError, SecretText};
 
-use super::reference::References;
+use super::reference::{References, VaultFigures};
 use crate::model::{PropertySource, SealedKind};
 use crate::sync::{read, write};
 
@@ -116,6 +116,11 @@ impl Keyring {
     /// The access to referenced values of a kind. `None` if the server does not resolve them.
     pub(super) fn references(&self, kind: SealedKind) -> Option<&dyn References> {
         self.references.as_deref().filter(|references| references.resolves(kind))
+    }
+
+    /// The figures of each Vault of the settings.
+    pub fn vaults(&self) -> Vec<VaultFigures> {
+        self.references.as_deref().map(References::vaults).unwrap_or_default()
     }
 
     /// Seals a text with the newest key for `{cipher}` values.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Scalar, SealedKind};
 
@@ -67,6 +68,21 @@ pub trait References: Send + Sync {
     fn may_reference(&self, file: &str, reference: &Reference<'_>) -> bool;
 
     fn look_up(&self, reference: &Reference<'_>) -> Lookup;
+
+    /// The figures of each Vault.
+    fn vaults(&self) -> Vec<VaultFigures> {
+        Vec::new()
+    }
+}
+
+/// The secrets of one Vault in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultFigures {
+    /// The name in the settings.
+    pub name: String,
+    pub path_count: usize,
+    /// The time since the last read of the path that was read least recently.
+    pub age: Duration,
 }
 
 /// The scalar in a JSON value. `None` for a null, a list and a map.

@@ -24,7 +24,7 @@ use crate::audit::Audit;
 use crate::faults::{FaultKind, Faults};
 use crate::http::KeyFiles;
 use crate::model::SealedKind;
-use crate::reveal::{Keyring, Lookup, Reference, References};
+use crate::reveal::{Keyring, Lookup, Reference, References, VaultFigures};
 use crate::settings::{OnFailure, SecretsSettings, Settings};
 use crate::store::Store;
 use crate::sync::lock;
@@ -269,5 +269,9 @@ impl References for SecretReferences {
                 vaults::look_up(&self.vaults, store, path, key)
             }
         }
+    }
+
+    fn vaults(&self) -> Vec<VaultFigures> {
+        self.vaults.iter().map(ConfiguredVault::figures).collect()
     }
 }

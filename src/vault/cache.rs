@@ -26,9 +26,13 @@ pub(crate) struct VaultCache {
 struct Entry {
     /// The last values that Vault returned.
     secret: Option<Secret>,
+    /// The time at which Vault returned them, or at which the path was first looked up.
+    read_at: Instant,
     /// The reason why Vault does not return the path now.
     refusal: Option<&'static str>,
     due: Instant,
+    /// True if the path was looked up since the last call of `forget_unused`.
+    is_used: bool,
 }
 
 /// The values of one path.
@@ -41,6 +45,9 @@ impl VaultCache {
     /// Returns a value, or has its path read soon.
     pub(crate) fn look_up(&self, path: &str, key: &str) -> Lookup {
         let mut entries = lock(&self.entries);
+        if let Some(entry) = entries.get_mut(path) {
+            entry.is_used = true;
+        }
         match entries.get(path) {
             Some(Entry { secret: Some(Secret { values, version }), .. }) => match values.get(key) {
                 Some(value) => Lookup::Found { value: value.clone(), version: Arc::clone(version) },
@@ -50,7 +57,9 @@ impl VaultCache {
             Some(_) => Lookup::Pending,
             None if entries.len() >= PATH_COUNT_MAX => Lookup::Missing(TOO_MANY.into()),
             None => {
-                let entry = Entry { secret: None, refusal: None, due: Instant::now() };
+                let now = Instant::now();
+                let entry =
+                    Entry { secret: None, read_at: now, refusal: None, due: now, is_used: true };
                 entries.insert(path.into(), entry);
                 self.wanted.notify_one();
                 Lookup::Pending
@@ -83,7 +92,9 @@ impl VaultCache {
         let mut entries = lock(&self.entries);
         let Some(entry) = entries.get_mut(path) else { return false };
         let is_new = entry.secret.as_ref().is_none_or(|known| known.version != secret.version);
-        *entry = Entry { secret: Some(secret), refusal: None, due: Instant::now() + next };
+        let now = Instant::now();
+        (entry.secret, entry.refusal) = (Some(secret), None);
+        (entry.read_at, entry.due) = (now, now + next);
         is_new
     }
 
@@ -95,6 +106,21 @@ impl VaultCache {
         let is_new = entry.secret.is_none() && entry.refusal != Some(refusal);
         (entry.refusal, entry.due) = (Some(refusal), Instant::now() + next);
         is_new
+    }
+
+    /// Forgets the paths that were not looked up since the last call. The caller then has every value in use looked up
+    /// again. Returns the forgotten paths.
+    pub(super) fn forget_unused(&self) -> Vec<Box<str>> {
+        let mut entries = lock(&self.entries);
+        let unused = entries.extract_if(|_, entry| !std::mem::take(&mut entry.is_used));
+        unused.map(|(path, _)| path).collect()
+    }
+
+    /// The number of paths, and the longest time since the last read of one.
+    pub(crate) fn figures(&self) -> (usize, Duration) {
+        let entries = lock(&self.entries);
+        let age = entries.values().map(|entry| entry.read_at.elapsed()).max();
+        (entries.len(), age.unwrap_or_default())
     }
 }
 
@@ -125,6 +151,22 @@ mod tests {
         let found = Lookup::Found { value: Scalar::String("v".into()), version: "2".into() };
         assert_eq!(cache.look_up("a", "k"), found);
         assert!(matches!(cache.look_up("a", "other"), Lookup::Missing(_)));
+    }
+
+    #[test]
+    fn a_path_that_is_not_looked_up_is_forgotten() {
+        let cache = VaultCache::default();
+        for path in ["used", "unused"] {
+            cache.look_up(path, "k");
+            cache.record(path, secret("1"), Duration::ZERO);
+        }
+        assert!(cache.forget_unused().is_empty());
+        assert!(matches!(cache.look_up("used", "k"), Lookup::Found { .. }));
+        assert_eq!(cache.forget_unused(), ["unused".into()]);
+        assert_eq!(cache.due(), ["used".into()]);
+        assert_eq!(cache.figures().0, 1);
+        assert!(!cache.record("unused", secret("2"), Duration::ZERO), "a read was under way");
+        assert_eq!(cache.look_up("unused", "k"), Lookup::Pending);
     }
 
     #[test]

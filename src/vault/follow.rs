@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use headwater_secrets::SecretText;
@@ -22,6 +22,8 @@ const REQUEST_COUNT_MAX: usize = 8;
 /// The pauses between attempts to reach Vault.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The intervals of `poll` after which paths that no environment names are forgotten.
+const POLLS_UNTIL_FORGOTTEN: u32 = 20;
 /// The messages for paths that Vault does not return.
 const DENIED: &str = "Vault denies the server this path (403)";
 const ABSENT: &str = "Vault has no secret at this path (404)";
@@ -47,12 +49,18 @@ impl Follower {
     pub(crate) async fn follow(self) {
         let mut login = Login::default();
         let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX.min(self.address.poll.max(PAUSE_MIN)));
+        let mut forgotten_at = Instant::now();
         loop {
             self.wait(&login).await;
             match self.round(&mut login).await {
                 Ok(()) => {
                     backoff.reset();
                     self.faults.end(FaultKind::VaultUnreadable, &self.object);
+                    // While Vault fails, no value is forgotten.
+                    if forgotten_at.elapsed() >= self.address.poll * POLLS_UNTIL_FORGOTTEN {
+                        self.forget_unused();
+                        forgotten_at = Instant::now();
+                    }
                 }
                 Err(error) => {
                     let reason = format!("{error}. Its values stay in use");
@@ -157,10 +165,25 @@ impl Follower {
             self.faults.begin(FaultKind::VaultUnreadable, &object, refusal);
         }
         if is_changed {
-            self.keys.record_changed_reference();
-            (self.changed)();
+            self.open_again();
         }
         outcome
+    }
+
+    /// Forgets the paths that no environment has named since the last call. Opening all values in use shows which those
+    /// will be at the next call.
+    fn forget_unused(&self) {
+        for path in self.cache.forget_unused() {
+            tracing::info!(vault = self.object, %path, "a secret in Vault is no longer used");
+            self.faults.end(FaultKind::VaultUnreadable, &format!("{} {path}", self.object));
+        }
+        self.open_again();
+    }
+
+    /// Has all environments with references look their values up again.
+    fn open_again(&self) {
+        self.keys.record_changed_reference();
+        (self.changed)();
     }
 }
 

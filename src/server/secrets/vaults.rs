@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::regular_file;
-use crate::reveal::Lookup;
+use crate::reveal::{Lookup, VaultFigures};
 use crate::server::StartError;
 use crate::settings::{VaultLoginSettings, VaultSettings};
 use crate::vault::{Engine, LoginMethod, VaultAddress, VaultCache, VaultClient};
@@ -53,6 +53,12 @@ impl ConfiguredVault {
             path: PathBuf::from(&self.address.uri),
             reason: error.to_string(),
         })
+    }
+
+    /// The figures for metrics.
+    pub(super) fn figures(&self) -> VaultFigures {
+        let (path_count, age) = self.cache.figures();
+        VaultFigures { name: self.name.clone(), path_count, age }
     }
 
     /// The name in faults.
