@@ -17,12 +17,12 @@ mod progress;
 mod report_text;
 mod resolution;
 mod schema;
+mod sealed_text;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::areas::SealedTexts;
 use self::impact::ComparedDocuments;
 use self::resolution::{CheckScope, Resolution};
 use self::schema::Schemas;
@@ -37,6 +37,7 @@ use crate::reveal::{self, Keyring, Opener, Opening};
 use crate::snapshot::{Member, Snapshot};
 use crate::tree::{ParseError, TreeError};
 
+pub use areas::SealedTexts;
 pub use audience::Audience;
 pub use progress::{CheckProgress, Stage};
 pub use report_text::{Enforcement, TimeoutAction, finding_lines, outcome_lines, report_lines};
@@ -180,28 +181,32 @@ pub fn check(
     terms: &CheckPolicy,
 ) -> Result<CheckReport, TreeError> {
     let old = old.map(|old| at_label_of(new, old));
-    let old = old.as_ref();
-    let mut check = Check {
-        new,
-        old,
-        differences: match old {
-            Some(old) => Differences::between(old, new)?,
-            None => Differences::Everything,
-        },
-        terms,
-        compared: ComparedDocuments::default(),
-        schemas: Schemas::default(),
-        sealed_texts: SealedTexts::default(),
-        problems: ProblemSet::default(),
-        warnings: ProblemSet::default(),
-        hidden_problems: ProblemSet::default(),
-        hidden_warnings: ProblemSet::default(),
-        report: CheckReport { is_compared: old.is_some(), ..CheckReport::default() },
-    };
+    let mut check = Check::new(new, old.as_ref(), terms)?;
     for (index, member) in new.members.iter().enumerate() {
         check.member(index, member)?;
     }
     check.environments(in_use)?;
+    Ok(check.finish())
+}
+
+/// Checks only what the policy requires of the values and links in changed files, as for a commit that does not become the tip
+/// of a branch. `texts` are those of the older snapshot, and are read once for all commits of a push.
+///
+/// # Errors
+/// When a source cannot be read.
+pub fn check_values(
+    new: &Snapshot,
+    old: Option<&Snapshot>,
+    texts: &mut SealedTexts,
+    terms: &CheckPolicy,
+) -> Result<CheckReport, TreeError> {
+    let old = old.map(|old| at_label_of(new, old));
+    let mut check = Check::new(new, old.as_ref(), terms)?;
+    std::mem::swap(&mut check.sealed_texts, texts);
+    for (index, member) in new.members.iter().enumerate() {
+        check.member_values(index, member)?;
+    }
+    std::mem::swap(&mut check.sealed_texts, texts);
     Ok(check.finish())
 }
 
@@ -253,26 +258,76 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// Checks the changed files of one member.
-    fn member(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
-        let before = self
-            .old
-            .and_then(|old| old.members.get(index))
-            .filter(|before| before.layout == member.layout);
-        if self.terms.rules.contains(&Rule::Entries) {
-            let unfit = entries::findings(member, before.map(|before| &before.tree))?;
-            unfit.into_iter().for_each(|(severity, problem)| self.add(severity, problem, None));
-        }
-        self.links(member, before)?;
-        let paths = match (&self.differences, before) {
-            (Differences::Members(changes), Some(_)) => changes[index].files.clone(),
-            (_, Some(before)) => member.tree.changes(&before.tree)?.files,
+    fn new(
+        new: &'a Snapshot,
+        old: Option<&'a Snapshot>,
+        terms: &'a CheckPolicy,
+    ) -> Result<Self, TreeError> {
+        Ok(Self {
+            new,
+            old,
+            differences: match old {
+                Some(old) => Differences::between(old, new)?,
+                None => Differences::Everything,
+            },
+            terms,
+            compared: ComparedDocuments::default(),
+            schemas: Schemas::default(),
+            sealed_texts: SealedTexts::default(),
+            problems: ProblemSet::default(),
+            warnings: ProblemSet::default(),
+            hidden_problems: ProblemSet::default(),
+            hidden_warnings: ProblemSet::default(),
+            report: CheckReport { is_compared: old.is_some(), ..CheckReport::default() },
+        })
+    }
+
+    /// The older version of a member.
+    fn before(&self, index: usize, member: &Member) -> Option<&'a Member> {
+        let before = self.old.and_then(|old| old.members.get(index));
+        before.filter(|before| before.layout == member.layout)
+    }
+
+    /// The files of a member that differ from the older version.
+    fn changed_files(
+        &self,
+        index: usize,
+        member: &Member,
+        before: Option<&Member>,
+    ) -> Result<Vec<String>, TreeError> {
+        match (&self.differences, before) {
+            (Differences::Members(changes), Some(_)) => Ok(changes[index].files.clone()),
+            (_, Some(before)) => Ok(member.tree.changes(&before.tree)?.files),
             (_, None) => {
                 let mut paths = Vec::new();
                 member.tree.walk(&mut |path| paths.push(path.to_owned()))?;
-                paths
+                Ok(paths)
             }
-        };
+        }
+    }
+
+    /// Checks the values and links in the changed files of one member.
+    fn member_values(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
+        let before = self.before(index, member);
+        self.links(member, before)?;
+        for path in self.changed_files(index, member, before)? {
+            if resolve::is_configuration(&member.layout, &path) {
+                self.unsearched_file(member, before, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the changed files of one member.
+    fn member(&mut self, index: usize, member: &Member) -> Result<(), TreeError> {
+        let before = self.before(index, member);
+        if self.terms.rules.contains(&Rule::Entries) {
+            let audience = self.terms.audience.as_deref();
+            let unfit = entries::findings(member, before.map(|before| &before.tree), audience)?;
+            unfit.into_iter().for_each(|(severity, problem)| self.add(severity, problem, None));
+        }
+        self.links(member, before)?;
+        let paths = self.changed_files(index, member, before)?;
         for (done, path) in paths.iter().enumerate() {
             self.terms.progress.report(Stage::Files, done, paths.len());
             if is_looked_for(member, path) {

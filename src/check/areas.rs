@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Check, FindingSeverity, sealed};
+use super::{Check, FindingSeverity, sealed, sealed_text};
 use crate::areas::Permission;
 use crate::model::{Document, Origin, Position, Problem, Property, Value};
 use crate::resolve;
@@ -12,20 +12,20 @@ use crate::tree::{EntryKind, Tree, TreeError, join};
 
 /// The most files that are searched for a sealed text.
 const SEARCHED_FILE_COUNT_MAX: usize = 50_000;
-/// The beginnings of values that are no plain secrets: sealed values, and references to values elsewhere.
-const SEALED_BEGINNINGS: [&str; 5] = ["{cipher}", "{sealed}", "{vault}", "{file}", "ENC["];
 /// Every file with a sealed value contains one of these.
 const MARKERS: [&str; 3] = ["{cipher}", "{sealed}", "ENC["];
 
 const PLAIN: &str =
     "the policy requires a sealed value for this key: seal it with headwater seal or /encrypt";
+const MALFORMED: &str = "the policy requires a sealed value for this key, and the text behind the marker is none: seal the value with headwater \
+     seal or /encrypt";
 const COPIED: &str =
     "this sealed text is already in a file of another area: seal the value anew for this file";
 const LINK: &str = "is a symbolic link to a file of another area, and is treated as absent there: commit a file of its own";
 
 /// The files of the older revision with sealed texts, by the texts.
 #[derive(Default)]
-pub(super) struct SealedTexts(Option<HashMap<String, Vec<Arc<str>>>>);
+pub struct SealedTexts(Option<HashMap<String, Vec<Arc<str>>>>);
 
 impl Check<'_> {
     /// Checks the new values of a changed configuration file.
@@ -61,7 +61,9 @@ impl Check<'_> {
             let permission = member.areas.plain_value(path, &property.key);
             let is_new = !known.contains(&(&*property.key, property.value.text()));
             if is_new && let Some(severity) = severity(permission) {
-                let problem = problem(path, Some((&property.key, property.position)), PLAIN);
+                let is_marked = matches!(property.value, Value::Sealed(_));
+                let message = if is_marked { MALFORMED } else { PLAIN };
+                let problem = problem(path, Some((&property.key, property.position)), message);
                 self.add(severity, problem, None);
             }
         }
@@ -187,17 +189,16 @@ fn documents_of(tree: &Tree, path: &str) -> Result<Option<Arc<[Document]>>, Tree
     Ok(tree.documents(&file)?.ok())
 }
 
-/// The values that anyone who reads the file can read.
+/// The values that anyone who reads the file can read. A text that only begins with a marker is one of them.
 fn plain(documents: &[Document]) -> impl Iterator<Item = &Property> {
     let properties = documents.iter().flat_map(|document| &document.properties);
     properties.filter(|property| match &property.value {
         Value::Plain(_) => {
             let text = property.value.text();
-            !text.is_empty()
-                && !is_placeholder(text)
-                && !SEALED_BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
+            !text.is_empty() && !is_placeholder(text)
         }
-        Value::Sealed(_) | Value::Opened(_) => false,
+        Value::Sealed(text) => !sealed_text::has_shape(text),
+        Value::Opened(_) => false,
     })
 }
 

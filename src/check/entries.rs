@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 
-use super::{FindingSeverity, areas};
+use super::{Audience, FindingSeverity, areas};
 use crate::areas::Permission;
 use crate::model::{Origin, Problem};
 use crate::resolve::{self, Searchers};
@@ -31,12 +31,14 @@ const PROBLEM_COUNT_MAX: usize = 100;
 pub(super) fn findings(
     new: &Member,
     old: Option<&Tree>,
+    audience: Option<&dyn Audience>,
 ) -> Result<Vec<(FindingSeverity, Problem)>, TreeError> {
     if new.layout.style != Style::Git {
         return Ok(Vec::new());
     }
     let mut judged = EntryCheck {
         member: new,
+        audience,
         problems: Vec::new(),
         warnings: Vec::new(),
         file_count: 0,
@@ -50,6 +52,7 @@ pub(super) fn findings(
 
 struct EntryCheck<'a> {
     member: &'a Member,
+    audience: Option<&'a dyn Audience>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     file_count: usize,
@@ -153,8 +156,13 @@ impl EntryCheck<'_> {
         }
         for name in &is_new {
             if let Some(other) = folded.insert(fold(name), name) {
+                // A pusher learns that a similar name exists, and not which one it may not read.
+                let is_shown = self
+                    .audience
+                    .is_none_or(|audience| audience.reads_file(&join(additions.directory, other)));
+                let shown = if is_shown { other } else { "another file" };
                 let message =
-                    format!("differs from {other} only in case or in how accents are written");
+                    format!("differs from {shown} only in case or in how accents are written");
                 let is_judged = self.is_looked_for(additions.directory, name)
                     && self.is_looked_for(additions.directory, other);
                 self.add(problem_if(is_judged), additions.directory, name, &message);

@@ -28,7 +28,7 @@ impl SealingRule {
         section.finish(reader);
         let mut parse = |text: &super::document::Item<String>, is_key: bool| {
             let pattern = if is_key {
-                Pattern::parse_key(&relaxed(&text.value))
+                Pattern::parse_key(&relaxed(&text.value, |c| c.is_alphanumeric() || c == '*'))
             } else {
                 Pattern::parse(&text.value)
             };
@@ -52,26 +52,78 @@ impl SealingRule {
     }
 
     pub(super) fn covers(&self, path: &str, key: &str) -> bool {
-        let key = relaxed(key);
         let is_in_file =
             self.path.as_ref().is_none_or(|paths| paths.iter().any(|own| own.matches(path)));
-        is_in_file && self.keys.iter().any(|pattern| pattern.matches(&key))
+        // Spring removes every character but ASCII letters and digits, and the key of a map may keep others.
+        let keys =
+            [relaxed(key, |c| c.is_ascii_alphanumeric()), relaxed(key, char::is_alphanumeric)];
+        is_in_file && self.keys.iter().any(|pattern| keys.iter().any(|key| pattern.matches(key)))
     }
 }
 
-/// A key as Spring binds it: `privateKey`, `private-key` and `PRIVATE_KEY` are the same property, and an entry of a
-/// list is a value of the list's key.
-fn relaxed(key: &str) -> String {
+/// A key as Spring binds it: `privateKey`, `private-key`, `private key` and `PRIVATE_KEY` are the same property. An entry of a
+/// list is a value of the list's key, and `a[b]` is `a.b`. `is_kept` is true for the other characters that stay.
+fn relaxed(key: &str, is_kept: impl Fn(char) -> bool) -> String {
     let mut relaxed = String::with_capacity(key.len());
-    let mut is_in_index = false;
-    for c in key.chars() {
-        match c {
-            '[' => is_in_index = true,
-            ']' => is_in_index = false,
-            '-' | '_' => {}
-            _ if is_in_index => {}
-            _ => relaxed.extend(c.to_lowercase()),
+    let mut rest = key;
+    while let Some((before, behind)) = rest.split_once('[') {
+        push_relaxed(&mut relaxed, before, &is_kept);
+        let (index, behind) = behind.split_once(']').unwrap_or((behind, ""));
+        if !index.bytes().all(|byte| byte.is_ascii_digit()) {
+            push_relaxed(&mut relaxed, &format!(".{index}"), &is_kept);
         }
+        rest = behind;
+    }
+    push_relaxed(&mut relaxed, rest, &is_kept);
+    if relaxed.ends_with('.') {
+        relaxed.pop();
     }
     relaxed
+}
+
+/// Adds a part of a key, without empty segments.
+fn push_relaxed(relaxed: &mut String, part: &str, is_kept: impl Fn(char) -> bool) {
+    for c in part.chars() {
+        match c {
+            '.' if relaxed.is_empty() || relaxed.ends_with('.') => {}
+            '.' => relaxed.push('.'),
+            _ if is_kept(c) => relaxed.extend(c.to_lowercase()),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ascii(key: &str) -> String {
+        relaxed(key, |c| c.is_ascii_alphanumeric())
+    }
+
+    #[test]
+    fn keys_that_spring_binds_to_one_property_are_one_key() {
+        for key in [
+            "db.password",
+            "db.passWord",
+            "DB.PASS_WORD",
+            "db.pass-word",
+            "db.pass word",
+            "db.pass*word",
+            "db.pass\u{e9}word",
+            "db[password]",
+            "db.[password]",
+            "[db].[pass.word]",
+            "[db][password][0]",
+            "db.password[12]",
+            "db..password",
+            "db.password[",
+            "db.password.\u{e9}",
+        ] {
+            let expected = if key == "[db].[pass.word]" { "db.pass.word" } else { "db.password" };
+            assert_eq!(ascii(key), expected, "{key}");
+        }
+        assert_eq!(ascii("[password]"), "password");
+        assert_eq!(ascii("password.value"), "password.value");
+    }
 }
