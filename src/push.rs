@@ -23,6 +23,7 @@ mod advertisement;
 mod authorization;
 mod command;
 mod decision;
+mod earlier_commits;
 mod error;
 mod exchange;
 #[cfg(feature = "fuzzing")]

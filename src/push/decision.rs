@@ -85,6 +85,11 @@ pub(super) async fn decide(
         log_rejection(context);
         return Err(line.into());
     }
+    let published = context.repository.source.references().into_keys();
+    if let Some(line) = updates::name_conflict(&question.updates, published) {
+        log_rejection(context);
+        return Err(line.into());
+    }
     let (updates, pushed) = (question.updates.clone(), question.clone());
     let reviewed = prepare(context, question, pending.as_mut()).await?;
     recording::record_accepted(context, &pushed).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::decision::{self, AcceptedPush, PushContext};
 use super::rejection::Rejection;
 use super::repository::HostedRepository;
-use super::updates::{Question, Update};
+use super::updates::{self, Question, Update};
 use crate::access::PolicyPreview;
 use crate::audit::{Audit, AuditActor, AuditEvent, Entry};
 use crate::source::SourceError;
@@ -52,10 +52,7 @@ pub(super) async fn decide(
         let outcome = if rejection.is_outcome_unknown { "unknown" } else { "rejected" };
         entry.outcome = Some(outcome.to_owned());
         entry.reason = Some(rejection.lines.join(" "));
-        // A rejection needs no durable line. The pusher waits for one all the same, while the trail can be written.
-        if recorder.audit.record_act(&entry).await.is_err() {
-            recorder.audit.record(&entry);
-        }
+        recorder.record(&entry).await;
     }
     decided
 }
@@ -109,9 +106,40 @@ pub(super) async fn record_policy(
     Ok(())
 }
 
+/// Records that git ended a push without asking the hook, as it does for a pack that it cannot unpack.
+pub(super) async fn record_unasked(context: &PushContext) {
+    const REASON: &str = "git rejected the objects of the push before its review";
+    let Some(recorder) = &context.recorder else { return };
+    let mut entry = recorder.entry(&context.repository, &[], PushedContent::default());
+    (entry.outcome, entry.reason) = (Some("rejected".to_owned()), Some(REASON.to_owned()));
+    recorder.record(&entry).await;
+}
+
+/// Records the references of an accepted push that git did not move. The line of the push names them as accepted.
+pub(super) async fn record_unmoved(context: &PushContext, references: &[String]) {
+    let Some(recorder) = context.recorder.as_ref().filter(|_| !references.is_empty()) else {
+        return;
+    };
+    let names: Vec<&str> =
+        references.iter().map(|name| updates::short(name).unwrap_or(name)).collect();
+    let mut entry = recorder.entry(&context.repository, &[], PushedContent::default());
+    entry.branch = Some(names.join(","));
+    entry.outcome = Some("rejected".to_owned());
+    entry.reason = Some("git did not move these references of an accepted push".to_owned());
+    recorder.record(&entry).await;
+}
+
 impl PushRecorder {
     pub fn new(audit: Arc<Audit>, actor: AuditActor) -> Self {
         Self { audit, actor }
+    }
+
+    /// Records a push that moves nothing. It needs no durable line. The pusher waits for one all the same, while the trail
+    /// can be written.
+    async fn record(&self, entry: &Entry) {
+        if self.audit.record_act(entry).await.is_err() {
+            self.audit.record(entry);
+        }
     }
 
     fn entry(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::authorization::{Pusher, ReportReader};
+use super::earlier_commits::{EarlierCommits, EarlierCommitsError};
 use super::policy::{Permission, PushPolicy};
 use super::policy_repository::{self, HostedPolicy, ReviewedPolicy};
 use super::rejection::rejected;
@@ -57,6 +58,10 @@ enum ReviewError {
         "push rejected, no branch was updated: the server cannot read the repository: {0}. Tell the operator"
     )]
     Tree(#[from] TreeError),
+    #[error(
+        "push rejected, no branch was updated: the server cannot read the repository: {0}. Tell the operator"
+    )]
+    EarlierCommits(#[from] EarlierCommitsError),
 }
 
 impl ReviewError {
@@ -230,7 +235,24 @@ impl Reviewer {
         let audience =
             self.pusher.as_ref().and_then(|pusher| ReportReader::of(pusher, update, &head));
         let check_policy = CheckPolicy { audience, ..self.check_policy.clone() };
-        let report = check::check(&snapshot, old.as_ref(), &in_use, &check_policy)?;
+        let mut report = check::check(&snapshot, old.as_ref(), &in_use, &check_policy)?;
+        if areas.exist() {
+            let published: Vec<String> =
+                self.repository.source.references().into_values().collect();
+            let earlier = EarlierCommits {
+                incoming: &self.incoming,
+                published: &published,
+                branch,
+                tip: new,
+                old: old.as_ref(),
+            };
+            let with_areas = |member| {
+                let mut snapshot = new_snapshot(member, old.as_ref());
+                snapshot.set_areas(&areas);
+                snapshot
+            };
+            earlier.check(&check_policy, with_areas, &mut report)?;
+        }
         Ok(Some((report, snapshot)))
     }
 

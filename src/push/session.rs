@@ -145,6 +145,10 @@ pub(super) async fn run(
     }
     let was_asked = sessions.take(&key).is_none();
     if !was_asked {
+        // A push of nothing has no report.
+        if report.as_ref().is_some_and(|report| !report.is_empty()) {
+            recording::record_unasked(&session.context).await;
+        }
         let repository = Arc::clone(&repository);
         repository.runtime.clone().spawn(async move { repository.probe_disk().await });
     }
@@ -298,7 +302,16 @@ async fn finish(
     let moved = repository.publish(turn, refs, references.clone(), &actor).await;
     drop(publishing);
     let is_complete = committed.as_ref().is_none_or(|committed| committed.record_end(repository));
+    // What is in etcd is made later, and then no rejection.
+    let unmoved: Vec<String> = match &moved {
+        Ok(moved) if committed.is_none() => {
+            let is_moved = |name: &&String| moved.iter().any(|moved| moved.name == **name);
+            references.iter().filter(|name| !is_moved(name)).cloned().collect()
+        }
+        _ => Vec::new(),
+    };
     drop(accepted);
+    recording::record_unmoved(context, &unmoved).await;
     if !is_complete {
         // The push is published all the same: the follower makes the rest, as for a push to another replica.
         tracing::error!(

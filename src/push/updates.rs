@@ -1,6 +1,6 @@
 //! The updates that a push requests, as git reports them to the hook, and the checks that need no content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::policy::Permission;
@@ -155,6 +155,29 @@ pub(super) fn head_deletion(updates: &[Update], head: Option<&str>) -> Option<St
     let name = deleted.filter(|update| is_head(update)).map(Update::shown).next()?;
     let reason = "the branch that HEAD leads to cannot be deleted. Delete other branches only";
     Some(rejected(&format!("{name}: {reason}")))
+}
+
+/// Returns the reason to reject a new branch or tag whose name git cannot store beside the published ones, such as `a/b`
+/// beside `a`. Git rejects it as well, but only after the push was recorded as accepted and committed to etcd.
+///
+/// The reason does not name the other reference, which the pusher may be unable to list.
+pub(super) fn name_conflict(
+    updates: &[Update],
+    published: impl IntoIterator<Item = String>,
+) -> Option<String> {
+    let is_created = |update: &&Update| update.new.is_some() && update.old.is_none();
+    let created = || updates.iter().filter(is_created);
+    let mut names: BTreeSet<String> = published.into_iter().collect();
+    names.extend(created().map(|update| update.reference.clone()));
+    let conflict = created().find(|update| {
+        let below = format!("{}/", update.reference);
+        let mut above = update.reference.match_indices('/').map(|(at, _)| &update.reference[..at]);
+        names.range(below.clone()..).next().is_some_and(|name| name.starts_with(&below))
+            || above.any(|name| names.contains(name))
+    })?;
+    let reason = "another branch or tag has a name that begins with this one and a slash, or the other way round. \
+                  Choose another name, or delete the other one first";
+    Some(rejected(&format!("{}: {reason}", conflict.shown())))
 }
 
 /// Returns the rejection of a push that was made on an older commit.
