@@ -237,6 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn a_new_name_conflicts_with_those_below_and_above_it() {
+        let published = || ["refs/heads/main", "refs/heads/a/b/c"].map(str::to_owned);
+        let conflict = |references: &[&str]| {
+            let lines: Vec<String> =
+                references.iter().map(|name| format!("{NONE} {B} {name}")).collect();
+            name_conflict(&updates(&lines), published())
+        };
+        for name in ["refs/heads/main/x", "refs/heads/a", "refs/heads/a/b", "refs/heads/a/b/c/d"] {
+            assert!(conflict(&[name]).is_some(), "{name}");
+        }
+        assert!(conflict(&["refs/tags/v", "refs/tags/v/1"]).is_some());
+        for name in
+            ["refs/heads/main-x", "refs/heads/a/b/d", "refs/heads/a/b-c", "refs/tags/main/x"]
+        {
+            assert_eq!(conflict(&[name]), None, "{name}");
+        }
+        let moved =
+            updates(&[format!("{A} {B} refs/heads/main"), format!("{A} {NONE} refs/heads/x")]);
+        assert_eq!(name_conflict(&moved, published()), None);
+    }
+
+    #[test]
     fn the_branch_that_head_leads_to_is_not_deleted() {
         let updates = updates(&[format!("{A} {NONE} refs/heads/main")]);
         assert!(
