@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and nothing again that is there already:
 #   Debian packages   git, ssh with its server, Python with venv, Java 17, Maven, Node with npm, Go, nginx, HAProxy,
-#                     curl, e2fsprogs, etcd with its client, systemd's programs, Prometheus, PostgreSQL, psycopg2
+#                     curl, openssl, e2fsprogs, etcd with its client, systemd's programs, Prometheus, PostgreSQL, psycopg2
 #                     (as root, with apt-get)
 #                     wrk: for the figures only, so that nothing fails without them, and not on a build machine;
 #                     faketime and strace: for faults of the soak, in the same way
@@ -48,6 +48,7 @@ need nginx-light there nginx
 need haproxy there haproxy
 need e2fsprogs there mkfs.ext4
 need curl there curl
+need openssl there openssl
 need etcd-server there etcd
 need etcd-client there etcdctl
 need systemd there systemd-analyze

@@ -3,4 +3,5 @@
 
 mod certificate;
 mod clients;
+mod openssl;
 mod token;

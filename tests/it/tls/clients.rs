@@ -180,7 +180,8 @@ impl Bed {
     }
 }
 
-fn policy() -> String {
+/// The policy of the services `orders` and `billing`, with their tokens and alternative names, and of `ops`.
+pub(super) fn policy() -> String {
     let principal = |name: &str, kind: &str, token: &str, sans: &str| {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
