@@ -6,16 +6,19 @@ mod audit_pages;
 mod audited;
 mod credentials;
 pub(crate) mod hosted_policy;
-mod jwks_host;
+pub(crate) mod jwks_host;
 mod jwt;
 mod limits;
 mod lists;
+mod load;
 mod matrix;
 mod policy_file;
 mod pushes;
 mod recorded;
+mod references;
 mod repositories;
 mod revocation;
+mod values;
 mod variants;
 
 use std::fmt::Write;
@@ -218,9 +221,12 @@ impl Stream {
         let mut text = String::new();
         let mut byte = [0];
         while !text.ends_with(end) {
-            let count = self.0.read(&mut byte).unwrap();
-            assert!(count > 0, "the stream ended before {end:?}: {text}");
-            text.push(char::from(byte[0]));
+            match self.0.read(&mut byte) {
+                Ok(0) => panic!("the stream ended before {end:?}: {text}"),
+                Ok(_) => text.push(char::from(byte[0])),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => panic!("{error}: {text}"),
+            }
         }
         text
     }

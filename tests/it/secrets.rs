@@ -4,12 +4,14 @@
 
 mod audited;
 mod bound;
+mod core_file;
 pub(crate) mod keys;
 mod opening;
 mod original;
-mod references;
+pub(crate) mod references;
 mod sealing;
 mod sops;
+pub(crate) mod stand_in;
 mod sweep;
 mod vault;
 

@@ -110,6 +110,63 @@ fn check_the_end(trail: &TrailFile) {
     }
 }
 
+/// The outcome and the reason of the last push in the trail.
+fn last_push(audited: &Audited) -> (String, String) {
+    let push = audited.trail.of(AuditEvent::Push).pop().expect("a push");
+    (push.outcome.unwrap_or_default(), push.reason.unwrap_or_default())
+}
+
+#[test]
+fn a_push_that_git_itself_rejects_is_recorded_as_rejected() {
+    let audited = Audited::new();
+    let (clone, before) = (audited.clone(), audited.hosted.tip("main"));
+    // Git cannot store a branch below another one. The rejection comes before the push is recorded as accepted.
+    let said = clone.push(&["HEAD:refs/heads/main/below"]);
+    said.fails(&["main/below: another branch or tag has a name that begins with this one"]);
+    let (outcome, reason) = last_push(&audited);
+    assert_eq!(outcome, "rejected");
+    assert!(reason.contains("main/below"), "{reason}");
+    assert_eq!(audited.trail.of(AuditEvent::Push).len(), 1);
+    let said = clone.push(&["HEAD:refs/heads/a/b", "HEAD:refs/heads/a"]);
+    said.fails(&["another branch or tag has a name that begins with this one"]);
+    // Git cannot move a reference that another process has locked.
+    clone.commit("//- orders.yml\na: 2\n");
+    let lock = audited.hosted.repository().path.join("refs/heads/main.lock");
+    std::fs::write(&lock, "").unwrap();
+    clone.push(&["main"]).fails(&["main"]);
+    let (outcome, reason) = last_push(&audited);
+    assert_eq!(outcome, "rejected");
+    assert!(reason.contains("git did not move"), "{reason}");
+    assert_eq!(audited.hosted.tip("main"), before);
+    // Git rejects a damaged pack before it runs the hook.
+    let line = format!("{before} {} refs/heads/main\0report-status\n", "1".repeat(40));
+    let body = format!("{:04x}{line}0000PACK no pack at all", line.len() + 4);
+    let request = format!(
+        "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Authorization: {}\r\nContent-Type: application/x-git-receive-pack-request\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        bearer("ops", 1),
+        body.len()
+    );
+    let count = audited.trail.of(AuditEvent::Push).len();
+    let said = audited.hosted.server.send(request.as_bytes()).expect(200).text();
+    assert!(said.contains("unpack"), "{said}");
+    let (outcome, reason) = last_push(&audited);
+    assert_eq!(outcome, "rejected");
+    assert!(reason.contains("before its review"), "{reason}");
+    assert_eq!(audited.trail.of(AuditEvent::Push).len(), count + 1);
+    std::fs::remove_file(&lock).unwrap();
+    clone.push(&["main"]).succeeds();
+    assert_eq!(last_push(&audited).0, "accepted");
+    // A push of nothing is no act.
+    let count = audited.trail.of(AuditEvent::Push).len();
+    clone.push(&["main"]).succeeds();
+    assert_eq!(audited.trail.of(AuditEvent::Push).len(), count);
+    let Audited { hosted, trail, .. } = audited;
+    drop(hosted);
+    trail.verify();
+}
+
 #[test]
 fn an_audit_trail_that_cannot_be_written_rejects_acts_and_is_reported() {
     let audited = Audited::new();

@@ -26,13 +26,13 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// An issuer with two keys.
-pub(super) struct Issuer {
+pub(crate) struct Issuer {
     ed25519: Ed25519KeyPair,
     rsa: RsaKeyPair,
 }
 
 impl Issuer {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             ed25519: Ed25519KeyPair::generate().unwrap(),
             rsa: RsaKeyPair::generate(KeySize::Rsa2048).unwrap(),
@@ -40,7 +40,7 @@ impl Issuer {
     }
 
     /// The document with the public keys. Their ids begin with a prefix.
-    pub(super) fn jwks(&self, prefix: &str) -> String {
+    pub(crate) fn jwks(&self, prefix: &str) -> String {
         let rsa = self.rsa.public_key();
         let (modulus, exponent) = (rsa.modulus(), rsa.exponent());
         let [modulus, exponent] =
@@ -58,7 +58,7 @@ impl Issuer {
     }
 
     /// A token that is signed with the first key.
-    pub(super) fn sign(&self, kid: &str, claims: &Value) -> String {
+    pub(crate) fn sign(&self, kid: &str, claims: &Value) -> String {
         let message = Self::message("EdDSA", kid, claims);
         format!("{message}.{}", encode(self.ed25519.sign(message.as_bytes())))
     }

@@ -1,12 +1,14 @@
 //! JWTs: which are accepted, how the keys of issuers are read, and what follows when they cannot be.
 
+use std::io::Write;
+use std::sync::Barrier;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use super::jwks_host::{Issuer, JwksHost};
-use super::{PolicyFile, RULES, SHOP, Stream, get, policy};
-use crate::fixture::{Address, Child, Reply, Repository, Server, eventually, settings};
+use super::{PolicyFile, RULES, SHOP, Stream, get, metric, policy};
+use crate::fixture::{Address, Child, Reply, Repository, Server, eventually, read, settings};
 
 const ISSUER: &str = "https://issuer.example.org";
 
@@ -119,6 +121,35 @@ fn a_jwt_is_accepted_for_its_audience_in_its_time_with_a_signature_of_its_issuer
         let header = super::basic(user, &jwt);
         bed.server.get_with("/orders/prod", &[("Authorization", &header)]).expect(status);
     }
+}
+
+/// Good tokens are never counted as bad ones, although each has to be verified.
+#[test]
+fn five_hundred_clients_with_new_tokens_at_once_are_all_answered() {
+    const CLIENT_COUNT: usize = 500;
+    /// Together more than the bad tokens of one address that the server verifies at once.
+    const TOKEN_COUNT: usize = 5;
+    let bed = Bed::new();
+    let token = |number: usize| {
+        let jwt = bed.issuer.sign("a-ed", &changed(claims(300), "jti", json!(number)));
+        format!("Authorization: Bearer {jwt}\r\n")
+    };
+    let tokens: Vec<String> = (0..CLIENT_COUNT * TOKEN_COUNT).map(token).collect();
+    let start = Barrier::new(CLIENT_COUNT);
+    std::thread::scope(|scope| {
+        for own in tokens.chunks(TOKEN_COUNT) {
+            let mut stream = bed.server.connect();
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                for header in own {
+                    write!(stream, "GET /orders/prod HTTP/1.1\r\nHost: x\r\n{header}\r\n").unwrap();
+                    read(&mut stream, false).expect(200);
+                }
+            });
+        }
+    });
+    assert_eq!(metric(*bed.server, "headwater_access_limited_credentials_total"), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Pushes under a policy: each new commit, each path and each reference has to be allowed.
 
 use super::{PolicyFile, RULES, policy, token};
-use crate::fixture::{Hosted, Tree, clone};
+use crate::fixture::{Hosted, Said, Tree, clone};
 
 const SHOP: &str = "\
 //- application.yml
@@ -31,16 +31,22 @@ profile = ["*"]
 key = ["**.password"]
 "#;
 
-struct Shop {
+/// A hosted repository with a policy, and a place for clones.
+pub(super) struct Shop {
     hosted: Hosted,
     _policy: PolicyFile,
     place: tempfile::TempDir,
 }
 
 impl Shop {
-    fn new() -> Self {
-        let file = PolicyFile::new(&policy(&format!("{RULES}{LIMITED}")));
-        let hosted = Hosted::with(SHOP, |settings| {
+    pub(super) fn new() -> Self {
+        Self::with("", "")
+    }
+
+    /// The same with further files and rules.
+    pub(super) fn with(files: &str, rules: &str) -> Self {
+        let file = PolicyFile::new(&policy(&format!("{RULES}{LIMITED}{rules}")));
+        let hosted = Hosted::with(&format!("{SHOP}{files}"), |settings| {
             settings.access.policy_file = Some(file.path());
             settings.sources[0].default_label = Some("main".to_owned());
             settings.push.allow_force = true;
@@ -55,22 +61,26 @@ impl Shop {
     }
 
     /// A clone of the present content. Only `ops` may clone.
-    fn clone(&self, name: &str) -> Tree {
+    pub(super) fn clone(&self, name: &str) -> Tree {
         clone(&self.url("ops"), &self.place.path().join(name))
     }
 
     /// Pushes as `builder` and expects a rejection that moves nothing.
     #[track_caller]
-    fn rejects(&self, work: &Tree, what: &[&str], parts: &[&str]) {
+    pub(super) fn rejects(&self, work: &Tree, what: &[&str], parts: &[&str]) {
         let before = self.references();
-        let said = work.git(&[&["push", &self.url("builder")], what].concat()).fails(parts);
+        let said = self.push(work, "builder", what).fails(parts);
         assert!(!said.err.contains("canary"), "{}", said.err);
         assert_eq!(self.references(), before);
     }
 
     #[track_caller]
-    fn accepts(&self, work: &Tree, principal: &str, what: &[&str]) -> String {
-        work.git(&[&["push", &self.url(principal)], what].concat()).succeeds().err
+    pub(super) fn accepts(&self, work: &Tree, principal: &str, what: &[&str]) -> String {
+        self.push(work, principal, what).succeeds().err
+    }
+
+    pub(super) fn push(&self, work: &Tree, principal: &str, what: &[&str]) -> Said {
+        work.git(&[&["push", &self.url(principal)], what].concat())
     }
 
     fn references(&self) -> String {

@@ -12,6 +12,7 @@ use super::page::{Page, root, rust_files};
 use super::typed::{blocks, say, shell};
 use super::{all_rows, none, rows};
 use crate::fixture::{Hosted, Repository, Server, directory, eventually, settings};
+use crate::secrets::stand_in::StandIn;
 
 const MONITORING: &str = "docs/monitoring.md";
 const LIMITS_PAGE: &str = "docs/limits.md";
@@ -511,6 +512,7 @@ fn the_metrics_are_those_of_a_running_server() {
     fs::write(data.path().join("keys.json"), keys).unwrap();
     fs::write(data.path().join("policy.toml"), POLICY_WITH_METRICS).unwrap();
     settings.access.policy_file = Some(data.path().join("policy.toml"));
+    settings.secrets = StandIn::start().settings();
     let server = Server::with(settings);
     eventually("it is mirrored", || server.get("/orders/dev").status == 200);
     let mut served = BTreeSet::new();

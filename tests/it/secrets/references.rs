@@ -12,13 +12,13 @@ use super::keys::KeyFiles;
 use crate::fixture::{Hosted, Reply, Repository, Server, eventually, settings};
 
 /// A directory of secrets as Kubernetes mounts it: each name is a link through `..data`.
-struct Mount {
+pub(crate) struct Mount {
     place: TempDir,
     version: usize,
 }
 
 impl Mount {
-    fn new(secrets: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(secrets: &[(&str, &str)]) -> Self {
         let mut mount = Self { place: tempfile::tempdir().unwrap(), version: 0 };
         mount.publish(secrets);
         for (name, _) in secrets {
@@ -27,12 +27,12 @@ impl Mount {
         mount
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.place.path()
     }
 
     /// Replaces all files in one step.
-    fn publish(&mut self, secrets: &[(&str, &str)]) {
+    pub(crate) fn publish(&mut self, secrets: &[(&str, &str)]) {
         self.version += 1;
         let version = format!("..{}", self.version);
         let data = self.path().join(&version);
@@ -44,7 +44,7 @@ impl Mount {
         std::fs::rename(self.path().join("..tmp"), self.path().join("..data")).unwrap();
     }
 
-    fn settings(&self) -> SecretsSettings {
+    pub(crate) fn settings(&self) -> SecretsSettings {
         SecretsSettings { directory: Some(self.path().to_owned()), ..SecretsSettings::default() }
     }
 }

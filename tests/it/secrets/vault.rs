@@ -1,201 +1,14 @@
 //! `{vault}` references, against a stand-in that answers as Vault does, or as it does not.
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use headwater::settings::{AppRoleSettings, SecretsSettings, VaultLoginSettings, VaultSettings};
-use serde_json::{Value as Json, json};
-use tempfile::TempDir;
+use headwater::settings::{VaultLoginSettings, VaultRoleSettings};
+use serde_json::json;
 
 use super::references::{flat, server, tag, wait_for};
-use crate::fixture::{Hosted, Repository, Server, directory, eventually};
-
-/// How the stand-in answers requests for secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    Good,
-    Status(u16),
-    /// A redirect to another path of this stand-in.
-    Redirect,
-    /// A response of 10 MB.
-    Large,
-    /// No response.
-    Silent,
-    /// Closes every connection.
-    Away,
-}
-
-/// A Vault with the key-value engine 2 at `secret` and AppRole.
-struct StandIn {
-    address: SocketAddr,
-    state: Arc<State>,
-    credentials: TempDir,
-}
-
-struct State {
-    manner: Mutex<Manner>,
-    secrets: Mutex<HashMap<String, (u64, Json)>>,
-    token: Mutex<String>,
-    login_count: AtomicUsize,
-    /// The methods and paths of all requests.
-    requests: Mutex<Vec<String>>,
-    is_over: AtomicBool,
-}
-
-impl StandIn {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(State {
-            manner: Mutex::new(Manner::Good),
-            secrets: Mutex::default(),
-            token: Mutex::default(),
-            login_count: AtomicUsize::new(0),
-            requests: Mutex::default(),
-            is_over: AtomicBool::new(false),
-        });
-        let shared = Arc::clone(&state);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if shared.is_over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || state.connection(stream));
-            }
-        });
-        let credentials = directory("//- role\nrole-1\n//- secret\nsecret-1\n");
-        Self { address, state, credentials }
-    }
-
-    /// Writes a new version of a secret.
-    fn write(&self, path: &str, values: Json) {
-        let mut secrets = self.state.secrets.lock().unwrap();
-        let version = secrets.get(path).map_or(1, |(version, _)| version + 1);
-        secrets.insert(path.to_owned(), (version, values));
-    }
-
-    fn behave(&self, manner: Manner) {
-        *self.state.manner.lock().unwrap() = manner;
-    }
-
-    /// No token is valid any more.
-    fn expire(&self) {
-        self.state.token.lock().unwrap().clear();
-    }
-
-    fn login_count(&self) -> usize {
-        self.state.login_count.load(Ordering::Relaxed)
-    }
-
-    fn settings(&self) -> SecretsSettings {
-        let at = |name| self.credentials.path().join(name);
-        let approle =
-            AppRoleSettings { role_id_file: at("role"), secret_id_file: at("secret"), mount: None };
-        let vault = VaultSettings {
-            name: String::new(),
-            uri: format!("http://{}", self.address),
-            mount: "secret".to_owned(),
-            kv_version: 2,
-            namespace: Some("shop".to_owned()),
-            ca_file: None,
-            auth: VaultLoginSettings::AppRole(approle),
-            poll_seconds: 1,
-        };
-        SecretsSettings { vault: vec![vault], ..SecretsSettings::default() }
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.state.is_over.store(true, Ordering::Relaxed);
-        // Wakes the thread that accepts.
-        drop(TcpStream::connect(self.address));
-    }
-}
-
-impl State {
-    fn connection(&self, stream: TcpStream) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut first = String::new();
-        if reader.read_line(&mut first).unwrap_or(0) == 0 {
-            return;
-        }
-        let mut headers = HashMap::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).unwrap_or(0) == 0 || line.trim().is_empty() {
-                break;
-            }
-            let (name, value) = line.split_once(':').unwrap();
-            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-        }
-        let length = headers.get("content-length").map_or(0, |it| it.parse().unwrap());
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let request = first.rsplit_once(' ').unwrap().0.to_owned();
-        self.requests.lock().unwrap().push(request.clone());
-        let manner = *self.manner.lock().unwrap();
-        match manner {
-            Manner::Away => {}
-            Manner::Silent => {
-                // The client closes the connection after its time limit.
-                let _ = reader.read(&mut [0]);
-            }
-            _ => respond(stream, &self.answer(&request, &headers, &body, manner)),
-        }
-    }
-
-    /// The status, further headers, and the body.
-    fn answer(
-        &self,
-        request: &str,
-        headers: &HashMap<String, String>,
-        body: &[u8],
-        manner: Manner,
-    ) -> (u16, String, String) {
-        let failed = |status| (status, String::new(), r#"{"errors":["s3cret-error"]}"#.to_owned());
-        if headers.get("x-vault-namespace").map(String::as_str) != Some("shop") {
-            return failed(400);
-        }
-        if request == "POST /v1/auth/approle/login" {
-            let body: Json = serde_json::from_slice(body).unwrap();
-            if body != json!({"role_id": "role-1", "secret_id": "secret-1"}) {
-                return failed(400);
-            }
-            let number = self.login_count.fetch_add(1, Ordering::Relaxed);
-            let token = format!("s3cret-token-{number}");
-            *self.token.lock().unwrap() = token.clone();
-            let auth = json!({"client_token": token, "lease_duration": 3600, "renewable": true});
-            return (200, String::new(), json!({"auth": auth}).to_string());
-        }
-        let token = self.token.lock().unwrap().clone();
-        if token.is_empty() || headers.get("x-vault-token") != Some(&token) {
-            return failed(403);
-        }
-        match manner {
-            Manner::Status(status) => return failed(status),
-            Manner::Redirect => return (307, "Location: /v1/stolen\r\n".to_owned(), String::new()),
-            Manner::Large => return (200, String::new(), " ".repeat(10_000_000)),
-            Manner::Good | Manner::Silent | Manner::Away => {}
-        }
-        let secrets = self.secrets.lock().unwrap();
-        let found = request.strip_prefix("GET /v1/secret/data/").and_then(|path| secrets.get(path));
-        let Some((version, values)) = found else { return failed(404) };
-        let data = json!({"data": values, "metadata": {"version": version}});
-        (200, String::new(), json!({"data": data}).to_string())
-    }
-}
-
-fn respond(mut stream: TcpStream, (status, headers, body): &(u16, String, String)) {
-    let length = body.len();
-    let head = format!("HTTP/1.1 {status} x\r\n{headers}Content-Length: {length}\r\n\r\n");
-    // A client that does not want the rest has closed the connection.
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
-}
+use super::stand_in::{Manner, StandIn};
+use crate::fixture::{Hosted, Repository, Server, eventually};
 
 const FILES: &str = "//- orders.yml\npassword: '{vault}:shop/orders#password'\n\
                      //- other.yml\nx: '{vault}:shop/other#x'\n//- plain.yml\na: 1\n";
@@ -307,4 +120,171 @@ fn an_environment_without_its_value_waits_and_one_with_a_past_stays_there() {
     tree.git(&["reset", "--quiet", "--hard", "origin/main"]).succeeds();
     tree.commit("//- orders.yml\npassword: '{vault:two}:a#password'\n");
     tree.push(&["main"]).fails(&["the settings of the server have no Vault of this name"]);
+}
+
+/// A figure of the Vault without a name.
+fn figure(server: &Server, name: &str) -> u64 {
+    let metrics = server.get("/metrics").expect(200).text();
+    let prefix = format!("headwater_{name}{{vault=\"\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+    line.expect("a figure").parse().unwrap()
+}
+
+#[test]
+fn a_vault_with_tls_is_trusted_by_its_authority_only() {
+    let vault = StandIn::with_tls();
+    vault.write("shop/orders", json!({"password": "s3cret-tls"}));
+    let repository = Repository::new(FILES);
+    let trusted = server(&repository, vault.settings());
+    until_served(&trusted, "orders");
+    assert_eq!(flat(&trusted, "orders"), json!({"password": "s3cret-tls"}));
+    // The authority of another Vault, and an address that is not in the certificate.
+    let other = StandIn::with_tls();
+    let mut untrusted = vault.settings();
+    untrusted.vault[0].ca_file = other.settings().vault[0].ca_file.clone();
+    let mut misnamed = vault.settings();
+    misnamed.vault[0].uri = misnamed.vault[0].uri.replace("localhost", "127.0.0.1");
+    let request_count = vault.state.requests.lock().unwrap().len();
+    drop(trusted);
+    for (settings, reason) in [(untrusted, "certificate"), (misnamed, "certificate")] {
+        let server = server(&repository, settings);
+        server.get("/orders/none").expect(503);
+        eventually("the fault is reported", || is_faulty(&server));
+        let problems = server.get("/-/problems").expect(200).text();
+        assert!(problems.contains(reason), "{problems}");
+    }
+    let requests = &vault.state.requests.lock().unwrap()[request_count..];
+    assert!(!requests.iter().any(|request| request.contains("login")), "{requests:?}");
+}
+
+#[test]
+fn secrets_of_the_first_engine_have_a_fingerprint_as_their_version() {
+    let vault = StandIn::start();
+    vault.write("shop/orders", json!({"password": "one"}));
+    vault.write("shop/other", json!({"x": true}));
+    let mut settings = vault.settings();
+    settings.vault[0].mount = "/kv/".to_owned();
+    settings.vault[0].kv_version = 1;
+    let repository = Repository::new(FILES);
+    let first = server(&repository, settings.clone());
+    until_served(&first, "orders");
+    until_served(&first, "other");
+    assert_eq!(flat(&first, "other"), json!({"x": true}));
+    let other = tag(&first, "other");
+    // Another version of the same value is no change.
+    let same = tag(&first, "orders");
+    let read = || vault.request_count("GET /v1/kv/shop/orders");
+    vault.write("shop/orders", json!({"password": "one"}));
+    let before = read();
+    eventually("it is read again", || read() >= before + 2);
+    assert_eq!(tag(&first, "orders"), same);
+    let changed = wait_for(&first, "orders", || {
+        vault.write("shop/orders", json!({"password": "two"}));
+    });
+    assert!(changed.text().contains("\"password\":\"two\""), "{}", changed.text());
+    assert!(!changed.header("etag").unwrap().contains("two"));
+    assert_eq!(tag(&first, "other"), other);
+    assert_eq!(vault.request_count("GET /v1/secret/data/shop/orders"), 0);
+}
+
+#[test]
+fn each_way_to_log_in_reads_its_files_at_each_login() {
+    let vault = StandIn::start();
+    vault.write("shop/orders", json!({"password": "s3cret"}));
+    let repository = Repository::new(FILES);
+    let role = |mount: Option<&str>| VaultRoleSettings {
+        role: "headwater".to_owned(),
+        token_file: Some(vault.credentials.path().join("jwt")),
+        mount: mount.map(str::to_owned),
+    };
+    for (auth, request) in [
+        (VaultLoginSettings::Kubernetes(role(None)), "POST /v1/auth/kubernetes/login"),
+        (VaultLoginSettings::Kubernetes(role(Some("east"))), "POST /v1/auth/east/login"),
+        (VaultLoginSettings::Jwt(role(None)), "POST /v1/auth/jwt/login"),
+        (VaultLoginSettings::Jwt(role(Some("/ci/"))), "POST /v1/auth/ci/login"),
+    ] {
+        let before = vault.login_count();
+        let server = server(&repository, vault.settings_with(auth));
+        until_served(&server, "orders");
+        assert_eq!(vault.request_count(request), 1, "{request}");
+        assert_eq!(vault.login_count(), before + 1);
+        // A rewritten token is used for the next login, as the kubelet does it. The stand-in knows the first one only.
+        vault.write_credential("jwt", "jwt-2\n");
+        vault.expire();
+        eventually("the login is rejected", || is_faulty(&server));
+        assert_eq!(flat(&server, "orders"), json!({"password": "s3cret"}));
+        assert_eq!(vault.login_count(), before + 1);
+        vault.write_credential("jwt", "jwt-1\n");
+        eventually("the login is accepted", || !is_faulty(&server));
+        assert_eq!(vault.login_count(), before + 2);
+    }
+    let file = vault.credentials.path().join("token");
+    let server = server(&repository, vault.settings_with(VaultLoginSettings::TokenFile(file)));
+    server.get("/orders/none").expect(503);
+    eventually("the token is rejected", || is_faulty(&server));
+    vault.accept("s3cret-token-file");
+    until_served(&server, "orders");
+    // The program that keeps it valid replaces it.
+    vault.accept("s3cret-token-later");
+    eventually("the old token is rejected", || is_faulty(&server));
+    vault.write_credential("token", "s3cret-token-later\n");
+    eventually("the new token is read", || !is_faulty(&server));
+    let problems = server.get("/-/problems").expect(200).text();
+    assert!(!problems.contains("s3cret"), "{problems}");
+}
+
+#[test]
+fn a_token_is_renewed_at_two_thirds_and_replaced_when_that_is_refused() {
+    const LEASE: Duration = Duration::from_secs(9);
+    let vault = StandIn::start();
+    vault.write("shop/orders", json!({"password": "s3cret"}));
+    vault.state.lease_seconds.store(LEASE.as_secs(), Ordering::Relaxed);
+    let repository = Repository::new(FILES);
+    let mut settings = vault.settings();
+    // The next read of the path is later than the renewal.
+    settings.vault[0].poll_seconds = 3_600;
+    let server = server(&repository, settings);
+    until_served(&server, "orders");
+    eventually("the token is renewed", || vault.renewal_count() == 1);
+    let after = vault.renewed_after().expect("a renewal");
+    assert!(after >= LEASE * 2 / 3 - Duration::from_millis(100), "{after:?}");
+    assert_eq!(vault.login_count(), 1);
+    vault.state.renews.store(false, Ordering::Relaxed);
+    eventually("the server logs in again", || vault.login_count() == 2);
+    assert_eq!(vault.renewal_count(), 2, "one attempt is refused");
+    assert!(!is_faulty(&server));
+    assert_eq!(flat(&server, "orders"), json!({"password": "s3cret"}));
+}
+
+#[test]
+fn metrics_show_the_age_of_values_and_unused_paths_are_forgotten() {
+    let vault = StandIn::start();
+    vault.write("shop/orders", json!({"password": "one"}));
+    vault.write("shop/other", json!({"x": 1}));
+    let repository = Repository::new(FILES);
+    let server = server(&repository, vault.settings());
+    assert_eq!(figure(&server, "vault_paths"), 0);
+    until_served(&server, "orders");
+    until_served(&server, "other");
+    assert_eq!(figure(&server, "vault_paths"), 2);
+    vault.behave(Manner::Status(500));
+    eventually("the values age", || figure(&server, "vault_age_seconds") >= 3);
+    vault.behave(Manner::Good);
+    eventually("the values are new", || figure(&server, "vault_age_seconds") <= 2);
+    repository.commit("//- other.yml\nx: none\n");
+    eventually("the commit is served", || flat(&server, "other") == json!({"x": "none"}));
+    let kept = tag(&server, "orders");
+    eventually("the path is forgotten", || figure(&server, "vault_paths") == 1);
+    let read = || vault.request_count("GET /v1/secret/data/shop/other");
+    let (before, of_orders) = (read(), vault.request_count("GET /v1/secret/data/shop/orders"));
+    eventually("the other path is read further", || {
+        vault.request_count("GET /v1/secret/data/shop/orders") >= of_orders + 3
+    });
+    assert_eq!(read(), before);
+    assert_eq!(tag(&server, "orders"), kept);
+    // A path that is named again is read again.
+    repository.commit("//- other.yml\nx: '{vault}:shop/other#x'\n");
+    eventually("the value is back", || {
+        server.get("/other/none").status == 200 && flat(&server, "other") == json!({"x": 1})
+    });
 }
