@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 38] = [
+const ROOMS: [(&str, &[&str]); 39] = [
     ("model", &[]),
     ("areas", &[]),
     ("backoff", &[]),
