@@ -231,7 +231,8 @@ fn suspects(evidence: &Evidence, incidents: &[Incident], count: u64) -> Option<F
     })
 }
 
-/// Rule 1 in the last stage: bad reports and incidents of at least 1 % of the instances, and at least two.
+/// Rule 1 in the last stage: bad reports and incidents of at least 1 % of the instances, and at least two. An application
+/// of which every instance is bad needs no second one.
 fn widespread(evidence: &Evidence, incidents: &[Incident], count: u64) -> Option<Fault> {
     let instances = evidence.counts().instances;
     let bad: Vec<&Sighting> = evidence.populations.values().flat_map(bad_witnesses).collect();
@@ -241,7 +242,12 @@ fn widespread(evidence: &Evidence, incidents: &[Incident], count: u64) -> Option
         .into_iter()
         .map(|own| Incident { instance: own.name.clone(), kind: IncidentKind::Bad })
         .chain(incidents.iter().cloned());
-    (rejected + count >= threshold).then(|| Fault::Widespread {
+    let is_whole = |own: &Population| {
+        let bad = bad_witnesses(own).count() as u64;
+        bad > 0 && bad == own.counts.instances
+    };
+    let is_fault = rejected + count >= threshold || evidence.populations.values().any(is_whole);
+    is_fault.then(|| Fault::Widespread {
         shown: shown.take(SHOWN_COUNT_MAX).collect(),
         rejected,
         count,

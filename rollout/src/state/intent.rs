@@ -11,6 +11,8 @@ use crate::Name;
 pub(crate) struct Intent {
     pub(crate) from: Name,
     pub(crate) to: Name,
+    /// The number of the state after the push.
+    pub(crate) number: u64,
     pub(crate) next: Branch,
 }
 
@@ -19,9 +21,9 @@ impl State {
     /// before git may move the reference, and a replica before it follows.
     pub fn intending(&self, branch: &str, from: &str, to: &str, next: &Self) -> Self {
         let mut state = self.clone();
-        state.number = next.number;
+        let number = next.number;
         let next = next.branches.get(branch).cloned().unwrap_or_default();
-        let intent = Intent { from: from.into(), to: to.into(), next };
+        let intent = Intent { from: from.into(), to: to.into(), number, next };
         state.intents.insert(branch.into(), intent);
         state
     }
@@ -40,6 +42,7 @@ impl State {
         // A forced push moves to an ancestor, which every tip before it contains.
         if tip != &*intent.from && (tip == &*intent.to || contains(&intent.to)) {
             self.branches.insert(branch.into(), intent.next);
+            self.number = self.number.max(intent.number);
         }
     }
 }

@@ -120,7 +120,7 @@ fn what_no_server_writes_is_rejected() {
     for (from, to, expected) in [
         ("\"bound\":78", "\"bound\":4294967297", "application cart: bound is out of range"),
         ("\"bound\":78", "\"bound\":-1", "invalid value"),
-        ("\"number\":3", "\"number\":8", "its number 8 is larger than that of the state, 7"),
+        ("\"number\":3", "\"number\":8", "its number 8 is larger than that of the state, 6"),
         ("\"stage\":1", "\"stage\":4", "it is in stage 4 of 4"),
         ("\"id\":\"r-", "\"id\":\"x-", "expected r- and ten hexadecimal digits"),
         ("\"to\":\"00", "\"to\":\"0", "expected commits of 40 or 64"),
@@ -183,7 +183,7 @@ fn an_intent_counts_if_the_reference_has_moved() {
         assert_eq!(state.unsettled().count(), 1);
         state.settle("main", &tip, |to| to == &*commit(2) && is_past);
         assert_eq!(state.branch("main"), Some(expected), "{tip} {is_past}");
-        assert_eq!(state.number, 7, "the number never returns");
+        assert_eq!(state.number, if expected == &two { 7 } else { 6 });
         assert_eq!(state.unsettled().count(), 0);
     }
 }

@@ -17,7 +17,7 @@ impl State {
         for (name, intent) in &self.intents {
             validate_commit(&intent.from)?;
             validate_commit(&intent.to)?;
-            let branch = intent.next.validate(self.number);
+            let branch = intent.next.validate(intent.number);
             branch.map_err(|error| format!("intent for branch {name}: {error}"))?;
         }
         let count = self.entry_count();

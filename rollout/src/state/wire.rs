@@ -27,6 +27,7 @@ pub(super) struct WireState {
 pub(super) struct WireIntent {
     from: Name,
     to: Name,
+    number: u64,
     next: WireBranch,
 }
 
@@ -126,8 +127,13 @@ impl From<&State> for WireState {
     fn from(state: &State) -> Self {
         let branches = state.branches.iter().map(|(name, own)| (name.clone(), own.into()));
         let intents = state.intents.iter().map(|(name, own)| {
-            let Intent { from, to, next } = own;
-            let intent = WireIntent { from: from.clone(), to: to.clone(), next: next.into() };
+            let Intent { from, to, number, next } = own;
+            let intent = WireIntent {
+                from: from.clone(),
+                to: to.clone(),
+                number: *number,
+                next: next.into(),
+            };
             (name.clone(), intent)
         });
         Self { number: state.number, branches: branches.collect(), intents: intents.collect() }
@@ -141,8 +147,8 @@ impl TryFrom<WireState> for State {
         let branches = wire.branches.into_iter();
         let branches = branches.map(|(name, own)| Ok((name, own.try_into()?)));
         let intents = wire.intents.into_iter().map(|(name, own)| {
-            let WireIntent { from, to, next } = own;
-            Ok((name, Intent { from, to, next: next.try_into()? }))
+            let WireIntent { from, to, number, next } = own;
+            Ok((name, Intent { from, to, number, next: next.try_into()? }))
         });
         let branches = branches.collect::<Result<_, String>>()?;
         let intents = intents.collect::<Result<_, String>>()?;

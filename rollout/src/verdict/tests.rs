@@ -167,6 +167,7 @@ fn the_last_stage_needs_two_and_one_percent() {
     assert!(found(2, 200).is_some());
     assert_eq!(found(2, 201), None);
     assert!(found(3, 201).is_some());
+    assert!(found(1, 1).is_some(), "no second instance exists");
 }
 
 #[test]
