@@ -12,7 +12,7 @@ use crate::verdict::Fault;
 pub enum Command {
     Pause,
     Resume,
-    /// Skips to the last stage. Withheld content is served at once.
+    /// Skips to the last stage, and from there to the end. Withheld content is served at once.
     Promote,
     Abort,
     /// Begins a withheld rollout again, from the first stage.
@@ -112,8 +112,13 @@ fn command_running(
         }
         Command::Resume => Err(CommandError::IsNotPaused { rollout: id() }),
         Command::Promote => {
+            let is_last = rollout.is_in_last_stage();
             rollout.enter_last_stage(number);
-            Ok(event(EventKind::Promoted { by, because }))
+            let mut events = event(EventKind::Promoted { by, because });
+            if is_last {
+                events.extend(branch.finish(order.rollout, order.now));
+            }
+            Ok(events)
         }
         Command::Retry | Command::Abort => {
             Err(CommandError::IsRunning { rollout: id(), command: order.command })

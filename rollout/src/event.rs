@@ -58,8 +58,6 @@ pub enum EventKind {
         because: Name,
     },
     Done,
-    /// No instance can be a canary, so that the candidate goes to all without stages.
-    AtOnce,
     Withheld {
         fault: Fault,
         applications: Vec<Name>,

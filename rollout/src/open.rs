@@ -28,7 +28,8 @@ pub struct Change {
     pub after: Option<Content>,
 }
 
-/// The instances of an application, as far as the server knows them when a push arrives.
+/// The instances of an application at all replicas, as far as the server knows them when a push arrives. A rollout that is
+/// opened for instances which then do not appear pauses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Headcount {
     pub instances: u64,

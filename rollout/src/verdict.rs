@@ -80,6 +80,8 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Lack {
     Replicas(Vec<Name>),
+    /// Fewer than two instances are connected, or none of them provides evidence.
+    Instances,
     /// Fewer canaries than the stage needs are connected and have the candidate.
     Canaries {
         application: Name,
@@ -262,12 +264,8 @@ fn lack(rollout: &Rollout, evidence: &Evidence) -> Option<Lack> {
     }
     let counts = evidence.counts();
     let has_checks = !rollout.plan.checks.is_empty();
-    if rollout.is_in_last_stage() {
-        let given = counts.accepted + counts.broken;
-        let is_sufficient = counts.ok * 100 >= given * OK_PERCENT;
-        return (!is_sufficient).then_some(Lack::Acknowledgements { ok: counts.ok, given });
-    }
-    for (application, member) in &rollout.members {
+    let is_last = rollout.is_in_last_stage();
+    for (application, member) in rollout.members.iter().filter(|_| !is_last) {
         let population = evidence.populations.get(application);
         let present = population.map_or(0, |own| present(own, has_checks));
         let wanted = u64::from(member.wanted);
@@ -276,11 +274,12 @@ fn lack(rollout: &Rollout, evidence: &Evidence) -> Option<Lack> {
             return Some(Lack::Canaries { application, present, wanted });
         }
     }
-    let is_acknowledged = counts.ok > 0 && counts.ok * 100 >= counts.given * OK_PERCENT;
+    let given = if is_last { counts.accepted + counts.broken } else { counts.given };
+    let is_acknowledged = counts.ok > 0 && counts.ok * 100 >= given * OK_PERCENT;
     // Checks are the only evidence of canaries that never acknowledge.
-    let is_watched_by_checks = has_checks && counts.given == 0;
+    let is_watched_by_checks = has_checks && given == 0 && counts.instances > 0;
     let is_sufficient = is_acknowledged || is_watched_by_checks;
-    (!is_sufficient).then_some(Lack::Acknowledgements { ok: counts.ok, given: counts.given })
+    (!is_sufficient).then_some(Lack::Acknowledgements { ok: counts.ok, given })
 }
 
 /// The connected canaries that provide evidence.

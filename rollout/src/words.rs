@@ -60,7 +60,6 @@ impl EventKind {
             Self::Resumed { .. } => "resumed",
             Self::Promoted { .. } => "promoted",
             Self::Done => "done",
-            Self::AtOnce => "at-once",
             Self::Withheld { .. } => "withheld",
             Self::Superseded { .. } => "superseded",
             Self::Released { .. } => "released",
@@ -96,7 +95,6 @@ impl fmt::Display for EventKind {
             Self::Resumed { by, because } => write!(f, "resumed by {by}: {because}"),
             Self::Promoted { by, because } => write!(f, "promoted by {by}: {because}"),
             Self::Done => f.write_str("done"),
-            Self::AtOnce => f.write_str("going to all instances at once: no instance to try it on"),
             Self::Withheld { fault, applications, stable, tip } => write!(
                 f,
                 "rolled back: {fault}. {} {} back at {}. {} is withheld until a push changes it",

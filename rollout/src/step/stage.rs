@@ -31,23 +31,11 @@ impl Turn<'_> {
         let counts = self.evidence.counts();
         let has_witness =
             counts.accepted + counts.broken > 0 || !self.rollout.plan.checks.is_empty();
+        // Instances that have not come back after a restart of the server must not be taken for absent ones.
         if counts.instances < 2 || !has_witness {
-            return Some(self.go_to_all(branch));
+            return self.pause_after(branch, watch, Duration::ZERO, &Lack::Instances);
         }
         self.begin_stage(branch, 0)
-    }
-
-    /// Gives the candidate to everyone without watching, because nothing can be watched.
-    fn go_to_all(&mut self, branch: &Branch) -> Branch {
-        let mut next = branch.clone();
-        if let Some(rollout) = next.running_mut(&self.rollout.id) {
-            rollout.enter_last_stage(self.state.number + 1);
-        }
-        self.event(EventKind::AtOnce);
-        if self.rollout.depends_on.is_empty() {
-            self.events.extend(next.finish(&self.rollout.id, self.situation.wall));
-        }
-        next
     }
 
     /// Advances, rolls on, or pauses.

@@ -292,21 +292,37 @@ fn vanished_canaries_are_replaced() {
 }
 
 #[test]
-fn a_scope_without_a_possible_canary_goes_to_all() {
+fn instances_that_have_not_come_back_are_awaited() {
     let mut scene = Scene::new();
     scene.push(&[change("order", 0, 1)]).unwrap();
     let mut keeper = Keeper::new();
     let rollout = scene.running()[0].clone();
     keeper.reports = vec![report(&rollout, vec![("order", vec![sighting("order", 0)])])];
-    let words = keeper.words(&mut scene, 0);
-    assert_eq!(words, ["going to all instances at once: no instance to try it on", "done"]);
-    // One instance of each of two applications is watched, and no half of either can go first.
+    assert_eq!(keeper.words(&mut scene, 0), [""; 0]);
+    assert_eq!(keeper.words(&mut scene, 599), [""; 0]);
+    observe(&mut keeper, &scene, None);
+    assert_eq!(keeper.words(&mut scene, 0), ["stage 1 of 2: order 1 of 12"]);
+    let (mut scene, mut keeper) = auto();
+    keeper.step(&mut scene, 0);
+    keeper.step(&mut scene, 10);
+    assert!(scene.running()[0].is_in_last_stage());
+    keeper.reports = vec![report(&scene.running()[0], vec![])];
+    keeper.step(&mut scene, 0);
+    let words = keeper.words(&mut scene, 600);
+    assert!(words[0].contains("0 of 0 instances accepted it"), "{words:?}");
+    assert!(scene.running()[0].paused.is_some());
+}
+
+#[test]
+fn a_scope_without_a_possible_canary_goes_to_all_and_is_watched() {
     let mut scene = Scene::new();
     scene.push(&[change("order", 0, 1), change("cart", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
     let rollout = scene.running()[0].clone();
     let all = vec![("order", vec![sighting("order", 0)]), ("cart", vec![sighting("cart", 0)])];
     keeper.reports = vec![report(&rollout, all)];
-    assert_eq!(keeper.words(&mut scene, 0), ["going to all instances"]);
+    assert_eq!(keeper.words(&mut scene, 0), ["going to all instances"], "half of one is none");
+    assert_eq!(scene.running().len(), 1);
 }
 
 #[test]

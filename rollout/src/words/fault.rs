@@ -76,6 +76,7 @@ impl fmt::Display for Lack {
             Self::Replicas(replicas) => {
                 write!(f, "no current evidence from {}", list(replicas))
             }
+            Self::Instances => f.write_str("no instance to try it on"),
             Self::Canaries { application, present, wanted } => {
                 let wanted = count(*wanted, "canary").replace("canarys", "canaries");
                 write!(f, "{application} needs {wanted} and has {present} with the change")

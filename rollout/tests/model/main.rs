@@ -19,6 +19,8 @@ mod steps;
 mod walk;
 mod world;
 
+use std::time::Instant;
+
 use world::{Budget, Flaw, Model, Scenario};
 
 /// The second push is made on the first commit by force, and changes one application differently.
@@ -68,26 +70,45 @@ const SCENARIOS: [Scenario; 5] = [
 const BUDGET: Budget = Budget { crashes: 1, partitions: 1, moves: 1, commands: 1, rejections: 1 };
 const WIDE: Budget = Budget { crashes: 3, partitions: 3, moves: 6, commands: 3, rejections: 2 };
 
-/// The depth and the number of runs of an ordinary test run. The full walk is `the_full_walk`.
-const DEPTH: usize = 7;
-const RUN_COUNT: u64 = 2_000;
+/// The depths and the number of runs of an ordinary test run. The full walk is `the_full_walk`.
+const EFFORT: Effort = Effort { depth: 9, later_depth: 6, runs: 3_000 };
+const FULL: Effort = Effort { depth: 12, later_depth: 9, runs: 40_000 };
 const RUN_LENGTH: usize = 80;
 
-fn walk(scenario: Scenario, depth: usize, runs: u64) {
+struct Effort {
+    /// The depth from the first world, in which nothing has been pushed.
+    depth: usize,
+    /// The depth from worlds in which the first push is in a stage, or has ended.
+    later_depth: usize,
+    /// The random runs of each scenario.
+    runs: u64,
+}
+
+fn walk(scenario: Scenario, effort: &Effort) {
+    let name = scenario.name;
     let mut model = Model::new(scenario, Flaw::None);
-    let begin = std::time::Instant::now();
-    let worlds = walk::exhaustive(&mut model, BUDGET, depth);
-    let worlds = worlds.unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
-    println!("{}: {worlds} worlds to depth {depth}, {:?}", scenario.name, begin.elapsed());
-    let runs = walk::random(&mut model, WIDE, runs, RUN_LENGTH);
-    runs.unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
-    println!("{}: {} states, {:?}", scenario.name, model.states.len(), begin.elapsed());
+    let begin = Instant::now();
+    let starts = walk::starts(&mut model, BUDGET).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (index, start) in starts.into_iter().enumerate() {
+        let depth = if index == 0 { effort.depth } else { effort.later_depth };
+        let worlds = walk::exhaustive(&mut model, start, depth);
+        let worlds = worlds.unwrap_or_else(|error| panic!("{name}, start {index}: {error}"));
+        println!("{name}, start {index}: {worlds} worlds to depth {depth}, {:?}", begin.elapsed());
+    }
+    model.counts.clear();
+    let runs = walk::random(&mut model, WIDE, effort.runs, RUN_LENGTH);
+    runs.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (states, counts) = (model.states.len(), &model.counts);
+    println!("{name}: {states} states, {counts:?}, {:?}", begin.elapsed());
+    for what in ["begun", "promoted", "done", "withheld", "paused"] {
+        assert!(counts.contains_key(what), "{name}: no random run has {what}");
+    }
 }
 
 #[test]
 fn every_order_keeps_the_properties() {
     for scenario in SCENARIOS {
-        walk(scenario, DEPTH, RUN_COUNT);
+        walk(scenario, &EFFORT);
     }
 }
 
@@ -96,7 +117,7 @@ fn every_order_keeps_the_properties() {
 #[ignore = "takes minutes"]
 fn the_full_walk() {
     for scenario in SCENARIOS {
-        walk(scenario, 12, 40_000);
+        walk(scenario, &FULL);
     }
 }
 
@@ -113,7 +134,8 @@ fn flawed_servers_are_found() {
         (Flaw::ExpectNoEvidence, FORCED, "R7"),
     ] {
         let mut model = Model::new(scenario, flaw);
-        let found = walk::exhaustive(&mut model, BUDGET, 5).map(|_| ());
+        let start = model.world(BUDGET);
+        let found = walk::exhaustive(&mut model, start, 5).map(|_| ());
         let found = found.and_then(|()| walk::random(&mut model, WIDE, 20_000, RUN_LENGTH));
         let error = found.expect_err(&format!("{flaw:?} is not found"));
         let first = error.lines().next().unwrap();

@@ -184,6 +184,22 @@ impl Model {
         Ok(())
     }
 
+    /// Counts what the steps of keepers have done, so that a walk which does nothing is noticed.
+    pub(crate) fn count(&mut self, before: u32, next: u32) {
+        let (old, new) = (self.branch(before), self.branch(next));
+        for rollout in &old.running {
+            let what = match new.running(&rollout.id) {
+                Some(after) if after.is_in_last_stage() => "promoted",
+                Some(after) if after.paused.is_some() => "paused",
+                Some(after) if after.phase > rollout.phase => "begun",
+                Some(_) => continue,
+                None if new.withheld.len() > old.withheld.len() => "withheld",
+                None => "done",
+            };
+            *self.counts.entry(what).or_default() += 1;
+        }
+    }
+
     /// R6 and R7, when a step is swapped in.
     pub(crate) fn check_evidence(&self, world: &World, next: u32) -> Result<(), String> {
         let (old, new) = (self.branch(world.truth.state), self.branch(next));

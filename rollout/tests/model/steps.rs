@@ -7,7 +7,7 @@ use headwater_rollout::Name;
 use headwater_rollout::command::{Command, Order, command};
 use headwater_rollout::evidence::{self, Given, Group, Report, Sighting, Standing};
 use headwater_rollout::open::{Change, Headcount, NowPolicy, Options, Push as Opening, open};
-use headwater_rollout::plan::{PlanFile, WallTime};
+use headwater_rollout::plan::WallTime;
 use headwater_rollout::state::Rollout;
 use headwater_rollout::step::{Situation, step};
 
@@ -81,7 +81,7 @@ impl Model {
             self.replica_steps(world, index, &mut steps);
         }
         for (index, instance) in world.instances.iter().enumerate() {
-            if instance.at.is_some_and(|at| world.replicas[at as usize].is_up) {
+            if self.has_news(world, index) {
                 steps.push(Step::Notify(index));
             }
             if instance.outcome == Outcome::None {
@@ -99,6 +99,21 @@ impl Model {
             }
         }
         steps
+    }
+
+    /// Returns true if the replica of an instance would send it an event, or learns something about it.
+    fn has_news(&self, world: &World, index: usize) -> bool {
+        let instance = &world.instances[index];
+        let Some(at) = instance.at.map(usize::from).filter(|at| world.replicas[*at].is_up) else {
+            return false;
+        };
+        let Some(served) = self.serve(world, at, index) else {
+            return false;
+        };
+        let seen = &world.replicas[at].seen[index];
+        let is_known =
+            seen.given == served.given && (served.given == 0 || seen.outcome == instance.outcome);
+        served.content != instance.content || !is_known
     }
 
     fn replica_steps(&self, world: &World, index: usize, steps: &mut Vec<Step>) {
@@ -216,7 +231,7 @@ impl Model {
                 contains: &contains,
                 headcount: &|_| Headcount { instances: 2, acknowledging: 2 },
                 fleet: 4,
-                plans: &PlanFile::without_file("auto").unwrap(),
+                plans: &self.plans,
                 options: &Options::default(),
                 now_policy: NowPolicy::Allowed,
                 by: "jo",
@@ -350,6 +365,7 @@ impl Model {
             return Ok(());
         }
         self.check_evidence(world, next)?;
+        self.count(world.truth.state, next);
         let before = world.truth;
         self.swapped(world, before, next, before.tip, None)?;
         self.after_own_swap(world, index);

@@ -33,10 +33,9 @@ fn hash(world: &World) -> u64 {
     hasher.finish()
 }
 
-/// Walks every order of steps up to a depth. Returns the number of worlds.
-pub(crate) fn exhaustive(model: &mut Model, budget: Budget, depth: usize) -> Result<usize, String> {
+/// Walks every order of steps up to a depth, from one world. Returns the number of worlds.
+pub(crate) fn exhaustive(model: &mut Model, start: World, depth: usize) -> Result<usize, String> {
     let mut seen: HashSet<u64, BuildHasherDefault<Identity>> = HashSet::default();
-    let start = model.world(budget);
     seen.insert(hash(&start));
     let mut frontier = vec![start];
     for _ in 0..depth {
@@ -44,9 +43,8 @@ pub(crate) fn exhaustive(model: &mut Model, budget: Budget, depth: usize) -> Res
         for world in &frontier {
             for step in model.steps(world) {
                 let mut after = *world;
-                model
-                    .apply(&mut after, step)
-                    .map_err(|error| format!("{error}\n{step:?}\n{world:#?}"))?;
+                let result = model.apply(&mut after, step);
+                result.map_err(|error| format!("{error}\n{step:?}\n{world:#?}"))?;
                 if seen.insert(hash(&after)) {
                     next.push(after);
                 }
@@ -59,6 +57,37 @@ pub(crate) fn exhaustive(model: &mut Model, budget: Budget, depth: usize) -> Res
         settle(model, *world)?;
     }
     Ok(seen.len())
+}
+
+/// The worlds from which orders are walked: the first one, and those in which the first push has come to a stage, to the
+/// last one, to its end or to a rollback.
+pub(crate) fn starts(model: &mut Model, budget: Budget) -> Result<Vec<World>, String> {
+    let mut starts = vec![model.world(budget)];
+    let mut world = starts[0];
+    for step in [Step::Check(0), Step::Commit(0)] {
+        model.apply(&mut world, step)?;
+    }
+    let pushed = world;
+    let phase = |model: &Model, world: &World| {
+        let branch = model.states[world.truth.state as usize].branch(BRANCH).cloned();
+        let branch = branch.unwrap_or_default();
+        (branch.running.first().map(|own| own.phase), branch.withheld.len())
+    };
+    for outcome in [Outcome::Accepted, Outcome::Rejected] {
+        let mut world = pushed;
+        let mut before = phase(model, &world);
+        for number in 0..10 {
+            round(model, &mut world, number, outcome)?;
+            let now = phase(model, &world);
+            if now != before {
+                world.budget = budget;
+                world.replicas.iter_mut().for_each(|own| own.clock = 0);
+                starts.push(world);
+            }
+            before = now;
+        }
+    }
+    Ok(starts)
 }
 
 /// Numbers without any dependency between runs and machines.
@@ -112,32 +141,8 @@ fn settle(model: &mut Model, mut world: World) -> Result<(), String> {
             model.apply(&mut world, Step::Restart(index))?;
         }
     }
-    for round in 0..150 {
-        world.replicas.iter_mut().for_each(|own| own.clock = 8 + round);
-        for index in 0..3 {
-            if world.instances[index].at.is_none() {
-                model.apply(&mut world, Step::Connect(index, index % replicas))?;
-            }
-            model.apply(&mut world, Step::Notify(index))?;
-            if world.instances[index].outcome == Outcome::None {
-                model.apply(&mut world, Step::Acknowledge(index, Outcome::Accepted))?;
-            }
-        }
-        for index in 0..replicas {
-            for push in 0..2 {
-                let at = if model.scenario.is_shared { push } else { 0 };
-                if at == index && world.replicas[index].checked.is_some() {
-                    model.apply(&mut world, Step::Commit(push))?;
-                }
-            }
-            while model.steps(&world).contains(&Step::Follow(index)) {
-                model.apply(&mut world, Step::Follow(index))?;
-            }
-            model.apply(&mut world, Step::Report(index))?;
-            if world.replicas[index].memory == world.truth {
-                model.apply(&mut world, Step::Tick(index))?;
-            }
-        }
+    for number in 0..150 {
+        round(model, &mut world, number, Outcome::Accepted)?;
     }
     let branch = model.states[world.truth.state as usize].branch(BRANCH);
     let running = branch.map_or(&[][..], |own| &own.running);
@@ -147,4 +152,36 @@ fn settle(model: &mut Model, mut world: World) -> Result<(), String> {
         Some(rollout) => Err(format!("R9: {} does not end: {rollout:?}\n{world:#?}", rollout.id)),
         None => Ok(()),
     }
+}
+
+/// Lets every instance and every replica do everything once.
+fn round(model: &mut Model, world: &mut World, number: u8, outcome: Outcome) -> Result<(), String> {
+    let replicas = if model.scenario.is_shared { 2 } else { 1 };
+    world.replicas.iter_mut().for_each(|own| own.clock = 8 + number);
+    world.budget.rejections = 3;
+    for index in 0..3 {
+        if world.instances[index].at.is_none() {
+            model.apply(world, Step::Connect(index, index % replicas))?;
+        }
+        model.apply(world, Step::Notify(index))?;
+        if world.instances[index].outcome == Outcome::None {
+            model.apply(world, Step::Acknowledge(index, outcome))?;
+        }
+    }
+    for index in 0..replicas {
+        for push in 0..2 {
+            let at = if model.scenario.is_shared { push } else { 0 };
+            if at == index && world.replicas[index].checked.is_some() {
+                model.apply(world, Step::Commit(push))?;
+            }
+        }
+        while model.steps(world).contains(&Step::Follow(index)) {
+            model.apply(world, Step::Follow(index))?;
+        }
+        model.apply(world, Step::Report(index))?;
+        if world.replicas[index].memory == world.truth {
+            model.apply(world, Step::Tick(index))?;
+        }
+    }
+    Ok(())
 }

@@ -2,10 +2,11 @@
 //!
 //! A world is a small value. States of the crate are kept once and named by an index.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use headwater_rollout::Name;
 use headwater_rollout::bucket::{Named, Shown, Side, choose, is_behind, key};
+use headwater_rollout::plan::PlanFile;
 use headwater_rollout::state::{Content, State};
 use headwater_rollout::step::Watches;
 
@@ -13,6 +14,9 @@ pub(crate) const BRANCH: &str = "main";
 pub(crate) const APPLICATIONS: [&str; 2] = ["order", "cart"];
 /// The application of each instance, as an index.
 pub(crate) const OWNERS: [usize; 3] = [0, 0, 1];
+
+/// The plan `auto`, with a deadline that a short run reaches.
+const PLAN: &str = "[plan.p]\nstages = [\"5%\", \"all\"]\nbake = \"10s\"\ndeadline = \"30s\"\n[[rule]]\nplan = \"p\"\n";
 
 /// What an instance reports about the content that it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -213,6 +217,9 @@ pub(crate) struct Model {
     pub(crate) replicas: [Name; 2],
     pub(crate) steps: HashMap<super::steps::StepKey, (Option<u32>, u32)>,
     pub(crate) keys: [u64; 3],
+    pub(crate) plans: PlanFile,
+    /// How often steps of keepers have had which effect.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
 }
 
 impl Model {
@@ -227,6 +234,8 @@ impl Model {
             replicas: ["r0".into(), "r1".into()],
             steps: HashMap::new(),
             keys: [0, 1, 2].map(key_of),
+            plans: PlanFile::parse("rollout.toml", PLAN.as_bytes(), &[]).unwrap(),
+            counts: BTreeMap::new(),
         };
         model.intern(State::default());
         model.intern_watches(Watches::default());
