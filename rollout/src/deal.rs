@@ -71,6 +71,9 @@ pub struct Stage<'s> {
     pub filter: Option<&'s CanaryFilter>,
     /// The order of applications depends on it.
     pub salt: u64,
+    /// Set if many instances are missing. A bound behind the lowest of the others would include too many of them when
+    /// they come back, so that canaries are named.
+    pub is_partial: bool,
     /// The number of entries that the state has room for. Applications beyond it wait for the last stage.
     pub room: usize,
 }
@@ -201,7 +204,7 @@ fn select(application: &Application, count: u64, size: Size, stage: &Stage<'_>) 
         bound: application.bound,
         named: application.named.clone(),
     };
-    if !is_narrowed {
+    if !is_narrowed && !stage.is_partial {
         selection.widen(&lowest, count as usize, limit);
     }
     // A filter names its canaries, and so does an application whose lowest buckets provide no evidence.

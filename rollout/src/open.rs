@@ -351,6 +351,7 @@ impl Opening<'_, '_> {
             let member = Member { stable, content, salt, ..self.member(None) };
             members.insert(own.application, member);
         }
+        let expected = members.keys().map(|name| (push.headcount)(name).instances).sum();
         let freeze: Option<&Freeze> = push.plans.freeze(push.now);
         let applications = members.keys().filter(|name| &***name != OTHERS).cloned().collect();
         let mut event = |kind| self.opened.events.push(Event { rollout: id.clone(), kind });
@@ -370,6 +371,7 @@ impl Opening<'_, '_> {
             phase: if freeze.is_some() { Phase::Waiting } else { Phase::Trying },
             paused: None,
             depends_on,
+            expected,
             by: push.by.into(),
             because: push.options.reason.clone(),
             opened: push.now,

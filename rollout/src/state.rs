@@ -129,6 +129,9 @@ pub struct Rollout {
     /// Running rollouts from which this one has taken applications over. It falls with any of them, and is not done
     /// before all of them.
     pub depends_on: BTreeSet<Name>,
+    /// The instances of all applications when the rollout was opened. After a restart of a server they come back one by
+    /// one, and the first ones must not be taken for all.
+    pub expected: u64,
     pub by: Name,
     pub because: Option<Name>,
     pub opened: WallTime,

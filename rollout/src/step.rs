@@ -49,6 +49,9 @@ pub struct Situation<'s> {
     pub is_connected: bool,
 }
 
+/// How long a rollout waits for the instances that were connected when it was opened.
+pub const RETURN_WITHIN: Duration = Duration::from_secs(60);
+
 /// The result of a step.
 #[derive(Debug, Clone, Default)]
 pub struct Step {

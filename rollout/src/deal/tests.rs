@@ -37,7 +37,7 @@ fn size(text: &str) -> Reach {
 }
 
 fn stage(reach: &Reach) -> Stage<'_> {
-    Stage { reach, admitted: &[], filter: None, salt: 3, room: 1000 }
+    Stage { reach, admitted: &[], filter: None, salt: 3, is_partial: false, room: 1000 }
 }
 
 fn wanted(dealt: &BTreeMap<Name, Dealt>) -> u32 {
@@ -134,6 +134,16 @@ fn witnesses_behind_other_instances_are_named() {
     let dealt = deal(&stage(&size("5%")), &[own]);
     assert_eq!(dealt["order"].named, BTreeSet::from([last]));
     assert_eq!(dealt["order"].bound, Bound::NONE, "five without evidence would be more than half");
+}
+
+#[test]
+fn canaries_among_few_instances_are_named() {
+    // 2 of 1,000 are connected. A bound behind the lowest of them would include some hundreds of the others.
+    let own = application("order", 2, 9);
+    let reach = size("5%");
+    let dealt = deal(&Stage { is_partial: true, ..stage(&reach) }, std::slice::from_ref(&own));
+    let lowest = own.known[0].key;
+    assert_eq!(dealt["order"], Dealt { bound: Bound::NONE, named: [lowest].into(), wanted: 1 });
 }
 
 fn with_attributes(mut own: Application, name: &str, values: &[&str]) -> Application {

@@ -30,6 +30,7 @@ fn rollout(number: u64, names: &[&str]) -> Rollout {
         phase: Phase::Stage(1),
         paused: None,
         depends_on: BTreeSet::new(),
+        expected: 12,
         by: "jo".into(),
         because: None,
         opened: WallTime(1_700_000_000),

@@ -73,6 +73,7 @@ struct WireRollout {
     paused: Option<Pause>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     depends_on: BTreeSet<Name>,
+    expected: u64,
     by: Name,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     because: Option<Name>,
@@ -232,6 +233,7 @@ impl From<&Rollout> for WireRollout {
             phase: own.phase,
             paused: own.paused.clone(),
             depends_on: own.depends_on.clone(),
+            expected: own.expected,
             by: own.by.clone(),
             because: own.because.clone(),
             opened: own.opened.0,
@@ -269,6 +271,7 @@ impl TryFrom<WireRollout> for Rollout {
             phase: wire.phase,
             paused: wire.paused,
             depends_on: wire.depends_on,
+            expected: wire.expected,
             by: wire.by,
             because: wire.because,
             opened: WallTime(wire.opened),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{TRY_WITHIN, Turn, Watch};
+use super::{RETURN_WITHIN, TRY_WITHIN, Turn, Watch};
 use crate::Name;
 use crate::deal::{self, Application, Dealt};
 use crate::event::{Canaries, EventKind};
+use crate::evidence::Evidence;
 use crate::plan::{Plan, Reach};
 use crate::state::{Branch, ENTRY_COUNT_MAX, Pause, Phase, Rollout};
-use crate::verdict::{Lack, Verdict, present};
+use crate::verdict::{Assessment, Lack, Verdict, present};
 
 impl Turn<'_> {
     /// Waits for a report of every live replica and for the answers of tries, and begins the first stage.
@@ -29,9 +30,11 @@ impl Turn<'_> {
             return None;
         }
         let counts = self.evidence.counts();
+        if counts.instances < self.rollout.expected && !self.has_passed(since, RETURN_WITHIN) {
+            return None;
+        }
         let has_witness =
             counts.accepted + counts.broken > 0 || !self.rollout.plan.checks.is_empty();
-        // Instances that have not come back after a restart of the server must not be taken for absent ones.
         if counts.instances < 2 || !has_witness {
             return self.pause_after(branch, watch, Duration::ZERO, &Lack::Instances);
         }
@@ -48,7 +51,7 @@ impl Turn<'_> {
         let bake = self.rollout.plan.stages[index].bake;
         let lack = match self.verdict(watch, bake) {
             Verdict::Suspect => {
-                let assessment = crate::verdict::Assessment::of(self.rollout, self.evidence);
+                let assessment = Assessment::of(self.rollout, self.evidence);
                 self.event(EventKind::Suspect { incidents: assessment.incidents });
                 return None;
             }
@@ -69,7 +72,7 @@ impl Turn<'_> {
     }
 
     fn is_fix(&self) -> bool {
-        crate::verdict::Assessment::of(self.rollout, self.evidence).is_fix
+        Assessment::of(self.rollout, self.evidence).is_fix
     }
 
     /// Leaves a stage whose verdict is good. A rollout is not ahead of those it depends on.
@@ -137,7 +140,8 @@ impl Turn<'_> {
         }
         let admitted = rollout.admitted();
         let room = ENTRY_COUNT_MAX.saturating_sub(self.state.entry_count());
-        let stage = stage_of(rollout, &admitted, room);
+        let instances = self.evidence.counts().instances;
+        let stage = stage_of(rollout, &admitted, instances, room);
         let own = application_of(rollout, application, self.evidence)?;
         let dealt = deal::replace(&own, member.wanted, gone, &stage)?;
         let wanted = member.wanted;
@@ -164,7 +168,7 @@ impl Turn<'_> {
 }
 
 /// The plan with the values of its attribute as stages.
-fn expand(plan: &Plan, evidence: &crate::evidence::Evidence) -> Plan {
+fn expand(plan: &Plan, evidence: &Evidence) -> Plan {
     let Some(name) = &plan.by else {
         return plan.clone();
     };
@@ -173,22 +177,19 @@ fn expand(plan: &Plan, evidence: &crate::evidence::Evidence) -> Plan {
     plan.expanded(values.map(|value| &**value))
 }
 
-fn deal_stage(
-    rollout: &Rollout,
-    evidence: &crate::evidence::Evidence,
-    room: usize,
-) -> BTreeMap<Name, Dealt> {
+fn deal_stage(rollout: &Rollout, evidence: &Evidence, room: usize) -> BTreeMap<Name, Dealt> {
     let applications = rollout.members.keys();
     let applications: Vec<Application> =
         applications.filter_map(|name| application_of(rollout, name, evidence)).collect();
     let admitted = rollout.admitted();
-    deal::deal(&stage_of(rollout, &admitted, room), &applications)
+    deal::deal(&stage_of(rollout, &admitted, evidence.counts().instances, room), &applications)
 }
 
 /// The stage that the rollout is in, for a deal.
 fn stage_of<'s>(
     rollout: &'s Rollout,
     admitted: &'s [(Name, Name)],
+    instances: u64,
     room: usize,
 ) -> deal::Stage<'s> {
     let index = rollout.stage().unwrap_or(0);
@@ -197,16 +198,13 @@ fn stage_of<'s>(
         admitted,
         filter: (index == 0).then_some(&rollout.plan.canaries),
         salt: rollout.salt,
+        is_partial: instances * 2 < rollout.expected,
         room,
     }
 }
 
 /// An application with its instances and its canaries so far. `None` if no replica reports it.
-fn application_of(
-    rollout: &Rollout,
-    name: &Name,
-    evidence: &crate::evidence::Evidence,
-) -> Option<Application> {
+fn application_of(rollout: &Rollout, name: &Name, evidence: &Evidence) -> Option<Application> {
     let (member, population) = (rollout.members.get(name)?, evidence.populations.get(name)?);
     let has_checks = !rollout.plan.checks.is_empty();
     let counts = population.counts;
@@ -221,7 +219,7 @@ fn application_of(
     })
 }
 
-fn canaries(dealt: &BTreeMap<Name, Dealt>, evidence: &crate::evidence::Evidence) -> Vec<Canaries> {
+fn canaries(dealt: &BTreeMap<Name, Dealt>, evidence: &Evidence) -> Vec<Canaries> {
     let chosen = dealt.iter().filter(|(_, own)| own.wanted > 0);
     let canaries = chosen.map(|(name, own)| Canaries {
         application: name.clone(),

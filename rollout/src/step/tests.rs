@@ -302,6 +302,17 @@ fn instances_that_have_not_come_back_are_awaited() {
     assert_eq!(keeper.words(&mut scene, 599), [""; 0]);
     observe(&mut keeper, &scene, None);
     assert_eq!(keeper.words(&mut scene, 0), ["stage 1 of 2: order 1 of 12"]);
+    // Three of twelve come back. After a minute, a canary among them is named.
+    let mut few = Scene::new();
+    few.push(&[change("order", 0, 1)]).unwrap();
+    let mut keeper = Keeper::new();
+    let three = (0..3).map(|index| sighting("order", index)).collect();
+    keeper.reports = vec![report(&few.running()[0], vec![("order", three)])];
+    assert_eq!(keeper.words(&mut few, 0), [""; 0]);
+    assert_eq!(keeper.words(&mut few, 59), [""; 0]);
+    assert_eq!(keeper.words(&mut few, 1), ["stage 1 of 2: order 1 of 3"]);
+    let member = &few.running()[0].members["order"];
+    assert_eq!((member.bound, member.named.len()), (Bound::NONE, 1));
     let (mut scene, mut keeper) = auto();
     keeper.step(&mut scene, 0);
     keeper.step(&mut scene, 10);
@@ -321,7 +332,8 @@ fn a_scope_without_a_possible_canary_goes_to_all_and_is_watched() {
     let rollout = scene.running()[0].clone();
     let all = vec![("order", vec![sighting("order", 0)]), ("cart", vec![sighting("cart", 0)])];
     keeper.reports = vec![report(&rollout, all)];
-    assert_eq!(keeper.words(&mut scene, 0), ["going to all instances"], "half of one is none");
+    keeper.step(&mut scene, 0);
+    assert_eq!(keeper.words(&mut scene, 60), ["going to all instances"], "half of one is none");
     assert_eq!(scene.running().len(), 1);
 }
 

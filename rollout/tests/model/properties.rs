@@ -59,7 +59,10 @@ impl Model {
             for (index, name) in APPLICATIONS.iter().enumerate() {
                 let content = self.scenario.contents[index][tip as usize];
                 let is_released = world.released[index] & bit(content) != 0;
-                if new.hold(name).is_none() && !is_released {
+                // An application with one instance is served at once, unless it changes with another one.
+                let others = self.scenario.contents[0];
+                let is_alone = index == 1 && others[before.tip as usize] == others[tip as usize];
+                if new.hold(name).is_none() && !is_released && !is_alone {
                     return Err(format!("R3: {name} has content {content} and no hold"));
                 }
             }
@@ -225,6 +228,15 @@ impl Model {
             });
             if is_bad && !is_withheld && !rollout.is_in_last_stage() {
                 return Err(format!("R6: {id} is not withheld, although etcd has a bad report"));
+            }
+            let has_accepted = world.written.iter().flatten().any(|written| {
+                let mut seen = written.seen.iter();
+                seen.any(|own| {
+                    u64::from(own.given) == rollout.number && own.outcome == Outcome::Accepted
+                })
+            });
+            if is_advanced && rollout.stage().is_some() && !has_accepted {
+                return Err(format!("R7: {id} advances, and no canary has accepted it"));
             }
             let live = (0..2).filter(|index| world.replicas[*index].has_lease);
             for replica in live {

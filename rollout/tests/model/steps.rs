@@ -220,6 +220,10 @@ impl Model {
                 after: Some(content(self.scenario.contents[index][to as usize])),
             })
             .collect();
+        let headcount = |name: &str| {
+            let instances = OWNERS.iter().filter(|own| APPLICATIONS[**own] == name).count() as u64;
+            Headcount { instances, acknowledging: instances }
+        };
         let opened = open(
             &self.states[world.truth.state as usize],
             &Opening {
@@ -229,8 +233,8 @@ impl Model {
                 changes: &changes,
                 is_shared: false,
                 contains: &contains,
-                headcount: &|_| Headcount { instances: 2, acknowledging: 2 },
-                fleet: 4,
+                headcount: &headcount,
+                fleet: 3,
                 plans: &self.plans,
                 options: &Options::default(),
                 now_policy: NowPolicy::Allowed,
