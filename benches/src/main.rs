@@ -2,6 +2,7 @@
 //! absolute numbers mean little on it; `README.md` says how to repeat each. Nothing here is a test: nothing fails.
 
 mod access;
+mod choose;
 mod client;
 mod commit;
 mod fan;
@@ -89,6 +90,8 @@ enum Figure {
         #[arg(long, default_value_t = timing::PAIR_COUNT)]
         pairs: usize,
     },
+    /// The side of an instance under a rollout
+    Choose,
     /// The same GET of two builds, one beside the other
     Compare {
         /// The other server
@@ -189,6 +192,7 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
         Figure::Get => get::beside_nginx(options),
         Figure::Access => access::measure(options),
         Figure::Timing { pairs } => timing::measure(options, *pairs),
+        Figure::Choose => Ok(choose::measure(options)),
         Figure::Compare { other } => get::beside_another(options, other),
         Figure::Spring => spring::measure(options),
         Figure::Start => start::measure(options),
@@ -212,14 +216,15 @@ fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
 
 fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     use Figure::{
-        Access, Binary, Commit, Event, Fan, First, Fleet, Get, Invented, Judge, Latecomers, Memory,
-        Push, Reference, Service, Spring, Start, Timing,
+        Access, Binary, Choose, Commit, Event, Fan, First, Fleet, Get, Invented, Judge, Latecomers,
+        Memory, Push, Reference, Service, Spring, Start, Timing,
     };
     let mut rows = Vec::new();
     let figures = [
         Get,
         Access,
         Timing { pairs: timing::PAIR_COUNT },
+        Choose,
         Spring,
         Start,
         Commit,
