@@ -16,7 +16,7 @@
 //! - `policy_repository`: the hosted repository that has the policy
 //! - `review` and `replication`: what a push changes, and its commit to etcd
 //! - `repository`, with `health` and `maintenance`: references, publication and durability
-//! - `locks`, `updates`, `command`, `exchange`, `packet`: guards, values, git processes and the protocol
+//! - `locks`, `updates`, `options`, `command`, `exchange`, `packet`: guards, values, git processes and the protocol
 
 mod admission;
 mod advertisement;
@@ -35,6 +35,7 @@ mod hosts;
 mod listener;
 mod locks;
 mod maintenance;
+mod options;
 mod packet;
 mod policy;
 mod policy_repository;

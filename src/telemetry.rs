@@ -28,6 +28,8 @@ pub enum ReadKind {
 pub enum PushOutcome {
     Accepted,
     Rejected,
+    /// The push was a dry run that would have been accepted.
+    DryRun,
     /// The server does not know whether the push will be published.
     Unknown,
 }
@@ -68,7 +70,7 @@ impl ReadKind {
 }
 
 impl PushOutcome {
-    const NAMES: [&'static str; 3] = ["accepted", "rejected", "unknown"];
+    const NAMES: [&'static str; 4] = ["accepted", "rejected", "dry_run", "unknown"];
 
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
@@ -92,7 +94,7 @@ impl GitUse {
 }
 
 static READS: [Histogram; 3] = [const { Histogram::new() }; 3];
-static PUSHES: [Histogram; 3] = [const { Histogram::new() }; 3];
+static PUSHES: [Histogram; 4] = [const { Histogram::new() }; 4];
 static PUSH_STAGES: [Histogram; 6] = [const { Histogram::new() }; 6];
 static PUBLICATIONS: [Histogram; 1] = [const { Histogram::new() }; 1];
 static EVENT_DELAYS: [Histogram; 1] = [const { Histogram::new() }; 1];

@@ -64,7 +64,7 @@ impl GitProgram {
             "receive.fsckObjects=true".to_owned(),
             "receive.autogc=false".to_owned(),
             "receive.updateServerInfo=false".to_owned(),
-            "receive.advertisePushOptions=false".to_owned(),
+            "receive.advertisePushOptions=true".to_owned(),
             "receive.denyDeleteCurrent=refuse".to_owned(),
             // The record of rewinds belongs to the server. Mirrors fetch it, and no push moves it.
             "receive.hideRefs=refs/headwater".to_owned(),

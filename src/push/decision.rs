@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::authorization::{self, Pusher};
 use super::locks::{PushTurn, RefsWriteGuard};
+use super::options::{OptionError, PushOptions};
 use super::policy::PushPolicy;
 use super::policy_repository;
 use super::recording::{self, PushRecorder};
@@ -70,6 +71,7 @@ pub(super) async fn decide(
     context: &PushContext,
     question: Question,
 ) -> Result<AcceptedPush, Rejection> {
+    let options = read_options(context, &question)?;
     let waiting = StageTimer::start(context.trace, PushStage::Wait);
     let turn = take_turn(context).await?;
     let mut pending = begin_replication(context, &turn, &question).await?;
@@ -90,20 +92,60 @@ pub(super) async fn decide(
         log_rejection(context);
         return Err(line.into());
     }
+    if options.is_dry_run {
+        return Err(rehearse(context, question, &options, pending.as_ref()).await);
+    }
     let (updates, pushed) = (question.updates.clone(), question.clone());
     let reviewed = prepare(context, question, pending.as_mut()).await?;
-    recording::record_accepted(context, &pushed).await?;
+    recording::record_accepted(context, &pushed, &options).await?;
     recording::record_policy(context, reviewed.policy.as_ref()).await?;
     let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
     record_rewinds(context, &refs, &updates, &reviewed.rewinds, committed.as_ref()).await?;
+    log_overrides(context, &options);
     Ok(AcceptedPush {
-        lines: reviewed.lines,
+        lines: [reviewed.lines, options.notices()].concat(),
         references: updates.into_iter().map(|update| update.reference).collect(),
         committed,
         turn,
         refs,
         _snapshots: reviewed.snapshots,
     })
+}
+
+/// Returns the options of a push.
+fn read_options(context: &PushContext, question: &Question) -> Result<PushOptions, Rejection> {
+    question.options.clone().map_err(|error: OptionError| {
+        log_rejection(context);
+        error.rejection().into()
+    })
+}
+
+/// Answers a dry run: checks everything that the push would need, and moves nothing.
+///
+/// Invariant: a dry run writes no object, no pack and no reference, here and in etcd. Git removes the quarantine.
+async fn rehearse(
+    context: &PushContext,
+    question: Question,
+    options: &PushOptions,
+    pending: Option<&PendingPush>,
+) -> Rejection {
+    let named = match pending {
+        Some(pending) => pending.check_names(),
+        None => Ok(()),
+    };
+    if let Err(line) = named {
+        log_rejection(context);
+        return line.into();
+    }
+    match review_content(context, question).await {
+        Ok(reviewed) => {
+            let who = context.who.as_deref();
+            let repository = &context.repository.name;
+            tracing::info!(repository, who, "dry run of a push, it would be accepted");
+            Rejection::dry_run([reviewed.lines, options.notices()].concat())
+        }
+        Err(rejection) => rejection,
+    }
 }
 
 /// Waits for the turn of this push, and completes the publication of earlier ones.
@@ -159,8 +201,6 @@ async fn prepare(
     question: Question,
     pending: Option<&mut PendingPush>,
 ) -> Result<Review, Rejection> {
-    let PushContext { repository, policy, pusher, .. } = context;
-    let pusher = pusher.clone();
     let packing = async {
         match pending {
             Some(pending) => {
@@ -172,28 +212,42 @@ async fn prepare(
     };
     let syncing = async {
         let _timer = StageTimer::start(context.trace, PushStage::Sync);
-        repository.sync_objects().await
+        context.repository.sync_objects().await
     };
-    let reviewing = async {
-        let _timer = StageTimer::start(context.trace, PushStage::Check);
-        review(repository, policy, pusher, question).await
-    };
-    let (synced, reviewed, packed) = tokio::join!(syncing, reviewing, packing);
+    let (synced, reviewed, packed) =
+        tokio::join!(syncing, review_content(context, question), packing);
     // Invariant: a reference does not become durable before the objects that it leads to.
     synced.map_err(|_| Rejection::from(UNWRITABLE))?;
     let reviewed = reviewed?;
+    log_exceptions(context, &reviewed);
+    packed?;
+    Ok(reviewed)
+}
+
+/// Reviews the content of a push.
+async fn review_content(context: &PushContext, question: Question) -> Result<Review, Rejection> {
+    let PushContext { repository, policy, pusher, .. } = context;
+    let _timer = StageTimer::start(context.trace, PushStage::Check);
+    let reviewed = review(repository, policy, pusher.clone(), question).await?;
     if reviewed.is_rejected {
         log_rejection(context);
         return Err(Rejection::new(reviewed.lines));
     }
-    log_exceptions(context, &reviewed);
-    packed?;
     Ok(reviewed)
 }
 
 fn log_rejection(context: &PushContext) {
     let who = context.who.as_deref();
     tracing::info!(repository = context.repository.name, who, "push rejected");
+}
+
+/// Logs that a push overrides rules, with the reason of the pusher.
+fn log_overrides(context: &PushContext, options: &PushOptions) {
+    if options.has_overrides() {
+        let (repository, who) = (&context.repository.name, context.who.as_deref());
+        let options = options.facts().join(", ");
+        tracing::info!(repository, who, options, "a push overrides rules");
+    }
 }
 
 /// Logs that a push is accepted only because of a setting.

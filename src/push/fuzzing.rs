@@ -42,9 +42,17 @@ fn frames(stream: &[u8], piece: usize) -> (BytesMut, bool) {
 /// Reads the question of the hook.
 ///
 /// # Panics
-/// If an update is not one of git's.
+/// If an update is not one of git's, or an option could steer a terminal or has no limit.
 pub fn question(bytes: &[u8]) {
     let Some((_key, question)) = Question::parse(bytes) else { return };
+    let lines = match &question.options {
+        Ok(options) => [options.facts(), options.notices()].concat(),
+        Err(error) => vec![error.rejection()],
+    };
+    for line in lines {
+        assert!(!line.contains(char::is_control), "an option is not printable");
+        assert!(line.len() <= 600, "a line on an option is too long");
+    }
     for update in &question.updates {
         for id in [&update.old, &update.new].into_iter().flatten() {
             assert!(crate::model::is_hex(&id.to_ascii_lowercase(), 40), "an id is malformed");

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::options::{OPTION_BYTES_MAX, OPTION_COUNT_MAX};
+
 /// The hook's name in git.
 const NAME: &str = "pre-receive";
 /// The directory in which git looks for the hook, below the data directory.
@@ -16,6 +18,10 @@ const HOOKS: &str = "hooks";
 pub(super) const KEY: &str = "HEADWATER_PUSH_KEY";
 /// The environment variable in which git names the quarantine directory.
 const QUARANTINE: &str = "GIT_QUARANTINE_PATH";
+/// The environment variable in which git counts the options of the push.
+const OPTION_COUNT: &str = "GIT_PUSH_OPTION_COUNT";
+/// The beginning of the environment variables in which git hands over the options. Their numbers follow.
+const OPTION_PREFIX: &str = "GIT_PUSH_OPTION_";
 /// The directory of the socket, below the data directory.
 pub(super) const DIRECTORY: &str = "push";
 /// The socket's name in that directory.
@@ -59,6 +65,7 @@ fn ask() -> std::io::Result<ExitCode> {
         question.extend_from_slice(value.as_bytes());
         question.push(b'\n');
     }
+    add_options(&mut question);
     std::io::stdin().lock().read_to_end(&mut question)?;
     server.write_all(&question)?;
     server.shutdown(std::net::Shutdown::Write)?;
@@ -69,6 +76,24 @@ fn ask() -> std::io::Result<ExitCode> {
         ACCEPTED => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+/// Appends the number of options, and a line for each of the first ones. A longer option is cut behind the limit, and a
+/// line break in an option becomes a character that the server rejects.
+fn add_options(question: &mut Vec<u8>) {
+    let count = std::env::var(OPTION_COUNT).ok().and_then(|count| count.parse::<usize>().ok());
+    let count = count.unwrap_or(0);
+    question.extend_from_slice(format!("{count}\n").as_bytes());
+    for number in 0..count.min(OPTION_COUNT_MAX) {
+        let option = std::env::var_os(format!("{OPTION_PREFIX}{number}")).unwrap_or_default();
+        let option = option.to_string_lossy();
+        let characters = option.chars().take(OPTION_BYTES_MAX + 1);
+        let line: String = characters
+            .map(|it| if it == '\n' { char::REPLACEMENT_CHARACTER } else { it })
+            .collect();
+        question.extend_from_slice(line.as_bytes());
+        question.push(b'\n');
+    }
 }
 
 /// Creates the directory in which git looks for hooks, with this hook only. Without `program`, the hook is the running

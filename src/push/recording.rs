@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::decision::{self, AcceptedPush, PushContext};
-use super::rejection::Rejection;
+use super::options::PushOptions;
+use super::rejection::{Rejection, RejectionKind};
 use super::repository::HostedRepository;
 use super::updates::{self, Question, Update};
 use crate::access::PolicyPreview;
@@ -43,13 +44,18 @@ pub(super) async fn decide(
     let Some(recorder) = &context.recorder else {
         return decision::decide(context, question).await;
     };
-    let updates = question.updates.clone();
+    let (updates, options) = (question.updates.clone(), question.options.clone());
     let decided = decision::decide(context, question).await;
     if let Err(rejection) = &decided {
         let tips = updates.iter().filter_map(|update| update.new.clone()).collect();
         let content = PushedContent { commits: tips, paths: Vec::new() };
         let mut entry = recorder.entry(&context.repository, &updates, content);
-        let outcome = if rejection.is_outcome_unknown { "unknown" } else { "rejected" };
+        entry.details = options.as_ref().map(PushOptions::facts).unwrap_or_default();
+        let outcome = match rejection.kind {
+            RejectionKind::Rejected => "rejected",
+            RejectionKind::DryRun => "dry_run",
+            RejectionKind::OutcomeUnknown => "unknown",
+        };
         entry.outcome = Some(outcome.to_owned());
         entry.reason = Some(rejection.lines.join(" "));
         recorder.record(&entry).await;
@@ -64,6 +70,7 @@ pub(super) async fn decide(
 pub(super) async fn record_accepted(
     context: &PushContext,
     question: &Question,
+    options: &PushOptions,
 ) -> Result<(), Rejection> {
     let Some(recorder) = &context.recorder else { return Ok(()) };
     let (repository, read) = (Arc::clone(&context.repository), question.clone());
@@ -77,6 +84,7 @@ pub(super) async fn record_accepted(
     };
     let mut entry = recorder.entry(&context.repository, &question.updates, content);
     (entry.outcome, entry.reason) = (Some("accepted".to_owned()), reason);
+    entry.details = options.facts();
     recorder.audit.record_act(&entry).await.map_err(|_| UNRECORDED.into())
 }
 

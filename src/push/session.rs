@@ -20,6 +20,7 @@ use super::hook::KEY;
 use super::packet::{self, Frame, Frames};
 use super::prepare;
 use super::recording;
+use super::rejection::RejectionKind;
 use super::repository::HostedRepository;
 use super::updates::{self, Question};
 use crate::source::git::MovedReference;
@@ -61,14 +62,21 @@ pub(super) struct Session {
 /// The outcome of the decision about a push that git was not simply told to reject.
 enum Outcome {
     Accepted(Box<AcceptedPush>),
+    /// The push was a dry run, and would have been accepted.
+    DryRun,
     /// The push is or may be in etcd, although git moved nothing here. The server then reports neither success nor
     /// rejection.
     Unknown,
 }
 
 impl Outcome {
-    fn is_known(&self) -> bool {
-        matches!(self, Self::Accepted(_))
+    /// Returns the outcome for metrics, if the answer is complete.
+    fn in_figures(&self) -> PushOutcome {
+        match self {
+            Self::Accepted(_) => PushOutcome::Accepted,
+            Self::DryRun => PushOutcome::DryRun,
+            Self::Unknown => PushOutcome::Unknown,
+        }
     }
 }
 
@@ -97,9 +105,11 @@ impl Session {
                 HookAnswer { is_accepted: true, lines }
             }
             Err(rejection) => {
-                if rejection.is_outcome_unknown {
-                    *lock(&self.outcome) = Some(Outcome::Unknown);
-                }
+                *lock(&self.outcome) = match rejection.kind {
+                    RejectionKind::Rejected => None,
+                    RejectionKind::DryRun => Some(Outcome::DryRun),
+                    RejectionKind::OutcomeUnknown => Some(Outcome::Unknown),
+                };
                 HookAnswer { is_accepted: false, lines: rejection.lines }
             }
         }
@@ -153,12 +163,11 @@ pub(super) async fn run(
         repository.runtime.clone().spawn(async move { repository.probe_disk().await });
     }
     let outcome = lock(&session.outcome).take();
-    let decided = outcome.as_ref().map(Outcome::is_known);
+    let decided = outcome.as_ref().map_or(PushOutcome::Rejected, Outcome::in_figures);
     let answer = finish(&session.context, outcome, report).await;
-    timer.end(match decided {
-        Some(true) if answer.is_some() => PushOutcome::Accepted,
-        Some(_) => PushOutcome::Unknown,
-        None => PushOutcome::Rejected,
+    timer.end(match (decided, &answer) {
+        (PushOutcome::Accepted, None) => PushOutcome::Unknown,
+        (decided, _) => decided,
     });
     let sent = match answer {
         Some(answer) => send(answer, &output).await,
@@ -293,7 +302,7 @@ async fn finish(
     let accepted = match outcome {
         Some(Outcome::Accepted(accepted)) => accepted,
         Some(Outcome::Unknown) => return unknown_outcome(&report?),
-        None => return report,
+        Some(Outcome::DryRun) | None => return report,
     };
     let repository = &context.repository;
     let actor = Actor::Push(context.who.clone());

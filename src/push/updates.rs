@@ -1,8 +1,10 @@
 //! The updates that a push requests, as git reports them to the hook, and the checks that need no content.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::PathBuf;
 
+use super::options::{OPTION_COUNT_MAX, OptionError, PushOptions};
 use super::policy::Permission;
 use super::rejection::rejected;
 use crate::model::Label;
@@ -20,6 +22,8 @@ const NAME_SHOWN_MAX: usize = 80;
 pub(super) struct Question {
     /// The directory in which git keeps the received objects. `None` if the push brings none.
     pub(super) quarantine: Option<PathBuf>,
+    /// The options of the push, or the reason why they reject it.
+    pub(super) options: Result<PushOptions, OptionError>,
     pub(super) updates: Vec<Update>,
 }
 
@@ -39,9 +43,12 @@ impl Question {
         let text = std::str::from_utf8(text).ok()?;
         let mut lines = text.split_terminator('\n');
         let (key, quarantine) = (lines.next()?, lines.next()?);
+        let option_count: usize = lines.next()?.parse().ok()?;
+        let options: Vec<&str> = lines.by_ref().take(option_count.min(OPTION_COUNT_MAX)).collect();
+        let options = PushOptions::parse(option_count, &options);
         let updates = lines.map(Update::parse).collect::<Option<Vec<_>>>()?;
         let quarantine = (!quarantine.is_empty()).then(|| PathBuf::from(quarantine));
-        Some((key, Self { quarantine, updates }))
+        Some((key, Self { quarantine, options, updates }))
     }
 }
 
@@ -167,17 +174,44 @@ pub(super) fn name_conflict(
 ) -> Option<String> {
     let is_created = |update: &&Update| update.new.is_some() && update.old.is_none();
     let created = || updates.iter().filter(is_created);
-    let mut names: BTreeSet<String> = published.into_iter().collect();
-    names.extend(created().map(|update| update.reference.clone()));
-    let conflict = created().find(|update| {
-        let below = format!("{}/", update.reference);
-        let mut above = update.reference.match_indices('/').map(|(at, _)| &update.reference[..at]);
-        names.range(below.clone()..).next().is_some_and(|name| name.starts_with(&below))
-            || above.any(|name| names.contains(name))
-    })?;
+    let published: Vec<String> = published.into_iter().collect();
+    let names = published.iter().map(String::as_str);
+    let names: BTreeSet<&str> =
+        names.chain(created().map(|update| &*update.reference)).collect();
+    let conflict =
+        created().find(|update| conflicting_name(&names, &update.reference).is_some())?;
     let reason = "another branch or tag has a name that begins with this one and a slash, or the other way round. \
                   Choose another name, or delete the other one first";
     Some(rejected(&format!("{}: {reason}", conflict.shown())))
+}
+
+/// Checks the names of created and moved references against all names.
+///
+/// # Errors
+/// The line for the pusher.
+pub(super) fn check_conflicts(all: &BTreeSet<&str>, updates: &[Update]) -> Result<(), String> {
+    for update in updates.iter().filter(|update| update.new.is_some()) {
+        if let Some(other) = conflicting_name(all, &update.reference) {
+            let other = short(other).unwrap_or(other);
+            return Err(rejected(&format!(
+                "{}: {other} is in the way, because one name cannot begin with the other and a slash. \
+                 Choose another name",
+                update.shown()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Returns a name that begins with `name` and a slash, or a name that `name` continues after a slash.
+fn conflicting_name<'a>(all: &BTreeSet<&'a str>, name: &str) -> Option<&'a str> {
+    let above = name.match_indices('/').map(|(at, _)| &name[..at]);
+    if let Some(above) = above.filter_map(|above| all.get(above)).next() {
+        return Some(above);
+    }
+    let below = format!("{name}/");
+    let first = all.range::<str, _>((Bound::Included(&*below), Bound::Unbounded)).next();
+    first.filter(|first| first.starts_with(&below)).copied()
 }
 
 /// Returns the rejection of a push that was made on an older commit.
@@ -272,13 +306,34 @@ mod tests {
 
     #[test]
     fn a_malformed_question_is_none() {
-        let good = format!("key\n/q\n{A} {B} refs/heads/main\n");
+        let good = format!("key\n/q\n0\n{A} {B} refs/heads/main\n");
         let (key, question) = Question::parse(good.as_bytes()).unwrap();
         assert_eq!((key, question.updates.len()), ("key", 1));
         assert_eq!(question.quarantine, Some("/q".into()));
-        for text in ["", "key", "key\n/q\nx y z\n", "key\n/q\n\n", "key\n/q\nabc def refs/x\n"] {
+        for text in [
+            "",
+            "key",
+            "key\n/q\n",
+            "key\n/q\nx\n",
+            "key\n/q\n0\nx y z\n",
+            "key\n/q\n0\n\n",
+            "key\n/q\n0\nabc def refs/x\n",
+        ] {
             assert_eq!(Question::parse(text.as_bytes()), None, "{text:?}");
         }
-        assert_eq!(Question::parse(b"key\n/q\n\xff\n"), None);
+        assert_eq!(Question::parse(b"key\n/q\n0\n\xff\n"), None);
+    }
+
+    #[test]
+    fn options_come_before_the_updates() {
+        let text = format!("key\n\n2\nwait\ndry-run\n{A} {B} refs/heads/main\n");
+        let (_, question) = Question::parse(text.as_bytes()).unwrap();
+        assert_eq!(question.updates.len(), 1);
+        let options = question.options.unwrap();
+        assert!(options.is_dry_run && options.wait.is_some());
+        let text = format!("key\n\n1\nwiat\n{A} {B} refs/heads/main\n");
+        let (_, question) = Question::parse(text.as_bytes()).unwrap();
+        assert!(question.options.is_err());
+        assert_eq!(question.updates.len(), 1);
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod bombs;
 mod checked;
 mod flow;
+mod options;
 mod refused;
 mod slow;
 mod wire;

@@ -4,6 +4,7 @@ mod bed;
 mod flow;
 mod growth;
 mod kill;
+mod options;
 mod outage;
 mod policy;
 mod race;

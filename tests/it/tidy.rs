@@ -103,6 +103,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
             "store",
             "faults",
             "sync",
+            "terminal",
             "telemetry",
         ],
     ),

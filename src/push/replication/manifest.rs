@@ -6,7 +6,6 @@
 //! This module performs no input or output.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -266,16 +265,7 @@ impl Manifest {
                 None => drop(references.remove(name)),
             }
         }
-        for update in updates.iter().filter(|update| update.new.is_some()) {
-            if let Some(other) = conflicting_name(&all, &update.reference) {
-                let other = updates::short(other).unwrap_or(other);
-                return Err(rejected(&format!(
-                    "{}: {other} is in the way, because one name cannot begin with the other and a slash. \
-                     Choose another name",
-                    update.shown()
-                )));
-            }
-        }
+        updates::check_conflicts(&all, updates)?;
         Ok(references)
     }
 }
@@ -299,17 +289,6 @@ fn check_writable(name: &str) -> Result<(), &'static str> {
     } else {
         Err("git rejects this name. Choose another one")
     }
-}
-
-/// Returns a name that begins with `name` and a slash, or a name that `name` continues after a slash.
-fn conflicting_name<'a>(all: &BTreeSet<&'a str>, name: &str) -> Option<&'a str> {
-    let above = name.match_indices('/').map(|(at, _)| &name[..at]);
-    if let Some(above) = above.filter_map(|above| all.get(above)).next() {
-        return Some(above);
-    }
-    let below = format!("{name}/");
-    let first = all.range::<str, _>((Bound::Included(&*below), Bound::Unbounded)).next();
-    first.filter(|first| first.starts_with(&below)).copied()
 }
 
 /// Returns a random id that is not in use.

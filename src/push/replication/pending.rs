@@ -103,6 +103,15 @@ impl PendingPush {
         packs::prepare(&self.repository, &self.replication, &wanted, known, quarantine).await
     }
 
+    /// Checks that the manifest accepts the names of the push. A dry run ends here.
+    ///
+    /// # Errors
+    /// As for [`PendingPush::begin`].
+    pub(in crate::push) fn check_names(&self) -> Result<(), String> {
+        let head = self.repository.source.head_branch().unwrap_or_default();
+        self.manifest.moved(&self.question.updates, &head).map(drop)
+    }
+
     /// Commits the push to etcd.
     ///
     /// Locking: the returned guard prevents reference listings until the references have moved here.

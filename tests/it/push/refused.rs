@@ -100,7 +100,7 @@ fn only_branches_and_tags_are_kept() {
     // One bad name, and the good one does not move either.
     refuses(&hosted, &tree, &["main", "HEAD:refs/evil/x"], &["only branches and tags"]);
     refuses(&hosted, &tree, &["HEAD:refs/heads/-x"], &["no label can have this name"]);
-    refuses(&hosted, &tree, &["-o", "run=me", "main"], &["push options"]);
+    refuses(&hosted, &tree, &["-o", "run=me", "main"], &["option run is unknown"]);
 }
 
 #[test]
