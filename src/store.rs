@@ -52,7 +52,7 @@ use crate::audit::Audit;
 use crate::catalog::{self, Catalog};
 use crate::check::EnvironmentInUse;
 use crate::faults::{Fault, Faults};
-use crate::model::{Label, Query, Revision};
+use crate::model::{Digest, Label, Query, Revision};
 use crate::reveal::Variant;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
@@ -272,6 +272,20 @@ impl Store {
             Ok((catalog?, published.snapshot.revision.clone()))
         };
         self.admission.run(work).await
+    }
+
+    /// The digests of the present content of an environment, one for each variant. Empty if no answer is kept, if the
+    /// content is no environment, or while it is held back.
+    pub fn current_digests(&self, query: &Query) -> Vec<Digest> {
+        let live = self.labels.get(&query.label, Cohort::FIRST);
+        let Some(cell) = live.and_then(|live| live.cell(query)) else { return Vec::new() };
+        let answer = Arc::clone(&cell.answer.borrow());
+        if answer.held_revisions().next().is_some() {
+            return Vec::new();
+        }
+        let variants = [Variant::Sealed, Variant::Opened];
+        let served = variants.into_iter().filter_map(|variant| answer.served(variant));
+        served.map(|served| served.digest.clone()).collect()
     }
 
     /// The snapshot that a label serves now. None if the label is not live.
