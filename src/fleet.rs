@@ -7,5 +7,6 @@
 mod instances;
 mod report;
 
+pub use headwater_wire::Outcome;
 pub use instances::{Instance, InstanceRequest, Instances};
 pub use report::{Acknowledgement, Attributes, InstanceReport, Reason};

@@ -10,6 +10,7 @@
 //!
 //! - `hosts` and `host`: the repositories, and the requests of clients
 //! - `listener` and `session`: the hook's socket, and one push from its first byte to its answer
+//! - `waiting` and `arrival`: the wait of a published push for the instances that it concerns
 //! - `recording`: pushes in the audit trail
 //! - `decision`: the steps from the hook's question until git may move references
 //! - `authorization`: the decision of the policy about each branch, commit and path
@@ -20,6 +21,7 @@
 
 mod admission;
 mod advertisement;
+mod arrival;
 mod authorization;
 mod command;
 mod decision;
@@ -47,6 +49,7 @@ mod repository;
 mod review;
 mod session;
 mod updates;
+mod waiting;
 mod wants;
 
 pub use self::admission::{FETCH_COUNT_MAX, PUSH_COUNT_MAX, Requester};
@@ -61,3 +64,4 @@ pub use self::policy_repository::{CommitFiles, HostedPolicy, PolicyRepository};
 pub use self::prepare::{RepositoryError, is_name, path_of, prepare};
 pub use self::recording::PushRecorder;
 pub use self::replication::{Replication, SharedSource};
+pub use self::waiting::ReplicaCounter;

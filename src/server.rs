@@ -29,13 +29,14 @@ use tokio::sync::watch;
 
 use crate::access::Policy;
 use crate::check::{Enforcement, Strictness, TimeoutAction};
+use crate::fleet::Instances;
 use crate::http::{
     CredentialLimits, Encryption, Http, IpNetwork, Metrics, Monitor, Renderings, Token,
     WatchLimits, Watchers,
 };
 use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
 use crate::opening::{self, OpeningError};
-use crate::push::{Hosts, Permission, PushPolicy, RepositoryError};
+use crate::push::{HostedRepositories, Hosts, Permission, PushPolicy, RepositoryError};
 use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
@@ -190,11 +191,13 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         )
     });
     let follower = hosted_policy.as_ref().map(|(_, policy)| Arc::clone(policy));
+    let instances = Arc::<Instances>::default();
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
-        let hosted_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
+        let of_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
+        let repositories = HostedRepositories { sources: opened.hosted, policy: of_policy };
         let policy = push_policy(settings, &keys);
-        Hosts::open(data, hook, opened.hosted, hosted_policy, &store, policy, &runtime)
+        Hosts::open(data, hook, repositories, &store, policy, &instances, &runtime)
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
     hosts.as_ref().map_or(Ok(()), |hosts| wait_until_ready(hosts, &runtime))?;
@@ -203,6 +206,10 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
     }
     let key_refresh = policy::read_first_keys(settings, guard.as_ref(), follower, &store, &runtime);
     let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
+    if let Some(hosts) = &hosts {
+        let replicas = Arc::clone(&replicas);
+        hosts.count_replicas_by(Box::new(move || replicas.figures().live_count.saturating_sub(1)));
+    }
     Ok(Http {
         store,
         monitor: Monitor::new(webhook_secrets.iter().map(String::as_str)),
@@ -220,7 +227,7 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         hosts,
         renderings: Renderings::new(bounds.texts_bytes),
         watchers: Watchers::new(limits(&settings.watch)),
-        instances: Arc::default(),
+        instances,
         replicas,
         metrics: Metrics::default(),
         audit,
@@ -431,6 +438,7 @@ impl StartedServer {
         // New connections end first, so that clients whose streams end go to another server.
         let stopped = handle.stop(true);
         http.watchers.close();
+        http.hosts.iter().for_each(Hosts::stop_waits);
         tokio::join!(stopped, http.replicas.leave());
         let ended = running.await.unwrap_or(Ok(()));
         if let Some(audit) = &http.audit {

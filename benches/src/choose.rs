@@ -15,8 +15,7 @@ const INSTANCE_COUNT: usize = 1024;
 
 pub(crate) fn measure(options: &Options) -> Vec<Row> {
     let names = (0..INSTANCE_COUNT).map(|index| key("order", "prod", &format!("order-{index}")));
-    let instances: Vec<Named> =
-        names.map(|key| Named { key, is_admitted: false }).collect();
+    let instances: Vec<Named> = names.map(|key| Named { key, is_admitted: false }).collect();
     let hold = Hold { number: 7, salt: 42, bound: Bound::share(5, 100), is_withheld: false };
     let shown = Some(Shown { number: Some(7), is_candidate: false });
     let mut times = Vec::new();

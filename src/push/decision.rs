@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::authorization::{self, Pusher};
 use super::locks::{PushTurn, RefsWriteGuard};
-use super::options::{OptionError, PushOptions};
+use super::options::{OptionError, PushOptions, Wait};
 use super::policy::PushPolicy;
 use super::policy_repository;
 use super::recording::{self, PushRecorder};
@@ -19,6 +19,7 @@ use super::replication::{CommitError, CommittedPush, PendingPush, Replication};
 use super::repository::HostedRepository;
 use super::review::{Review, review};
 use super::updates::{self, Question, Update};
+use super::waiting::{BranchChange, Waits};
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 use crate::source::git::{Rewind, RewindRecord};
@@ -37,6 +38,8 @@ pub(super) struct PushContext {
     /// The replication through etcd, if replicas share the repository.
     pub(super) replication: Option<Arc<Replication>>,
     pub(super) policy: Arc<PushPolicy>,
+    /// The place of pushes that wait for instances.
+    pub(super) waits: Arc<Waits>,
     /// The holder of the push token, if it has a name.
     pub(super) who: Option<Arc<str>>,
     /// The principal, if a policy decides.
@@ -55,12 +58,20 @@ pub(super) struct AcceptedPush {
     /// The lines for the pusher.
     pub(super) lines: Vec<String>,
     pub(super) references: Vec<String>,
+    /// The wait that the pusher asked for.
+    pub(super) wait: Option<PendingWait>,
     /// The push as it is in etcd, if the repository is shared.
     pub(super) committed: Option<CommittedPush>,
     pub(super) turn: PushTurn,
     pub(super) refs: RefsWriteGuard,
     /// The snapshots that the checks have read, which the publisher need not read again.
     _snapshots: Vec<Snapshot>,
+}
+
+/// The wait of an accepted push, which begins once the push is published.
+pub(super) struct PendingWait {
+    pub(super) wait: Wait,
+    pub(super) changes: Vec<BranchChange>,
 }
 
 /// Decides about a push.
@@ -102,8 +113,10 @@ pub(super) async fn decide(
     let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
     record_rewinds(context, &refs, &updates, &reviewed.rewinds, committed.as_ref()).await?;
     log_overrides(context, &options);
+    let changes = reviewed.changes;
     Ok(AcceptedPush {
         lines: [reviewed.lines, options.notices()].concat(),
+        wait: options.wait.map(|wait| PendingWait { wait, changes }),
         references: updates.into_iter().map(|update| update.reference).collect(),
         committed,
         turn,

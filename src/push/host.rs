@@ -22,6 +22,7 @@ use super::recording::PushRecorder;
 use super::replication::Replication;
 use super::repository::HostedRepository;
 use super::session::{self, Sessions};
+use super::waiting::Waits;
 use super::wants::Wants;
 use crate::source::SourceError;
 use crate::telemetry::PushTimer;
@@ -39,6 +40,7 @@ pub struct Host {
     pub(super) policy: Arc<PushPolicy>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) admission: Arc<Admission>,
+    pub(super) waits: Arc<Waits>,
 }
 
 impl Host {
@@ -106,17 +108,25 @@ impl Host {
             repository: Arc::clone(&repository),
             replication: self.replication.clone(),
             policy: Arc::clone(&self.policy),
+            waits: Arc::clone(&self.waits),
             who,
             pusher,
             recorder,
             trace: timer.context(),
         };
         self.repository.runtime.spawn(async move {
-            let _permit = permit;
-            session::run(&sessions, context, ends, timer).await;
+            let waiting = session::run(&sessions, context, ends, timer).await;
+            // A push that waits for instances takes no permit from other pushes.
+            drop(permit);
             repository.pushed.notify_one();
             // This fills the cache, so that the next push need not wait for a listing.
-            let _ = repository.advertise(Service::ReceivePack).await;
+            let listing = repository.advertise(Service::ReceivePack);
+            let waiting = async {
+                if let Some(waiting) = waiting {
+                    waiting.run().await;
+                }
+            };
+            let _ = tokio::join!(listing, waiting);
         });
         Ok(exchange)
     }

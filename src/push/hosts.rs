@@ -20,7 +20,9 @@ use super::prepare::RepositoryError;
 use super::replication::{Replication, ReplicationTasks, SharedSource};
 use super::repository::HostedRepository;
 use super::session::Sessions;
+use super::waiting::{ReplicaCounter, Waits};
 use crate::data::DataDirectory;
+use crate::fleet::Instances;
 use crate::source::Source;
 use crate::source::git::GitSource;
 use crate::store::Store;
@@ -56,11 +58,20 @@ impl HostedSource {
     }
 }
 
+/// The repositories to open.
+pub struct HostedRepositories {
+    /// The sources of configuration.
+    pub sources: Vec<HostedSource>,
+    /// The repository of the policy, with the policy that follows it.
+    pub policy: Option<(HostedSource, Arc<dyn HostedPolicy>)>,
+}
+
 /// The repositories that this server hosts.
 pub struct Hosts {
     hosts: BTreeMap<String, Arc<Host>>,
     /// The policy that follows one of the repositories.
     policy: Option<Arc<dyn HostedPolicy>>,
+    waits: Arc<Waits>,
     _listener: Listener,
     _maintenance: Vec<Maintenance>,
     _replication: Vec<ReplicationTasks>,
@@ -70,17 +81,18 @@ pub struct Hosts {
 
 impl Hosts {
     /// Opens the repositories and begins to answer the hook. Git runs `hook_program` as the hook, or without it this
-    /// program. The repository of the policy, if there is one, is among those that clients can push to.
+    /// program. The repository of the policy, if there is one, is among those that clients can push to. Pushes can wait for
+    /// `instances`.
     ///
     /// # Errors
     /// When the hook or its socket cannot be created.
     pub fn open(
         data: Arc<DataDirectory>,
         hook_program: Option<&Path>,
-        hosted: Vec<HostedSource>,
-        hosted_policy: Option<(HostedSource, Arc<dyn HostedPolicy>)>,
+        repositories: HostedRepositories,
         store: &Arc<Store>,
         policy: PushPolicy,
+        instances: &Arc<Instances>,
         runtime: &Handle,
     ) -> std::io::Result<Self> {
         let hooks = hook::install(data.path(), hook_program)?;
@@ -88,9 +100,10 @@ impl Hosts {
         let sessions = Arc::new(Sessions::default());
         let listener = Listener::open(data.path(), Arc::clone(&sessions), runtime)?;
         let admission = Arc::new(Admission::new());
+        let waits = Arc::new(Waits::new(Arc::clone(instances)));
         let policy = Arc::new(policy);
-        let (of_policy, in_force) = hosted_policy.unzip();
-        let hosted = hosted.into_iter().map(|hosted| (hosted, None));
+        let (of_policy, in_force) = repositories.policy.unzip();
+        let hosted = repositories.sources.into_iter().map(|hosted| (hosted, None));
         let hosted = hosted.chain(of_policy.map(|hosted| (hosted, in_force.clone())));
         let (mut hosts, mut maintenance, mut replications) = (BTreeMap::new(), vec![], vec![]);
         for (HostedSource { name, path, source, replication }, hosted_policy) in hosted {
@@ -109,12 +122,14 @@ impl Hosts {
                 policy: Arc::clone(&policy),
                 sessions: Arc::clone(&sessions),
                 admission: Arc::clone(&admission),
+                waits: Arc::clone(&waits),
             };
             hosts.insert(name, Arc::new(host));
         }
         Ok(Self {
             hosts,
             policy: in_force,
+            waits,
             _listener: listener,
             _maintenance: maintenance,
             _replication: replications,
@@ -139,6 +154,17 @@ impl Hosts {
             }
             Ok(())
         }
+    }
+
+    /// Sets the function that counts the other live replicas. Their instances are not known here, and a push that waits
+    /// reports that.
+    pub fn count_replicas_by(&self, counter: ReplicaCounter) {
+        self.waits.count_replicas_by(counter);
+    }
+
+    /// Ends the waits of pushes for instances, because the server stops.
+    pub fn stop_waits(&self) {
+        self.waits.stop();
     }
 
     /// Looks a repository up by name. The name never becomes part of a path.

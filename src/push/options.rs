@@ -58,6 +58,10 @@ const NEED_STAGES: [OptionName; 2] = [OptionName::Blast, OptionName::Plan];
 const WITHOUT_STAGES: &str =
     "option now: this server stages no changes, the change goes to all instances at once anyway";
 
+/// The line for a push with `override=contract`, until a review applies contracts.
+const WITHOUT_CONTRACTS: &str =
+    "option override=contract: this server applies no contracts, none is overridden";
+
 /// The typed options of one push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct PushOptions {
@@ -188,6 +192,9 @@ impl PushOptions {
         let mut lines = Vec::new();
         if self.overrides.contains(&Override::Stages) {
             lines.push(WITHOUT_STAGES.to_owned());
+        }
+        if self.ignores_contracts() {
+            lines.push(WITHOUT_CONTRACTS.to_owned());
         }
         if self.timeout.is_some() && self.wait.is_none() {
             lines.push("option timeout: it has no effect without wait".to_owned());

@@ -11,6 +11,7 @@ use super::policy_repository::{self, HostedPolicy, ReviewedPolicy};
 use super::rejection::rejected;
 use super::repository::HostedRepository;
 use super::updates::{self, Question, Update};
+use super::waiting::BranchChange;
 use crate::access::PolicyPreview;
 use crate::check::{self, CheckPolicy, CheckReport, Enforcement, EnvironmentInUse};
 use crate::model::{Label, Query};
@@ -41,6 +42,8 @@ pub(super) struct Review {
     pub(super) rewinds: Vec<Rewind>,
     /// The commit of the next policy, and what it changes. Only the repository of the policy has one.
     pub(super) policy: Option<(String, PolicyPreview)>,
+    /// The environments that the push changes, for a push that waits for them.
+    pub(super) changes: Vec<BranchChange>,
     /// The heading of the first branch or tag, which is added once there is a second one.
     first_heading: Option<String>,
 }
@@ -96,6 +99,8 @@ struct Reviewer {
     policy: Arc<PushPolicy>,
     pusher: Option<Pusher>,
     updates: Vec<Update>,
+    /// True if the pusher waits for the environments that the push changes.
+    is_awaited: bool,
     incoming: Incoming,
     check_policy: CheckPolicy,
 }
@@ -114,8 +119,9 @@ impl Reviewer {
             until: Some(Instant::now() + policy.check_max),
             ..CheckPolicy::new(policy.strictness)
         };
+        let is_awaited = question.options.is_ok_and(|options| options.wait.is_some());
         let updates = question.updates;
-        Ok(Self { repository, policy, pusher, updates, incoming, check_policy })
+        Ok(Self { repository, policy, pusher, updates, is_awaited, incoming, check_policy })
     }
 
     fn review(self) -> Result<Review, ReviewError> {
@@ -133,6 +139,7 @@ impl Reviewer {
                 None => self.check_tag(update, new)?,
             };
             if let Some((report, snapshot)) = checked {
+                review.changes.extend(self.branch_change(update, &report));
                 review.add(&update.shown(), &report, self.policy.enforcement, snapshot);
             }
         }
@@ -148,6 +155,18 @@ impl Reviewer {
     ) -> Result<ReviewedPolicy, ReviewError> {
         policy_repository::review(&self.repository, policy, &self.incoming, update)
             .map_err(|reason| ReviewError::rejected(&update.shown(), &reason))
+    }
+
+    /// Returns the environments that an awaited push changes at a branch.
+    fn branch_change(&self, update: &Update, report: &CheckReport) -> Option<BranchChange> {
+        let branch = update.branch().filter(|_| self.is_awaited)?;
+        let head = self.repository.source.head_branch().unwrap_or_default();
+        Some(BranchChange {
+            reference: update.reference.clone(),
+            labels: updates::labels(branch, &head),
+            environments: report.changes.iter().map(|change| change.query.clone()).collect(),
+            hidden_count: report.hidden.environments,
+        })
     }
 
     /// Returns the labels that the push rewinds.
@@ -346,6 +365,7 @@ impl Review {
             snapshots: Vec::new(),
             rewinds: Vec::new(),
             policy: None,
+            changes: Vec::new(),
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the pusher receives git's report only after the moves that it reports are durable and published.
 
+mod conclusion;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,22 +11,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::command::{Running, Service};
 use super::decision::{AcceptedPush, PushContext};
-use super::exchange::{
-    self, AnswerSender, EXCHANGE_MAX, READ_STALL_MAX, RequestEnd, ServerEnds, StallBudget,
-};
+use super::exchange::{self, AnswerSender, EXCHANGE_MAX, RequestEnd, ServerEnds, StallBudget};
 use super::hook::KEY;
-use super::packet::{self, Frame, Frames};
+use super::packet::{Frame, Frames};
 use super::prepare;
 use super::recording;
 use super::rejection::RejectionKind;
 use super::repository::HostedRepository;
-use super::updates::{self, Question};
-use crate::source::git::MovedReference;
-use crate::store::Actor;
+use super::updates::Question;
+use super::waiting::WaitingPush;
 use crate::sync::lock;
 use crate::telemetry::{PushOutcome, PushStage, PushTimer, StageTimer};
 
@@ -37,13 +36,6 @@ const END_MAX: Duration = Duration::from_secs(5);
 const PROGRESS_STALL_MAX: Duration = Duration::from_secs(5);
 /// The maximum time to read the rest of a request that git no longer needs.
 const REST_MAX: Duration = Duration::from_secs(5);
-/// The number of moved references that are named to the pusher.
-const NAMED_COUNT_MAX: usize = 5;
-/// The number of characters of a commit id that are shown.
-const ID_SHOWN: usize = 10;
-/// The message to a pusher whose push has an unknown outcome.
-const OUTCOME_UNKNOWN: &str = "the outcome of the push is unknown: it is published completely or not at all. \
-     Run git fetch to see which";
 /// The number of random bytes in a key.
 const KEY_BYTES: usize = 32;
 
@@ -116,7 +108,7 @@ impl Session {
     }
 }
 
-/// Receives one push.
+/// Receives one push. Returns a push that still has to wait for instances, with everything that its answer needs.
 ///
 /// Cancellation: a client that disconnects after it has sent the whole push does not undo it.
 pub(super) async fn run(
@@ -124,10 +116,14 @@ pub(super) async fn run(
     context: PushContext,
     ends: ServerEnds,
     timer: PushTimer,
-) {
+) -> Option<WaitingPush> {
+    let began = Instant::now();
     let ServerEnds { input, output, abort } = ends;
     let repository = Arc::clone(&context.repository);
-    let Some(key) = new_key() else { return exchange::truncate(output, abort).await };
+    let Some(key) = new_key() else {
+        exchange::truncate(output, abort).await;
+        return None;
+    };
     let receiving = StageTimer::start(context.trace, PushStage::Receive);
     let receiving = Mutex::new(Some(receiving));
     let session = Arc::new(Session { context, outcome: Mutex::default(), receiving });
@@ -164,33 +160,12 @@ pub(super) async fn run(
     }
     let outcome = lock(&session.outcome).take();
     let decided = outcome.as_ref().map_or(PushOutcome::Rejected, Outcome::in_figures);
-    let answer = finish(&session.context, outcome, report).await;
+    let answer = conclusion::finish(&session.context, outcome, report).await;
     timer.end(match (decided, &answer) {
         (PushOutcome::Accepted, None) => PushOutcome::Unknown,
         (decided, _) => decided,
     });
-    let sent = match answer {
-        Some(answer) => send(answer, &output).await,
-        None => None,
-    };
-    if sent.is_none() {
-        // The client has to fetch to learn the outcome. An accepted push is published all the same.
-        exchange::truncate(output, abort).await;
-    }
-}
-
-/// Sends the answer to a client that receives it fast enough. Returns `None` if the client is too slow.
-async fn send(answer: Vec<Bytes>, output: &AnswerSender) -> Option<()> {
-    let mut budget = StallBudget::new(READ_STALL_MAX);
-    for piece in answer {
-        let byte_count = piece.len();
-        if budget.wait(output.send(Ok(piece))).await?.is_err() {
-            // A client that has disconnected needs no truncation.
-            return Some(());
-        }
-        budget.refill(byte_count);
-    }
-    Some(())
+    conclusion::respond(&session.context, answer, output, abort, began + EXCHANGE_MAX).await
 }
 
 /// Removes the quarantine of an interrupted push. While another push is being received this does nothing, and a later
@@ -287,66 +262,6 @@ async fn answer(mut stdout: ChildStdout, output: &AnswerSender) -> Option<Vec<By
                 }
             }
         }
-    }
-}
-
-/// Publishes the references that git has moved and returns the answer.
-///
-/// Returns `None` if there is no answer to give. The moves are or will be durable and published, but the client has to
-/// fetch to learn the outcome.
-async fn finish(
-    context: &PushContext,
-    outcome: Option<Outcome>,
-    report: Option<Vec<Bytes>>,
-) -> Option<Vec<Bytes>> {
-    let accepted = match outcome {
-        Some(Outcome::Accepted(accepted)) => accepted,
-        Some(Outcome::Unknown) => return unknown_outcome(&report?),
-        Some(Outcome::DryRun) | None => return report,
-    };
-    let repository = &context.repository;
-    let actor = Actor::Push(context.who.clone());
-    let publishing = StageTimer::start(context.trace, PushStage::Publish);
-    let AcceptedPush { references, committed, turn, refs, .. } = &*accepted;
-    let moved = repository.publish(turn, refs, references.clone(), &actor).await;
-    drop(publishing);
-    let is_complete = committed.as_ref().is_none_or(|committed| committed.record_end(repository));
-    // What is in etcd is made later, and then no rejection.
-    let unmoved: Vec<String> = match &moved {
-        Ok(moved) if committed.is_none() => {
-            let is_moved = |name: &&String| moved.iter().any(|moved| moved.name == **name);
-            references.iter().filter(|name| !is_moved(name)).cloned().collect()
-        }
-        _ => Vec::new(),
-    };
-    drop(accepted);
-    recording::record_unmoved(context, &unmoved).await;
-    if !is_complete {
-        // The push is published all the same: the follower makes the rest, as for a push to another replica.
-        tracing::error!(
-            repository = repository.name,
-            "git did not move the references of a push that is in etcd"
-        );
-        return unknown_outcome(&report?);
-    }
-    let (moved, mut report) = (moved.ok()?, report?);
-    if packet::has_bands(&report) {
-        let lines = moved.iter().take(NAMED_COUNT_MAX).map(|moved| packet::progress(&line(moved)));
-        report.splice(0..0, lines);
-    }
-    Some(report)
-}
-
-/// Replaces a report that would claim an unknown or a wrong outcome.
-fn unknown_outcome(report: &[Bytes]) -> Option<Vec<Bytes>> {
-    packet::has_bands(report).then(|| vec![packet::failure(OUTCOME_UNKNOWN)])
-}
-
-fn line(moved: &MovedReference) -> String {
-    let name = updates::short(&moved.name).unwrap_or(&moved.name);
-    match &moved.new {
-        Some(id) => format!("published {name} at {}", &id[..ID_SHOWN]),
-        None => format!("deleted {name}"),
     }
 }
 

@@ -176,8 +176,7 @@ pub(super) fn name_conflict(
     let created = || updates.iter().filter(is_created);
     let published: Vec<String> = published.into_iter().collect();
     let names = published.iter().map(String::as_str);
-    let names: BTreeSet<&str> =
-        names.chain(created().map(|update| &*update.reference)).collect();
+    let names: BTreeSet<&str> = names.chain(created().map(|update| &*update.reference)).collect();
     let conflict =
         created().find(|update| conflicting_name(&names, &update.reference).is_some())?;
     let reason = "another branch or tag has a name that begins with this one and a slash, or the other way round. \

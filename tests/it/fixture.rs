@@ -3,8 +3,10 @@
 
 mod etcd;
 mod hosted;
+mod instance;
 mod original;
 mod proxy;
+mod pushing;
 mod repository;
 mod server;
 mod signal;
@@ -19,8 +21,10 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::etcd::Cluster;
 pub(crate) use self::hosted::{Hosted, Said, Tree, clone, hosted_settings, repository_url};
+pub(crate) use self::instance::{acknowledgement, apply, speak};
 pub(crate) use self::original::{ORIGINAL, Original};
 pub(crate) use self::proxy::Proxy;
+pub(crate) use self::pushing::Pushing;
 pub(crate) use self::repository::{Repository, directory};
 pub(crate) use self::server::{Child, Server, command, settings};
 pub(crate) use self::signal::{group_exists, signal, signal_group};

@@ -7,6 +7,7 @@ mod flow;
 mod options;
 mod refused;
 mod slow;
+mod wait;
 mod wire;
 
 /// A shop with two services.

@@ -86,6 +86,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
         ],
     ),
     ("faults", &["sync"]),
+    ("fleet", &["model", "sync"]),
     (
         "push",
         &[
@@ -101,13 +102,13 @@ const ROOMS: [(&str, &[&str]); 39] = [
             "audit",
             "source",
             "store",
+            "fleet",
             "faults",
             "sync",
             "terminal",
             "telemetry",
         ],
     ),
-    ("fleet", &["model", "sync"]),
     ("replicas", &["model", "outage", "access", "store", "faults", "sync"]),
     (
         "http",
@@ -147,6 +148,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
             "store",
             "push",
             "replicas",
+            "fleet",
             "http",
             "opening",
             "settings",

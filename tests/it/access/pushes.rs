@@ -88,6 +88,35 @@ impl Shop {
     }
 }
 
+#[test]
+fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
+    let shop = Shop::new();
+    let server = *shop.hosted.server;
+    for service in ["orders", "billing"] {
+        let path = format!("/{service}/prod");
+        let bearer = super::bearer(service, 1);
+        let answer = server.get_with(&path, &[("Authorization", &bearer)]).expect(200);
+        let tag = answer.header("etag").unwrap().trim_start_matches("W/").trim_matches('"');
+        let (digest, _) = tag.split_once('.').unwrap();
+        let applied = format!("{}.{digest} ok", answer.header("headwater-revision").unwrap());
+        let headers = [
+            ("Authorization", &*bearer),
+            ("Headwater-Instance", &format!("{service}-1")),
+            ("Headwater-Applied", &applied),
+        ];
+        server.get_with(&path, &headers).expect(200);
+    }
+    let work = shop.clone("own");
+    work.commit("//- application.yml\nshared: changed\n");
+    let push = ["push", "-o", "wait", "-o", "timeout=1", &shop.url("builder"), "main"];
+    let said = work.git(&push).fails(&[
+        "orders/prod 1 instance",
+        "environments that you may not read",
+        "0 of 1 have it after 1 s, the time for the wait. not yet: orders: orders-1. main has moved",
+    ]);
+    assert!(!said.err.contains("billing"), "{}", said.err);
+}
+
 fn short(commit: &str) -> &str {
     &commit[..7]
 }

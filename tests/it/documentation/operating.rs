@@ -444,6 +444,14 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
     ),
     ("a rendered file", &[("src/cli/run/template.rs", "LENGTH_MAX: usize = 16 * 1024 * 1024")]),
     ("steps of a template", &[("src/cli/run/template.rs", "STEP_COUNT_MAX: u64 = 10_000_000")]),
+    ("options of a push", &[("src/push/options.rs", "OPTION_COUNT_MAX: usize = 16")]),
+    ("an option of a push", &[("src/push/options.rs", "OPTION_BYTES_MAX: usize = 512")]),
+    ("the reason of a push", &[("src/push/options.rs", "REASON_BYTES_MAX: usize = 240")]),
+    ("wait of a push for instances", &[("src/push/options.rs", "TIMEOUT_SECONDS_MAX: u64 = 840")]),
+    (
+        "pushes that wait for instances at a time",
+        &[("src/push/waiting.rs", "WAITING_COUNT_MAX: usize = 64")],
+    ),
     ("a check", &[("src/cli/run/prepare.rs", "CHECK_TIMEOUT: Duration = Duration::from_secs(60)")]),
     (
         "a reload command",
