@@ -12,6 +12,9 @@ const REPORT: u8 = 1;
 /// The band of a final error, in place of a report.
 const FAILURE: u8 = 3;
 
+/// The frame that ends an answer.
+const END: &[u8] = b"0000";
+
 /// A frame, including its digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
@@ -70,6 +73,14 @@ impl Frames {
 /// Returns true if the report came in its side band, so that progress may be sent beside it.
 pub(super) fn has_bands(report: &[Bytes]) -> bool {
     report.first().and_then(|frame| frame.get(4)) == Some(&REPORT)
+}
+
+/// Puts a final error after a report, in place of the frame that ends the answer. Git then shows the references of the
+/// report, moves its own copies of them, and exits with an error.
+pub(super) fn report_and_failure(report: &[Bytes], line: &str) -> Vec<Bytes> {
+    let end = report.last().is_some_and(|frame| frame == END);
+    let report = &report[..report.len() - usize::from(end)];
+    report.iter().cloned().chain([failure(line)]).collect()
 }
 
 /// Frames a line for the pusher.
@@ -134,5 +145,8 @@ mod tests {
     fn a_line_is_framed() {
         assert_eq!(error("no"), Bytes::from_static(b"000aERR no"));
         assert_eq!(progress("hello"), Bytes::from_static(b"000b\x02hello\n"));
+        let report = [&b"000a\x01unpac"[..], END].map(Bytes::from_static);
+        let answer = report_and_failure(&report, "no");
+        assert_eq!(answer, [&report[0][..], b"0008\x03no\n"]);
     }
 }

@@ -128,12 +128,14 @@ impl Waits {
 }
 
 impl WaitingPush {
-    /// Waits, and sends the end of the answer: git's report, or an error of its own in place of the report. Git then
-    /// shows no reference as moved or rejected, because "rejected" would be false.
+    /// Waits, and sends the end of the answer: git's report, and an error after it if the wait failed. The report is true
+    /// in both cases, because the references have moved.
     pub(super) async fn run(self) {
         let answer = match self.wait().await {
             Ok(Ok(())) => self.report.clone(),
-            Ok(Err(failure)) => vec![packet::failure(&self.failure_line(&failure))],
+            Ok(Err(failure)) => {
+                packet::report_and_failure(&self.report, &self.failure_line(&failure))
+            }
             Err(ClientGoneError) => {
                 exchange::truncate(self.output, self.abort).await;
                 return;

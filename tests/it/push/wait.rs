@@ -81,9 +81,11 @@ fn a_push_ends_when_the_services_have_the_change_and_fails_when_they_reject_it()
         "orders: rejected by web-",
         &format!("main has moved to {} and stays there. Push a correction", &tip[..10]),
     ]);
-    // It is known before the time is up, and git claims neither success nor rejection.
+    // It is known before the time is up, and git knows that the branch has moved.
     assert!(began.elapsed() < Duration::from_secs(60));
-    assert!(!said.err.contains("main -> main") && !said.err.contains("rejected]"), "{}", said.err);
+    assert!(said.err.contains("main -> main") && !said.err.contains("rejected]"), "{}", said.err);
+    let known = tree.git(&["rev-parse", "origin/main"]).succeeds();
+    assert_eq!(known.out.trim(), tip);
     assert_eq!(hosted.tip("main"), tip);
     assert!(services.iter().all(|live| live.current().limit == 2));
     // The correction arrives.
