@@ -1,3 +1,5 @@
+//! Restarts, clients with one name, reports, and the bounds of the table.
+
 use headwater_wire::Outcome;
 
 use super::*;

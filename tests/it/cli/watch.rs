@@ -270,7 +270,7 @@ fn the_exit_code_of_the_command_is_reported_to_the_server() {
     let running = Running::start(repository.around(), &server, &arguments);
     // A command that only prints is no instance.
     let onlooker = Running::start(repository.around(), &server, &["orders"]);
-    onlooker.says("orders");
+    onlooker.says("current");
     let shows = |outcome: &str, reason: &Value| {
         eventually(&format!("{outcome} is shown"), || {
             let listed = server.get("/-/instances").expect(200).json();
