@@ -12,6 +12,7 @@ mod difference;
 mod environment;
 mod examples;
 mod explain;
+mod fleet;
 mod get;
 mod man;
 mod origins;
@@ -76,6 +77,9 @@ enum Command {
     /// Show the replicas of a server, their lag and their problems
     #[command(after_help = examples::STATUS)]
     Status(status::StatusArguments),
+    /// Show which configuration the instances of services run, at all replicas
+    #[command(after_help = examples::FLEET)]
+    Fleet(fleet::FleetArguments),
     /// Make tokens for the principals of a policy
     #[command(after_help = examples::TOKEN)]
     Token(token::TokenArguments),
@@ -116,6 +120,7 @@ impl Cli {
             | Command::Check(_)
             | Command::Seal(_)
             | Command::Status(_)
+            | Command::Fleet(_)
             | Command::Token(_)
             | Command::Policy(_)
             | Command::Audit(_)
@@ -144,6 +149,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Compare(arguments) => compare::run(*arguments),
         Command::Seal(arguments) => seal::run(arguments),
         Command::Status(arguments) => status::run(arguments),
+        Command::Fleet(arguments) => fleet::run(arguments),
         Command::Token(arguments) => token::run(arguments),
         Command::Policy(arguments) => policy::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),

@@ -1,12 +1,19 @@
 //! The instances of services: what each of them reports to this server, and which configuration it acknowledged.
 //!
-//! `report` is what one request says about its instance. `instances` is the table of all instances. Clients report about
+//! `report` is what one request says about its instance. `instances` is the table of all instances. `peers` reads the
+//! tables of the other replicas, and `convergence` merges them and compares them with the present content. Clients report about
 //! themselves, so that the table is a list of claims. Under a policy, the principal of each claim may read the
 //! environment of the instance that it names.
 
+mod convergence;
 mod instances;
+mod peers;
 mod report;
 
+pub use convergence::{
+    EnvironmentName, PresentContent, ReportedInstance, count, merge, show, state,
+};
 pub use headwater_wire::Outcome;
 pub use instances::{Instance, InstanceRequest, Instances};
+pub use peers::{CallerCredentials, Peer, PeerAnswer, ask};
 pub use report::{Acknowledgement, Attributes, InstanceReport, Reason};

@@ -14,6 +14,7 @@ mod error;
 mod faults;
 mod file;
 mod flat;
+mod fleet;
 mod git;
 mod git_error;
 mod health;
@@ -296,6 +297,7 @@ async fn server_resource(
         ServerRoute::Environments => overview::environments(request, http, filter()).await,
         ServerRoute::Problems => Ok(overview::problems(http, filter())),
         ServerRoute::Instances => instances::list(request, http, filter()),
+        ServerRoute::Fleet => fleet::get(request, http, caller, filter()).await,
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Audit => audit_query::page(request, http).await,
         ServerRoute::Events => watch::moves(request, http, caller).await,

@@ -155,6 +155,11 @@ impl Replicas {
         })
     }
 
+    /// The name of this replica.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Starts to announce this replica at a URL, and to follow the others.
     pub fn start(self: &Arc<Self>, address: &str) {
         // A server has one address and starts once.

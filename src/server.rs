@@ -426,7 +426,7 @@ impl StartedServer {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), StartError> {
         let Self { http, tls, policy, server, url } = self;
-        http.replicas.start(&url);
+        http.replicas.start(settings.share.address.as_deref().unwrap_or(&url));
         let server = server.run();
         let handle = server.handle();
         let running = actix_web::rt::spawn(server);

@@ -78,6 +78,13 @@ Examples:
   Ask several servers, for a script:
     headwater status --url http://config-1:8888,http://config-2:8888 --output json";
 
+pub(super) const FLEET: &str = "\
+Examples:
+  Show how many instances of a service run the present configuration:
+    headwater fleet product
+  Show what one instance reports, for programs:
+    headwater fleet product --instance web-3 --output json";
+
 pub(super) const TOKEN: &str = "\
 Examples:
   Make a token, and the line for the policy:

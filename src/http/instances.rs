@@ -70,6 +70,8 @@ pub(super) struct InstanceFilter {
     /// The empty text selects the default label.
     label: Option<String>,
     instance: Option<String>,
+    /// The parameters as they were sent.
+    parameters: String,
 }
 
 impl InstanceFilter {
@@ -78,12 +80,26 @@ impl InstanceFilter {
     /// # Errors
     /// For a value with invalid percent-encoding.
     pub(super) fn of(request: &HttpRequest) -> Result<Self, HttpError> {
+        let names = ["application", "profiles", "label", "instance"];
+        let raw = names.iter().filter_map(|name| Some((name, parameter(request, name)?)));
+        let raw: Vec<String> = raw.map(|(name, value)| format!("{name}={value}")).collect();
         Ok(Self {
+            parameters: raw.join("&"),
             application: decoded(request, "application")?,
             profiles: decoded(request, "profiles")?,
             label: decoded(request, "label")?,
             instance: decoded(request, "instance")?,
         })
+    }
+
+    /// Returns the escaped query string of this filter.
+    pub(super) fn query_string(&self) -> &str {
+        &self.parameters
+    }
+
+    /// Returns true if the filter selects one instance by its name.
+    pub(super) fn names_instance(&self) -> bool {
+        self.instance.is_some()
     }
 
     /// Returns true if the instances of an environment can be selected.
@@ -110,25 +126,30 @@ pub(super) fn list(
 ) -> Result<HttpResponse, HttpError> {
     let wanted = InstanceFilter::of(request)?;
     let page = InstancePage::of(request)?;
-    let mut instances = http.instances.list(|name, query| {
+    let instances = http.instances.list(|name, query| {
         wanted.selects_query(query) && wanted.selects_name(name) && filter.shows(query)
     });
     let count = instances.len() as u64;
-    let next = page.cut(&mut instances);
+    let (instances, next) = page.cut(instances, |instance| hex(&instance.sort_key()));
     let left_out = if filter.is_complete() { http.instances.left_out_count() } else { 0 };
     let instances = instances.iter().map(status).collect();
-    Ok(HttpResponse::Ok().json(InstanceList { instances, count, next, left_out }))
+    let replica = http.replicas.name().to_owned();
+    Ok(HttpResponse::Ok().json(InstanceList { instances, count, next, left_out, replica }))
 }
 
 /// The part of a list that a request asks for.
-struct InstancePage {
+pub(super) struct InstancePage {
     limit: Option<usize>,
     /// The cursor of the last instance of the page before.
     after: Option<String>,
 }
 
 impl InstancePage {
-    fn of(request: &HttpRequest) -> Result<Self, HttpError> {
+    /// Reads the page from the query string.
+    ///
+    /// # Errors
+    /// For a limit out of range, and for invalid percent-encoding.
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, HttpError> {
         let limit = parameter(request, "limit").map(|text| {
             let limit = text.parse().ok().filter(|limit| (1..=PAGE_COUNT_MAX).contains(limit));
             limit.ok_or(HttpError::Route(RouteError::Invalid))
@@ -136,20 +157,27 @@ impl InstancePage {
         Ok(Self { limit: limit.transpose()?, after: decoded(request, "after")? })
     }
 
-    /// Removes the instances of other pages. Returns the cursor for the next page.
-    fn cut(&self, instances: &mut Vec<Instance>) -> Option<String> {
+    /// Removes the items of other pages. Returns the cursor for the next page.
+    pub(super) fn cut<T>(
+        &self,
+        mut items: Vec<T>,
+        cursor: impl Fn(&T) -> String,
+    ) -> (Vec<T>, Option<String>) {
         if let Some(after) = &self.after {
-            instances.retain(|instance| cursor(instance) > *after);
+            items.retain(|item| cursor(item) > *after);
         }
-        let limit = self.limit.filter(|limit| *limit < instances.len())?;
-        instances.truncate(limit);
-        instances.last().map(cursor)
+        let Some(limit) = self.limit.filter(|limit| *limit < items.len()) else {
+            return (items, None);
+        };
+        items.truncate(limit);
+        let next = items.last().map(cursor);
+        (items, next)
     }
 }
 
-/// The position of an instance in the order of the list, in hexadecimal, which keeps the order of bytes.
-fn cursor(instance: &Instance) -> String {
-    instance.sort_key().bytes().fold(String::new(), |mut hex, byte| {
+/// Returns a text in hexadecimal, which keeps the order of bytes.
+pub(super) fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut hex, byte| {
         // Writing to a string does not fail.
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -98,6 +98,8 @@ pub enum ServerRoute {
     Problems,
     /// `/-/instances`
     Instances,
+    /// `/-/fleet`
+    Fleet,
     /// `/-/replicas`
     Replicas,
     /// `/-/audit`
@@ -113,6 +115,7 @@ pub const SERVER_ROUTES: [(&str, ServerRoute); 14] = [
     ("/-/environments", ServerRoute::Environments),
     ("/-/problems", ServerRoute::Problems),
     ("/-/instances", ServerRoute::Instances),
+    ("/-/fleet", ServerRoute::Fleet),
     ("/-/replicas", ServerRoute::Replicas),
     ("/-/audit", ServerRoute::Audit),
     ("/-/events", ServerRoute::Events),
@@ -154,6 +157,7 @@ impl Route {
                 ServerRoute::Environments
                 | ServerRoute::Problems
                 | ServerRoute::Instances
+                | ServerRoute::Fleet
                 | ServerRoute::Events,
             ) => Operation::ReadLists,
             Self::Server(ServerRoute::Replicas) => Operation::ReadOverview,
@@ -248,6 +252,7 @@ pub(super) fn ignores_prefix(route: ServerRoute) -> bool {
             | ServerRoute::Environments
             | ServerRoute::Problems
             | ServerRoute::Instances
+            | ServerRoute::Fleet
             | ServerRoute::Replicas
             | ServerRoute::Events
     )

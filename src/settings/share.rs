@@ -15,6 +15,8 @@ pub struct ShareSettings {
     pub uri: Option<String>,
     /// The name of this replica. `None` for the name of its host.
     pub replica: Option<String>,
+    /// The URL under which the other replicas reach this one. `None` for the address of its listener.
+    pub address: Option<String>,
     /// A file with a user name and a password, each on a line.
     pub credentials_file: Option<PathBuf>,
     /// Certificates (PEM) to trust. With them, the connection to etcd uses TLS.
@@ -42,6 +44,12 @@ impl ShareSettings {
         if let Some(name) = self.replica.as_deref().filter(|name| !is_name(name)) {
             problems.push(format!(
                 "share: the name of a replica has letters, digits, dashes, dots and underscores, got {name:?}"
+            ));
+        }
+        let is_url = |url: &&String| url.starts_with("http://") || url.starts_with("https://");
+        if let Some(url) = self.address.as_ref().filter(|url| !is_url(url)) {
+            problems.push(format!(
+                "share: address: expected a URL such as http://headwater-1:8888, got {url:?}"
             ));
         }
         self

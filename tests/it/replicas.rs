@@ -1,5 +1,6 @@
 //! Replicas that know each other through leases in a real etcd: who is there, who is missing, and how far each is.
 
+mod fleet;
 mod policies;
 mod status;
 

@@ -248,14 +248,16 @@ const DOORS: [(&str, &[&str]); 42] = [
     ),
     ("anyhow", &["cli"]),
     ("tracing_subscriber", &["main"]),
-    ("headwater_client", &["cli", "source/mirror/follow"]),
+    ("headwater_client", &["cli", "fleet/peers", "source/mirror/follow"]),
     ("headwater_wire", &["render", "cli", "fleet", "http"]),
     ("prometheus_client", &["http"]),
     (
         "tokio",
         &[
             "audit",
+            "fleet",
             "http/audit",
+            "http/fleet",
             "http/watch",
             "http/socket",
             "http/git",

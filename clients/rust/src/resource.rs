@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::client::Client;
 use crate::error::{AttemptError, Error};
@@ -17,8 +18,25 @@ impl Client {
     /// [`Error::Rejected`] when a server does not have a resource. Otherwise the errors of [`Client::connect`], without the
     /// last-known-good copy.
     pub async fn resources(&self, names: &[&str]) -> Result<Vec<String>, Error> {
-        let mut attempts = ResourceAttempts { client: self, header: None, names };
+        let mut attempts = ResourceAttempts { client: self, header: None, names, query: None };
         first_answer(&mut attempts, self.limits).await.map(|(_, texts)| texts)
+    }
+}
+
+impl Client {
+    /// Reads one resource of a Headwater server with parameters, such as `fleet` with `application` for
+    /// `/-/fleet?application=…`, and returns its JSON text. It comes from the first server that returns it.
+    ///
+    /// # Errors
+    /// The errors of [`Client::resources`].
+    pub async fn resource(&self, name: &str, parameters: &[(&str, &str)]) -> Result<String, Error> {
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        let pairs = parameters.iter().map(|(name, value)| format!("{name}={}", encode(value)));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        let mut attempts =
+            ResourceAttempts { client: self, header: None, names: &[name], query: Some(&query) };
+        let (_, texts) = first_answer(&mut attempts, self.limits).await?;
+        Ok(texts.concat())
     }
 }
 
@@ -27,6 +45,8 @@ struct ResourceAttempts<'a> {
     client: &'a Client,
     header: Option<HeaderValue>,
     names: &'a [&'a str],
+    /// The escaped query string of all requests.
+    query: Option<&'a str>,
 }
 
 impl Servers for ResourceAttempts<'_> {
@@ -53,7 +73,9 @@ impl Servers for ResourceAttempts<'_> {
 
 impl ResourceAttempts<'_> {
     async fn read(&self, server: &Server, name: &str) -> Result<String, Attempt> {
-        let request = self.client.http.get(server.url_below_base(&["-", name]));
+        let url = server.url_below_base(&["-", name]);
+        let url = self.query.into_iter().fold(url, |url, query| url.with_query(query));
+        let request = self.client.http.get(url);
         let request = authorized(request, server, self.header.as_ref(), "application/json");
         let response = request.send().await?;
         check_status(&response, server, &self.client.query).map_err(|attempt| match attempt {

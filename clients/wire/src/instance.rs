@@ -17,6 +17,9 @@ pub struct InstanceList {
     pub next: Option<String>,
     /// The number of requests from instances that were not recorded because the list was full.
     pub left_out: u64,
+    /// The name of the answering replica.
+    #[serde(default)]
+    pub replica: String,
 }
 
 /// One instance and one environment that it reads. Two clients that report the same name at the same time are two entries.

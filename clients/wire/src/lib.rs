@@ -10,6 +10,7 @@
 
 mod environment;
 pub mod events;
+mod fleet;
 pub mod headers;
 mod health;
 mod instance;
@@ -18,6 +19,9 @@ mod replica;
 
 pub use environment::{Environment, EnvironmentList, PropertySource};
 pub use events::{ChangedEnvironment, MoveCommit, MoveEvent, OtherChanges};
+pub use fleet::{
+    FleetEnvironment, FleetInstance, FleetInstanceState, FleetRejection, FleetReplica, FleetStatus,
+};
 pub use health::{
     ConfigServerComponent, ConfigServerDetails, FaultHealth, Health, HealthComponents, LabelHealth,
     RemoteHealth, SourceProblemHealth,

@@ -338,7 +338,7 @@ const WATCH: [Setting; 3] = [
     },
 ];
 
-const SHARE: [Setting; 6] = [
+const SHARE: [Setting; 7] = [
     Setting {
         name: "uri",
         summary: "The etcd cluster through which replicas know each other and share the repositories that they host",
@@ -353,6 +353,13 @@ const SHARE: [Setting; 6] = [
         value: PrintedValue::Example("\"headwater-1\""),
         default: "the name of its host",
         flag: "replica",
+        ..NONE
+    },
+    Setting {
+        name: "address",
+        summary: "URL under which the other replicas reach this one, to read its instances for /-/fleet",
+        value: PrintedValue::Example("\"http://headwater-1:8888\""),
+        default: "the address of the listener. A replica that listens on all addresses is looked for by its name",
         ..NONE
     },
     Setting {

@@ -28,6 +28,17 @@ fn lists_are_reduced_to_readable_entries() {
     };
     assert_eq!(names(&list("/-/instances", "ops")), ["billing-1", "orders-1"]);
     assert_eq!(names(&list("/-/instances", "lister")), ["orders-1"]);
+    let applications = |principal: &str| {
+        let fleet = list("/-/fleet?instance=orders-1", principal);
+        let all = list("/-/fleet", principal);
+        assert_eq!(fleet["instances"][0]["status"]["instance"], "orders-1");
+        let environments = all["environments"].as_array().unwrap().iter();
+        environments.map(|it| it["application"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (applications("ops"), applications("lister")),
+        (vec!["billing".to_owned(), "orders".to_owned()], vec!["orders".to_owned()],)
+    );
     guarded.repository.commit("//- orders.yml\na: [\n//- billing.yml\nb: [\n");
     let problems = |principal: &str| guarded.get("/-/problems", principal).expect(200).text();
     eventually("both are held back", || {

@@ -132,6 +132,7 @@ fn expected(route: &Route, caller: Caller) -> Expected {
             ServerRoute::Environments
             | ServerRoute::Problems
             | ServerRoute::Instances
+            | ServerRoute::Fleet
             | ServerRoute::Events,
         ) => matches!(caller, Caller::Ops | Caller::Lister),
         Route::Server(
@@ -178,6 +179,7 @@ fn is_health(route: ServerRoute) -> bool {
         | ServerRoute::Environments
         | ServerRoute::Problems
         | ServerRoute::Instances
+        | ServerRoute::Fleet
         | ServerRoute::Replicas
         | ServerRoute::Audit
         | ServerRoute::Events

@@ -160,6 +160,7 @@ fn each_caller_receives_its_variant_on_every_route() {
         "/-/environments",
         "/-/problems",
         "/-/instances",
+        "/-/fleet?instance=a",
         "/-/replicas",
         "/metrics",
         "/actuator/health",

@@ -240,6 +240,14 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         &[("src/fleet/instances/named.rs", "RUN_COUNT_MAX: usize = 64")],
     ),
     (
+        "rejections of an environment in `/-/fleet`",
+        &[("src/fleet/convergence.rs", "REJECTION_COUNT_MAX: usize = 100")],
+    ),
+    (
+        "time in which another replica reports its instances",
+        &[("src/fleet/peers.rs", "TIME_MAX: Duration = Duration::from_secs(2)")],
+    ),
+    (
         "instances on a page, if `limit` is set",
         &[("src/http/instances.rs", "PAGE_COUNT_MAX: usize = 1_000")],
     ),

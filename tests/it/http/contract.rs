@@ -186,6 +186,7 @@ const ASKED: &[(&str, &[&str])] = &[
     ),
     ("/-/problems", &["/-/problems"]),
     ("/-/instances", &["/-/instances", "/-/instances?limit=0"]),
+    ("/-/fleet", &["/-/fleet", "/-/fleet?local&instance=a", "/-/fleet?limit=x"]),
     ("/-/replicas", &["/-/replicas"]),
     ("/-/audit", &["/-/audit"]),
     ("/livez", &["/livez"]),

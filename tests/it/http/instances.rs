@@ -88,8 +88,7 @@ fn who_is_refused_is_not_listed_and_nobody_is_refused_for_a_name() {
         server.get_with("/orders/prod", &[token, (NAME, name)]).expect(200);
     }
     let listed = server.get_with("/-/instances", &[token]).expect(200).json();
-    let none = serde_json::json!({"instances": [], "count": 0, "next": null, "left_out": 0});
-    assert_eq!(listed, none);
+    assert_eq!((&listed["instances"], &listed["left_out"]), (&serde_json::json!([]), &0.into()));
 }
 
 /// Requests an environment as an instance, with further headers.

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use headwater_wire::{
     ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Environment, EnvironmentList,
-    ErrorDocument, FaultHealth, Health, HealthComponents, InstanceHealth, InstanceList,
-    InstanceStatus, LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome,
-    PolicyStatus, ProblemDocument, ProblemList, ProblemReport, PropertySource, RemoteHealth,
-    ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
+    ErrorDocument, FaultHealth, FleetEnvironment, FleetInstance, FleetInstanceState,
+    FleetRejection, FleetReplica, FleetStatus, Health, HealthComponents, InstanceHealth,
+    InstanceList, InstanceStatus, LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges,
+    Outcome, PolicyStatus, ProblemDocument, ProblemList, ProblemReport, PropertySource,
+    RemoteHealth, ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth,
+    SourceStatus,
 };
 use serde_json::{Map, Value, json};
 
@@ -39,6 +41,37 @@ fn sample(
 
 fn always(schema: &'static str, document: impl serde::Serialize + Clone) -> Sample {
     sample(schema, document.clone(), document)
+}
+
+fn fleet_status(instance: &InstanceStatus) -> FleetStatus {
+    FleetStatus {
+        replicas: vec![FleetReplica { name: "one".into(), instances: 1, failure: text("no") }],
+        environments: vec![FleetEnvironment {
+            application: "orders".into(),
+            profiles: "prod".into(),
+            label: text("main"),
+            revision: text("a"),
+            instances: 4,
+            applied: 1,
+            rejected: 1,
+            behind: 1,
+            unreported: 1,
+            gone: 1,
+            down: 1,
+            rejections: vec![FleetRejection {
+                instance: "one".into(),
+                reason: text("type a.b"),
+                since: "2026-01-02T03:04:05Z".into(),
+            }],
+        }],
+        count: 2,
+        next: text("00"),
+        instances: vec![FleetInstance {
+            replica: "one".into(),
+            state: FleetInstanceState::Rejected,
+            status: instance.clone(),
+        }],
+    }
 }
 
 fn overview() -> Vec<Sample> {
@@ -81,6 +114,11 @@ fn overview() -> Vec<Sample> {
         always("ProblemReport", &problem),
         always("ProblemList", &ProblemList { problems: vec![problem.clone()] }),
         always("InstanceStatus", &instance),
+        always("FleetStatus", &fleet_status(&instance)),
+        always("FleetReplica", &fleet_status(&instance).replicas[0]),
+        always("FleetEnvironment", &fleet_status(&instance).environments[0]),
+        always("FleetRejection", &fleet_status(&instance).environments[0].rejections[0]),
+        always("FleetInstance", &fleet_status(&instance).instances[0]),
         always(
             "InstanceList",
             &InstanceList {
@@ -88,6 +126,7 @@ fn overview() -> Vec<Sample> {
                 count: 2,
                 next: text("00"),
                 left_out: 1,
+                replica: "one".into(),
             },
         ),
         sample(
@@ -259,7 +298,7 @@ fn members(document: &Value) -> BTreeSet<&str> {
 fn the_schemas_have_the_members_of_the_documents() {
     let contract: Value = serde_json::from_str(OPEN_API).unwrap();
     let schemas = &contract["components"]["schemas"];
-    let mut seen = BTreeSet::from(["Outcome"]);
+    let mut seen = BTreeSet::from(["Outcome", "InstanceHealth", "FleetInstanceState"]);
     for Sample { schema: name, full, least } in
         overview().into_iter().chain(fleet()).chain(health())
     {

@@ -370,6 +370,7 @@ fn read_everything(swept: &Swept) {
         "/-/problems",
         "/-/environments",
         "/-/instances",
+        "/-/fleet",
         "/-/replicas",
         "/openapi.json",
         "/",

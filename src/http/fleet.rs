@@ -1,0 +1,144 @@
+//! `GET /-/fleet`: how far each environment has reached its instances, at all replicas.
+
+use actix_http::header::{self, HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse};
+use headwater_wire::{FleetReplica, FleetStatus};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use super::error::HttpError;
+use super::identity::ListFilter;
+use super::instances::{InstanceFilter, InstancePage, hex, status};
+use super::{Http, has_parameter};
+use crate::access::Caller;
+use crate::fleet::{
+    self, CallerCredentials, EnvironmentName, Peer, PeerAnswer, PresentContent, ReportedInstance,
+};
+use crate::model::{Label, Query};
+use crate::replicas::Liveness;
+use crate::reveal::Variant;
+
+/// The requests that ask the other replicas at the same time. Further ones wait.
+static MERGES: Semaphore = Semaphore::const_new(4);
+
+const CONFIG_TOKEN: HeaderName = HeaderName::from_static("x-config-token");
+
+/// Answers from the instances of this replica and, unless the request has `?local`, of all others.
+pub(super) async fn get(
+    request: &HttpRequest,
+    http: &Http,
+    caller: &Caller,
+    filter: ListFilter<'_>,
+) -> Result<HttpResponse, HttpError> {
+    let wanted = InstanceFilter::of(request)?;
+    let page = InstancePage::of(request)?;
+    let (replicas, reported) = reported(request, http, filter, &wanted).await;
+    let merged = fleet::merge(reported);
+    let count = merged.len() as u64;
+    let merged: Vec<_> =
+        merged.into_iter().map(|(name, it)| (hex(&name.sort_key()), name, it)).collect();
+    let (merged, next) = page.cut(merged, |(cursor, ..)| cursor.clone());
+    let now = Timestamp::now();
+    let mut answer =
+        FleetStatus { replicas, environments: Vec::new(), count, next, instances: Vec::new() };
+    for (_, name, instances) in &merged {
+        let present = present(http, caller, name).await;
+        answer.environments.push(fleet::count(name, &present, instances, now));
+        if wanted.names_instance() {
+            let shown = instances.iter().map(|instance| fleet::show(instance, &present, now));
+            answer.instances.extend(shown);
+        }
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// Collects the instances that the caller may see, from this replica and the others.
+async fn reported(
+    request: &HttpRequest,
+    http: &Http,
+    filter: ListFilter<'_>,
+    wanted: &InstanceFilter,
+) -> (Vec<FleetReplica>, Vec<ReportedInstance>) {
+    let own = http.instances.snapshot(|name, query| {
+        wanted.selects_query(query) && wanted.selects_name(name) && filter.shows(query)
+    });
+    let own = PeerAnswer {
+        name: http.replicas.name().to_owned(),
+        result: Ok(own.iter().map(status).collect()),
+    };
+    let mut answers = vec![own];
+    if !has_parameter(request, "local") {
+        // The semaphore is never closed.
+        let _permit = MERGES.acquire().await;
+        let peers = peers(http, &mut answers);
+        let credentials = credentials(request.headers());
+        answers.extend(fleet::ask(peers, wanted.query_string(), &credentials).await);
+    }
+    answers.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut replicas = Vec::new();
+    let mut reported = Vec::new();
+    for PeerAnswer { name, result } in answers {
+        let (mut instances, failure) = match result {
+            Ok(instances) => (instances, None),
+            Err(failure) => (Vec::new(), Some(failure)),
+        };
+        // The policy of this replica decides as well.
+        instances.retain(|status| filter.shows(&query(&EnvironmentName::of(status))));
+        replicas.push(FleetReplica {
+            name: name.clone(),
+            instances: instances.len() as u64,
+            failure,
+        });
+        reported.extend(
+            instances.into_iter().map(|status| ReportedInstance { replica: name.clone(), status }),
+        );
+    }
+    (replicas, reported)
+}
+
+/// The other replicas that may have instances. Those without contact are answered for at once.
+fn peers(http: &Http, answers: &mut Vec<PeerAnswer>) -> Vec<Peer> {
+    let mut peers = Vec::new();
+    for replica in http.replicas.list().replicas.into_iter().filter(|replica| !replica.is_this) {
+        let (name, address) = (replica.report.name, replica.report.address);
+        match replica.liveness {
+            Liveness::Live | Liveness::Unknown => peers.push(Peer { name, address }),
+            Liveness::Gone => {
+                answers.push(PeerAnswer { name, result: Err("it is gone".to_owned()) });
+            }
+        }
+    }
+    peers
+}
+
+/// The credentials of the caller, which each replica examines itself.
+fn credentials(headers: &HeaderMap) -> CallerCredentials {
+    let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    CallerCredentials {
+        authorization: text(header::AUTHORIZATION),
+        config_token: text(CONFIG_TOKEN),
+    }
+}
+
+/// The content that this server serves for an environment.
+async fn present(http: &Http, caller: &Caller, name: &EnvironmentName) -> PresentContent {
+    let Ok(handle) = http.store.answer(caller, &query(name)).await else {
+        return PresentContent::default();
+    };
+    let current = handle.current();
+    let variants = [Variant::Opened, Variant::Sealed];
+    let served = variants.into_iter().filter_map(|variant| current.answer.served(variant));
+    PresentContent {
+        revision: Some(current.revision.to_string()),
+        digests: served.map(|served| served.digest).collect(),
+    }
+}
+
+/// The query for an environment. Names that no route would accept are looked up like others and not found.
+fn query(name: &EnvironmentName) -> Query {
+    Query {
+        application: name.application.as_str().into(),
+        profiles: name.profiles.as_str().into(),
+        label: name.label.as_deref().map_or(Label::Default, |label| Label::Named(label.into())),
+    }
+}
