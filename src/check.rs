@@ -9,6 +9,7 @@ mod aliases;
 mod areas;
 mod audience;
 mod composition;
+mod directories;
 mod effective;
 mod entries;
 mod impact;
@@ -23,6 +24,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::directories::DirectoryCache;
 use self::impact::ComparedDocuments;
 use self::resolution::{CheckScope, Resolution};
 use self::schema::Schemas;
@@ -247,6 +249,7 @@ struct Check<'a> {
     differences: Differences,
     terms: &'a CheckPolicy,
     compared: ComparedDocuments,
+    directories: DirectoryCache,
     schemas: Schemas,
     sealed_texts: SealedTexts,
     problems: ProblemSet,
@@ -272,6 +275,7 @@ impl<'a> Check<'a> {
             },
             terms,
             compared: ComparedDocuments::default(),
+            directories: DirectoryCache::default(),
             schemas: Schemas::default(),
             sealed_texts: SealedTexts::default(),
             problems: ProblemSet::default(),
@@ -506,7 +510,7 @@ impl<'a> Check<'a> {
         rules: &[Rule],
     ) -> Result<(), TreeError> {
         let overrides = self.terms.overrides.as_ref();
-        let after = Resolution::of(self.new, query, overrides)?;
+        let after = Resolution::of(self.new, query, overrides, &mut self.directories)?;
         if self.old.is_some() && !after.is_affected(&self.differences) {
             return Ok(());
         }
@@ -517,7 +521,7 @@ impl<'a> Check<'a> {
             self.add_all(found, query);
             return Ok(());
         };
-        let before = Resolution::of(old, query, overrides)?;
+        let before = Resolution::of(old, query, overrides, &mut self.directories)?;
         if !after.is_comparable(&before) {
             self.add_change(query, watcher_count, change_of(&before, &after));
             return self.judge(query, &before, &after, rules, CheckScope::Everything);

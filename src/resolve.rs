@@ -61,6 +61,8 @@ pub struct ResolvedMember {
     /// The property sources, highest precedence first, or the first problem.
     pub outcome: Result<Vec<PropertySource>, Problem>,
     pub dependencies: Dependencies,
+    /// The search directories, lowest precedence first.
+    pub directories: Vec<Arc<str>>,
     /// Imports that were ignored because they name no file.
     pub notices: Vec<Problem>,
     /// Imports and links that lead to files of other areas. The policy decides whether they were ignored.
@@ -85,12 +87,24 @@ pub fn choose(snapshot: &Snapshot, query: &Query) -> Option<Vec<usize>> {
 /// # Errors
 /// When the source cannot be read. Problems in its content are returned in [`ResolvedMember::outcome`].
 pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<ResolvedMember, TreeError> {
-    let mut dependencies = Dependencies::default();
-    let directories = search_paths::directories(member, tree, query, &mut dependencies)?;
+    resolve_in(member, tree, query, SearchDirectories::of(member, tree, query)?)
+}
+
+/// As [`resolve`], with the known search directories of the query.
+///
+/// # Errors
+/// As for [`resolve`].
+pub fn resolve_in(
+    member: &Member,
+    tree: &Tree,
+    query: &Query,
+    searched: SearchDirectories,
+) -> Result<ResolvedMember, TreeError> {
+    let SearchDirectories { directories, dependencies } = searched;
     let own = OwnFiles::of(member, query);
     let mut files = FileLoader::new(&member.layout, tree, own, dependencies);
     let is_empty = directories.is_empty() || query.profile_names().next().is_none();
-    let mut assembly = Assembly::new(&mut files, query, directories, config_names(query));
+    let mut assembly = Assembly::new(&mut files, query, directories.clone(), config_names(query));
     let outcome = if is_empty {
         Ok(Vec::new())
     } else {
@@ -103,7 +117,36 @@ pub fn resolve(member: &Member, tree: &Tree, query: &Query) -> Result<ResolvedMe
         Err(ResolveError::Problem(problem)) => Err(problem),
         Err(ResolveError::Tree(error)) => return Err(error),
     };
-    Ok(ResolvedMember { outcome, dependencies: files.dependencies, notices, foreign })
+    Ok(ResolvedMember { outcome, dependencies: files.dependencies, directories, notices, foreign })
+}
+
+/// The search directories of a query in one tree, with the paths on which they depend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchDirectories {
+    /// Lowest precedence first.
+    directories: Vec<Arc<str>>,
+    dependencies: Dependencies,
+}
+
+impl SearchDirectories {
+    /// Finds the search directories of a query.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn of(member: &Member, tree: &Tree, query: &Query) -> Result<Self, TreeError> {
+        let mut dependencies = Dependencies::default();
+        let directories = search_paths::directories(member, tree, query, &mut dependencies)?;
+        Ok(Self { directories, dependencies })
+    }
+
+    /// Returns true if two queries of a member have the same search directories in every tree, because they differ in
+    /// profiles that no search path names.
+    pub fn are_shared(member: &Member, query: &Query, other: &Query) -> bool {
+        let has_profiles = |query: &Query| query.profile_names().next().is_some();
+        query.application == other.application
+            && has_profiles(query) == has_profiles(other)
+            && !member.layout.search_paths.iter().any(|path| path.contains("{profile}"))
+    }
 }
 
 /// The reason why a resolution ends early.
@@ -218,8 +261,8 @@ pub struct FoundSchema {
     pub file: Arc<TreeFile>,
 }
 
-/// The schemas for a query from each search directory: first of `application`, then of the requested applications. Records
-/// the paths that it looks up.
+/// The schemas for a query from each search directory of its resolution: first of `application`, then of the requested
+/// applications. Adds the paths that it looks up to the dependencies of the resolution.
 ///
 /// # Errors
 /// When the source cannot be read.
@@ -227,13 +270,14 @@ pub fn schema_files(
     member: &Member,
     tree: &Tree,
     query: &Query,
-    dependencies: &mut Dependencies,
+    resolved: &mut ResolvedMember,
 ) -> Result<Vec<FoundSchema>, TreeError> {
     let own = OwnFiles::of(member, query);
+    let ResolvedMember { directories, dependencies, .. } = resolved;
     let mut found = Vec::new();
-    for directory in search_paths::directories(member, tree, query, dependencies)? {
+    for directory in directories {
         for name in config_names(query) {
-            let path: Arc<str> = join(&directory, &format!("{name}{SCHEMA_SUFFIX}")).into();
+            let path: Arc<str> = join(directory, &format!("{name}{SCHEMA_SUFFIX}")).into();
             if let Some(file) = dependencies.file(tree, &path, &own)? {
                 found.push(FoundSchema { path, file });
             }

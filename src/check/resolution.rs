@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use super::directories::DirectoryCache;
 use super::effective::EffectiveProperties;
 use super::impact::{self, PropertyDifference};
 use super::schema::{self, Schema, Schemas};
@@ -36,6 +37,7 @@ impl Resolution {
         snapshot: &Snapshot,
         query: &Query,
         overrides: Option<&PropertySource>,
+        directories: &mut DirectoryCache,
     ) -> Result<Self, TreeError> {
         let mut resolution = Self {
             environment: Environment {
@@ -52,7 +54,8 @@ impl Resolution {
         };
         for index in resolve::choose(snapshot, query).unwrap_or_default() {
             let member = &snapshot.members[index];
-            let mut resolved = resolve::resolve(member, &member.tree, query)?;
+            let searched = directories.of(member, query)?;
+            let mut resolved = resolve::resolve_in(member, &member.tree, query, searched)?;
             resolution.notices.append(&mut resolved.notices);
             let severity = match member.areas.are_enforced() {
                 true => FindingSeverity::Problem,
@@ -60,12 +63,11 @@ impl Resolution {
             };
             let foreign = resolved.foreign.drain(..).map(|problem| (severity, problem));
             resolution.foreign.extend(foreign);
+            let files = resolve::schema_files(member, &member.tree, query, &mut resolved)?;
             match resolved.outcome {
                 Ok(sources) => resolution.environment.sources.extend(sources),
                 Err(problem) => resolution.problems.push(problem),
             }
-            let files =
-                resolve::schema_files(member, &member.tree, query, &mut resolved.dependencies)?;
             let schemas = files.into_iter().map(|found| (member.tree.clone(), found));
             resolution.schemas.extend(schemas);
             resolution.dependencies.push((index, resolved.dependencies));

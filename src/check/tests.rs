@@ -14,7 +14,7 @@ const REFUSE: Enforcement = Enforcement::Refuse(TimeoutAction::Reject);
 /// A secret in the fixtures, which no report may contain.
 const CANARY: &str = "s3cr3t";
 
-fn layout(search_paths: &[&str]) -> Arc<Layout> {
+pub(super) fn layout(search_paths: &[&str]) -> Arc<Layout> {
     Arc::new(Layout {
         base: "memory:".into(),
         style: Style::Git,
@@ -36,7 +36,7 @@ fn files(fixture: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-fn commit(source: &MemorySource, fixture: &str) -> Snapshot {
+pub(super) fn commit(source: &MemorySource, fixture: &str) -> Snapshot {
     let files = files(fixture);
     let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_deref())).collect();
     commit_files(source, &files)

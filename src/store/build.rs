@@ -283,7 +283,7 @@ fn build_member(
     before: Option<&MemberAnswer>,
     builder: &AnswerBuilder,
 ) -> Result<(MemberAnswer, Option<Problem>), TreeError> {
-    let ResolvedMember { outcome, mut dependencies, mut notices, mut foreign } =
+    let ResolvedMember { outcome, mut dependencies, mut notices, mut foreign, .. } =
         resolve::resolve(member, &member.tree, query)?;
     notices.append(&mut foreign);
     let (sources, held, problem) = match examined(outcome, builder) {

@@ -117,7 +117,9 @@ fn from_scratch(
     rules: &[Rule],
 ) -> (Change, Vec<(FindingSeverity, Problem)>) {
     let mut schemas = Schemas::default();
-    let [before, after] = [old, new].map(|snapshot| Resolution::of(snapshot, query, None).unwrap());
+    let resolve =
+        |snapshot| Resolution::of(snapshot, query, None, &mut DirectoryCache::default()).unwrap();
+    let [before, after] = [old, new].map(resolve);
     let mut judge = |resolution: &Resolution| {
         resolution.judge(rules, CheckScope::Everything, &mut schemas).unwrap()
     };
