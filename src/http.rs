@@ -57,7 +57,7 @@ use route::{Route, RouteError, ServerRoute};
 pub use audit::opened_reads;
 pub use encryption::{Encryption, KeyFiles};
 pub use hot::Hot;
-pub use identity::CredentialLimits;
+pub use identity::{CredentialLimits, SharedIdentities};
 pub use key_refresh::{KeyRefresh, KeyRequests};
 pub use metrics::Metrics;
 pub use monitor::Monitor;

@@ -63,17 +63,24 @@ fn actor(caller: &Caller, address: Option<IpAddr>) -> AuditActor {
     AuditActor { principal, kind, proof, claimed: None, address }
 }
 
-/// Records a read of opened values.
-pub(super) fn count_opened_read(
-    reads: &OpenedReads,
+/// A read of opened values, as it is counted.
+pub(super) fn opened_read(
     caller: &Caller,
     address: Option<IpAddr>,
     query: &Query,
     digest: Digest,
+) -> OpenedRead {
+    OpenedRead { principal: principal(caller), query: query.clone(), digest, address }
+}
+
+/// Records a read of opened values.
+pub(super) fn count_opened_read(
+    reads: &OpenedReads,
+    caller: &Caller,
+    read: &OpenedRead,
     revision: &Revision,
 ) {
-    let read = OpenedRead { principal: principal(caller), query: query.clone(), digest, address };
-    reads.record(&read, || (actor(caller, None), revision.to_string()));
+    reads.record(read, || (actor(caller, None), revision.to_string()));
 }
 
 impl Http {
@@ -194,7 +201,8 @@ impl Http {
             return Err(HttpError::AuditUnwritable);
         }
         let address = self.watchers.client(request);
-        count_opened_read(reads, caller, address, query, served.digest, revision);
+        let read = opened_read(caller, address, query, served.digest);
+        count_opened_read(reads, caller, &read, revision);
         Ok(())
     }
 

@@ -6,6 +6,8 @@
 //! Invariant: a remembered answer is never sent unchecked. Every request asks the store whether the label has moved
 //! since.
 
+mod request_headers;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -22,20 +24,19 @@ use bytes::Bytes;
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use headwater_wire::headers;
 
-use super::identity;
-use super::instances::INSTANCE;
+use super::identity::{self, PresentedCredential};
 use super::route::{self, Route};
 use super::socket::ConnectionHandle;
-use super::watch::MIN_REVISION;
-use super::{Http, PRIVATE, V1_TYPE, V2_TYPE, audit, body, negotiate};
+use super::{Http, PRIVATE, audit, body, negotiate};
 use crate::access::{
     Caller, Identity, IdentityKey, JwtVerification, Operation, Permission, Resource,
 };
-use crate::audit::OpenedReads;
+use crate::audit::{OpenedRead, OpenedReads};
 use crate::model::{Digest, LabelPosition, Query};
 use crate::render::Representation;
 use crate::reveal::Variant;
 use crate::store::{Body, CachedAnswer, SequenceStamp};
+use request_headers::RequestHeaders;
 
 /// The most paths that one worker remembers. When they are exceeded, the worker forgets all.
 const PATH_COUNT_MAX: usize = 4_096;
@@ -47,7 +48,6 @@ const PERMITTED_COUNT_MAX: usize = 8;
 const VARY: &str = "Accept";
 /// The same under a policy.
 const PRIVATE_VARY: &str = "Accept, Authorization, X-Config-Token";
-const PREFER: HeaderName = HeaderName::from_static("prefer");
 const REVISION: HeaderName = HeaderName::from_static(headers::REVISION);
 const EPOCH: HeaderName = HeaderName::from_static(headers::EPOCH);
 
@@ -110,6 +110,8 @@ struct Remembered {
     ready: ReadyAnswers,
     /// The principals that the policy permits to read the environment, with the variant that each of them receives.
     permitted: Vec<(IdentityKey, Variant)>,
+    /// The last counted read of opened values, which the next one nearly always equals.
+    last_read: Option<(IdentityKey, OpenedRead)>,
 }
 
 /// The ready answers of a path, by representation.
@@ -157,8 +159,8 @@ where
         let asked = self.worth_remembering(&request);
         // A request with a bad credential gets no answer that could be remembered.
         let caller = self.caller(&request).unwrap_or(Caller::Anonymous);
-        if let (Some((path, query)), Caller::Identified(identity)) = (&asked, &caller) {
-            self.decide_unremembered(&request, path, query, identity);
+        if let (Some((path, query)), Caller::Identified(_)) = (&asked, &caller) {
+            self.decide_unremembered(&request, path, query);
         }
         let answered = self.app.call(request);
         let (http, paths) = (self.http.clone(), Rc::clone(&self.paths));
@@ -180,31 +182,16 @@ impl<S> HotService<S> {
     /// needs more.
     fn answer(&self, request: &Request) -> Option<Response<BoxBody>> {
         let uri = request.uri();
-        if request.method() != Method::GET
-            || uri.query().is_some()
-            || !asks_for_bytes(request.headers())
-        {
+        if request.method() != Method::GET || uri.query().is_some() {
             return None;
         }
+        let headers = RequestHeaders::of(request.headers())?;
         let mut paths = self.paths.borrow_mut();
         let remembered = paths.0.get_mut(uri.path())?;
-        let representation = plain_representation(request.headers())?;
-        let caller = self.caller(request)?;
-        let variant = remembered.variant_for(&self.http, &caller)?;
-        let Remembered { query, cached, ready, .. } = remembered;
-        if !cached.is_for(&caller, query) {
-            return None;
-        }
-        let ready = ready.get_mut(variant, representation);
         let mut has_moved = false;
-        if !ready.as_ref().is_some_and(|ready| ready.is_present(cached)) {
-            has_moved = ready.as_ref().is_some_and(|ready| ready.has_moved(cached));
-            // An answer that is held back or broken needs further headers.
-            *ready = Some(ReadyAnswer::read(cached, variant, representation, ready.take())?);
-        }
-        let ready = ready.as_ref()?;
-        let response = self.respond(request, representation, ready)?;
-        self.record_opened_read(request, &caller, query, ready, response.status())?;
+        let response = self.with_caller(request, headers.credential, |caller| {
+            self.respond_from(remembered, request, &headers, caller, &mut has_moved)
+        })?;
         if has_moved {
             paths.drop_outdated();
         }
@@ -213,20 +200,63 @@ impl<S> HotService<S> {
 
     /// Decides about a path that is not remembered, as [`Self::answer`] decides about one that is. Otherwise a caller that
     /// the policy denies could tell by the time of its answer whether another caller reads the path.
-    fn decide_unremembered(
-        &self,
-        request: &Request,
-        path: &str,
-        query: &Query,
-        identity: &Identity,
-    ) {
-        if self.paths.borrow().0.contains_key(path)
-            || !asks_for_bytes(request.headers())
-            || plain_representation(request.headers()).is_none()
-        {
+    fn decide_unremembered(&self, request: &Request, path: &str, query: &Query) {
+        if self.paths.borrow().0.contains_key(path) {
             return;
         }
-        black_box((self.caller(request), permitted_variant(&self.http, identity, query)));
+        let Some(headers) = RequestHeaders::of(request.headers()) else { return };
+        black_box(self.with_caller(request, headers.credential, |caller| {
+            headers.representation()?;
+            let Caller::Identified(identity) = caller else { return None };
+            permitted_variant(&self.http, identity, query)
+        }));
+    }
+
+    /// Answers a caller from the memory of a path. Sets `has_moved` if the label has moved since the last answer.
+    fn respond_from(
+        &self,
+        remembered: &mut Remembered,
+        request: &Request,
+        headers: &RequestHeaders<'_>,
+        caller: &Caller,
+        has_moved: &mut bool,
+    ) -> Option<Response<BoxBody>> {
+        let representation = headers.representation()?;
+        let variant = remembered.variant_for(&self.http, caller)?;
+        let Remembered { query, cached, ready, last_read, .. } = remembered;
+        if !cached.is_for(caller, query) {
+            return None;
+        }
+        let ready = ready.get_mut(variant, representation);
+        if !ready.as_ref().is_some_and(|ready| ready.is_present(cached)) {
+            *has_moved = ready.as_ref().is_some_and(|ready| ready.has_moved(cached));
+            // An answer that is held back or broken needs further headers.
+            *ready = Some(ReadyAnswer::read(cached, variant, representation, ready.take())?);
+        }
+        let ready = ready.as_ref()?;
+        let response = self.respond(request, headers.has_etags, representation, ready)?;
+        if response.status() == StatusCode::OK {
+            self.record_opened_read(request, caller, query, ready, last_read)?;
+        }
+        Some(response)
+    }
+
+    /// Passes the caller of a request on. Returns `None` as [`HotService::caller`] does. A caller that the connection
+    /// remembers is not copied, because the count of its references would be changed twice.
+    fn with_caller<T>(
+        &self,
+        request: &Request,
+        credential: PresentedCredential<'_>,
+        then: impl FnOnce(&Caller) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(guard) = &self.http.guard
+            && let Some(connection) = request.conn_data::<ConnectionHandle>()
+            && let Some(known) = &*connection.identity().borrow()
+            && let Some(caller) = known.caller(guard, credential)
+        {
+            return then(caller);
+        }
+        then(&self.caller(request)?)
     }
 
     /// Identifies the caller. Returns `None` for a bad credential, which the application rejects, and for a JWT that is
@@ -248,27 +278,39 @@ impl<S> HotService<S> {
         caller: &Caller,
         query: &Query,
         ready: &ReadyAnswer,
-        status: StatusCode,
+        last_read: &mut Option<(IdentityKey, OpenedRead)>,
     ) -> Option<()> {
-        let Some(reads) = self.reads.as_ref().filter(|_| status == StatusCode::OK) else {
+        let (Some(reads), Some(digest)) = (&self.reads, ready.opened_digest) else {
             return Some(());
         };
-        let Some(digest) = ready.opened_digest else { return Some(()) };
         reads.is_permitted().then_some(())?;
         let address = self.http.watchers.client_of(request);
-        audit::count_opened_read(reads, caller, address, query, digest, &ready.position.revision);
+        let revision = &ready.position.revision;
+        let key = match caller {
+            Caller::Identified(identity) => Some(identity.key()),
+            _ => None,
+        };
+        if let Some((known, read)) = last_read
+            && Some(*known) == key
+            && (read.digest, read.address) == (digest, address)
+        {
+            audit::count_opened_read(reads, caller, read, revision);
+            return Some(());
+        }
+        let read = audit::opened_read(caller, address, query, digest);
+        audit::count_opened_read(reads, caller, &read, revision);
+        *last_read = key.map(|key| (key, read));
         Some(())
     }
 
     fn respond(
         &self,
         request: &Request,
+        has_etags: bool,
         representation: Representation,
         ready: &ReadyAnswer,
     ) -> Option<Response<BoxBody>> {
-        if request.headers().contains_key(header::IF_NONE_MATCH)
-            && negotiate::has_already(request.headers(), ready.etag.to_str().ok()?)
-        {
+        if has_etags && negotiate::has_already(request.headers(), ready.etag.to_str().ok()?) {
             self.http.metrics.hot_unchanged.inc();
             let mut response = Response::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()));
             ready.add_headers(response.headers_mut(), self.http.guard.is_some());
@@ -296,30 +338,6 @@ impl<S> HotService<S> {
     }
 }
 
-/// Returns true if no header asks for more than the present bytes. Such headers make a request wait, name an instance,
-/// or announce a body of unknown length. One pass is cheaper than a look-up of each name.
-fn asks_for_bytes(headers: &HeaderMap) -> bool {
-    headers.keys().all(|name| {
-        *name != PREFER
-            && *name != MIN_REVISION
-            && *name != INSTANCE
-            && *name != header::TRANSFER_ENCODING
-    })
-}
-
-/// Returns the representation for the values of `Accept` that nearly all clients send, and `None` for other values.
-fn plain_representation(headers: &HeaderMap) -> Option<Representation> {
-    let mut values = headers.get_all(header::ACCEPT);
-    match (values.next().map(HeaderValue::as_bytes), values.next()) {
-        (None, _) => Some(Representation::V1),
-        (Some(accept), None) if accept == b"*/*" || accept == V1_TYPE.as_bytes() => {
-            Some(Representation::V1)
-        }
-        (Some(accept), None) if accept == V2_TYPE.as_bytes() => Some(Representation::V2),
-        _ => None,
-    }
-}
-
 impl Paths {
     fn remember(&mut self, path: Box<str>, query: Query, cached: CachedAnswer) {
         if self.0.len() >= PATH_COUNT_MAX {
@@ -327,8 +345,8 @@ impl Paths {
         }
         // The permissions depend on the path and not on the answer.
         let permitted = self.0.remove(&path).map(|known| known.permitted).unwrap_or_default();
-        self.0
-            .insert(path, Remembered { query, cached, ready: ReadyAnswers::default(), permitted });
+        let ready = ReadyAnswers::default();
+        self.0.insert(path, Remembered { query, cached, ready, permitted, last_read: None });
     }
 
     /// Drops outdated bytes. Otherwise the worker would hold them until each of its paths is requested again. Called

@@ -2,7 +2,9 @@
 //! event streams and long polls.
 
 mod limits;
+mod shared;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -21,17 +23,20 @@ use crate::store::{Answer, Store};
 
 use limits::CredentialKind;
 pub use limits::CredentialLimits;
+pub use shared::SharedIdentities;
 
 /// The header in which Spring clients send a token.
-const CONFIG_TOKEN: HeaderName = HeaderName::from_static("x-config-token");
+pub(super) const CONFIG_TOKEN_NAME: &str = "x-config-token";
+const CONFIG_TOKEN: HeaderName = HeaderName::from_static(CONFIG_TOKEN_NAME);
 
-/// The credential of a connection's last request, with the identity that it proved.
+/// The credential of a connection's last request, with the caller that it proved. Connections with the same credential share
+/// it.
 ///
 /// The comparison with the next request need not take constant time, because both are headers of one client. The
 /// certificate of a connection never changes, so that it is not compared.
 pub(super) struct ConnectionIdentity {
     credential: Credential,
-    identity: Arc<Identity>,
+    caller: Caller,
 }
 
 /// The headers of a credential, each present once at most.
@@ -41,33 +46,64 @@ struct Credential {
     config_token: Option<Box<[u8]>>,
 }
 
+/// The headers of a request's credential, each present once at most.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct PresentedCredential<'h> {
+    pub(super) authorization: Option<&'h [u8]>,
+    pub(super) config_token: Option<&'h [u8]>,
+}
+
 impl ConnectionIdentity {
-    /// Returns the identity if a request has the same credential and the policy has not changed.
-    fn of(&self, guard: &Guard, headers: &HeaderMap) -> Option<Arc<Identity>> {
-        let is_same = |name, known: &Option<Box<[u8]>>| {
-            let mut values = headers.get_all(name).map(HeaderValue::as_bytes);
-            values.next() == known.as_deref() && values.next().is_none()
-        };
-        let is_known = is_same(header::AUTHORIZATION, &self.credential.authorization)
-            && is_same(CONFIG_TOKEN, &self.credential.config_token)
-            && guard.is_current(&self.identity);
-        is_known.then(|| Arc::clone(&self.identity))
+    fn new(presented: PresentedCredential<'_>, identity: &Arc<Identity>) -> Self {
+        let credential = Credential::copy_of(presented);
+        Self { credential, caller: Caller::Identified(Arc::clone(identity)) }
+    }
+
+    /// Returns the caller if a request has the same credential and the policy has not changed.
+    pub(super) fn caller(
+        &self,
+        guard: &Guard,
+        presented: PresentedCredential<'_>,
+    ) -> Option<&Caller> {
+        let Caller::Identified(identity) = &self.caller else { return None };
+        let is_known = self.credential.presented() == presented && guard.is_current(identity);
+        is_known.then_some(&self.caller)
     }
 }
 
-impl Credential {
-    /// Copies the headers. Returns `None` for a repeated header.
-    fn of(headers: &HeaderMap) -> Option<Self> {
+impl<'h> PresentedCredential<'h> {
+    /// Returns `None` for a repeated header.
+    fn of(headers: &'h HeaderMap) -> Option<Self> {
         let single = |name| {
-            let mut values =
-                headers.get_all(name).map(|value: &HeaderValue| value.as_bytes().into());
-            let first: Option<Box<[u8]>> = values.next();
+            let mut values = headers.get_all(name).map(HeaderValue::as_bytes);
+            let first = values.next();
             values.next().is_none().then_some(first)
         };
         Some(Self {
             authorization: single(header::AUTHORIZATION)?,
             config_token: single(CONFIG_TOKEN)?,
         })
+    }
+}
+
+impl Credential {
+    /// Copies the headers. Returns `None` for a repeated header.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        PresentedCredential::of(headers).map(Self::copy_of)
+    }
+
+    fn copy_of(presented: PresentedCredential<'_>) -> Self {
+        let PresentedCredential { authorization, config_token } = presented;
+        Self {
+            authorization: authorization.map(Into::into),
+            config_token: config_token.map(Into::into),
+        }
+    }
+
+    fn presented(&self) -> PresentedCredential<'_> {
+        let (authorization, config_token) =
+            (self.authorization.as_deref(), self.config_token.as_deref());
+        PresentedCredential { authorization, config_token }
     }
 
     fn authenticate(
@@ -76,8 +112,7 @@ impl Credential {
         certificate: Option<&CertificateNames>,
         verification: JwtVerification,
     ) -> Result<Arc<Identity>, RejectedCredential> {
-        let (authorization, config_token) =
-            (self.authorization.as_deref(), self.config_token.as_deref());
+        let PresentedCredential { authorization, config_token } = self.presented();
         let headers = CredentialHeaders {
             authorization: authorization.as_slice(),
             config_token: config_token.as_slice(),
@@ -114,11 +149,39 @@ pub(super) fn identify(
     headers: &HeaderMap,
     verification: JwtVerification,
 ) -> Result<Arc<Identity>, RejectedCredential> {
-    let known = connection
-        .and_then(|connection| connection.identity().borrow().as_ref()?.of(guard, headers));
-    if let Some(identity) = known {
+    // A repeated header is rejected below.
+    let (Some(connection), Some(presented)) = (connection, PresentedCredential::of(headers)) else {
+        return authenticate(guard, connection, headers, verification);
+    };
+    if let Some(known) = &*connection.identity().borrow()
+        && let Some(Caller::Identified(identity)) = known.caller(guard, presented)
+    {
+        return Ok(Arc::clone(identity));
+    }
+    // The certificate of a connection is a part of its credential.
+    let shared = connection.certificate().is_none().then(|| connection.shared_identities());
+    if let Some(known) = shared.and_then(|shared| shared.find(guard, presented))
+        && let Caller::Identified(identity) = &known.caller
+    {
+        let identity = Arc::clone(identity);
+        *connection.identity().borrow_mut() = Some(known);
         return Ok(identity);
     }
+    let identity = authenticate(guard, Some(connection), headers, verification)?;
+    let remembered = match shared {
+        Some(shared) => shared.add(presented, &identity),
+        None => Rc::new(ConnectionIdentity::new(presented, &identity)),
+    };
+    *connection.identity().borrow_mut() = Some(remembered);
+    Ok(identity)
+}
+
+fn authenticate(
+    guard: &Guard,
+    connection: Option<&ConnectionHandle>,
+    headers: &HeaderMap,
+    verification: JwtVerification,
+) -> Result<Arc<Identity>, RejectedCredential> {
     let authorization = HeaderValues::of(headers, header::AUTHORIZATION);
     let config_token = HeaderValues::of(headers, CONFIG_TOKEN);
     let credentials = CredentialHeaders {
@@ -126,13 +189,7 @@ pub(super) fn identify(
         config_token: config_token.as_slice(),
     };
     let certificate = connection.and_then(ConnectionHandle::certificate);
-    let identity =
-        guard.authenticate(certificate.map(|names| &**names), credentials, verification)?;
-    if let (Some(connection), Some(credential)) = (connection, Credential::of(headers)) {
-        let remembered = ConnectionIdentity { credential, identity: Arc::clone(&identity) };
-        *connection.identity().borrow_mut() = Some(Box::new(remembered));
-    }
-    Ok(identity)
+    guard.authenticate(certificate.map(|names| &**names), credentials, verification)
 }
 
 /// The permission of an event stream or a long poll, which can end while it lasts.

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::identity::ConnectionIdentity;
+use super::identity::{ConnectionIdentity, SharedIdentities};
 use crate::access::CertificateNames;
 
 /// The time that a client may go on sending a request after its response.
@@ -64,16 +64,23 @@ struct SocketState {
     /// The names in the client's certificate, which the TLS layer has verified.
     certificate: Option<Arc<CertificateNames>>,
     /// The credential of the last request and its identity, under a policy.
-    identity: RefCell<Option<Box<ConnectionIdentity>>>,
+    identity: RefCell<Option<Rc<ConnectionIdentity>>>,
+    /// The identities of the other connections of this worker thread.
+    shared_identities: Rc<SharedIdentities>,
     /// The task that owns a detached socket, until the server takes it.
     detached: Cell<Option<LocalBoxFuture<'static, ()>>>,
 }
 
 impl Socket {
     /// Wraps a transport for HTTP. `certificate` has the names in the client's certificate, if it has shown one.
-    pub fn new(io: Io, certificate: Option<Arc<CertificateNames>>) -> Self {
+    pub fn new(
+        io: Io,
+        certificate: Option<Arc<CertificateNames>>,
+        shared_identities: Rc<SharedIdentities>,
+    ) -> Self {
         let io = RefCell::new(Some(io));
-        Self(Rc::new(SocketState { io, certificate, ..SocketState::default() }))
+        let state = SocketState { io, certificate, shared_identities, ..SocketState::default() };
+        Self(Rc::new(state))
     }
 
     /// Returns the handle for the requests of this connection.
@@ -135,8 +142,13 @@ impl ConnectionHandle {
     }
 
     /// The memory of this connection for the identity of its requests.
-    pub(super) fn identity(&self) -> &RefCell<Option<Box<ConnectionIdentity>>> {
+    pub(super) fn identity(&self) -> &RefCell<Option<Rc<ConnectionIdentity>>> {
         &self.0.identity
+    }
+
+    /// The identities of the other connections of this worker thread.
+    pub(super) fn shared_identities(&self) -> &SharedIdentities {
+        &self.0.shared_identities
     }
 
     /// Closes the connection. Does nothing if it is already closed.

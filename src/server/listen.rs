@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls::{ClientCertificate, TlsTermsInForce};
 use super::{HEADERS_MAX, KEEP_ALIVE};
-use crate::http::{self, ConnectionHandle, Hot, Http, Io, Socket, WatcherGroups};
+use crate::http::{self, ConnectionHandle, Hot, Http, Io, SharedIdentities, Socket, WatcherGroups};
 
 /// The time limit of a TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -35,6 +36,7 @@ pub(super) fn service(
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
 {
     let (lists, reads) = (WatcherGroups::new(&http), http::opened_reads(&http));
+    let identities = Rc::new(SharedIdentities::default());
     let app = http::app(http.clone(), lists, reads.clone());
     let app = IntoServiceFactory::<_, Request>::into_factory(app);
     let requests = HttpService::build()
@@ -58,7 +60,7 @@ pub(super) fn service(
         serve(speaking, connection, certificate)
     });
     fn_service(move |io: TcpStream| {
-        let tls = tls.clone();
+        let (tls, identities) = (tls.clone(), Rc::clone(&identities));
         async move {
             let peer = io.peer_addr().ok();
             let (io, certificate) = match tls {
@@ -66,7 +68,7 @@ pub(super) fn service(
                 None => (Io::Plain(io), None),
             };
             let names = certificate.as_ref().map(ClientCertificate::names);
-            Ok(Accepted { socket: Socket::new(io, names), peer, certificate })
+            Ok(Accepted { socket: Socket::new(io, names, identities), peer, certificate })
         }
     })
     .and_then(connections)

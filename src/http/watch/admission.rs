@@ -167,9 +167,12 @@ fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNetwork]) -> IpAddr {
         let address = address.to_canonical();
         trusted.iter().any(|network| network.contains(address))
     };
+    let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return client;
+    }
     let values = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-    let mut client = peer.to_canonical();
     for hop in hops.iter().rev() {
         if !is_trusted(client) {
             break;
