@@ -42,16 +42,22 @@ impl Client {
 
     /// One GET; the answer needs a `Content-Length`, or to be chunked in the plainest way.
     pub(crate) fn get(&mut self, path: &str) -> anyhow::Result<Answer> {
-        self.ask("GET", path)
+        self.ask("GET", path, None)
+    }
+
+    /// The same with a header.
+    pub(crate) fn get_with(&mut self, path: &str, header: &str) -> anyhow::Result<Answer> {
+        self.ask("GET", path, Some(header))
     }
 
     /// The same without a body.
     pub(crate) fn head(&mut self, path: &str) -> anyhow::Result<Answer> {
-        self.ask("HEAD", path)
+        self.ask("HEAD", path, None)
     }
 
-    fn ask(&mut self, method: &str, path: &str) -> anyhow::Result<Answer> {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    fn ask(&mut self, method: &str, path: &str, header: Option<&str>) -> anyhow::Result<Answer> {
+        let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: bench\r\n{header}\r\n");
         self.stream.write_all(request.as_bytes())?;
         let mut filled = 0;
         loop {

@@ -82,8 +82,12 @@ impl Options {
 enum Figure {
     /// A cached environment and its 304, beside nginx
     Get,
-    /// The same GET under a policy of 1,000 principals, beside a server without one
-    Access,
+    /// The same GET under a policy of 1,000 principals, sealed values, changes of the policy, JWTs and the audit trail
+    Access {
+        /// One of its figures
+        #[arg(value_enum)]
+        part: Option<access::Part>,
+    },
     /// Times of answers that a caller must not tell apart
     Timing {
         /// The pairs of each case
@@ -190,7 +194,7 @@ fn main() -> anyhow::Result<()> {
 fn run(figure: &Figure, options: &Options) -> anyhow::Result<Vec<Row>> {
     match figure {
         Figure::Get => get::beside_nginx(options),
-        Figure::Access => access::measure(options),
+        Figure::Access { part } => access::measure(options, *part),
         Figure::Timing { pairs } => timing::measure(options, *pairs),
         Figure::Choose => Ok(choose::measure(options)),
         Figure::Compare { other } => get::beside_another(options, other),
@@ -222,7 +226,7 @@ fn all(options: &Options) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let figures = [
         Get,
-        Access,
+        Access { part: None },
         Timing { pairs: timing::PAIR_COUNT },
         Choose,
         Spring,

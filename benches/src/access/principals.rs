@@ -64,9 +64,41 @@ struct Connection<'r> {
     received: Vec<u8>,
 }
 
-/// Repeats one request on each connection until then. Returns the number of answers.
-fn repeat(address: SocketAddr, requests: &[Vec<u8>], until: Instant) -> anyhow::Result<u64> {
-    let mut poll = Poll::new()?;
+/// Connects a client for each request and sends it. Returns the time until the last one has its answer.
+pub(super) fn answer_each(address: SocketAddr, requests: &[Vec<u8>]) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let (mut poll, mut connections) = connect(address, requests)?;
+    let end_of_head = Finder::new(b"\r\n\r\n");
+    let (mut events, mut buffer) = (Events::with_capacity(1_024), vec![0; 64 * 1024]);
+    let mut left = connections.len();
+    while left > 0 {
+        wait(&mut poll, &mut events)?;
+        for event in &events {
+            let connection = &mut connections[event.token().0];
+            if connection.receive(&mut buffer, &end_of_head)? {
+                connection.received.clear();
+                left -= 1;
+            }
+        }
+    }
+    Ok(begun.elapsed())
+}
+
+/// Waits for the next bytes of an answer.
+fn wait(poll: &mut Poll, events: &mut Events) -> anyhow::Result<()> {
+    poll.poll(events, Some(ANSWER_MAX))?;
+    if events.is_empty() {
+        bail!("no answer for {ANSWER_MAX:?}");
+    }
+    Ok(())
+}
+
+/// Connects a client for each request, and sends the requests.
+fn connect(
+    address: SocketAddr,
+    requests: &[Vec<u8>],
+) -> anyhow::Result<(Poll, Vec<Connection<'_>>)> {
+    let poll = Poll::new()?;
     let mut connections = Vec::with_capacity(requests.len());
     for (number, request) in requests.iter().enumerate() {
         let stream = std::net::TcpStream::connect(address)?;
@@ -77,14 +109,17 @@ fn repeat(address: SocketAddr, requests: &[Vec<u8>], until: Instant) -> anyhow::
         stream.write_all(request)?;
         connections.push(Connection { stream, request, received: Vec::new() });
     }
+    Ok((poll, connections))
+}
+
+/// Repeats one request on each connection until then. Returns the number of answers.
+fn repeat(address: SocketAddr, requests: &[Vec<u8>], until: Instant) -> anyhow::Result<u64> {
+    let (mut poll, mut connections) = connect(address, requests)?;
     let end_of_head = Finder::new(b"\r\n\r\n");
     let (mut events, mut buffer) = (Events::with_capacity(1_024), vec![0; 64 * 1024]);
     let mut count = 0;
     while Instant::now() < until {
-        poll.poll(&mut events, Some(ANSWER_MAX))?;
-        if events.is_empty() {
-            bail!("no answer for {ANSWER_MAX:?}");
-        }
+        wait(&mut poll, &mut events)?;
         for event in &events {
             count += connections[event.token().0].advance(&mut buffer, &end_of_head)?;
         }
@@ -96,18 +131,26 @@ impl Connection<'_> {
     /// Reads all that is there, and sends the request again after each answer. Returns the number of answers.
     fn advance(&mut self, buffer: &mut [u8], end_of_head: &Finder<'_>) -> anyhow::Result<u64> {
         let mut count = 0;
+        while self.receive(buffer, end_of_head)? {
+            count += 1;
+            self.received.clear();
+            self.stream.write_all(self.request)?;
+        }
+        Ok(count)
+    }
+
+    /// Reads until the answer is whole. Returns false if the rest has not arrived.
+    fn receive(&mut self, buffer: &mut [u8], end_of_head: &Finder<'_>) -> anyhow::Result<bool> {
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => bail!("the server closed a connection"),
                 Ok(length) => self.received.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
             if is_whole(&self.received, end_of_head)? {
-                count += 1;
-                self.received.clear();
-                self.stream.write_all(self.request)?;
+                return Ok(true);
             }
         }
     }
