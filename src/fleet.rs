@@ -16,4 +16,4 @@ pub use convergence::{
 pub use headwater_wire::Outcome;
 pub use instances::{Instance, InstanceRequest, Instances};
 pub use peers::{CallerCredentials, Peer, PeerAnswer, ask};
-pub use report::{Acknowledgement, Attributes, InstanceReport, Reason};
+pub use report::{Acknowledgement, Attributes, InstanceReport, Reason, is_name};

@@ -27,6 +27,7 @@ mod monitor;
 mod negotiate;
 mod overview;
 mod read_timer;
+mod reader;
 mod renderings;
 mod replicas;
 pub mod route;

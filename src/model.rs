@@ -1,11 +1,13 @@
 //! The plain values that all modules share. Nothing here does I/O, and nothing depends on a file format or a wire format.
 
+mod canary;
 mod epoch;
 mod sealed;
 
 use std::fmt;
 use std::sync::Arc;
 
+pub use canary::{CanaryChoice, InstanceKey};
 pub use epoch::{Epoch, Epochs, LabelPosition};
 pub use sealed::{SealedKind, SealedOutcome, SopsFile};
 

@@ -126,7 +126,7 @@ fn hosted_name(source: &SourceSettings) -> Option<&str> {
 }
 
 /// The sources of a server, with the resources that they need.
-pub(crate) struct OpenedSources {
+pub struct OpenedSources {
     /// All sources as one.
     pub(crate) source: Arc<dyn Source>,
     /// The hosted repositories among them.
@@ -135,6 +135,13 @@ pub(crate) struct OpenedSources {
     pub(crate) policy: Option<HostedSource>,
     /// The data directory, if it has hosted repositories.
     pub(crate) data: Option<Arc<DataDirectory>>,
+}
+
+impl OpenedSources {
+    /// One source, without a data directory.
+    pub fn over(source: Arc<dyn Source>) -> Self {
+        Self { source, hosted: Vec::new(), policy: None, data: None }
+    }
 }
 
 /// The data directory, which is made and locked when a source needs it.

@@ -35,7 +35,7 @@ use crate::http::{
     WatchLimits, Watchers,
 };
 use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
-use crate::opening::{self, OpeningError};
+use crate::opening::{self, OpenedSources, OpeningError};
 use crate::push::{HostedRepositories, Hosts, Permission, PushPolicy, RepositoryError};
 use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
@@ -150,6 +150,26 @@ pub fn answer_settings(settings: &Settings) -> AnswerSettings {
 /// # Errors
 /// When a source, the data directory or a secret cannot be used.
 pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
+    assemble(settings, None, runtime)
+}
+
+/// As [`build`], over opened sources in place of the configured ones. For tests with a source in memory.
+///
+/// # Errors
+/// As for [`build`].
+pub fn build_over(
+    settings: &Settings,
+    opened: OpenedSources,
+    runtime: Handle,
+) -> Result<Http, StartError> {
+    assemble(settings, Some(opened), runtime)
+}
+
+fn assemble(
+    settings: &Settings,
+    opened: Option<OpenedSources>,
+    runtime: Handle,
+) -> Result<Http, StartError> {
     headwater_etcd::observe_calls(telemetry::record_etcd_call);
     traces::start(&settings.tracing, replicas::name(settings), &runtime);
     let token = settings.token_file.as_deref().map(read_token).transpose()?;
@@ -167,7 +187,10 @@ pub fn build(settings: &Settings, runtime: Handle) -> Result<Http, StartError> {
         Ok(seed) => (seed, None),
         Err(problem) => (None, Some(problem)),
     };
-    let opened = opening::open_to_serve(settings, seed, shared.as_ref(), &runtime)?;
+    let opened = match opened {
+        Some(opened) => opened,
+        None => opening::open_to_serve(settings, seed, shared.as_ref(), &runtime)?,
+    };
     let bounds = memory::bounds(&settings.memory);
     let store = Store::with_answer_bytes_max(
         opened.source,

@@ -3,6 +3,8 @@
 //! A snapshot is a list of members, highest precedence first. A plain source has one member. A composite concatenates the
 //! members of its sources. A member with patterns answers only for the applications that match them.
 
+mod holds;
+
 use std::sync::Arc;
 
 use crate::areas::Areas;
@@ -10,6 +12,8 @@ use crate::glob;
 use crate::model::{Epoch, Epochs, LabelPosition, Revision};
 use crate::terminal::is_invisible;
 use crate::tree::{Tree, TreeError};
+
+pub use holds::{BranchHolds, HoldReason, HoldScope, MemberHolds, RolloutHold};
 
 /// The content of a label at one revision.
 #[derive(Clone)]
@@ -35,6 +39,28 @@ impl Snapshot {
         Self { revision, epochs, members }
     }
 
+    /// The snapshot of the same members at other revisions, with the revision that a source would give it. The revision of
+    /// a snapshot is not always the joined revisions in the order of its members.
+    pub fn with_revisions_of(self, model: &Self) -> Self {
+        let mut rest: Vec<(&str, &Member)> = model
+            .members
+            .iter()
+            .zip(&self.members)
+            .map(|(before, after)| (before.revision.as_str(), after))
+            .collect();
+        // In a list of labels, the last one is the first member.
+        let is_list = self.members.windows(2).all(|pair| pair[0].layout == pair[1].layout);
+        if is_list {
+            rest.reverse();
+        }
+        let part = |before: &str| {
+            let place = rest.iter().position(|(known, _)| *known == before);
+            place.map_or(before.to_owned(), |at| rest.remove(at).1.revision.to_string())
+        };
+        let revisions: Vec<String> = model.revision.as_str().split(',').map(part).collect();
+        Self::at(Revision::new(revisions.join(",")), self.members)
+    }
+
     /// Puts the areas of a policy in force.
     pub fn set_areas(&mut self, areas: &Areas) {
         self.members.iter_mut().for_each(|member| member.areas = areas.clone());
@@ -43,6 +69,13 @@ impl Snapshot {
     /// Returns true if these areas permit every environment the same files as those in force here.
     pub fn has_areas(&self, areas: &Areas) -> bool {
         self.members.iter().all(|member| member.areas.are_same(areas))
+    }
+
+    /// Returns true if another snapshot of the label is the same publication: at the same position, with the same holds.
+    pub fn is_same_publication(&self, other: &Self) -> bool {
+        let mut members = self.members.iter().zip(&other.members);
+        self.position() == other.position()
+            && members.all(|(one, other)| one.holds.are_same(&other.holds))
     }
 
     /// Where the label is in the order of its publications.
@@ -70,6 +103,8 @@ pub struct Member {
     pub history: Option<Arc<dyn History>>,
     /// The rewinds of the label, which its history does not show.
     pub rewinds: Rewinds,
+    /// The rollouts that hold applications of this branch at earlier revisions.
+    pub holds: MemberHolds,
     /// The time of this revision in seconds since 1970, if the source knows it.
     pub made_seconds: Option<i64>,
     /// Author and subject of this revision, if the source knows them.

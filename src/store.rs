@@ -3,8 +3,8 @@
 //! The first request for a label loads it. The label is then live: it has a published snapshot and keeps answers, and
 //! one task follows it (`refresh`). The module depends neither on HTTP nor on the kind of the source.
 //!
-//! A label can be live several times, once for each cohort of callers (`cohort`). At present every caller is in the
-//! first cohort. Functions without a caller use the first cohort.
+//! A rollout holds applications at an earlier revision of a label (`holds`). Such an application has two sides, and the
+//! instance that reads decides which one it receives. Functions without a reader use the tip.
 
 mod admission;
 mod answer;
@@ -14,7 +14,7 @@ mod answer_handle;
 mod areas_in_force;
 mod build;
 mod cached_answer;
-mod cohort;
+mod cell_answers;
 mod counters;
 mod error;
 mod event_log;
@@ -22,6 +22,7 @@ mod eviction;
 mod failed_reads;
 mod first_answer;
 mod history;
+mod holds;
 mod labels;
 mod ledger;
 mod live_label;
@@ -60,7 +61,6 @@ use crate::tree::TreeError;
 use admission::WorkAdmission;
 use answer_cell::AnswerCell;
 use build::AnswerBuilder;
-use cohort::Cohort;
 use eviction::Eviction;
 use failed_reads::{FailedReads, ReadTarget};
 use labels::LiveLabels;
@@ -69,17 +69,20 @@ use refresh_hint::RefreshHints;
 
 pub use crate::source::{RemoteStatus, Severity, SourceProblem};
 pub use answer::{Answer, Body, Content, EnvironmentVariants, HeldRevision, ServedEnvironment};
-pub use answer_handle::{AnswerAt, AnswerHandle, LabelGoneError, WatcherGuard};
+pub use answer_handle::{
+    AnswerAt, AnswerHandle, AnswerSides, LabelGoneError, RolloutAt, WatcherGuard,
+};
 pub use build::AnswerSettings;
 pub use cached_answer::CachedAnswer;
 pub use counters::Counters;
 pub use error::AnswerError;
 pub use event_log::{EventLog, EventSubscription, NextEvent};
+pub use holds::{Reader, Side, SideChoice};
 pub use move_event::{Actor, ChangedEnvironment, CommitDetails, MoveEvent};
 pub use refresh::PushedReference;
 pub use sequence_lock::SequenceStamp;
 pub use served_file::{FileLookup, ServedFile, Template};
-pub use status::{EnvironmentNotice, EnvironmentProblem, LabelStatus};
+pub use status::{EnvironmentNotice, EnvironmentProblem, LabelStatus, WithheldEnvironment};
 
 /// Live labels and their answers.
 pub struct Store {
@@ -204,11 +207,10 @@ impl Store {
 
     /// Returns a handle for repeated reads of a kept answer. None if the label is not live or the answer is not kept.
     /// Unlike [`Store::answer`], this loads nothing, does not wait and does not authorize the caller.
-    pub fn cached_answer(&self, caller: &Caller, query: &Query) -> Option<CachedAnswer> {
-        let cohort = cohort::choose(caller, query);
-        let live = self.labels.get(&query.label, cohort)?;
+    pub fn cached_answer(&self, query: &Query) -> Option<CachedAnswer> {
+        let live = self.labels.get(&query.label)?;
         let cell = live.cell(query)?;
-        Some(CachedAnswer::new(&live, &cell, cohort))
+        Some(CachedAnswer::new(&live, &cell))
     }
 
     async fn resolve(
@@ -243,7 +245,7 @@ impl Store {
         label: &Label,
         identity: &Arc<Identity>,
     ) -> Result<(Catalog, Revision), AnswerError> {
-        let live = self.live_label(label, Cohort::FIRST).await?;
+        let live = self.live_label(label).await?;
         let (store, identity) = (Arc::clone(self), Arc::clone(identity));
         let work = move || {
             let snapshot = Arc::clone(&live.published.load().snapshot);
@@ -263,7 +265,7 @@ impl Store {
         self: &Arc<Self>,
         label: &Label,
     ) -> Result<(Catalog, Revision), AnswerError> {
-        let live = self.live_label(label, Cohort::FIRST).await?;
+        let live = self.live_label(label).await?;
         let store = Arc::clone(self);
         let work = move || {
             let published = live.published.load_full();
@@ -290,7 +292,7 @@ impl Store {
 
     /// The snapshot that a label serves now. None if the label is not live.
     pub fn current_snapshot(&self, label: &Label) -> Option<Arc<Snapshot>> {
-        let live = self.labels.get(label, Cohort::FIRST)?;
+        let live = self.labels.get(label)?;
         Some(Arc::clone(&live.published.load().snapshot))
     }
 
@@ -304,7 +306,7 @@ impl Store {
         label: &Label,
         next: &Snapshot,
     ) -> Result<Vec<EnvironmentInUse>, TreeError> {
-        let live = self.labels.get(label, Cohort::FIRST);
+        let live = self.labels.get(label);
         live.map_or_else(|| Ok(Vec::new()), |live| live.find_affected(next))
     }
 
@@ -331,6 +333,11 @@ impl Store {
     /// The requested environments whose newest revision cannot be served.
     pub fn problems(&self) -> Vec<EnvironmentProblem> {
         status::environment_problems(&self.labels.all())
+    }
+
+    /// The requested environments whose content at the tip is withheld after a rollback.
+    pub fn withheld(&self) -> Vec<WithheldEnvironment> {
+        status::withheld_environments(&self.labels.all())
     }
 
     /// The problems of requested environments that are served all the same.

@@ -105,7 +105,7 @@ pub(super) fn resolve(
     if let Some(served) = current.served() {
         return Ok(Ok((served.environment.clone(), current.revision.to_string())));
     }
-    Ok(Err(match &current.answer.content {
+    Ok(Err(match &*current.answer.content {
         Content::Broken(problem) => EnvironmentError::Broken(problem.to_string()),
         Content::UnknownLabel => EnvironmentError::Unmatched("unknown label".to_owned()),
         Content::Environment(_) | Content::Empty => EnvironmentError::unmatched(query),

@@ -116,8 +116,8 @@ impl Reason {
     }
 }
 
-/// Returns true for a valid name: the characters of host names, process ids and identifiers.
-fn is_name(text: &str) -> bool {
+/// Returns true for a valid name of an instance: the characters of host names, process ids and identifiers.
+pub fn is_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
     (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
 }

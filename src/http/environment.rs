@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::HttpError;
 use super::identity::{Lease, LeaseStatus, LeaseSubject};
-use super::{Http, answers, body, instances, negotiate, watch};
+use super::{Http, answers, body, instances, negotiate, reader, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::store::AnswerAt;
@@ -50,7 +50,8 @@ pub(super) async fn get(
     let etag = served.etag(representation);
     let is_known = knows(&current);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header(("ETag", etag)).insert_header(("Vary", "Accept"));
+    response.insert_header(("ETag", etag));
+    reader::add_vary(&mut response, request.headers(), "Accept");
     if let Some(wait) = wait {
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
     }

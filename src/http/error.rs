@@ -1,5 +1,6 @@
 //! The errors of requests: one place maps each to its status and body (docs/protocol.md#24-errors).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -57,8 +58,13 @@ pub(super) enum HttpError {
     TooManyWatchers(usize),
     /// The client has as many watchers as `watch.watchers_per_client_max` allows.
     TooManyWatchersOfClient(usize),
-    /// The client has seen a revision that this server has not received yet. The value is the server's newest revision.
-    Behind(Revision),
+    /// The client has seen a revision that this server has not received yet, or that a rollout keeps from this client.
+    Behind {
+        /// The newest revision that the server has for the client.
+        newest: Revision,
+        /// The rollout that holds the application.
+        rollout: Option<Arc<str>>,
+    },
     /// A request for a repository failed.
     Git(GitHttpError),
     /// The body of a webhook is larger than this number of bytes.
@@ -121,7 +127,7 @@ impl HttpError {
             | Self::ClientGone
             | Self::AuditUnwritable
             | Self::AuditUnreadable
-            | Self::Behind(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Behind { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(problem) if reveal::is_pending(problem) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
             Self::Answer(AnswerError::Forbidden) => StatusCode::UNAUTHORIZED,
@@ -164,7 +170,11 @@ impl HttpError {
             Self::AuditUnreadable => Some(
                 "the server cannot read its audit trail; its log names the error".to_owned(),
             ),
-            Self::Behind(newest) => Some(format!(
+            Self::Behind { newest, rollout: Some(rollout) } => Some(format!(
+                "rollout {rollout} holds this application at {newest}, and this client is no canary \
+                 that has the requested revision; retry when the rollout has ended"
+            )),
+            Self::Behind { newest, rollout: None } => Some(format!(
                 "this server has not received the requested revision yet, its newest is {newest}; \
                  retry, or use another replica"
             )),
@@ -232,9 +242,12 @@ impl HttpError {
                 response.insert_header(("Retry-After", "1"));
             }
             // No other 503 has this header. It tells a client that another replica may be further.
-            Self::Behind(tip) => {
+            Self::Behind { newest, rollout } => {
                 response.insert_header(("Retry-After", "1"));
-                response.insert_header((headers::REVISION, tip.as_str()));
+                response.insert_header((headers::REVISION, newest.as_str()));
+                if let Some(rollout) = rollout {
+                    response.insert_header((headers::ROLLOUT, &**rollout));
+                }
             }
             // The server does not read the rest of the body.
             Self::BodyTooLarge(_) | Self::BodyTooSlow(_) => {

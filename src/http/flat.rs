@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::error::HttpError;
 use super::renderings::{Job, TextKey};
 use super::route::FlatFormat;
-use super::{Http, answers, body, negotiate, resolves_placeholders, watch};
+use super::{Http, answers, body, negotiate, reader, resolves_placeholders, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::placeholder::PlaceholderError;
@@ -41,6 +41,7 @@ pub(super) async fn get(
     if negotiate::has_already(request.headers(), &etag) {
         let mut response = HttpResponse::NotModified();
         answers::add_revisions(&mut response, &current);
+        reader::add_vary(&mut response, request.headers(), "");
         return Ok(response.insert_header(("ETag", etag)).finish());
     }
     let (key, size) = (TextKey::Flat(served.digest, format, placeholders), served.text_bytes());
@@ -51,6 +52,7 @@ pub(super) async fn get(
     http.record_opened_read(request, caller, query, Some(served), &current.revision)?;
     let mut response = HttpResponse::Ok();
     answers::add_revisions(&mut response, &current);
+    reader::add_vary(&mut response, request.headers(), "");
     response.insert_header(("ETag", etag)).content_type(content_type);
     Ok(response.body(body::of_text(text, &connection)))
 }

@@ -32,10 +32,10 @@ use crate::access::{
     Caller, Identity, IdentityKey, JwtVerification, Operation, Permission, Resource,
 };
 use crate::audit::{OpenedRead, OpenedReads};
-use crate::model::{Digest, LabelPosition, Query};
+use crate::model::{Digest, LabelPosition, Query, Revision};
 use crate::render::Representation;
 use crate::reveal::Variant;
-use crate::store::{Body, CachedAnswer, SequenceStamp};
+use crate::store::{AnswerAt, Body, CachedAnswer, RolloutAt, SequenceStamp, Side};
 use request_headers::RequestHeaders;
 
 /// The most paths that one worker remembers. When they are exceeded, the worker forgets all.
@@ -50,6 +50,8 @@ const VARY: &str = "Accept";
 const PRIVATE_VARY: &str = "Accept, Authorization, X-Config-Token";
 const REVISION: HeaderName = HeaderName::from_static(headers::REVISION);
 const EPOCH: HeaderName = HeaderName::from_static(headers::EPOCH);
+const HELD_AT: HeaderName = HeaderName::from_static(headers::HELD_AT);
+const ROLLOUT: HeaderName = HeaderName::from_static(headers::ROLLOUT);
 
 /// An application behind the hot path.
 pub struct Hot<A> {
@@ -131,11 +133,46 @@ struct ReadyAnswer {
     position: LabelPosition,
     etag: HeaderValue,
     revision_header: HeaderValue,
-    /// Only of a label that was rewound.
+    /// Only of a label that was rewound, or of an application that a rollout holds.
     epoch_header: Option<HeaderValue>,
+    /// Only of an application that a rollout holds.
+    held: Option<Box<HeldHeaders>>,
     body: Body,
     /// The digest of an answer with opened values.
     opened_digest: Option<Digest>,
+}
+
+/// The headers of an application that a rollout holds.
+struct HeldHeaders {
+    tip: Revision,
+    rollout: RolloutAt,
+    /// Only on the stable side.
+    tip_header: Option<HeaderValue>,
+    rollout_header: HeaderValue,
+}
+
+impl HeldHeaders {
+    fn new(current: &AnswerAt) -> Option<Option<Box<Self>>> {
+        let Some(rollout) = &current.rollout else { return Some(None) };
+        Some(Some(Box::new(Self {
+            tip: current.tip.clone(),
+            rollout: rollout.clone(),
+            tip_header: match rollout.side {
+                Side::Stable => Some(HeaderValue::from_str(current.tip.as_str()).ok()?),
+                Side::Candidate => None,
+            },
+            rollout_header: HeaderValue::from_str(&rollout.id).ok()?,
+        })))
+    }
+
+    /// Returns true if the headers are those of an answer.
+    fn are_of(held: Option<&Self>, current: &AnswerAt) -> bool {
+        match (held, &current.rollout) {
+            (None, None) => true,
+            (Some(held), Some(rollout)) => held.tip == current.tip && held.rollout == *rollout,
+            _ => false,
+        }
+    }
 }
 
 impl<S> Service<Request> for HotService<S>
@@ -157,9 +194,9 @@ where
             return Either::Left(ready(Ok(response)));
         }
         let asked = self.worth_remembering(&request);
-        // A request with a bad credential gets no answer that could be remembered.
-        let caller = self.caller(&request).unwrap_or(Caller::Anonymous);
-        if let (Some((path, query)), Caller::Identified(_)) = (&asked, &caller) {
+        if let Some((path, query)) = &asked
+            && self.http.guard.is_some()
+        {
             self.decide_unremembered(&request, path, query);
         }
         let answered = self.app.call(request);
@@ -168,7 +205,7 @@ where
             let response = answered.await?;
             if let Some((path, query)) = asked
                 && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED)
-                && let Some(cached) = http.store.cached_answer(&caller, &query)
+                && let Some(cached) = http.store.cached_answer(&query)
             {
                 paths.borrow_mut().remember(path, query, cached);
             }
@@ -224,13 +261,10 @@ impl<S> HotService<S> {
         let representation = headers.representation()?;
         let variant = remembered.variant_for(&self.http, caller)?;
         let Remembered { query, cached, ready, last_read, .. } = remembered;
-        if !cached.is_for(caller, query) {
-            return None;
-        }
         let ready = ready.get_mut(variant, representation);
         if !ready.as_ref().is_some_and(|ready| ready.is_present(cached)) {
             *has_moved = ready.as_ref().is_some_and(|ready| ready.has_moved(cached));
-            // An answer that is held back or broken needs further headers.
+            // An answer that a problem holds back, or that is broken, needs further headers.
             *ready = Some(ReadyAnswer::read(cached, variant, representation, ready.take())?);
         }
         let ready = ready.as_ref()?;
@@ -436,6 +470,7 @@ impl ReadyAnswer {
         let (sequence, position) = (current.answer.sequence(), current.position());
         if let Some(before) = before
             && (before.sequence, &before.position) == (sequence, &position)
+            && HeldHeaders::are_of(before.held.as_deref(), &current)
         {
             return Some(Self { stamp, read_at, ..before });
         }
@@ -453,6 +488,7 @@ impl ReadyAnswer {
                 Some(epochs) => Some(HeaderValue::from_str(&epochs.to_string()).ok()?),
                 None => None,
             },
+            held: HeldHeaders::new(&current)?,
             body: own(served.body(representation, &position.revision)),
             opened_digest: served.has_opened_values().then_some(served.digest),
             position,
@@ -477,6 +513,12 @@ impl ReadyAnswer {
         headers.insert(REVISION, self.revision_header.clone());
         if let Some(epoch) = &self.epoch_header {
             headers.insert(EPOCH, epoch.clone());
+        }
+        if let Some(held) = &self.held {
+            if let Some(tip) = &held.tip_header {
+                headers.insert(HELD_AT, tip.clone());
+            }
+            headers.insert(ROLLOUT, held.rollout_header.clone());
         }
     }
 }

@@ -22,7 +22,7 @@ const REVISION_BYTES_MAX: usize = 512;
 const PAGE_COUNT_MAX: usize = 1_000;
 
 /// The header with the name of an instance.
-const INSTANCE: HeaderName = HeaderName::from_static(headers::INSTANCE);
+pub(super) const INSTANCE: HeaderName = HeaderName::from_static(headers::INSTANCE);
 /// The header with an acknowledgement: `<revision>.<digest> ok`, or `rejected` in place of `ok`.
 const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
 const INCARNATION: HeaderName = HeaderName::from_static(headers::INCARNATION);

@@ -16,7 +16,10 @@ use crate::catalog::Catalog;
 use crate::faults::FaultKind;
 use crate::model::{Label, Problem, Query, Revision};
 use crate::push::Hosts;
-use crate::store::{EnvironmentNotice, EnvironmentProblem, RemoteStatus, Severity, SourceProblem};
+use crate::store::{
+    EnvironmentNotice, EnvironmentProblem, RemoteStatus, Severity, SourceProblem,
+    WithheldEnvironment,
+};
 
 /// The OpenAPI description of a server without a prefix. A test compares it with the routes and the answers of a
 /// server.
@@ -130,6 +133,8 @@ pub(super) fn problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let remotes = http.store.remotes();
     let notices = http.store.notices();
     let problems = held_back.iter().map(problem).chain(notices.iter().map(notice));
+    let withheld = http.store.withheld();
+    let problems = problems.chain(withheld.iter().map(|it| withheld_report(http, it)));
     let problems = problems.chain(of_sources.iter().map(of_source));
     let faults = super::faults::current(http);
     let of_server = faults.iter().filter_map(super::faults::problem);
@@ -144,7 +149,11 @@ fn visible_problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let (held_back, notices) = (http.store.problems(), http.store.notices());
     let held_back = held_back.iter().filter(|it| filter.shows(&it.query)).map(problem);
     let notices = notices.iter().filter(|it| filter.shows(&it.query)).map(notice);
-    HttpResponse::Ok().json(ProblemList { problems: held_back.chain(notices).collect() })
+    let withheld = http.store.withheld();
+    let withheld = withheld.iter().filter(|it| filter.shows(&it.query));
+    let withheld = withheld.map(|it| withheld_report(http, it));
+    let problems = held_back.chain(notices).chain(withheld);
+    HttpResponse::Ok().json(ProblemList { problems: problems.collect() })
 }
 
 /// Shows a problem of a source. It belongs to no single environment.
@@ -176,6 +185,25 @@ fn problem(problem: &EnvironmentProblem) -> ProblemReport {
         served: held.map(|held| held.revision.to_string()),
         since: since.map(|since| since.to_string()),
         ..of_query("held-back", &problem.query, &problem.source, &problem.problem)
+    }
+}
+
+/// Shows an environment whose newest content is withheld after a rollback.
+fn withheld_report(http: &Http, withheld: &WithheldEnvironment) -> ProblemReport {
+    let WithheldEnvironment { query, tip, stable, rollout } = withheld;
+    ProblemReport {
+        kind: ProblemReport::WITHHELD.to_owned(),
+        application: Some(query.application.to_string()),
+        profiles: Some(query.profiles.to_string()),
+        label: query.label.name().map(str::to_owned),
+        source: http.store.source_name().to_owned(),
+        tip: Some(tip.to_string()),
+        served: Some(stable.to_string()),
+        reason: format!(
+            "rollout {rollout} was rolled back; the newest content is not served until a push \
+             changes it or an operator releases it"
+        ),
+        ..ProblemReport::default()
     }
 }
 

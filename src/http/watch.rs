@@ -27,10 +27,11 @@ use super::error::HttpError;
 use super::identity::{Lease, LeaseSubject};
 use super::route::RouteError;
 use super::socket::ConnectionHandle;
-use super::{Http, answers, instances, negotiate};
+use super::{Http, answers, instances, negotiate, reader};
 use crate::access::Caller;
 use crate::model::{Digest, LabelPosition, Query, Revision, is_hex};
-use crate::store::{AnswerAt, AnswerError, AnswerHandle, LabelGoneError};
+use crate::store::{AnswerAt, AnswerError, AnswerHandle, LabelGoneError, RolloutAt, Side};
+use environment::EnvironmentCursor;
 use feed::StreamEnd;
 use wire::Framing;
 
@@ -112,7 +113,8 @@ pub(super) async fn stream(
     http.record_opened_read(request, caller, query, current.served(), &current.revision)?;
     let group = groups(request).environment(&handle);
     group.subject().refresh();
-    let cursor = last.and_then(|(_, digest)| digest);
+    let cursor =
+        EnvironmentCursor { digest: last.and_then(|(_, digest)| digest), reader: handle.reader() };
     let framing = Framing::of(request.version());
     let instance = instances::enter(http, request.headers(), query);
     let permits = (permit, handle.count_watcher(), instance);
@@ -146,22 +148,22 @@ pub(super) async fn moves(
     match connection(request).detach(stream).await {}
 }
 
-/// Returns a handle to the answer. If the request names a revision, waits until the answer is not older than it.
+/// Returns a handle to the answer for the instance of a request. If the request names a revision, waits until the answer is
+/// not older than it.
 pub(super) async fn handle(
     request: &HttpRequest,
     http: &Http,
     caller: &Caller,
     query: &Query,
 ) -> Result<AnswerHandle, HttpError> {
+    let instance = reader::instance(request.headers(), query);
     let Some(seen) = min_revision(request.headers())? else {
-        return Ok(http.store.answer(caller, query).await?);
+        return Ok(http.store.answer(caller, query).await?.for_instance(instance));
     };
     let mut handle = match http.store.answer(caller, query).await {
         // The client has seen a revision of the label, so another server has it and this one is behind.
-        Err(AnswerError::UnknownLabel(_)) => {
-            return Err(HttpError::Behind(Revision::new(NO_REVISION)));
-        }
-        handle => handle?,
+        Err(AnswerError::UnknownLabel(_)) => return Err(absent()),
+        handle => handle?.for_instance(instance),
     };
     if request.method() != Method::HEAD {
         wait_for_position(http, &mut handle, &seen).await?;
@@ -179,7 +181,7 @@ pub(super) fn wants_revision(headers: &HeaderMap) -> bool {
 /// Returns the error for an absent label in a request that names a revision.
 pub(super) fn absent_at_revision(headers: &HeaderMap) -> HttpError {
     match min_revision(headers) {
-        Ok(_) => HttpError::Behind(Revision::new(NO_REVISION)),
+        Ok(_) => absent(),
         Err(error) => error,
     }
 }
@@ -196,7 +198,7 @@ fn min_revision(headers: &HeaderMap) -> Result<Option<LabelPosition>, HttpError>
     }
 }
 
-/// The position in a text that can be one of some source: a revision, and the epochs of a label that was rewound.
+/// The position in a text that can be one of some source: a revision, and the epochs of its publication.
 pub(super) fn position(text: &str) -> Option<LabelPosition> {
     let position = (text.len() <= REVISION_BYTES_MAX).then(|| LabelPosition::parse(text))??;
     is_revision(position.revision.as_str()).then_some(position)
@@ -229,7 +231,19 @@ async fn wait_for_position(
 }
 
 fn behind(handle: &AnswerHandle) -> HttpError {
-    HttpError::Behind(handle.current().tip)
+    let AnswerAt { revision, tip, rollout, .. } = handle.current();
+    match rollout {
+        // The reader does not receive the tip.
+        Some(RolloutAt { id, side: Side::Stable }) => {
+            HttpError::Behind { newest: revision, rollout: Some(id) }
+        }
+        rollout => HttpError::Behind { newest: tip, rollout: rollout.map(|rollout| rollout.id) },
+    }
+}
+
+/// Returns the error for a label that this server does not have, and of which the client has seen a revision.
+fn absent() -> HttpError {
+    HttpError::Behind { newest: Revision::new(NO_REVISION), rollout: None }
 }
 
 /// The position and the digest of `Last-Event-ID`. Text after the revision that gives no epochs is part of the revision:

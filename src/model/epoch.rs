@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Revision, is_hex};
 
 /// The longest list of epochs that a client may send, in parts. A longer list is not compared.
-const PART_COUNT_MAX: usize = 64;
+const PART_COUNT_MAX: usize = 128;
 /// The text of a part that was never rewound.
 const NEVER_REWOUND: &str = "0";
 
@@ -43,7 +43,8 @@ impl fmt::Display for Epoch {
 }
 
 /// The epochs of all parts of a label, at least one of which was rewound. A plain source is one part. In a composite
-/// each source is a part, and in a list of labels each label.
+/// each source is a part, and in a list of labels each label. For an application that a rollout holds, the epochs of the
+/// rollouts follow, again one for each part.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Epochs(Arc<[Option<Epoch>]>);
 
@@ -96,7 +97,8 @@ impl fmt::Debug for Epochs {
 pub struct LabelPosition {
     /// The published revision.
     pub revision: Revision,
-    /// The epochs in which the revision was published. `None` if the label was never rewound.
+    /// The epochs in which the revision was published. `None` if the label was never rewound and no rollout holds the
+    /// application.
     pub epochs: Option<Epochs>,
 }
 

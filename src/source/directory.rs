@@ -22,7 +22,7 @@ use self::survey::{ScanProgress, Survey, SurveyError, is_inside_git};
 use crate::areas::Areas;
 use crate::model::{ContentId, Label, LabelPosition, Problem, Revision};
 use crate::outage::Outage;
-use crate::snapshot::{Layout, Member, Rewinds, Snapshot};
+use crate::snapshot::{Layout, Member, MemberHolds, Rewinds, Snapshot};
 use crate::source::content::{Contents, HeldContent, short};
 use crate::source::files::problem;
 use crate::source::hints::{Hints, WatchTarget, WatchedPath};
@@ -240,6 +240,7 @@ impl DirectoryInner {
             tree,
             history: None,
             rewinds: Rewinds::default(),
+            holds: MemberHolds::default(),
             made_seconds: None,
             commit: None,
         }]))

@@ -32,7 +32,8 @@ use crate::areas::Areas;
 use crate::model::{ContentId, Label, LabelPosition, Problem, Revision};
 use crate::outage::{Connectivity, Outage};
 use crate::snapshot::{
-    Ancestor, CommitSummary, History, Layout, Member, Rewinds, Snapshot, Style, expand_patterns,
+    Ancestor, CommitSummary, History, Layout, Member, MemberHolds, Rewinds, Snapshot, Style,
+    expand_patterns,
 };
 use crate::source::files::Files;
 use crate::source::uri::{PLACEHOLDERS, has_placeholder};
@@ -334,6 +335,7 @@ impl EtcdInner {
             tree: self.cache.tree(ContentId::from_bytes(&[])),
             history: None,
             rewinds: Rewinds::default(),
+            holds: MemberHolds::default(),
             made_seconds: None,
             commit: None,
         };

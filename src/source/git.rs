@@ -41,7 +41,9 @@ use self::reach::Reachability;
 use self::refs::References;
 use crate::areas::Areas;
 use crate::model::{Epochs, Label, LabelPosition, Revision};
-use crate::snapshot::{CommitSummary, History, Layout, Left, Member, Rewinds, Snapshot};
+use crate::snapshot::{
+    CommitSummary, History, Layout, Left, Member, MemberHolds, Rewinds, Snapshot,
+};
 use crate::source::hints::Hints;
 use crate::source::reads::Reads;
 use crate::source::{BoxFuture, OpenError, Source, SourceError, SourceProblem, labels};
@@ -51,7 +53,7 @@ pub use self::findings::Findings;
 pub use self::incoming::Incoming;
 pub use self::library::prepare;
 pub use self::place::{git_directory_of, is_repository};
-pub use self::published::PublishedReferences;
+pub use self::published::{HoldTable, PublishedReferences};
 pub use self::pushed::{ChangedPath, ChangedPaths};
 pub use self::reference::MovedReference;
 pub use self::rewinds::{RECORD_REFERENCE, Rewind, RewindRecord};
@@ -210,10 +212,34 @@ impl GitSource {
     /// # Errors
     /// When the repository cannot be read.
     pub fn publish(&self, references: &[&str]) -> Result<PublishedReferences, SourceError> {
+        self.publish_references(references, None)
+    }
+
+    /// As [`GitSource::publish`], and replaces the rollouts of the repository in the same step. The stable commits of the
+    /// rollouts stay in the repository for as long as they are published. Blocking.
+    ///
+    /// Invariant: the rollouts are durable before this call.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn publish_with_holds(
+        &self,
+        references: &[&str],
+        holds: &HoldTable,
+    ) -> Result<PublishedReferences, SourceError> {
+        self.publish_references(references, Some(holds))
+    }
+
+    fn publish_references(
+        &self,
+        references: &[&str],
+        holds: Option<&HoldTable>,
+    ) -> Result<PublishedReferences, SourceError> {
         let Lookup::Published(published) = &self.inner.lookup else {
             return Ok(PublishedReferences { moved: Vec::new(), has_new_record: false });
         };
-        let moved = self.inner.pool.with(|repository| published.follow(repository, references));
+        let moved =
+            self.inner.pool.with(|repository| published.follow(repository, references, holds));
         moved.map_err(|error| self.inner.unavailable(&error))
     }
 
@@ -363,8 +389,12 @@ impl Inner {
             .map(|found| (Revision::new(found.commit.to_string()), Some(Arc::from(&*found.name))))
             .collect();
         let epochs = epochs_of(&resolved);
-        let is_same =
-            |previous: &&Snapshot| labels::is_same(previous, &wanted) && previous.epochs == epochs;
+        let is_same = |previous: &&Snapshot| {
+            let mut members = previous.members.iter().rev().zip(&resolved);
+            labels::is_same(previous, &wanted)
+                && previous.epochs == epochs
+                && members.all(|(member, found)| member.holds.branch.as_ref() == found.holds())
+        };
         if let Some(previous) = previous.filter(is_same) {
             return Ok(previous.clone());
         }
@@ -388,22 +418,42 @@ impl Inner {
     }
 
     fn member(&self, found: &Resolved) -> Result<Member, git2::Error> {
-        let (tree, made_seconds, commit) = self.pool.with(|repository| {
-            let commit = repository.find_commit(found.commit)?;
+        Ok(Member { holds: self.holds(found)?, ..self.member_at(found, found.commit)? })
+    }
+
+    /// The rollouts of a branch, with the content of their stable commits.
+    fn holds(&self, found: &Resolved) -> Result<MemberHolds, git2::Error> {
+        let branch = found.holds().map(Arc::clone);
+        let stables = branch.iter().flat_map(|branch| &branch.holds).map(|hold| {
+            let commit = Oid::from_str(hold.stable.as_str())?;
+            self.member_at(found, commit)
+        });
+        Ok(MemberHolds {
+            stables: stables.collect::<Result<_, _>>()?,
+            are_recorded: found.table.as_ref().is_some_and(|table| table.is_record_complete),
+            branch,
+        })
+    }
+
+    /// The content of a label at one commit, without rollouts.
+    fn member_at(&self, found: &Resolved, commit: Oid) -> Result<Member, git2::Error> {
+        let (tree, made_seconds, summary) = self.pool.with(|repository| {
+            let commit = repository.find_commit(commit)?;
             Ok((commit.tree_id(), commit.time().seconds(), describe(&commit)))
         })?;
         Ok(Member {
             areas: Areas::default(),
             group: 0,
             layout: Arc::clone(&self.options.layout),
-            revision: Revision::new(found.commit.to_string()),
+            revision: Revision::new(commit.to_string()),
             label: Some(Arc::from(&*found.name)),
             overlays: Vec::new(),
             tree: self.cache.tree(content_id(tree)),
-            history: found.is_branch.then(|| self.history(found.commit)),
+            history: found.is_branch.then(|| self.history(commit)),
             rewinds: self.rewinds(found),
+            holds: MemberHolds::default(),
             made_seconds: Some(made_seconds),
-            commit: Some(Arc::new(commit)),
+            commit: Some(Arc::new(summary)),
         })
     }
 

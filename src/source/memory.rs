@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use crate::areas::Areas;
 use crate::model::{ContentId, Label, LabelPosition, Revision};
-use crate::snapshot::{Ancestor, History, Layout, Member, Rewinds, Snapshot};
+use crate::snapshot::{
+    Ancestor, BranchHolds, History, Layout, Member, MemberHolds, Rewinds, Snapshot,
+};
 use crate::source::content::{Contents, HeldContent, Intake, hash, short};
 use crate::source::{BoxFuture, Source, SourceError, labels};
 use crate::sync::lock;
@@ -36,6 +38,7 @@ pub struct MemorySource {
 struct MemoryState {
     branches: HashMap<String, Arc<MemoryCommit>>,
     tags: HashMap<String, Arc<MemoryCommit>>,
+    holds: HashMap<String, Arc<BranchHolds>>,
     made_count: i64,
     failure: Option<String>,
 }
@@ -66,6 +69,17 @@ impl MemorySource {
     /// Makes a new revision of a branch, and the branch if it is missing. Writes files, and deletes those without content.
     /// The same calls make the same revisions in every process.
     pub fn commit(&self, branch: &str, changes: &[(&str, Option<&str>)]) -> Revision {
+        self.commit_held(branch, changes, |_| None)
+    }
+
+    /// As [`MemorySource::commit`], and replaces the holds of the branch in the same step, unless the function returns none
+    /// for the new revision.
+    pub fn commit_held(
+        &self,
+        branch: &str,
+        changes: &[(&str, Option<&str>)],
+        holds: impl FnOnce(&Revision) -> Option<BranchHolds>,
+    ) -> Revision {
         let revision = {
             let mut state = lock(&self.state);
             let parent = state.branches.get(branch).cloned();
@@ -80,10 +94,18 @@ impl MemorySource {
             let revision = commit.revision.clone();
             state.made_count += 1;
             state.branches.insert(branch.to_owned(), commit);
+            if let Some(holds) = holds(&revision) {
+                state.holds.insert(branch.to_owned(), Arc::new(holds));
+            }
             revision
         };
         self.hint();
         revision
+    }
+
+    /// Replaces the holds of a branch. Labels show them when they are loaded again.
+    pub fn set_holds(&self, branch: &str, holds: BranchHolds) {
+        lock(&self.state).holds.insert(branch.to_owned(), Arc::new(holds));
     }
 
     /// Tags a revision that is reachable from a branch or a tag. Returns false if there is none.
@@ -181,7 +203,12 @@ impl MemorySource {
             .ok_or_else(|| SourceError::UnknownLabel(label.clone()))
     }
 
-    fn member(&self, found: ResolvedName) -> Member {
+    fn member(&self, mut found: ResolvedName) -> Member {
+        let (branch, stables) = (found.holds.take(), std::mem::take(&mut found.stables));
+        let stables = stables
+            .into_iter()
+            .map(|commit| self.member(ResolvedName::new(commit, &found.name, found.is_branch)));
+        let holds = MemberHolds { branch, are_recorded: true, stables: stables.collect() };
         Member {
             areas: Areas::default(),
             group: 0,
@@ -191,6 +218,7 @@ impl MemorySource {
             overlays: Vec::new(),
             tree: found.commit.tree(&self.cache),
             rewinds: Rewinds::default(),
+            holds,
             made_seconds: Some(found.commit.seconds),
             commit: None,
             history: found.is_branch.then(|| {
@@ -251,6 +279,16 @@ struct ResolvedName {
     commit: Arc<MemoryCommit>,
     name: String,
     is_branch: bool,
+    holds: Option<Arc<BranchHolds>>,
+    /// The commits of the stable revisions of the holds, in their order.
+    stables: Vec<Arc<MemoryCommit>>,
+}
+
+impl ResolvedName {
+    fn new(commit: Arc<MemoryCommit>, name: &str, is_branch: bool) -> Self {
+        let name = name.to_owned();
+        Self { commit, name, is_branch, holds: None, stables: Vec::new() }
+    }
 }
 
 impl MemoryState {
@@ -259,23 +297,19 @@ impl MemoryState {
         if !labels::is_name(name) {
             return None;
         }
-        self.by_name(name).or_else(|| self.by_name(labels::sibling(name)?)).or_else(|| {
-            Some(ResolvedName {
-                commit: self.reachable(name)?,
-                name: name.to_owned(),
-                is_branch: false,
-            })
-        })
+        self.by_name(name)
+            .or_else(|| self.by_name(labels::sibling(name)?))
+            .or_else(|| Some(ResolvedName::new(self.reachable(name)?, name, false)))
     }
 
     fn by_name(&self, name: &str) -> Option<ResolvedName> {
         let branch = self.branches.get(name);
         let commit = branch.or_else(|| self.tags.get(name))?;
-        Some(ResolvedName {
-            commit: Arc::clone(commit),
-            name: name.to_owned(),
-            is_branch: branch.is_some(),
-        })
+        let found = ResolvedName::new(Arc::clone(commit), name, branch.is_some());
+        let holds = self.holds.get(name).filter(|_| found.is_branch).cloned();
+        let stables = holds.iter().flat_map(|holds| &holds.holds);
+        let stables = stables.map(|hold| self.reachable(hold.stable.as_str()));
+        Some(ResolvedName { stables: stables.collect::<Option<_>>()?, holds, ..found })
     }
 
     fn reachable(&self, revision: &str) -> Option<Arc<MemoryCommit>> {

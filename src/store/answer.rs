@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::ledger::{ALLOCATION_BYTES, Charge};
 use super::payload::{Payload, Payloads};
-use super::published_snapshot::PublishedSnapshot;
+use super::published_snapshot::{Basis, PublishedSnapshot};
 use crate::areas::Areas;
 use crate::model::{
     Digest, Document, Environment, Epochs, LabelPosition, Problem, Property, PropertySource, Query,
@@ -25,10 +25,10 @@ pub struct Answer {
     /// The requested environment.
     pub query: Query,
     /// The environment, or the reason for its absence.
-    pub content: Content,
+    pub content: Arc<Content>,
     /// The contributions of the members that the query selects.
-    pub(super) members: Vec<MemberAnswer>,
-    /// The sequence number of the published snapshot that the answer was made for.
+    pub(super) members: Arc<[MemberAnswer]>,
+    /// The sequence number of the published snapshot that the answer was made for, or was handed over to.
     pub(super) sequence: u64,
     /// The revision when the answer was made. Readers receive it only while the published snapshot is older than the
     /// answer. Otherwise the revision of that snapshot counts.
@@ -44,7 +44,7 @@ pub struct Answer {
     /// that no file mentions. A label keeps a limited number of such answers.
     pub(super) has_known_profiles: bool,
     /// The bytes of the answer in the ledger, without texts that are rendered later.
-    pub(super) _charge: Charge,
+    pub(super) _charge: Arc<Charge>,
 }
 
 /// The content of an answer.
@@ -175,6 +175,23 @@ pub struct HeldRevision {
 }
 
 impl Answer {
+    /// The same answer for another publication, at whose snapshot it is valid as well.
+    pub(super) fn hand_over(&self, basis: Basis<'_>) -> Self {
+        let Basis { sequence, snapshot, begun } = basis;
+        Self {
+            query: self.query.clone(),
+            content: Arc::clone(&self.content),
+            members: Arc::clone(&self.members),
+            sequence,
+            revision: revision_of(&self.members, snapshot),
+            epochs: snapshot.epochs.clone(),
+            publication_begun: begun,
+            is_known: self.is_known,
+            has_known_profiles: self.has_known_profiles,
+            _charge: Arc::clone(&self._charge),
+        }
+    }
+
     /// A number that grows with every answer that replaces another one of the same label.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -213,7 +230,7 @@ impl Answer {
     }
 
     fn variants(&self) -> Option<&EnvironmentVariants> {
-        match &self.content {
+        match &*self.content {
             Content::Environment(variants) => Some(variants),
             Content::Broken(_) | Content::UnknownLabel | Content::Empty => None,
         }
@@ -228,7 +245,7 @@ impl Answer {
 
     /// Returns true if the answer serves an older revision than the newest one, or found none to serve.
     pub(super) fn depends_on_history(&self) -> bool {
-        matches!(self.content, Content::Broken(_)) || self.held_revisions().next().is_some()
+        matches!(*self.content, Content::Broken(_)) || self.held_revisions().next().is_some()
     }
 
     /// The identity of the documents and their places. Answers with equal compositions have equal values at equal
@@ -245,7 +262,7 @@ impl Answer {
     /// Returns true if readers can see a difference: another digest of some variant, another kind of content, or another
     /// problem.
     pub(super) fn differs(&self, other: &Self) -> bool {
-        match (&self.content, &other.content) {
+        match (&*self.content, &*other.content) {
             (Content::Environment(a), Content::Environment(b)) => a.digests() != b.digests(),
             (Content::Broken(a), Content::Broken(b)) => a != b,
             (Content::UnknownLabel, Content::UnknownLabel) | (Content::Empty, Content::Empty) => {
@@ -253,6 +270,11 @@ impl Answer {
             }
             _ => true,
         }
+    }
+
+    /// The revision of this answer under the snapshot that it is valid for.
+    pub(super) fn revision_under(&self, snapshot: &Snapshot) -> Revision {
+        revision_of(&self.members, snapshot)
     }
 
     /// The position that a reader of this answer receives under a published snapshot.
@@ -351,19 +373,27 @@ impl ServedEnvironment {
     }
 
     /// The server-sent event for watchers of this environment: id, name and the JSON in one line, wrapped for the
-    /// connection.
+    /// connection. The event of a candidate also names its rollout.
     ///
-    /// Invariant: every caller passes the same `wrap`, because the event is made once for each position and all
-    /// watchers receive the same bytes.
-    pub fn event(&self, position: &LabelPosition, wrap: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
+    /// Invariant: every caller passes the same `wrap`, and the same rollout for a position, because the event is made
+    /// once for each position and all watchers receive the same bytes.
+    pub fn event(
+        &self,
+        position: &LabelPosition,
+        rollout: Option<&str>,
+        wrap: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Bytes {
         if let Some(known) = &*self.event.load()
             && known.position == *position
         {
             return known.bytes.clone();
         }
         let Body { head, rest } = self.body(Representation::V1, &position.revision);
-        let mut event =
-            format!("event: environment\nid: {position}.{}\ndata: ", self.digest).into_bytes();
+        let mut event = format!("event: environment\nid: {position}.{}\n", self.digest);
+        if let Some(rollout) = rollout {
+            event += &format!("rollout: {rollout}\n");
+        }
+        let mut event = (event + "data: ").into_bytes();
         event.reserve_exact(head.len() + rest.len() + 2);
         event.extend_from_slice(&head);
         event.extend_from_slice(&rest);

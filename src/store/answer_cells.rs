@@ -13,8 +13,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use super::answer::Answer;
 use super::answer_cell::AnswerCell;
+use super::cell_answers::CellAnswers;
 use super::first_answer::FirstAnswer;
 use super::publication::{AnswerReplacement, Publication};
 use super::published_snapshot::PublishedSnapshot;
@@ -29,8 +29,8 @@ const SWEEP_AFTER: usize = 1_024;
 /// A cell that was inserted after the announcement. Its last holder may drop it before the switch.
 struct LateCell {
     cell: Weak<AnswerCell>,
-    before: Arc<Answer>,
-    after: Arc<Answer>,
+    before: CellAnswers,
+    after: CellAnswers,
 }
 
 impl LateCell {
@@ -119,12 +119,12 @@ impl AnswerCells {
         replacements.extend(self.late_cells.drain(..).filter_map(LateCell::into_replacement));
         for AnswerReplacement { cell, before, after } in &replacements {
             cell.replace(after);
-            let names_known = |answer: &Answer| (answer.is_known, answer.has_known_profiles);
+            let names_known = |it: &CellAnswers| (it.is_known(), it.has_known_profiles());
             if names_known(before) != names_known(after)
-                && let Some(entry) = self.by_query.get_mut(&after.query)
+                && let Some(entry) = self.by_query.get_mut(after.query())
             {
-                entry.kept = after.is_known.then(|| Arc::clone(cell));
-                entry.has_unknown_profiles = !after.has_known_profiles;
+                entry.kept = after.is_known().then(|| Arc::clone(cell));
+                entry.has_unknown_profiles = !after.has_known_profiles();
             }
         }
         self.sweep();
@@ -141,17 +141,18 @@ impl AnswerCells {
         published: &PublishedSnapshot,
         now_seconds: u64,
     ) -> Result<Arc<AnswerCell>, Box<FirstAnswer>> {
-        if let Some(cell) = self.get(&first.answer.query) {
+        if let Some(cell) = self.get(first.answers.query()) {
             return Ok(cell);
         }
         if !first.is_for(published, self.publication.as_ref()) {
             return Err(Box::new(first));
         }
-        let (answer, successor) = first.into_answers();
-        let (query, has_unknown_profiles) = (answer.query.clone(), !answer.has_known_profiles);
+        let (answers, successor) = first.into_answers();
+        let (query, has_unknown_profiles) =
+            (answers.query().clone(), !answers.has_known_profiles());
         let has_room = self.unknown_profile_count < UNKNOWN_PROFILE_COUNT_MAX;
-        let is_kept = answer.is_known && (!has_unknown_profiles || has_room);
-        let cell = Arc::new(AnswerCell::new(answer, now_seconds));
+        let is_kept = answers.is_known() && (!has_unknown_profiles || has_room);
+        let cell = Arc::new(AnswerCell::new(answers, now_seconds));
         if let Some(after) = successor {
             self.add_late_cell(&cell, after);
         }
@@ -168,12 +169,12 @@ impl AnswerCells {
     }
 
     /// Adds a late cell. Drops late cells without a holder before the list grows.
-    fn add_late_cell(&mut self, cell: &Arc<AnswerCell>, after: Answer) {
+    fn add_late_cell(&mut self, cell: &Arc<AnswerCell>, after: CellAnswers) {
         if self.late_cells.len() == self.late_cells.capacity() {
             self.late_cells.retain(|late| late.cell.strong_count() > 0);
         }
-        let (before, after) = (cell.load(), Arc::new(after));
-        self.late_cells.push(LateCell { cell: Arc::downgrade(cell), before, after });
+        let (cell, before) = (Arc::downgrade(cell), cell.load_all());
+        self.late_cells.push(LateCell { cell, before, after });
     }
 
     /// Removes the cells without a holder, and counts the others.

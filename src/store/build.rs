@@ -12,7 +12,7 @@ use super::answer::{
 };
 use super::ledger::Ledger;
 use super::payload::{Payload, Payloads};
-use super::published_snapshot::PublishedSnapshot;
+use super::published_snapshot::Basis;
 use crate::areas::Areas;
 use crate::model::{
     Document, Environment, Problem, PropertySource, Query, SHARED_APPLICATION, items,
@@ -79,13 +79,13 @@ impl AnswerBuilder {
 /// When a source cannot be read. Content that cannot be used becomes part of the answer.
 pub(super) fn build(
     query: &Query,
-    published: &PublishedSnapshot,
+    basis: Basis<'_>,
     builder: &AnswerBuilder,
     previous: Option<&Answer>,
 ) -> Result<Answer, TreeError> {
-    let PublishedSnapshot { sequence, snapshot, begun } = published;
+    let Basis { sequence, snapshot, begun } = basis;
     let Some(chosen) = resolve::choose(snapshot, query) else {
-        return Ok(unknown_label(query, published, builder));
+        return Ok(unknown_label(query, basis, builder));
     };
     let mentions = Mentions::read(query, snapshot, &chosen)?;
     let is_known =
@@ -113,32 +113,32 @@ pub(super) fn build(
     }
     Ok(Answer {
         query: query.clone(),
-        content,
-        sequence: *sequence,
+        content: Arc::new(content),
+        sequence,
         revision: revision_of(&members, snapshot),
         epochs: snapshot.epochs.clone(),
-        publication_begun: *begun,
+        publication_begun: begun,
         is_known,
         has_known_profiles: is_known && has_known_profiles(query, snapshot, &members),
-        members,
-        _charge: builder.ledger.charge(bytes),
+        members: members.into(),
+        _charge: Arc::new(builder.ledger.charge(bytes)),
     })
 }
 
 /// Makes the answer to a query that selects no member of the snapshot.
-fn unknown_label(query: &Query, published: &PublishedSnapshot, builder: &AnswerBuilder) -> Answer {
-    let PublishedSnapshot { sequence, snapshot, begun } = published;
+fn unknown_label(query: &Query, basis: Basis<'_>, builder: &AnswerBuilder) -> Answer {
+    let Basis { sequence, snapshot, begun } = basis;
     Answer {
         query: query.clone(),
-        content: Content::UnknownLabel,
-        sequence: *sequence,
+        content: Arc::new(Content::UnknownLabel),
+        sequence,
         revision: snapshot.revision.clone(),
         epochs: snapshot.epochs.clone(),
-        publication_begun: *begun,
+        publication_begun: begun,
         is_known: false,
         has_known_profiles: false,
-        members: Vec::new(),
-        _charge: builder.ledger.charge(ANSWER_BYTES),
+        members: [].into(),
+        _charge: Arc::new(builder.ledger.charge(ANSWER_BYTES)),
     }
 }
 

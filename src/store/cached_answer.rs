@@ -4,11 +4,9 @@ use std::sync::{Arc, Weak};
 
 use super::answer_cell::AnswerCell;
 use super::answer_handle::AnswerAt;
-use super::cohort::{self, Cohort};
+use super::holds::Reader;
 use super::live_label::LiveLabel;
 use super::sequence_lock::{SequenceLock, SequenceStamp};
-use crate::access::Caller;
-use crate::model::Query;
 use crate::reveal::Variant;
 
 /// A weak handle to a kept answer, for repeated reads that neither wait nor keep the answer alive.
@@ -17,18 +15,12 @@ pub struct CachedAnswer {
     live: Weak<LiveLabel>,
     cell: Weak<AnswerCell>,
     sequence_lock: Arc<SequenceLock>,
-    cohort: Cohort,
 }
 
 impl CachedAnswer {
-    pub(super) fn new(live: &Arc<LiveLabel>, cell: &Arc<AnswerCell>, cohort: Cohort) -> Self {
+    pub(super) fn new(live: &Arc<LiveLabel>, cell: &Arc<AnswerCell>) -> Self {
         let sequence_lock = Arc::clone(&live.sequence_lock);
-        Self { live: Arc::downgrade(live), cell: Arc::downgrade(cell), sequence_lock, cohort }
-    }
-
-    /// Returns true if a query of this caller belongs to the cohort of this answer.
-    pub fn is_for(&self, caller: &Caller, query: &Query) -> bool {
-        cohort::choose(caller, query) == self.cohort
+        Self { live: Arc::downgrade(live), cell: Arc::downgrade(cell), sequence_lock }
     }
 
     /// Returns a stamp for a following read. None while the label is being moved.
@@ -47,7 +39,8 @@ impl CachedAnswer {
             && self.cell.strong_count() > 0
     }
 
-    /// Returns the present answer in a variant. None if it was forgotten or its label is gone.
+    /// Returns the present answer in a variant, for a reader without a name. None if it was forgotten or its label is
+    /// gone.
     pub fn current(&self, variant: Variant) -> Option<AnswerAt> {
         let (live, cell) = (self.live.upgrade()?, self.cell.upgrade()?);
         if *live.gone.borrow() {
@@ -55,7 +48,7 @@ impl CachedAnswer {
         }
         let published = live.published.load_full();
         live.record_use(&cell);
-        let answer = cell.load();
-        Some(AnswerAt::new(&published, answer, variant))
+        let answers = cell.answers.borrow();
+        Some(AnswerAt::new(&published, &answers, variant, &Reader::default()))
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Store;
 use super::error::AnswerError;
+use super::holds::Reader;
 use crate::access::Caller;
 use crate::faults::FaultKind;
 use crate::model::{Label, Query};
@@ -117,7 +118,9 @@ impl Store {
         let outcome = match target {
             ReadTarget::Label(label) => self.read_catalog(label).await.map(drop),
             ReadTarget::Environment(query) => self.answer(&caller, query).await.map(drop),
-            ReadTarget::File(query, path) => self.find_file(&caller, query, path).await.map(drop),
+            ReadTarget::File(query, path) => {
+                self.find_file(&caller, &Reader::default(), query, path).await.map(drop)
+            }
             ReadTarget::Catalog(label) => self.read_catalog(label).await.map(drop),
         };
         // A label that is gone is not read again.

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::answer::Answer;
-use super::build::{self, AnswerBuilder};
+use super::build::AnswerBuilder;
+use super::cell_answers::CellAnswers;
 use super::publication::Publication;
 use super::published_snapshot::PublishedSnapshot;
 use crate::model::Query;
@@ -20,18 +21,18 @@ pub(super) struct FirstAnswerInputs {
     pub(super) stand_in: Option<Arc<Answer>>,
 }
 
-/// A first answer to a query, for a published snapshot and for the publication that was announced with it.
+/// The first answers to a query, for a published snapshot and for the publication that was announced with it.
 pub(super) struct FirstAnswer {
-    pub(super) answer: Answer,
-    /// The sequence number of the published snapshot that `answer` is made for.
+    pub(super) answers: CellAnswers,
+    /// The sequence number of the published snapshot that `answers` are made for.
     sequence: u64,
     next: Option<NextAnswer>,
 }
 
-/// An announced publication with its answer. The answer is None if the publication does not affect it.
+/// An announced publication with its answers. They are None if the publication does not affect them.
 struct NextAnswer {
     publication: Arc<Publication>,
-    answer: Option<Answer>,
+    answers: Option<CellAnswers>,
 }
 
 impl FirstAnswer {
@@ -45,22 +46,22 @@ impl FirstAnswer {
     ) -> Result<Self, TreeError> {
         let FirstAnswerInputs { published, publication, stand_in } = inputs;
         let sequence = published.sequence;
-        let (answer, known) = earlier.map_or((None, None), |it| it.into_reusable(&published));
-        let answer = match answer {
-            Some(answer) => answer,
-            None => build::build(query, &published, builder, stand_in.as_deref())?,
+        let (answers, known) = earlier.map_or((None, None), |it| it.into_reusable(&published));
+        let answers = match answers {
+            Some(answers) => answers,
+            None => CellAnswers::make(query, &published, builder, stand_in.as_deref())?,
         };
         let Some(publication) = publication else {
-            return Ok(Self { answer, sequence, next: None });
+            return Ok(Self { answers, sequence, next: None });
         };
         let next = match known.filter(|next| Arc::ptr_eq(&next.publication, &publication)) {
             Some(next) => next,
             None => {
-                let successor = publication.make_successor(&answer, builder)?;
-                NextAnswer { publication, answer: successor }
+                let successor = publication.make_successor(&answers, builder)?;
+                NextAnswer { publication, answers: successor }
             }
         };
-        Ok(Self { answer, sequence, next: Some(next) })
+        Ok(Self { answers, sequence, next: Some(next) })
     }
 
     /// Returns the parts of an earlier attempt that are valid for a published snapshot: its answer, and its answer for
@@ -68,17 +69,17 @@ impl FirstAnswer {
     fn into_reusable(
         self,
         published: &Arc<PublishedSnapshot>,
-    ) -> (Option<Answer>, Option<NextAnswer>) {
-        let Self { answer, sequence, next } = self;
+    ) -> (Option<CellAnswers>, Option<NextAnswer>) {
+        let Self { answers, sequence, next } = self;
         if sequence == published.sequence {
-            return (Some(answer), next);
+            return (Some(answers), next);
         }
         match next {
             // The publication took effect meanwhile.
-            Some(NextAnswer { publication, answer: successor })
+            Some(NextAnswer { publication, answers: successor })
                 if Arc::ptr_eq(&publication.target, published) =>
             {
-                (Some(successor.unwrap_or(answer)), None)
+                (Some(successor.unwrap_or(answers)), None)
             }
             _ => (None, None),
         }
@@ -95,7 +96,7 @@ impl FirstAnswer {
     }
 
     /// Returns the answer, and the answer for the publication if that is another one.
-    pub(super) fn into_answers(self) -> (Answer, Option<Answer>) {
-        (self.answer, self.next.and_then(|next| next.answer))
+    pub(super) fn into_answers(self) -> (CellAnswers, Option<CellAnswers>) {
+        (self.answers, self.next.and_then(|next| next.answers))
     }
 }

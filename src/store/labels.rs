@@ -1,11 +1,10 @@
-//! The served labels, separate for each cohort of callers.
+//! The served labels.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
-use super::cohort::Cohort;
 use super::live_label::LiveLabel;
 use crate::model::Label;
 use crate::snapshot::{Member, Style};
@@ -23,12 +22,12 @@ pub(super) type LabelCell = Arc<OnceCell<Arc<LiveLabel>>>;
 
 /// The live labels. Their number is limited.
 #[derive(Default)]
-pub(super) struct LiveLabels(Mutex<HashMap<(Label, Cohort), LabelCell>>);
+pub(super) struct LiveLabels(Mutex<HashMap<Label, LabelCell>>);
 
 impl LiveLabels {
     /// Returns the label if it is live.
-    pub(super) fn get(&self, label: &Label, cohort: Cohort) -> Option<Arc<LiveLabel>> {
-        lock(&self.0).get(&(label.clone(), cohort))?.get().cloned()
+    pub(super) fn get(&self, label: &Label) -> Option<Arc<LiveLabel>> {
+        lock(&self.0).get(label)?.get().cloned()
     }
 
     /// Every live label.
@@ -38,24 +37,23 @@ impl LiveLabels {
 
     /// Returns the place for a label. At the limit, the label with the oldest last request makes room. The default
     /// label never does.
-    pub(super) fn get_or_insert(&self, label: &Label, cohort: Cohort) -> LabelCell {
+    pub(super) fn get_or_insert(&self, label: &Label) -> LabelCell {
         let mut labels = lock(&self.0);
-        let key = (label.clone(), cohort);
         if labels.len() >= LABEL_COUNT_MAX {
             // These cells belong to requests that were cancelled before their label was loaded.
             labels.retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 1);
         }
-        if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(&key) {
+        if labels.len() >= LABEL_COUNT_MAX && !labels.contains_key(label) {
             let longest_idle = labels
                 .iter()
-                .filter(|((label, _), _)| *label != Label::Default)
-                .filter_map(|(key, cell)| Some((cell.get()?.idle_seconds(), key.clone())))
+                .filter(|(label, _)| **label != Label::Default)
+                .filter_map(|(label, cell)| Some((cell.get()?.idle_seconds(), label.clone())))
                 .max_by_key(|(idle, _)| *idle);
             if let Some((_, idle)) = longest_idle {
                 labels.remove(&idle);
             }
         }
-        Arc::clone(labels.entry(key).or_default())
+        Arc::clone(labels.entry(label.clone()).or_default())
     }
 
     /// Limits the labels that clients invented. Unwatched labels with the oldest last request make room for the label
@@ -116,7 +114,7 @@ mod tests {
     fn abandoned_loads_make_room() {
         let labels = LiveLabels::default();
         for number in 0..3 * LABEL_COUNT_MAX {
-            labels.get_or_insert(&Label::Named(number.to_string().into()), Cohort::FIRST);
+            labels.get_or_insert(&Label::Named(number.to_string().into()));
         }
         assert!(lock(&labels.0).len() <= LABEL_COUNT_MAX);
     }
@@ -124,12 +122,10 @@ mod tests {
     #[test]
     fn a_label_that_another_request_still_loads_is_not_forgotten() {
         let labels = LiveLabels::default();
-        let (failed, waiting) = (
-            labels.get_or_insert(&Label::Default, Cohort::FIRST),
-            labels.get_or_insert(&Label::Default, Cohort::FIRST),
-        );
+        let (failed, waiting) =
+            (labels.get_or_insert(&Label::Default), labels.get_or_insert(&Label::Default));
         labels.forget(&failed);
-        assert!(Arc::ptr_eq(&waiting, &labels.get_or_insert(&Label::Default, Cohort::FIRST)));
+        assert!(Arc::ptr_eq(&waiting, &labels.get_or_insert(&Label::Default)));
         drop(failed);
         labels.forget(&waiting);
         assert!(lock(&labels.0).is_empty());

@@ -12,7 +12,8 @@
 //! answer for the published snapshot and for the announced one (`answer_cells`). Publishing is therefore one pass over
 //! the answers that existed before, independent of the number of requests.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Instant;
@@ -25,11 +26,11 @@ use super::answer::Answer;
 use super::answer_cell::AnswerCell;
 use super::answer_cells::AnswerCells;
 use super::build::{self, AnswerBuilder};
+use super::cell_answers::is_affected;
 use super::first_answer::{FirstAnswer, FirstAnswerInputs};
+use super::holds::Hold;
 use super::problem_log::ProblemLog;
-use super::publication::{
-    AnswerReplacement, CompletedPublication, Publication, ReplacedAnswer, is_affected,
-};
+use super::publication::{AnswerReplacement, CompletedPublication, Publication, ReplacedAnswer};
 use super::published_snapshot::PublishedSnapshot;
 use super::sequence_lock::SequenceLock;
 use crate::catalog::{self, Catalog};
@@ -80,11 +81,7 @@ impl LiveLabel {
     pub(super) fn new(label: Label, snapshot: Arc<Snapshot>) -> Self {
         Self {
             label,
-            published: ArcSwap::from_pointee(PublishedSnapshot {
-                sequence: 0,
-                snapshot,
-                begun: Instant::now(),
-            }),
+            published: ArcSwap::from_pointee(PublishedSnapshot::new(0, snapshot)),
             cells: RwLock::default(),
             sequence_lock: Arc::default(),
             publish_lock: Mutex::default(),
@@ -138,7 +135,7 @@ impl LiveLabel {
 
     /// Returns true if a request or a watcher holds an answer of this label.
     pub(super) fn has_watcher(&self) -> bool {
-        self.cells().iter().any(|cell| cell.answer.receiver_count() > 0)
+        self.cells().iter().any(|cell| cell.answers.receiver_count() > 0)
     }
 
     /// The seconds since the last request to this label. Zero while it has a watcher.
@@ -168,13 +165,14 @@ impl LiveLabel {
                 Err(outdated) => earlier = Some(*outdated),
             }
         };
-        let answer = cell.load();
-        self.problem_log.log_new(&self.label, &answer);
-        if !answer.has_known_profiles {
-            answer.remember_text(&builder.payloads);
+        let answers = cell.load_all();
+        answers.all().for_each(|answer| self.problem_log.log_new(&self.label, answer));
+        if !answers.has_known_profiles() {
+            answers.all().for_each(|answer| answer.remember_text(&builder.payloads));
         }
-        if !answer.is_known {
-            self.keep_stand_in(&answer, builder)?;
+        let answer = &answers.stable;
+        if !answers.is_known() {
+            self.keep_stand_in(answer, builder)?;
         }
         Ok(cell)
     }
@@ -240,14 +238,9 @@ impl LiveLabel {
         snapshot: Arc<Snapshot>,
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
-        let begun = Instant::now();
         let snapshot = builder.put_areas(snapshot);
-        let present = self.published.load_full();
-        let differences = Differences::between(&present.snapshot, &snapshot)?;
-        let target =
-            Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot, begun });
-        let publication = Publication { differences, target, opens_again: false };
-        self.switch_to(publishing, &present, publication, builder)
+        let publication = Publication::new(self.published.load_full(), snapshot, false)?;
+        self.switch_to(publishing, publication, builder)
     }
 
     /// Makes the answers with opened values again, after the keys or a referenced value changed. The snapshot stays the
@@ -257,21 +250,16 @@ impl LiveLabel {
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
         let publishing = lock(&self.publish_lock);
-        let begun = Instant::now();
         let present = self.published.load_full();
         let snapshot = Arc::clone(&present.snapshot);
-        let differences = Differences::between(&snapshot, &snapshot)?;
-        let target =
-            Arc::new(PublishedSnapshot { sequence: present.sequence + 1, snapshot, begun });
-        let publication = Publication { differences, target, opens_again: true };
-        self.switch_to(&publishing, &present, publication, builder)
+        let publication = Publication::new(present, snapshot, true)?;
+        self.switch_to(&publishing, publication, builder)
     }
 
     /// Makes the answers for a publication, and switches to them.
     fn switch_to(
         &self,
         _publishing: &MutexGuard<'_, ()>,
-        present: &PublishedSnapshot,
         publication: Publication,
         builder: &AnswerBuilder,
     ) -> Result<CompletedPublication, TreeError> {
@@ -284,9 +272,17 @@ impl LiveLabel {
         }
         let replacements = announcement.switch(&publication.target, replacements).into_iter();
         let replaced = replacements
-            .map(|AnswerReplacement { before, after, .. }| ReplacedAnswer { before, after })
+            .filter_map(|AnswerReplacement { before, after, .. }| {
+                let (before, after) = (before.newest(), after.newest());
+                let is_replaced = !Arc::ptr_eq(before, after);
+                is_replaced.then(|| ReplacedAnswer {
+                    before: Arc::clone(before),
+                    after: Arc::clone(after),
+                })
+            })
             .collect();
-        Ok(CompletedPublication { previous: Arc::clone(&present.snapshot), replaced, publication })
+        let previous = Arc::clone(&publication.present.snapshot);
+        Ok(CompletedPublication { previous, replaced, publication })
     }
 
     /// Returns the environments that a move to a snapshot may change, each with the number of its watchers.
@@ -300,9 +296,24 @@ impl LiveLabel {
         let changes = Differences::between(&self.published.load_full().snapshot, next)?;
         let mut affected = Vec::new();
         let mut compositions = HashSet::new();
+        let mut of_holds: HashMap<*const Hold, Differences> = HashMap::new();
         for cell in self.cells() {
-            let answer = cell.load();
-            if !is_affected(&changes, &answer) {
+            let answers = cell.load_all();
+            let answer = &answers.stable;
+            // A held application is compared with its stable side.
+            let is_affected = match &answers.held {
+                None => is_affected(&changes, answer),
+                Some(held) => {
+                    let of_hold = match of_holds.entry(Arc::as_ptr(&held.hold)) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => {
+                            new.insert(Differences::between(&held.hold.stable, next)?)
+                        }
+                    };
+                    is_affected(of_hold, answer)
+                }
+            };
+            if !is_affected {
                 continue;
             }
             let watcher_count = cell.watcher_count.load(Ordering::Relaxed);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Store;
-use super::cohort::{self, Cohort};
 use super::error::AnswerError;
 use super::live_label::LiveLabel;
 use super::refresh;
@@ -28,16 +27,15 @@ impl Store {
                 _ => AnswerError::Forbidden,
             });
         }
-        self.live_label(&query.label, cohort::choose(caller, query)).await
+        self.live_label(&query.label).await
     }
 
     /// Returns the live label, and loads it first if it is not live. Concurrent requests for a label share one load.
     pub(super) async fn live_label(
         self: &Arc<Self>,
         label: &Label,
-        cohort: Cohort,
     ) -> Result<Arc<LiveLabel>, AnswerError> {
-        let cell = self.labels.get_or_insert(label, cohort);
+        let cell = self.labels.get_or_insert(label);
         if let Some(live) = cell.get() {
             return Ok(Arc::clone(live));
         }

@@ -23,6 +23,8 @@ const KEY_COUNT_MAX: usize = 100;
 pub enum Actor {
     /// A change of the source, noticed by the task that follows it.
     Source,
+    /// A step of a rollout, with the id of the rollout.
+    Rollout(Arc<str>),
     /// A push to this server, with the name that belongs to the push token, if there is one.
     Push(Option<Arc<str>>),
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source => f.write_str("source"),
+            Self::Rollout(id) => write!(f, "rollout {id}"),
             Self::Push(None) => f.write_str("push"),
             Self::Push(Some(name)) => write!(f, "push by {name}"),
         }
@@ -186,7 +189,7 @@ fn count_other_files<'a>(
     let is_dependency = |index: usize, path: &str| {
         answers
             .clone()
-            .flat_map(|answer| &answer.members)
+            .flat_map(|answer| answer.members.iter())
             .any(|member| member.index == index && member.dependencies.holds_file(path))
     };
     files.filter(|(index, path)| !is_dependency(*index, path)).count()

@@ -88,7 +88,7 @@ fn finish(
         "revision published"
     );
     live.problem_log.log_replaced(&live.label, &completed.replaced);
-    // Another epoch or other areas of the same revision are not reported, because the revision did not change.
+    // Another epoch, other areas or other holds of the same revision are not reported, because the revision did not change.
     if *previous == revision {
         return;
     }

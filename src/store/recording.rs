@@ -27,6 +27,7 @@ impl Store {
         let principal = match actor {
             Actor::Push(name) => name.as_deref().unwrap_or("push"),
             Actor::Source => "source",
+            Actor::Rollout(_) => "rollout",
         };
         let outcome = if to.is_some() { "published" } else { "deleted" };
         audit.record(&Entry {

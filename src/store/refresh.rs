@@ -150,7 +150,7 @@ fn record_failure(live: &LiveLabel, error: &SourceError) -> bool {
     begins
 }
 
-/// Loads the present snapshot of a label and publishes it if its position differs from the served one.
+/// Loads the present snapshot of a label and publishes it if its position or its holds differ from the served ones.
 ///
 /// Locking: `refresh_lock` is held from before the load until after the publication, so that an older snapshot never
 /// replaces a newer one.
@@ -162,7 +162,7 @@ async fn refresh(
     let _refreshing = live.refresh_lock.lock().await;
     let previous = Arc::clone(&live.published.load().snapshot);
     let snapshot = store.source.load(&live.label, Some(&previous)).await?;
-    if snapshot.position() == previous.position() {
+    if snapshot.is_same_publication(&previous) {
         return Ok(());
     }
     publish(store, live, Arc::new(snapshot), actor).await

@@ -40,6 +40,40 @@ pub(super) fn compare_epochs(
     }
 }
 
+/// The relation of this server's holds to the number that a client has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HoldRelation {
+    /// The client has seen a change of the holds that this server has not.
+    Behind,
+    /// The hold here was opened, superseded, promoted or withheld later. Everything here is newer.
+    Ahead,
+    /// Ancestry decides.
+    Ancestry,
+}
+
+/// Compares the number that a client has seen with the record of rollouts here, and with the number of the hold that the
+/// client receives. `are_recorded` means that a branch without a record never had a rollout here.
+pub(super) fn compare_holds(
+    seen: Option<Epoch>,
+    record: Option<Epoch>,
+    hold: Option<u64>,
+    are_recorded: bool,
+) -> HoldRelation {
+    match (seen, record) {
+        (Some(seen), Some(record)) if seen.lineage == record.lineage => {
+            if seen.number > record.number {
+                HoldRelation::Behind
+            } else if hold.is_some_and(|number| seen.number < number) {
+                HoldRelation::Ahead
+            } else {
+                HoldRelation::Ancestry
+            }
+        }
+        (Some(_), None) if are_recorded => HoldRelation::Behind,
+        _ => HoldRelation::Ancestry,
+    }
+}
+
 /// Returns true if this server is at the position of the client or past it. `is_in_history` returns true if the
 /// revision of the client is in the history of the label, `was_left` if a rewind took the label away from it.
 ///

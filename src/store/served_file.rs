@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use super::Store;
 use super::answer::{Answer, ServedEnvironment};
+use super::answer_handle::RolloutAt;
 use super::build;
+use super::cell_answers::CellAnswers;
 use super::error::AnswerError;
 use super::failed_reads::ReadTarget;
+use super::holds::{Hold, Reader, Side};
+use super::published_snapshot::PublishedSnapshot;
 use crate::access::{self, Caller, Operation};
 use crate::model::{ContentId, Epochs, Query, Revision};
 use crate::resolve::{self, FileSearch};
@@ -28,8 +32,12 @@ pub struct ServedFile {
     pub id: ContentId,
     /// The revision of the snapshot that contains it.
     pub revision: Revision,
-    /// The epochs in which the label was published. None if it was never rewound.
+    /// The epochs in which the label was published. None if it was never rewound and no rollout holds the application.
     pub epochs: Option<Epochs>,
+    /// The newest revision of the label.
+    pub tip: Revision,
+    /// Set while a rollout holds the application.
+    pub rollout: Option<RolloutAt>,
     /// The time of that revision, in seconds since 1970, if known.
     pub made_seconds: Option<i64>,
 }
@@ -67,21 +75,25 @@ impl Template {
 }
 
 impl Store {
-    /// Returns a file, found by the lookup of docs/protocol.md#61-lookup among the files that the caller may read.
+    /// Returns a file, found by the lookup of docs/protocol.md#61-lookup among the files that the caller may read, at the
+    /// side of the reader.
     ///
     /// # Errors
     /// As for [`Store::answer`].
     pub async fn find_file(
         self: &Arc<Self>,
         caller: &Caller,
+        reader: &Reader,
         query: &Query,
         path: &str,
     ) -> Result<FileLookup<ServedFile>, AnswerError> {
         let live = self.authorized_label(caller, Operation::ReadFile, query).await?;
         let (query, path, store) = (query.clone(), path.to_owned(), Arc::clone(self));
-        let caller = caller.clone();
+        let (caller, reader) = (caller.clone(), *reader);
         let work = move || {
-            let file = find(&live.published.load_full().snapshot, &caller, &query, &path);
+            let published = live.published.load_full();
+            let side = PublishedSide::of(&published, &query, &reader);
+            let file = side.find(&caller, &query, &path);
             store.record_read(&ReadTarget::File(query, path), &file);
             Ok(file?)
         };
@@ -95,25 +107,33 @@ impl Store {
     pub async fn find_template(
         self: &Arc<Self>,
         caller: &Caller,
+        reader: &Reader,
         query: &Query,
         path: &str,
     ) -> Result<FileLookup<Template>, AnswerError> {
         let live = self.authorized_label(caller, Operation::ReadFile, query).await?;
         let variant = self.variant(caller, query);
         let (query, path, store) = (query.clone(), path.to_owned(), Arc::clone(self));
-        let caller = caller.clone();
+        let (caller, reader) = (caller.clone(), *reader);
         let work = move || {
-            let published = live.published.load_full();
-            let file = find(&published.snapshot, &caller, &query, &path);
+            let mut published = live.published.load_full();
+            let answers = live.cell(&query).map(|cell| cell.load_all());
+            // The answers of a held application know the publication that they belong to.
+            if let Some(held) = answers.as_ref().and_then(|answers| answers.held.as_ref()) {
+                published = Arc::clone(&held.published);
+            }
+            let side = PublishedSide::of(&published, &query, &reader);
+            let file = side.find(&caller, &query, &path);
             store.record_read(&ReadTarget::File(query.clone(), path), &file);
             let FileLookup { found, denied } = file?;
             let Some(file) = found else {
                 return Ok(FileLookup { found: None, denied });
             };
-            let answer = match live.cell(&query).map(|cell| cell.load()) {
-                Some(answer) if answer.sequence <= published.sequence => answer,
-                _ => {
-                    let built = build::build(&query, &published, &store.builder, None);
+            let answer = match answers.and_then(|answers| side.answer_among(&answers)) {
+                Some(answer) => answer,
+                None => {
+                    let basis = published.at(side.snapshot());
+                    let built = build::build(&query, basis, &store.builder, None);
                     store.record_read(&ReadTarget::Environment(query), &built);
                     let answer = built?;
                     answer.remember_text(&store.builder.payloads);
@@ -126,31 +146,77 @@ impl Store {
     }
 }
 
-/// Returns a file of a snapshot that a caller may read. Blocking.
-fn find(
-    snapshot: &Snapshot,
-    caller: &Caller,
-    query: &Query,
-    path: &str,
-) -> Result<FileLookup<ServedFile>, TreeError> {
-    let permission = |path: &str| access::file_permission(caller, &query.label, path);
-    let FileSearch { found, denied } = resolve::find_file(snapshot, query, path, &permission)?;
-    let Some(found) = found else {
-        return Ok(FileLookup { found: None, denied });
-    };
-    let size = found.tree.size(&found.file)?;
-    let Some(size) = usize::try_from(size).ok().filter(|size| *size <= SERVED_FILE_BYTES_MAX)
-    else {
-        return Ok(FileLookup { found: None, denied });
-    };
-    let file = ServedFile {
-        id: found.file.id(),
-        file: found.file,
-        tree: found.tree,
-        size,
-        revision: snapshot.revision.clone(),
-        epochs: snapshot.epochs.clone(),
-        made_seconds: found.made_seconds,
-    };
-    Ok(FileLookup { found: Some(file), denied })
+/// The side of one publication that a reader receives.
+struct PublishedSide<'a> {
+    published: &'a PublishedSnapshot,
+    /// The hold of the query, and the side of the reader. None if no rollout holds the application.
+    hold: Option<(Arc<Hold>, Side)>,
+}
+
+impl<'a> PublishedSide<'a> {
+    fn of(published: &'a PublishedSnapshot, query: &Query, reader: &Reader) -> Self {
+        let hold = published.holds.find(query);
+        let hold = hold.map(|hold| {
+            let side = hold.choice.choose(reader);
+            (hold, side)
+        });
+        Self { published, hold }
+    }
+
+    fn snapshot(&self) -> &Snapshot {
+        match &self.hold {
+            Some((hold, Side::Stable)) => &hold.stable,
+            _ => &self.published.snapshot,
+        }
+    }
+
+    /// Returns the answer of this side, unless the answers belong to another publication.
+    fn answer_among(&self, answers: &CellAnswers) -> Option<Arc<Answer>> {
+        let is_of_it = match (&answers.held, &self.hold) {
+            (Some(held), Some(_)) => std::ptr::eq(&*held.published, self.published),
+            (None, None) => answers.stable.sequence <= self.published.sequence,
+            _ => false,
+        };
+        let side = self.hold.as_ref().map_or(Side::Stable, |(_, side)| *side);
+        is_of_it.then(|| Arc::clone(answers.of_side(side)))
+    }
+
+    /// Returns a file that a caller may read. Blocking.
+    fn find(
+        &self,
+        caller: &Caller,
+        query: &Query,
+        path: &str,
+    ) -> Result<FileLookup<ServedFile>, TreeError> {
+        let snapshot = self.snapshot();
+        let permission = |path: &str| access::file_permission(caller, &query.label, path);
+        let FileSearch { found, denied } = resolve::find_file(snapshot, query, path, &permission)?;
+        let Some(found) = found else {
+            return Ok(FileLookup { found: None, denied });
+        };
+        let size = found.tree.size(&found.file)?;
+        let Some(size) = usize::try_from(size).ok().filter(|size| *size <= SERVED_FILE_BYTES_MAX)
+        else {
+            return Ok(FileLookup { found: None, denied });
+        };
+        let (epochs, rollout) = match &self.hold {
+            None => (snapshot.epochs.clone(), None),
+            Some((hold, side)) => {
+                let rollout = RolloutAt { id: Arc::clone(hold.choice.rollout()), side: *side };
+                (hold.epochs.clone(), Some(rollout))
+            }
+        };
+        let file = ServedFile {
+            id: found.file.id(),
+            file: found.file,
+            tree: found.tree,
+            size,
+            revision: snapshot.revision.clone(),
+            epochs,
+            tip: self.published.snapshot.revision.clone(),
+            rollout,
+            made_seconds: found.made_seconds,
+        };
+        Ok(FileLookup { found: Some(file), denied })
+    }
 }

@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::HeldRevision;
+use super::answer::{Answer, HeldRevision};
 use super::failed_reads::DEFAULT_LABEL;
 use super::live_label::LiveLabel;
 use crate::faults::{Fault, FaultKind};
 use crate::model::{Label, Problem, Query, Revision};
 use crate::outage::Outage;
+use crate::snapshot::HoldReason;
 use crate::source::{RemoteStatus, Severity, SourceProblem};
 use crate::sync::lock;
 
@@ -35,6 +36,18 @@ pub struct EnvironmentProblem {
     /// The older revision that is served in place of the newest one. None if none can be served.
     pub held: Option<HeldRevision>,
     pub problem: Problem,
+}
+
+/// An environment whose content at the tip is not served because its rollout was rolled back.
+pub struct WithheldEnvironment {
+    /// The requested environment.
+    pub query: Query,
+    /// The newest revision of the label.
+    pub tip: Revision,
+    /// The served revision.
+    pub stable: Revision,
+    /// The id of the rollout.
+    pub rollout: Arc<str>,
 }
 
 /// A problem that does not keep an environment from being served.
@@ -69,13 +82,11 @@ pub(super) fn label_statuses(
 pub(super) fn environment_problems(lives: &[Arc<LiveLabel>]) -> Vec<EnvironmentProblem> {
     let mut problems = Vec::new();
     for live in lives {
-        let tip = live.tip();
-        for cell in live.cells() {
-            let answer = cell.load();
+        for (answer, newest) in all_answers(live) {
             problems.extend(answer.problems().map(|(source, held, problem)| EnvironmentProblem {
                 query: answer.query.clone(),
                 source: Arc::clone(source),
-                tip: tip.clone(),
+                tip: newest.clone(),
                 held: held.cloned(),
                 problem: problem.clone(),
             }));
@@ -89,9 +100,7 @@ pub(super) fn environment_problems(lives: &[Arc<LiveLabel>]) -> Vec<EnvironmentP
 pub(super) fn environment_notices(lives: &[Arc<LiveLabel>]) -> Vec<EnvironmentNotice> {
     let mut notices = Vec::new();
     for live in lives {
-        let revision = live.tip();
-        for cell in live.cells() {
-            let answer = cell.load();
+        for (answer, revision) in all_answers(live) {
             notices.extend(answer.notices().map(|(source, problem)| EnvironmentNotice {
                 query: answer.query.clone(),
                 source: Arc::clone(source),
@@ -102,6 +111,45 @@ pub(super) fn environment_notices(lives: &[Arc<LiveLabel>]) -> Vec<EnvironmentNo
     }
     notices.sort_by(|a, b| compare_names(&a.query, &b.query));
     notices
+}
+
+/// The answers of a label, those of both sides of a held application. Each with the newest revision that it could be of.
+fn all_answers(live: &LiveLabel) -> Vec<(Arc<Answer>, Revision)> {
+    let tip = live.tip();
+    let mut all = Vec::new();
+    for cell in live.cells() {
+        let answers = cell.load_all();
+        if let Some(held) = &answers.held
+            && held.candidate.as_ref().is_none_or(|it| !Arc::ptr_eq(it, &answers.stable))
+        {
+            all.push((Arc::clone(&answers.stable), held.hold.stable.revision.clone()));
+            all.extend(held.candidate.iter().map(|it| (Arc::clone(it), tip.clone())));
+        } else {
+            all.push((answers.stable, tip.clone()));
+        }
+    }
+    all
+}
+
+/// Returns the requested environments whose content at the tip is withheld after a rollback, sorted by name.
+pub(super) fn withheld_environments(lives: &[Arc<LiveLabel>]) -> Vec<WithheldEnvironment> {
+    let mut withheld = Vec::new();
+    for live in lives {
+        for cell in live.cells() {
+            let answers = cell.load_all();
+            let Some(held) = &answers.held else { continue };
+            if held.hold.choice.reason() == HoldReason::Withheld {
+                withheld.push(WithheldEnvironment {
+                    query: answers.query().clone(),
+                    tip: held.published.snapshot.revision.clone(),
+                    stable: held.hold.stable.revision.clone(),
+                    rollout: Arc::clone(held.hold.choice.rollout()),
+                });
+            }
+        }
+    }
+    withheld.sort_by(|a, b| compare_names(&a.query, &b.query));
+    withheld
 }
 
 fn compare_names(a: &Query, b: &Query) -> Ordering {

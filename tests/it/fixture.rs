@@ -2,6 +2,7 @@
 //! and a client on a bare socket, which sends what it is given without making it nicer.
 
 mod etcd;
+pub(crate) mod held;
 mod hosted;
 mod instance;
 mod original;

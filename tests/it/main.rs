@@ -25,6 +25,7 @@ mod fixture;
 mod fleet;
 mod fleet_faults;
 mod fuzz;
+mod holds;
 mod http;
 mod image;
 mod mirror;

@@ -57,7 +57,7 @@ async fn wait_for(handle: &mut AnswerHandle, revision: &Revision) {
 /// Returns the parts of an answer that clients receive: status, revision, newest revision, body.
 fn describe(handle: &AnswerHandle) -> String {
     let current = handle.current();
-    let body = match &current.answer.content {
+    let body = match &*current.answer.content {
         Content::Environment(_) => {
             let served = current.served().unwrap();
             let bytes = served.body(Representation::V2, &current.revision).whole();
@@ -165,7 +165,7 @@ async fn a_bad_new_file_has_no_last_good_revision() {
     source.commit("main", &[("application.yml", Some("shared: 1\n"))]);
     source.commit("main", &[("cart.yml", Some("a: [\n"))]);
     let handle = read(&store(&source), "cart").await;
-    assert!(matches!(handle.current().answer.content, Content::Broken(_)));
+    assert!(matches!(*handle.current().answer.content, Content::Broken(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +176,7 @@ async fn a_tag_that_does_not_resolve_is_an_error() {
     source.tag("v1", &bad);
     let tagged = Query { label: Label::Named("v1".into()), ..query("cart", "default") };
     let handle = store(&source).answer(&Caller::Anonymous, &tagged).await.unwrap();
-    assert!(matches!(handle.current().answer.content, Content::Broken(_)));
+    assert!(matches!(*handle.current().answer.content, Content::Broken(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Long polls and event streams over real connections, each clause of the watch contract by itself.
 
+mod holds;
 mod limits;
 mod moves;
 mod poll;

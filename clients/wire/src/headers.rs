@@ -27,8 +27,11 @@ pub const MIN_REVISION: &str = "headwater-min-revision";
 pub const REVISION: &str = "headwater-revision";
 
 /// Response: the newest revision of the source, when the server answers from an older one because the newest one breaks the
-/// environment.
+/// environment, or because a rollout holds the application.
 pub const HELD_AT: &str = "headwater-held-at";
 
-/// Response: the epochs of a label that was rewound, which order its publications.
+/// Response: the epochs of a label that was rewound, or of an application that a rollout holds. They order publications.
 pub const EPOCH: &str = "headwater-epoch";
+
+/// Response: the id of the rollout that holds the application.
+pub const ROLLOUT: &str = "headwater-rollout";

@@ -87,4 +87,6 @@ pub struct ProblemReport {
 impl ProblemReport {
     /// The kind of a problem in spite of which the newest revision is served.
     pub const NOTICE: &'static str = "notice";
+    /// The kind of an environment whose newest content is withheld after a rollback.
+    pub const WITHHELD: &'static str = "withheld";
 }

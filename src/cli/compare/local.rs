@@ -18,7 +18,7 @@ use crate::server;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::source::Source;
-use crate::store::{AnswerAt, AnswerError, Content, Store};
+use crate::store::{AnswerAt, AnswerError, Content, Reader, Store};
 
 /// The status of a request without content.
 const NOT_FOUND: u16 = 404;
@@ -100,14 +100,18 @@ impl LocalStore {
     }
 
     async fn file(&self, query: &Query, path: &str) -> Result<SideAnswer<Vec<u8>>, AskError> {
-        let lookup = match self.store.find_template(&Caller::Operator, query, path).await {
+        let lookup = match self
+            .store
+            .find_template(&Caller::Operator, &Reader::default(), query, path)
+            .await
+        {
             Ok(lookup) => lookup,
             Err(error) => return refused(error),
         };
         let Some(template) = lookup.found else {
             return Ok(SideAnswer::Refused(NOT_FOUND));
         };
-        if let Content::Broken(_) = &template.answer.content {
+        if let Content::Broken(_) = &*template.answer.content {
             return Ok(SideAnswer::Refused(BROKEN));
         }
         let file = template.file.clone();
@@ -134,7 +138,7 @@ impl LocalStore {
             Err(error) => return refused(error),
         };
         let current = handle.current();
-        Ok(match &current.answer.content {
+        Ok(match &*current.answer.content {
             Content::Environment(_) => SideAnswer::Content(current),
             Content::Broken(_) => SideAnswer::Refused(BROKEN),
             Content::UnknownLabel | Content::Empty => SideAnswer::Refused(NOT_FOUND),

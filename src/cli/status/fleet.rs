@@ -154,6 +154,9 @@ fn of_problem(problem: &ProblemReport) -> Option<String> {
     }
     let ProblemReport { kind, source, reason, .. } = problem;
     let Some(place) = place(problem) else {
+        if let Some(environment) = environment(problem) {
+            return Some(format!("{environment}: {reason}"));
+        }
         // The answer of an older server has no kinds.
         let is_omitted = kind.is_empty() || REPORTED_BY_REPLICAS.iter().any(|it| it.name() == kind);
         return (!is_omitted).then(|| format!("{source}: {reason}"));
@@ -299,6 +302,7 @@ mod tests {
             {"application": null, "profiles": null, "label": null, "source": "s", "file": null, "line": null, "reason": "it is away"},
             {"kind": "remote-unreachable", "application": null, "profiles": null, "label": null, "source": "s", "file": null, "line": null, "reason": "it is away"},
             {"kind": "content-unreadable", "application": null, "profiles": null, "label": null, "source": "cart/prod", "file": null, "line": null, "reason": "no object"},
+            {"kind": "withheld", "application": "cart", "profiles": "prod", "label": null, "source": "s", "file": null, "line": null, "reason": "rollout r-1 was rolled back"},
         ]});
         let problems: ProblemList = serde_json::from_value(problems).unwrap();
         let fleet: ReplicaList =
@@ -307,6 +311,7 @@ mod tests {
             "orders/prod of main is held back: a.yml:3: no",
             "s: refs/x: none of ours",
             "cart/prod: no object",
+            "cart/prod: rollout r-1 was rolled back",
         ];
         assert_eq!(findings(&fleet, &problems), expected);
         assert_eq!(notices(&problems), [""; 0]);

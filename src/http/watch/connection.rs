@@ -46,7 +46,7 @@ impl<S: WatchSubject> Connection<S> {
         Self(RefCell::new(ConnectionState {
             io,
             framing,
-            unsent: wire::opening(framing, lease.is_some()),
+            unsent: wire::opening(framing, lease.is_some(), S::depends_on_instance(&cursor)),
             cursor,
             lease,
             is_last: false,

@@ -16,6 +16,11 @@ pub(super) trait WatchSubject: 'static {
     /// Returns the next event of a watcher as a chunk, and advances the cursor. Returns `None` for an up-to-date
     /// watcher. A lease limits the event to the entries that the watcher may read.
     fn next(&self, cursor: &mut Self::Cursor, lease: Option<&Lease>) -> Option<Bytes>;
+
+    /// Returns true if the events depend on the instance that a watcher speaks for.
+    fn depends_on_instance(_cursor: &Self::Cursor) -> bool {
+        false
+    }
 }
 
 /// The next message for a connection.

@@ -61,8 +61,8 @@ fn unwrapped(chunk: &Bytes) -> Bytes {
 }
 
 /// Returns the first bytes of a stream: the head of the response, and the reconnection time. A private stream depends on
-/// the credential of its request.
-pub(super) fn opening(framing: Framing, is_private: bool) -> Bytes {
+/// the credential of its request, a stream of an instance on its name.
+pub(super) fn opening(framing: Framing, is_private: bool, is_of_instance: bool) -> Bytes {
     let coding = match framing {
         Framing::Chunked => "transfer-encoding: chunked\r\n",
         Framing::Plain => "",
@@ -71,10 +71,11 @@ pub(super) fn opening(framing: Framing, is_private: bool) -> Bytes {
         true => ("private, no-cache", "Accept, Authorization, X-Config-Token"),
         false => ("no-cache", "Accept"),
     };
+    let instance = if is_of_instance { ", Headwater-Instance" } else { "" };
     let date = httpdate();
     let head = format!(
         "HTTP/1.1 200 OK\r\n{coding}connection: close\r\ncontent-type: text/event-stream\r\n\
-         cache-control: {caching}\r\nx-accel-buffering: no\r\nvary: {vary}\r\ndate: {date}\r\n\r\n"
+         cache-control: {caching}\r\nx-accel-buffering: no\r\nvary: {vary}{instance}\r\ndate: {date}\r\n\r\n"
     );
     let retry = format!("retry: {}\n\n", fastrand::u64(RETRY_MILLISECONDS));
     let mut bytes = head.into_bytes();

@@ -14,7 +14,7 @@ use super::pool::{Pool, content_id};
 use super::{GitSource, MovedReference, Rewind, RewindRecord, find, label, rewinds};
 use crate::areas::Areas;
 use crate::model::Revision;
-use crate::snapshot::{Layout, Member, Rewinds, Snapshot};
+use crate::snapshot::{Layout, Member, MemberHolds, Rewinds, Snapshot};
 use crate::source::{OpenError, SourceError};
 use crate::tree::ObjectCache;
 
@@ -73,6 +73,7 @@ impl Incoming {
                 tip: id,
             })),
             rewinds: Rewinds::default(),
+            holds: MemberHolds::default(),
             made_seconds: Some(made_seconds),
             // The author is reported when the commit is published.
             commit: None,

@@ -9,6 +9,7 @@ use super::lookup::{Head, Lookup};
 use super::published::Table;
 use super::reach::Reachability;
 use crate::model::Epoch;
+use crate::snapshot::BranchHolds;
 use crate::source::labels;
 use crate::sync::lock;
 
@@ -30,6 +31,11 @@ pub(super) struct Resolved {
 impl Resolved {
     fn new(commit: Oid, name: &str, is_branch: bool) -> Self {
         Self { commit, name: name.to_owned(), is_branch, table: None }
+    }
+
+    /// The rollouts of the branch.
+    pub(super) fn holds(&self) -> Option<&Arc<BranchHolds>> {
+        self.table.as_ref()?.holds(&self.name).filter(|_| self.is_branch)
     }
 
     /// The last rewind of the label.

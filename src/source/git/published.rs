@@ -3,7 +3,7 @@
 //! In a hosted repository, git moves a reference before the move is durable. In a copy of a remote, git moves one
 //! reference after the other. This table is replaced as a whole: after the synchronisation of a push, or after a fetch.
 //!
-//! Invariant: the references and the record of rewinds of one table belong together.
+//! Invariant: the references, the record of rewinds and the rollouts of one table belong together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,10 @@ use tokio::sync::watch;
 use super::copy::{Recorder, ServedReferences};
 use super::reference::{DEFAULT_BRANCH, MovedReference, ReferenceList, branch_of};
 use super::rewinds::{self, RewindRecord};
+use crate::snapshot::BranchHolds;
+
+/// The rollouts of a repository, by the short names of the branches.
+pub type HoldTable = BTreeMap<Box<str>, Arc<BranchHolds>>;
 
 /// A repository whose references are published by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,7 @@ pub(super) struct Table {
     references: BTreeMap<Box<str>, Oid>,
     record: Option<Arc<RewindRecord>>,
     record_id: Option<Oid>,
+    holds: HoldTable,
     /// Set if the record has every rewind that any server of this repository has published.
     pub(super) is_record_complete: bool,
 }
@@ -67,6 +72,7 @@ impl Table {
             references,
             record: read_record(repository, record_id)?,
             record_id,
+            holds: HoldTable::new(),
             is_record_complete: true,
         })
     }
@@ -81,8 +87,14 @@ impl Table {
             references: ids.collect::<Result<_, git2::Error>>()?,
             record: read_record(repository, record_id)?,
             record_id,
+            holds: HoldTable::new(),
             is_record_complete: served.recorder == Recorder::Remote,
         })
+    }
+
+    /// The rollouts of a branch, by its short name.
+    pub(super) fn holds(&self, branch: &str) -> Option<&Arc<BranchHolds>> {
+        self.holds.get(branch)
     }
 
     /// The rewinds of the repository.
@@ -147,13 +159,15 @@ impl Published {
         self.table.load().record_id
     }
 
-    /// Publishes the present targets of these names in the repository, and its record.
+    /// Publishes the present targets of these names in the repository, and its record. Replaces the rollouts, unless
+    /// `holds` is none.
     ///
     /// Locking: callers take turns. Two concurrent calls would lose the changes of one.
     pub(super) fn follow(
         &self,
         repository: &Repository,
         names: &[&str],
+        holds: Option<&HoldTable>,
     ) -> Result<PublishedReferences, git2::Error> {
         let before = self.table.load_full();
         let mut references = before.references.clone();
@@ -189,6 +203,7 @@ impl Published {
             references,
             record,
             record_id,
+            holds: holds.unwrap_or(&before.holds).clone(),
             is_record_complete: before.is_record_complete,
         }));
         Ok(PublishedReferences { moved, has_new_record })
@@ -202,8 +217,10 @@ impl Published {
         repository: &Repository,
         served: &ServedReferences,
     ) -> Result<bool, git2::Error> {
-        let table = Table::of_copy(repository, served)?;
-        let is_changed = table != **self.table.load();
+        let before = self.table.load();
+        let mut table = Table::of_copy(repository, served)?;
+        table.holds.clone_from(&before.holds);
+        let is_changed = table != **before;
         if is_changed {
             self.table.store(Arc::new(table));
         }

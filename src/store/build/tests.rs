@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -12,6 +11,7 @@ use crate::model::Label;
 use crate::snapshot::Layout;
 use crate::source::Source;
 use crate::source::memory::MemorySource;
+use crate::store::published_snapshot::PublishedSnapshot;
 
 /// The files that are read by name for `foo` with the profile `dev`.
 const NAMED: [&str; 4] = ["application.yml", "application-dev.yml", "foo.yml", "foo-dev.yml"];
@@ -82,12 +82,8 @@ fn snapshot(history: &[Changes]) -> Snapshot {
 fn answer(history: &[Changes]) -> Answer {
     let query = Query { application: "foo".into(), profiles: "dev".into(), label: Label::Default };
     let builder = AnswerBuilder::new(AnswerSettings::default());
-    let published = PublishedSnapshot {
-        sequence: 0,
-        snapshot: Arc::new(snapshot(history)),
-        begun: Instant::now(),
-    };
-    build(&query, &published, &builder, None).unwrap()
+    let published = PublishedSnapshot::new(0, Arc::new(snapshot(history)));
+    build(&query, published.tip(), &builder, None).unwrap()
 }
 
 /// Every revision of a history, the newest first.
@@ -137,7 +133,7 @@ proptest! {
         let answer = answer(&history);
         let revisions = revisions(&history);
         let newest = &revisions[0];
-        match (&answer.content, answer.held_revisions().next()) {
+        match (&*answer.content, answer.held_revisions().next()) {
             (Content::Environment(variants), None) => {
                 let served = variants.get(Variant::Sealed);
                 prop_assert!(is_good(newest));

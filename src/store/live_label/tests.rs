@@ -8,11 +8,10 @@ use super::*;
 use crate::areas::Areas;
 use crate::model::{ContentId, Revision};
 use crate::reveal::Variant;
-use crate::snapshot::{Layout, Rewinds, Style};
+use crate::snapshot::{Layout, MemberHolds, Rewinds, Style};
 use crate::store::answer_handle::{AnswerAt, AnswerHandle};
 use crate::store::build::AnswerSettings;
 use crate::store::cached_answer::CachedAnswer;
-use crate::store::cohort::Cohort;
 use crate::store::sequence_lock::SequenceStamp;
 use crate::tree::{EntryKind, ObjectCache, Objects, RawEntry};
 
@@ -98,6 +97,7 @@ impl World {
             tree: self.cache.tree(root),
             history: None,
             rewinds: Rewinds::default(),
+            holds: MemberHolds::default(),
             made_seconds: Some(0),
             commit: None,
         }]))
@@ -258,7 +258,7 @@ impl Observer {
         assert!(revision >= self.revisions[service], "older after newer");
         self.revisions[service] = revision;
         let cell = live.cell(&query(service));
-        let cached = cell.map(|cell| CachedAnswer::new(live, &cell, Cohort::FIRST));
+        let cached = cell.map(|cell| CachedAnswer::new(live, &cell));
         self.cached[service] = cached.and_then(|cached| {
             let stamp = cached.stamp()?;
             let revision = whole_revision(&cached.current(Variant::Opened)?);

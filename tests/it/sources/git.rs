@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater::model::{Label, Revision};
-use headwater::source::git::{Findings, GitOptions, GitSource};
+use headwater::source::git::{Findings, GitOptions, GitSource, HoldTable};
 use headwater::source::{OpenOptions, SourceError, open};
 use headwater::tree::EntryKind;
 use tempfile::TempDir;
@@ -386,4 +386,58 @@ fn nobodys_home_is_read() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}");
     assert!(printed.contains("1 passed"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_table_has_the_references_and_their_rollouts() {
+    use headwater::source::Source;
+
+    use crate::fixture::held::{record, rollout};
+
+    let pushed = Pushed::new();
+    let stable = pushed.push("main", "v: 1");
+    let options = GitOptions {
+        layout: super::layout("hosted", headwater::snapshot::Style::Git),
+        default_label: None,
+        findings: Findings::default(),
+    };
+    let source = GitSource::open_hosted(pushed.bare(), options).expect("a repository");
+    let before = load(&source, &Label::Default).await;
+    assert!(before.members[0].holds.branch.is_none());
+    assert!(before.members[0].holds.are_recorded);
+
+    let tip = pushed.push("main", "v: 2");
+    let holds = record(1, [rollout(&["cart"], 1, [&stable, &tip], &[])]);
+    let table = [(Box::from("main"), Arc::new(holds.clone()))].into();
+    source.publish_with_holds(&["refs/heads/main"], &table).expect("published");
+    for label in [Label::Default, named("main")] {
+        let held = load(&source, &label).await;
+        assert_eq!(held.revision, tip);
+        let member = &held.members[0];
+        assert_eq!(member.holds.branch.as_deref(), Some(&holds));
+        assert_eq!(member.holds.stables[0].revision, stable);
+        assert_ne!(member.holds.stables[0].tree.id(), member.tree.id());
+        assert!(!held.is_same_publication(&before));
+        // The same publication is loaded once.
+        let again = source.load(&label, Some(&held)).await.expect("a snapshot");
+        assert!(again.is_same_publication(&held));
+    }
+    // Another push keeps them, until other rollouts are published.
+    let next = pushed.push("main", "v: 3");
+    source.publish(&["refs/heads/main"]).expect("published");
+    let held = load(&source, &Label::Default).await;
+    assert_eq!(held.revision, next);
+    assert_eq!(held.members[0].holds.stables[0].revision, stable);
+    source.publish_with_holds(&[], &HoldTable::new()).expect("published");
+    let free = load(&source, &Label::Default).await;
+    assert!(!free.is_same_publication(&held), "the end of a rollout is a publication");
+    assert!(free.members[0].holds.stables.is_empty());
+
+    // A stable commit that the repository lacks makes the label unreadable, and never serves the candidate.
+    let missing = Revision::new("1".repeat(40));
+    let broken = record(2, [rollout(&["cart"], 2, [&missing, &next], &[])]);
+    let table = [(Box::from("main"), Arc::new(broken))].into();
+    source.publish_with_holds(&[], &table).expect("published");
+    let error = source.load(&Label::Default, Some(&free)).await.err();
+    assert!(matches!(error, Some(SourceError::Unavailable { .. })), "{error:?}");
 }
