@@ -2,6 +2,7 @@
 
 mod between;
 mod live;
+mod rollout;
 
 use std::time::Duration;
 

@@ -42,7 +42,7 @@ impl Client {
     /// [`Error::NotFound`], [`Error::Unauthorized`], [`Error::Rejected`] and [`Error::Empty`] at once.
     /// [`Error::Deadline`] after the deadline.
     pub async fn connect(&self) -> Result<Configuration, Error> {
-        match self.fetch_first().await {
+        match self.fetch_first(Speaker::Anonymous).await {
             Ok(configuration) => {
                 self.save_copy(&configuration).await;
                 Ok(configuration)
@@ -70,24 +70,35 @@ impl Client {
     }
 
     /// Returns the first answer of a server before the deadline.
-    pub(crate) async fn fetch_first(&self) -> Result<Configuration, Error> {
-        let mut attempts = EnvironmentAttempts { client: self, header: None };
+    pub(crate) async fn fetch_first(&self, speaker: Speaker) -> Result<Configuration, Error> {
+        let mut attempts = EnvironmentAttempts { client: self, header: None, speaker };
         let (server, fetched) = first_answer(&mut attempts, self.limits).await?;
         Ok(self.configuration_from(fetched, self.servers[server].name()))
     }
 
     /// Creates the configuration for the answer of a server.
     pub(crate) fn configuration_from(&self, fetched: Fetched, server: &str) -> Configuration {
-        let Fetched { environment, digest, epochs } = fetched;
+        let Fetched { environment, digest, epochs, is_candidate } = fetched;
         let Query { application, profiles, label } = &self.query;
         let revision = environment.version.as_deref();
         tracing::info!(application, profiles, label, revision, server, "configuration received");
         let server = Some(server.to_owned());
-        self.configuration(environment, Origin { digest, epochs, server, ..Origin::default() })
+        let origin = Origin { digest, epochs, server, is_candidate, ..Origin::default() };
+        self.configuration(environment, origin)
     }
 
-    /// Writes the last-known-good copy if it is enabled. A failure is logged, and the service continues.
+    /// Writes the last-known-good copy if it is enabled. A failure is logged, and the service continues. The candidate of a
+    /// rollout is no last-known-good copy before it is released.
     pub(crate) async fn save_copy(&self, configuration: &Configuration) {
+        if !configuration.is_candidate()
+            && self.last_known_good.as_ref().is_some_and(|it| !it.is_deferred())
+        {
+            self.write_copy(configuration).await;
+        }
+    }
+
+    /// Writes the last-known-good copy of a released candidate, if it is enabled.
+    pub(crate) async fn write_copy(&self, configuration: &Configuration) {
         let Some(copy) = self.last_known_good.clone() else {
             return;
         };
@@ -102,9 +113,11 @@ impl Client {
         }
     }
 
-    /// Returns a client that is equal but writes no last-known-good copy.
+    /// Returns a client that is equal but leaves the last-known-good copy to the service, except for candidates that the
+    /// service has accepted and that are released later.
     pub(crate) fn without_copy(&self) -> Client {
-        Client { last_known_good: None, ..self.clone() }
+        let last_known_good = self.last_known_good.clone().map(LastKnownGood::deferred);
+        Client { last_known_good, ..self.clone() }
     }
 
     /// Returns an error for an answer without property sources, unless the settings allow it.
@@ -177,11 +190,21 @@ impl Client {
     }
 }
 
+/// The identity under which an environment is requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// A program that reads once. It is never the canary of a rollout.
+    Anonymous,
+    /// The instance of a service, which reports what it does with the configuration.
+    Instance,
+}
+
 /// The attempts of one connect.
 struct EnvironmentAttempts<'a> {
     client: &'a Client,
     /// The credentials of the current round.
     header: Option<HeaderValue>,
+    speaker: Speaker,
 }
 
 impl Servers for EnvironmentAttempts<'_> {
@@ -199,7 +222,8 @@ impl Servers for EnvironmentAttempts<'_> {
     async fn attempt(&self, server: usize) -> Result<Fetched, Attempt> {
         let Client { http, servers, query, .. } = self.client;
         let server = &servers[server];
-        let fetched = fetch(http, server, query, self.header.as_ref()).await?;
+        let instance = (self.speaker == Speaker::Instance).then_some(&self.client.instance);
+        let fetched = fetch(http, server, query, self.header.as_ref(), instance).await?;
         self.client.check_content(&fetched, server).map_err(Attempt::Final)?;
         Ok(fetched)
     }

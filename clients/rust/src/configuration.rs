@@ -49,6 +49,7 @@ struct Inner {
     epochs: Option<String>,
     server: Option<String>,
     stale_since: Option<SystemTime>,
+    is_candidate: bool,
 }
 
 /// The origin of an environment, and whether its placeholders are resolved.
@@ -58,6 +59,8 @@ pub(crate) struct Origin {
     pub(crate) epochs: Option<String>,
     pub(crate) server: Option<String>,
     pub(crate) stale_since: Option<SystemTime>,
+    /// Set for the candidate of a rollout.
+    pub(crate) is_candidate: bool,
     pub(crate) placeholders: bool,
 }
 
@@ -75,7 +78,7 @@ impl Configuration {
         variables: Variables,
     ) -> Configuration {
         let properties = effective::merge(&environment.property_sources);
-        let Origin { digest, epochs, server, stale_since, placeholders } = origin;
+        let Origin { digest, epochs, server, stale_since, is_candidate, placeholders } = origin;
         Configuration(Arc::new(Inner {
             tree: Tree::new(&properties),
             resolver: Resolver::new(variables),
@@ -86,6 +89,7 @@ impl Configuration {
             epochs,
             server,
             stale_since,
+            is_candidate,
         }))
     }
 
@@ -167,6 +171,11 @@ impl Configuration {
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
         self.0.digest.as_deref()
+    }
+
+    /// Returns whether this is the candidate of a rollout, which can still be rolled back.
+    pub(crate) fn is_candidate(&self) -> bool {
+        self.0.is_candidate
     }
 
     /// Returns the epochs of the publication, which order it together with the revision. `None` for a label that was never

@@ -8,6 +8,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, RETRY_AFTER};
 
 use crate::error::{AttemptError, Error};
 use crate::http::{Http, Request, Response};
+use crate::instance;
 use crate::server::{Query, Server};
 
 /// The largest accepted body, in bytes.
@@ -37,18 +38,25 @@ const EPOCHS_LENGTH_MAX: usize = 2 * 1024;
 pub(crate) struct Fetched {
     pub(crate) environment: Environment,
     pub(crate) digest: Option<String>,
-    /// The epochs of the publication. `None` for a label that was never rewound.
+    /// The epochs of the publication. `None` for a label that was never rewound and an application without a rollout.
     pub(crate) epochs: Option<String>,
+    /// Set for the candidate of a rollout, which can still be rolled back.
+    pub(crate) is_candidate: bool,
 }
 
-/// Requests the environment from one server. The caller limits the time.
+/// Requests the environment from one server. A named instance can be the canary of a rollout. The caller limits the time.
 pub(crate) async fn fetch(
     http: &Http,
     server: &Server,
     query: &Query,
     credentials: Option<&HeaderValue>,
+    instance: Option<&HeaderValue>,
 ) -> Result<Fetched, Attempt> {
-    let request = authorized(http.get(server.url(query)), server, credentials, "application/json");
+    let mut request =
+        authorized(http.get(server.url(query)), server, credentials, "application/json");
+    if let Some(instance) = instance {
+        request = request.header(instance::HEADER, instance.clone());
+    }
     let response = request.send().await?;
     read(response, server, query).await
 }
@@ -78,8 +86,15 @@ pub(crate) async fn read(
     let digest = digest_in(response.headers().get(ETAG));
     let epochs = response.headers().get(headers::EPOCH).and_then(|header| header.to_str().ok());
     let epochs = epochs.filter(|epochs| are_epochs(epochs)).map(str::to_owned);
+    let is_candidate = is_candidate(&response);
     let body = bounded_body(response).await?;
-    Ok(Fetched { environment: environment_in(&body, query)?, digest, epochs })
+    Ok(Fetched { environment: environment_in(&body, query)?, digest, epochs, is_candidate })
+}
+
+/// Returns whether a response is of the candidate of a rollout. On the other side, a rollout holds the answer back.
+pub(crate) fn is_candidate(response: &Response) -> bool {
+    let has = |name: &str| response.headers().contains_key(name);
+    has(headers::ROLLOUT) && !has(headers::HELD_AT)
 }
 
 /// Returns the digest from an entity tag of Headwater, `W/"<digest>.v1"`. The tags of other servers contain none.

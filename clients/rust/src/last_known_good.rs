@@ -34,6 +34,8 @@ pub(crate) struct LastKnownGood {
     directory: PathBuf,
     file: String,
     query: Query,
+    /// Set when only released candidates are written.
+    is_deferred: bool,
 }
 
 /// A verified copy.
@@ -60,7 +62,21 @@ struct Record<E> {
 
 impl LastKnownGood {
     pub(crate) fn new(directory: PathBuf, query: &Query) -> LastKnownGood {
-        LastKnownGood { directory, file: file_name(query), query: query.clone() }
+        LastKnownGood {
+            directory,
+            file: file_name(query),
+            query: query.clone(),
+            is_deferred: false,
+        }
+    }
+
+    /// Returns the same copy, which only receives released candidates.
+    pub(crate) fn deferred(self) -> LastKnownGood {
+        LastKnownGood { is_deferred: true, ..self }
+    }
+
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.is_deferred
     }
 
     /// Writes the copy atomically and durably. Blocks.

@@ -21,6 +21,8 @@ pub(crate) struct Event {
     /// The last id of the stream, from this event or an earlier one.
     pub(crate) id: Option<String>,
     pub(crate) data: String,
+    /// Set when the event names the rollout of a candidate, in a field of Headwater's own.
+    pub(crate) is_candidate: bool,
 }
 
 /// A line or an event exceeds the limit of the decoder.
@@ -38,6 +40,7 @@ pub(crate) struct Decoder {
     id: Option<String>,
     /// The data of the event so far, with a line feed after each line.
     data: String,
+    is_candidate: bool,
 }
 
 impl Decoder {
@@ -51,6 +54,7 @@ impl Decoder {
             name: String::new(),
             id: None,
             data: String::new(),
+            is_candidate: false,
         }
     }
 
@@ -95,6 +99,7 @@ impl Decoder {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
+            "rollout" => self.is_candidate = true,
             "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 return Some(Item::Retry(Duration::from_millis(value.parse().ok()?)));
@@ -107,9 +112,10 @@ impl Decoder {
     fn end_event(&mut self) -> Option<Item> {
         let name = std::mem::take(&mut self.name);
         let mut data = std::mem::take(&mut self.data);
+        let is_candidate = std::mem::take(&mut self.is_candidate);
         data.pop()?;
         let name = if name.is_empty() { "message".to_owned() } else { name };
-        Some(Item::Event(Event { name, id: self.id.clone(), data }))
+        Some(Item::Event(Event { name, id: self.id.clone(), data, is_candidate }))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::builder::Builder;
-use crate::client::Client;
+use crate::client::{Client, Speaker};
 use crate::configuration::Configuration;
 use crate::error::Error;
 use crate::live::acceptance::Acceptance;
@@ -136,7 +136,7 @@ async fn first_value<T: DeserializeOwned>(
         Ok(value) => Ok(FirstValue { value, configuration, rejection: None }),
         Err(error) => Err(Box::new(Rejection::now(configuration, error))),
     };
-    let rejection = match client.fetch_first().await {
+    let rejection = match client.fetch_first(Speaker::Instance).await {
         Ok(configuration) => match accept(configuration) {
             Ok(first) => {
                 client.save_copy(&first.configuration).await;

@@ -24,7 +24,7 @@ fn check(text: &str, expected: &[&str]) {
 fn show(item: &Item) -> String {
     match item {
         Item::Retry(pause) => pause.as_millis().to_string(),
-        Item::Event(Event { name, id, data }) => {
+        Item::Event(Event { name, id, data, .. }) => {
             format!("{name}|{}|{data}", id.as_deref().unwrap_or("-"))
         }
     }

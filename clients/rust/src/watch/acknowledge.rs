@@ -138,6 +138,13 @@ impl Acknowledgements {
         self.0.borrow().latest.clone()
     }
 
+    /// Returns whether the service has accepted a configuration.
+    pub(super) fn has_applied(&self, known: &Known) -> bool {
+        let state = self.0.borrow();
+        let latest = state.latest.as_ref();
+        latest.is_some_and(|it| it.known == *known && it.outcome == Outcome::Applied)
+    }
+
     /// Records that a request has carried a report.
     pub(super) fn record_delivered(&self, report: Report) {
         self.0.send_modify(|state| state.delivered = report);

@@ -123,9 +123,10 @@ impl Connector<'_> {
         self.acknowledgements.record_delivered(report);
         let response = Self::send(request, limit).await?;
         let has_waited = response.headers().contains_key("preference-applied");
+        let is_candidate = fetch::is_candidate(&response);
         let confirmed = response.headers().get(MIN_REVISION).cloned();
         if response.status() == StatusCode::NOT_MODIFIED && self.known.id.is_some() {
-            return Ok(Polled { fetched: None, has_waited });
+            return Ok(Polled { fetched: None, has_waited, is_candidate });
         }
         let server = &self.client.servers[self.server];
         match timeout_at(end, fetch::read(response, server, &self.client.query)).await {
@@ -136,7 +137,7 @@ impl Connector<'_> {
                     Some(wanted) if is_headwater && confirmed.is_none_or(|it| it != wanted) => {
                         Err(AttemptError::Cached.into())
                     }
-                    _ => Ok(Polled { fetched: Some(fetched), has_waited }),
+                    _ => Ok(Polled { fetched: Some(fetched), has_waited, is_candidate }),
                 }
             }
             Err(_) => Err(AttemptError::Timeout(limit).into()),
@@ -150,6 +151,8 @@ pub(super) struct Polled {
     pub(super) fetched: Option<Fetched>,
     /// Set when the server supports long polls.
     pub(super) has_waited: bool,
+    /// Set when the answer is the candidate of a rollout.
+    pub(super) is_candidate: bool,
 }
 
 /// An open stream of events.
@@ -230,5 +233,6 @@ pub(super) fn environment_in(event: &Event, client: &Client) -> Result<Fetched, 
     let id = id.filter(|(_, digest)| fetch::is_digest(digest));
     let epochs = id.and_then(|(position, _)| Some(position.split_once('.')?.1));
     let epochs = epochs.filter(|epochs| fetch::are_epochs(epochs)).map(str::to_owned);
-    Ok(Fetched { environment, digest: id.map(|(_, digest)| digest.to_owned()), epochs })
+    let digest = id.map(|(_, digest)| digest.to_owned());
+    Ok(Fetched { environment, digest, epochs, is_candidate: event.is_candidate })
 }

@@ -17,7 +17,9 @@ use crate::error::{AttemptError, Error};
 use crate::fetch::{Attempt, Fetched};
 use crate::sse::Event;
 use crate::watch::acknowledge::Acknowledgements;
-use crate::watch::connection::{ConnectionError, Connector, Mode, PollWait, environment_in};
+use crate::watch::connection::{
+    ConnectionError, Connector, Mode, PollWait, Polled, environment_in,
+};
 use crate::watch::health::{Health, HealthReport, HealthState};
 use crate::watch::known::Known;
 use crate::watch::mailbox::Mailbox;
@@ -27,6 +29,8 @@ use crate::watch::pace::Pace;
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// The pause between two long polls.
 const POLL_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The shortest time between two questions whether a candidate was released.
+const RELEASE_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause between two polls of a server without long polls. Half of it is random.
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -54,6 +58,10 @@ pub(super) struct WatchFollower {
     confirmed_at: SystemTime,
     /// Set after the service has received `Update::Gone`.
     is_gone: bool,
+    /// Set while the published configuration is a candidate that was not released.
+    is_candidate: bool,
+    /// The time of the last question whether the candidate was released.
+    release_asked_at: Option<Instant>,
 }
 
 /// The result of one connection.
@@ -82,6 +90,7 @@ impl WatchFollower {
             modes: vec![Mode::Stream; count],
             denials: vec![None; count],
             known: published.as_ref().map(Known::of).unwrap_or_default(),
+            is_candidate: published.as_ref().is_some_and(Configuration::is_candidate),
             client,
             mailbox,
             acknowledgements,
@@ -89,6 +98,7 @@ impl WatchFollower {
             published,
             confirmed_at,
             is_gone: false,
+            release_asked_at: None,
         };
         (follower, Health::new(report))
     }
@@ -168,6 +178,7 @@ impl WatchFollower {
         }
         if events.is_empty() && self.known.id.is_some() {
             self.record_confirmed(server);
+            self.ask_for_release(server).await;
         }
         Ok(())
     }
@@ -191,7 +202,12 @@ impl WatchFollower {
                     return ConnectionResult::Failed(attempt.into(), None);
                 }
             }
-            None => self.record_confirmed(server),
+            None => {
+                self.record_confirmed(server);
+                if !polled.is_candidate {
+                    self.record_released().await;
+                }
+            }
         }
         self.pace.record_stable(Instant::now());
         let can_wait = polled.has_waited || wait == PollWait::None && self.known.id.is_some();
@@ -200,6 +216,36 @@ impl WatchFollower {
         } else {
             POLL_PAUSE_MAX.mul_f64(0.5 + fastrand::f64() / 2.0)
         })
+    }
+
+    /// Asks the server of a silent stream whether the published candidate was released. A promotion is no event for a canary,
+    /// because its content stays the same.
+    async fn ask_for_release(&mut self, server: usize) {
+        let is_due = self.release_asked_at.is_none_or(|asked| asked.elapsed() >= RELEASE_PAUSE);
+        if !self.is_candidate || !is_due {
+            return;
+        }
+        self.release_asked_at = Some(Instant::now());
+        let Ok(connector) = self.connector(server).await else { return };
+        let polled = connector.poll(PollWait::None).await;
+        // Another configuration arrives on the stream.
+        if let Ok(Polled { fetched: None, is_candidate: false, .. }) = polled {
+            self.record_released().await;
+        }
+    }
+
+    /// Keeps a candidate that was released as the last-known-good copy, if the service has accepted it.
+    async fn record_released(&mut self) {
+        if !std::mem::take(&mut self.is_candidate) {
+            return;
+        }
+        let Some(released) = &self.published else { return };
+        let copy = self.client.last_known_good.as_ref();
+        if copy.is_some_and(|copy| !copy.is_deferred())
+            || self.acknowledgements.has_applied(&Known::of(released))
+        {
+            self.client.write_copy(released).await;
+        }
     }
 
     async fn connector(&self, server: usize) -> Result<Connector<'_>, Error> {
@@ -213,7 +259,8 @@ impl WatchFollower {
         self.client
             .check_content(&fetched, &self.client.servers[server])
             .map_err(Attempt::Final)?;
-        let Fetched { environment, digest, epochs } = &fetched;
+        let Fetched { environment, digest, epochs, is_candidate } = &fetched;
+        let is_candidate = *is_candidate;
         let known =
             Known::new(environment.version.as_deref(), epochs.as_deref(), digest.as_deref());
         if known.is_older_than(&self.known) {
@@ -229,8 +276,10 @@ impl WatchFollower {
             let configuration = self.client.configuration_from(fetched, name);
             self.client.save_copy(&configuration).await;
             self.published = Some(configuration.clone());
-            self.is_gone = false;
+            (self.is_gone, self.is_candidate) = (false, is_candidate);
             self.mailbox.put(configuration);
+        } else if !is_candidate {
+            self.record_released().await;
         }
         self.record_confirmed(server);
         Ok(())
