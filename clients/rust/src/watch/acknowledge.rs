@@ -141,7 +141,7 @@ impl Acknowledgements {
     /// Returns whether the service has accepted a configuration.
     pub(super) fn has_applied(&self, known: &Known) -> bool {
         let state = self.0.borrow();
-        let latest = state.latest.as_ref();
+        let latest = state.latest.acknowledgement.as_ref();
         latest.is_some_and(|it| it.known == *known && it.outcome == Outcome::Applied)
     }
 
