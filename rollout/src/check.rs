@@ -1,5 +1,7 @@
 //! Checks: what the results of the operator's measurements say about a stage.
 
+use std::time::Duration;
+
 use crate::Name;
 use crate::fisher::p_value;
 
@@ -21,15 +23,23 @@ pub struct CheckRule {
     pub samples: u32,
     /// The largest ratio of the medians of canaries and others.
     pub max_ratio: f64,
+    /// The time between two measurements.
+    pub every: Duration,
 }
 
 impl Default for CheckRule {
     fn default() -> Self {
-        Self { consecutive: 2, samples: 3, max_ratio: 1.25 }
+        Self { consecutive: 2, samples: 3, max_ratio: 1.25, every: Duration::from_secs(30) }
     }
 }
 
 impl CheckRule {
+    /// The number of times that a stage is measured.
+    pub fn looks(&self, bake: Duration) -> u32 {
+        let every = self.every.as_millis().max(1);
+        u32::try_from(bake.as_millis().div_ceil(every)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The rule of a comparison of latencies, which vary more than other figures.
     pub fn latency() -> Self {
         Self { consecutive: 3, ..Self::default() }
@@ -171,6 +181,13 @@ mod tests {
         // The exact probability is 0.000094837.
         assert_eq!(requests((40, 2000), (300, 30_000), 10), Judgement::Bad);
         assert_eq!(requests((40, 2000), (300, 30_000), 11), Judgement::Good);
+    }
+
+    #[test]
+    fn a_stage_is_measured_as_often_as_its_bake_permits() {
+        let rule = CheckRule::default();
+        let looks = |seconds| rule.looks(Duration::from_secs(seconds));
+        assert_eq!([looks(0), looks(30), looks(31), looks(300)], [1, 1, 2, 10]);
     }
 
     #[test]

@@ -86,9 +86,10 @@ pub enum EventKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Progress {
     pub rollout: Name,
-    pub stage: usize,
+    /// `None` before the first one.
+    pub stage: Option<usize>,
     pub stages: usize,
-    pub given: u64,
+    /// The instances that have accepted the candidate.
     pub ok: u64,
     pub instances: u64,
     pub lack: Option<Lack>,

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | the store, for each request | [`bucket::choose`] with the [`Hold`](bucket::Hold) of [`state::Branch::hold`] |
 //! | a push | [`plan::PlanFile::parse`], [`open::open`], [`State::intending`](state::State::intending), [`words`] |
-//! | the keeper of the rollouts | [`step::step`], [`evidence::Report`], [`command::command`] |
+//! | the keeper of the rollouts | [`step::step`], [`step::progress`], [`evidence::Report`], [`command::command`] |
 //! | the start of a server | [`State::parse`](state::State::parse), [`State::settle`](state::State::settle) |
 
 mod fisher;

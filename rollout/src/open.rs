@@ -262,6 +262,10 @@ impl Opening<'_, '_> {
                 continue;
             }
             let held = own.before.is_some().then_some(own.member.content);
+            if let Some(id) = &own.before {
+                let kind = EventKind::Released { applications: vec![own.application.clone()] };
+                self.opened.events.push(Event { rollout: id.clone(), kind });
+            }
             if &*own.application == OTHERS {
                 let number = held.map(|_| self.number);
                 self.branch.record_past(&own.application, number, None, self.push.now);

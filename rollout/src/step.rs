@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use crate::Name;
 use crate::check::{CheckRule, Measured};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Progress};
 use crate::evidence::{Evidence, Report, Standing};
 use crate::plan::{Freeze, WallTime};
 use crate::state::{Branch, Pause, Phase, Rollout, STATE_BYTES_MAX, State};
-use crate::verdict::{Assessment, Fault, Verdict};
+use crate::verdict::{Assessment, Fault, Lack, Verdict};
 
 pub use watch::{Watch, Watches};
 
@@ -94,6 +94,27 @@ pub fn step(
         step.events.extend(turn.events);
     }
     step
+}
+
+/// How a rollout stands, for people who wait for it.
+pub fn progress(rollout: &Rollout, live: &[Name], reports: &[Report]) -> Progress {
+    let evidence = Evidence::collect(rollout, live, reports);
+    let counts = evidence.counts();
+    let lack = match rollout.stage() {
+        Some(_) => Assessment::of(rollout, &evidence).lack,
+        None if evidence.missing.is_empty() => None,
+        None => Some(Lack::Replicas(evidence.missing)),
+    };
+    let dependency = rollout.depends_on.first();
+    let waits = || dependency.map(|own| Lack::Dependency { rollout: own.clone() });
+    Progress {
+        rollout: rollout.id.clone(),
+        stage: rollout.stage(),
+        stages: rollout.plan.stages.len(),
+        ok: counts.ok,
+        instances: counts.instances,
+        lack: lack.or_else(waits),
+    }
 }
 
 impl State {

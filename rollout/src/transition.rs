@@ -126,11 +126,11 @@ impl Rollout {
         }
     }
 
-    /// Begins again, as a new rollout with the same salt.
+    /// Begins again, as a new rollout with the same salt. A freeze that is in force comes first.
     pub(crate) fn reopen(&mut self, to: Name, number: u64, now: WallTime) {
         self.id = Self::id(&self.from, &to, number);
         (self.to, self.number, self.opened) = (to, number, now);
-        (self.phase, self.paused) = (Phase::Trying, None);
+        (self.phase, self.paused) = (Phase::Waiting, None);
     }
 
     pub(crate) fn pause(&mut self, pause: Pause) -> Event {

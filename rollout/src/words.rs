@@ -11,7 +11,7 @@ use std::fmt;
 use crate::Name;
 use crate::command::CommandError;
 use crate::event::{Canaries, Event, EventKind, Progress};
-use crate::state::Pause;
+use crate::state::{OTHERS, Pause};
 
 pub use plan::{describe, detection};
 pub use push::still_held;
@@ -21,7 +21,8 @@ const SHOWN_COUNT_MAX: usize = 8;
 
 /// Joins names for a message.
 pub(crate) fn list<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
-    let names: Vec<&str> = names.into_iter().map(|name| &**name).collect();
+    let text = |name: &'n Name| if **name == *OTHERS { "every other application" } else { name };
+    let names: Vec<&str> = names.into_iter().map(text).collect();
     let shown = names.iter().take(SHOWN_COUNT_MAX).copied().collect::<Vec<_>>().join(", ");
     match names.len().checked_sub(SHOWN_COUNT_MAX) {
         Some(more) if more > 0 => format!("{shown} and {more} more"),
@@ -129,9 +130,13 @@ impl fmt::Display for Canaries {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stage, stages, ok, instances, .. } = self;
-        write!(f, "stage {} of {stages}: {ok} of {instances} have it", stage + 1)?;
+        match stage {
+            Some(stage) => write!(f, "stage {} of {stages}: ", stage + 1)?,
+            None => f.write_str("before the first stage: ")?,
+        }
+        write!(f, "{ok} of {instances} have it")?;
         match &self.lack {
-            Some(lack) => write!(f, "; {lack}"),
+            Some(lack) => write!(f, ", {lack}"),
             None => Ok(()),
         }
     }

@@ -70,7 +70,7 @@ fn abort_withholds_and_retry_begins_again() {
     let number = scene.state.number;
     run(&mut scene, Command::Retry, &id).unwrap();
     let rollout = scene.running()[0].clone();
-    assert_eq!((rollout.phase, &rollout.members["order"].stable), (Phase::Trying, &commit(0)));
+    assert_eq!((rollout.phase, &rollout.members["order"].stable), (Phase::Waiting, &commit(0)));
     assert!(rollout.id != id && rollout.number > number);
     assert!(run(&mut scene, Command::Retry, &rollout.id).unwrap_err().contains("it is running"));
     assert!(run(&mut scene, Command::Retry, &id).unwrap_err().contains("no rollout"));

@@ -166,6 +166,8 @@ fn the_option_now_serves_at_once_and_releases_withheld_content() {
     assert_eq!(fates(&opened), ["order: served at once: the push has the option now"]);
     assert!(branch(&scene).entries().next().is_none(), "all of the entry is released");
     assert!(branch(&scene).id_number("cart").is_some());
+    let words: Vec<String> = opened.events.iter().map(|own| own.kind.to_string()).collect();
+    assert_eq!(words, ["released for cart", "released for order"]);
     scene.now_policy = NowPolicy::Reason;
     assert_eq!(scene.push(&[]).unwrap_err(), Rejection::NowNeedsReason);
     scene.options.reason = Some("outage".into());

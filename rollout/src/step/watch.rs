@@ -11,9 +11,6 @@ use crate::event::{Event, EventKind};
 use crate::state::{Branch, Phase, Rollout};
 use crate::verdict::{Assessment, Fault, Lack, Verdict};
 
-/// The time between two looks of a comparison, for the number of looks.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-
 /// What a replica remembers about one phase of one rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Watch {
@@ -71,14 +68,12 @@ impl Watch {
             return events;
         };
         let bake = rollout.plan.stages.get(index).map_or(Duration::ZERO, |stage| stage.bake);
-        let looks = bake.as_secs().div_ceil(LOOK_EVERY.as_secs()).max(1);
-        let looks = u32::try_from(looks).unwrap_or(u32::MAX);
         let is_own = |check: &Name| rollout.plan.checks.contains(check);
         let results = situation.measured.iter().filter(|own| own.rollout == rollout.id);
         for result in results.filter(|own| is_own(&own.check)) {
             let rule = situation.rules.get(&result.check).copied().unwrap_or_default();
             let tally = self.tallies.entry(result.check.clone()).or_default();
-            tally.record(result.measurement.judge(&rule, looks));
+            tally.record(result.measurement.judge(&rule, rule.looks(bake)));
             let count = tally.errors_in_sequence;
             if count == ERROR_COUNT_REPORTED {
                 let kind = EventKind::CheckFails { check: result.check.clone(), count };

@@ -55,22 +55,16 @@ fn what_is_missing_is_named() {
         assert_eq!(lack.to_string(), expected);
     }
     let lack = Some(Lack::Time { seconds: 4 });
-    let progress = Progress {
-        rollout: "r-1".into(),
-        stage: 0,
-        stages: 4,
-        given: 1,
-        ok: 1,
-        instances: 12,
-        lack,
-    };
-    assert_eq!(progress.to_string(), "stage 1 of 4: 1 of 12 have it; watching for 4 s more");
+    let progress =
+        Progress { rollout: "r-1".into(), stage: Some(0), stages: 4, ok: 1, instances: 12, lack };
+    assert_eq!(progress.to_string(), "stage 1 of 4: 1 of 12 have it, watching for 4 s more");
 }
 
 #[test]
 fn long_lists_are_counted() {
     let names: Vec<Name> = (0..10).map(|index| format!("a{index}").into()).collect();
     assert_eq!(list(&names), "a0, a1, a2, a3, a4, a5, a6, a7 and 2 more");
+    assert_eq!(list(&["order".into(), OTHERS.into()]), "order, every other application");
     assert_eq!(list(&names[..8]), "a0, a1, a2, a3, a4, a5, a6, a7");
 }
 

@@ -14,6 +14,8 @@
 //! | R9 | with no more faults, every rollout ends in done, withheld or paused, or waits for one that is paused |
 //! | R10 | within a rollout a bound never shrinks |
 
+mod apply;
+mod keeper;
 mod properties;
 mod steps;
 mod walk;

@@ -55,6 +55,15 @@ impl Model {
         self.check_withheld(&old, &new, before.tip, tip, push)?;
         self.check_scope(&old, &new, before.tip, tip, push)?;
         check_bounds(&old, &new)?;
+        for (index, name) in APPLICATIONS.iter().enumerate() {
+            let stable = new.hold(name).map(|(_, member)| index_of(&member.stable));
+            let content = stable.map(|commit| self.scenario.contents[index][commit as usize]);
+            if content.is_some_and(|content| world.released[index] & bit(content) == 0) {
+                return Err(format!(
+                    "R1: the stable content {content:?} of {name} was a candidate"
+                ));
+            }
+        }
         if push.is_some() {
             for (index, name) in APPLICATIONS.iter().enumerate() {
                 let content = self.scenario.contents[index][tip as usize];
@@ -210,7 +219,7 @@ impl Model {
             let id = &rollout.id;
             let is_withheld = new.withheld.iter().any(|own| own.rollout.id == *id);
             let is_advanced = match new.running(id) {
-                Some(after) => after.phase > rollout.phase,
+                Some(after) => after.stage().is_some() && after.phase > rollout.phase,
                 None => !is_withheld,
             };
             let reported = |written: &super::world::Written| {

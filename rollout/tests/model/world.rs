@@ -215,7 +215,7 @@ pub(crate) struct Model {
     pub(crate) watches: Vec<Watches>,
     watches_index: HashMap<Watches, u32>,
     pub(crate) replicas: [Name; 2],
-    pub(crate) steps: HashMap<super::steps::StepKey, (Option<u32>, u32)>,
+    pub(crate) steps: HashMap<super::keeper::StepKey, (Option<u32>, u32)>,
     pub(crate) keys: [u64; 3],
     pub(crate) plans: PlanFile,
     /// How often steps of keepers have had which effect.
