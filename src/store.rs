@@ -276,12 +276,12 @@ impl Store {
         self.admission.run(work).await
     }
 
-    /// The digests of the present content of an environment, one for each variant. Empty if no answer is kept, if the
-    /// content is no environment, or while it is held back.
+    /// The digests of the newest content of an environment, one for each variant. Empty if no answer is kept, if the
+    /// content is no environment, or while a problem holds it back.
     pub fn current_digests(&self, query: &Query) -> Vec<Digest> {
-        let live = self.labels.get(&query.label, Cohort::FIRST);
+        let live = self.labels.get(&query.label);
         let Some(cell) = live.and_then(|live| live.cell(query)) else { return Vec::new() };
-        let answer = Arc::clone(&cell.answer.borrow());
+        let answer = Arc::clone(cell.answers.borrow().newest());
         if answer.held_revisions().next().is_some() {
             return Vec::new();
         }

@@ -222,7 +222,7 @@ impl Servers for EnvironmentAttempts<'_> {
     async fn attempt(&self, server: usize) -> Result<Fetched, Attempt> {
         let Client { http, servers, query, .. } = self.client;
         let server = &servers[server];
-        let instance = (self.speaker == Speaker::Instance).then_some(&self.client.instance);
+        let instance = (self.speaker == Speaker::Instance).then_some(&self.client.identity);
         let fetched = fetch(http, server, query, self.header.as_ref(), instance).await?;
         self.client.check_content(&fetched, server).map_err(Attempt::Final)?;
         Ok(fetched)

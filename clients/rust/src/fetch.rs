@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderValue, RETRY_AFTER};
 
 use crate::error::{AttemptError, Error};
 use crate::http::{Http, Request, Response};
-use crate::instance;
+use crate::instance::Identity;
 use crate::server::{Query, Server};
 
 /// The largest accepted body, in bytes.
@@ -50,12 +50,12 @@ pub(crate) async fn fetch(
     server: &Server,
     query: &Query,
     credentials: Option<&HeaderValue>,
-    instance: Option<&HeaderValue>,
+    instance: Option<&Identity>,
 ) -> Result<Fetched, Attempt> {
     let mut request =
         authorized(http.get(server.url(query)), server, credentials, "application/json");
     if let Some(instance) = instance {
-        request = request.header(instance::HEADER, instance.clone());
+        request = instance.add_headers(request);
     }
     let response = request.send().await?;
     read(response, server, query).await

@@ -5,7 +5,6 @@ use hyper::header::HeaderValue;
 use crate::client::Client;
 use crate::error::{AttemptError, Error};
 use crate::fetch::{Attempt, authorized, bounded_body, check_status};
-use crate::instance;
 use crate::retry::{Servers, first_answer};
 use crate::server::{Query, Server, Url};
 
@@ -82,7 +81,7 @@ impl Servers for TextAttempts<'_> {
         let request = self.client.http.get(self.url(server));
         let request = authorized(request, server, self.header.as_ref(), "text/plain");
         // A canary receives the files of the candidate.
-        let request = request.header(instance::HEADER, self.client.instance.clone());
+        let request = self.client.identity.add_headers(request);
         let response = request.send().await?;
         check_status(&response, server, &self.client.query).map_err(|attempt| match attempt {
             Attempt::Final(Error::NotFound { server, .. }) => {
