@@ -35,3 +35,9 @@ pub const EPOCH: &str = "headwater-epoch";
 
 /// Response: the id of the rollout that holds the application.
 pub const ROLLOUT: &str = "headwater-rollout";
+
+/// Request: the digest of the contract of the instance that sends the request.
+pub const CONTRACT: &str = "headwater-contract";
+
+/// Response: the digest of a contract that a request named and the server does not have.
+pub const CONTRACT_WANTED: &str = "headwater-contract-wanted";

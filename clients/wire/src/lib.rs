@@ -1,6 +1,6 @@
 //! The JSON documents and header names of the protocol, shared by the server and its clients.
 //!
-//! The crate contains types for `serde` and no behaviour. [`Environment`] and [`ErrorDocument`] have the shape of Spring
+//! The crate contains types for `serde`, and no behaviour except the digest and the limits of a [`Contract`]. [`Environment`] and [`ErrorDocument`] have the shape of Spring
 //! Cloud Config 4 (docs/protocol.md#3-the-environment). The other types belong to Headwater's own resources below `/-/`
 //! and to its event streams.
 //!
@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod contract;
 mod environment;
 pub mod events;
 mod fleet;
@@ -17,6 +18,10 @@ mod instance;
 mod problem;
 mod replica;
 
+pub use contract::{
+    CONTRACT_BYTES_MAX, CONTRACT_KEYS_MAX, Contract, ContractError, ContractKey, ContractList,
+    ContractStatus, KeyList, KeyReader, KeyReaders, ValueType, is_version,
+};
 pub use environment::{Environment, EnvironmentList, PropertySource};
 pub use events::{ChangedEnvironment, MoveCommit, MoveEvent, OtherChanges};
 pub use fleet::{
