@@ -9,6 +9,7 @@ mod aliases;
 mod areas;
 mod audience;
 mod composition;
+mod contracts;
 mod directories;
 mod effective;
 mod entries;
@@ -24,6 +25,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::contracts::{ContractFindings, Touched, UnreadKeys};
 use self::directories::DirectoryCache;
 use self::impact::ComparedDocuments;
 use self::resolution::{CheckScope, Resolution};
@@ -41,6 +43,7 @@ use crate::tree::{ParseError, TreeError};
 
 pub use areas::SealedTexts;
 pub use audience::Audience;
+pub use contracts::{CompiledContract, Reading, Reporting, RunningBuild, RunningBuilds};
 pub use progress::{CheckProgress, Stage};
 pub use report_text::{Enforcement, TimeoutAction, finding_lines, outcome_lines, report_lines};
 
@@ -61,12 +64,19 @@ pub enum Rule {
     Schema(Strictness),
     /// Every `${…}` in a value can be resolved or has a default.
     Placeholders(Strictness),
+    /// The keys that running builds require stay, and values keep the types that these builds request.
+    Contracts,
 }
 
 impl Rule {
     /// All rules.
     pub fn all(strictness: Strictness) -> Vec<Self> {
-        vec![Self::Entries, Self::Schema(strictness), Self::Placeholders(strictness)]
+        vec![
+            Self::Entries,
+            Self::Schema(strictness),
+            Self::Placeholders(strictness),
+            Self::Contracts,
+        ]
     }
 }
 
@@ -94,6 +104,10 @@ pub struct CheckPolicy {
     pub progress: CheckProgress,
     /// The reader of the report, unless it may read everything.
     pub audience: Option<Arc<dyn Audience>>,
+    /// The builds whose contracts a change must keep.
+    pub builds: Arc<RunningBuilds>,
+    /// True if the pusher overrides contracts. Their findings are warnings then.
+    pub are_contracts_overridden: bool,
 }
 
 impl CheckPolicy {
@@ -106,6 +120,8 @@ impl CheckPolicy {
             until: None,
             progress: CheckProgress::default(),
             audience: None,
+            builds: Arc::default(),
+            are_contracts_overridden: false,
         }
     }
 }
@@ -252,6 +268,8 @@ struct Check<'a> {
     directories: DirectoryCache,
     schemas: Schemas,
     sealed_texts: SealedTexts,
+    contract_findings: ContractFindings,
+    unread_keys: UnreadKeys,
     problems: ProblemSet,
     warnings: ProblemSet,
     /// Problems that the reader of the report may not read.
@@ -278,6 +296,8 @@ impl<'a> Check<'a> {
             directories: DirectoryCache::default(),
             schemas: Schemas::default(),
             sealed_texts: SealedTexts::default(),
+            contract_findings: ContractFindings::default(),
+            unread_keys: UnreadKeys::default(),
             problems: ProblemSet::default(),
             warnings: ProblemSet::default(),
             hidden_problems: ProblemSet::default(),
@@ -523,6 +543,9 @@ impl<'a> Check<'a> {
         };
         let before = Resolution::of(old, query, overrides, &mut self.directories)?;
         if !after.is_comparable(&before) {
+            if before.problems.is_empty() && after.problems.is_empty() {
+                self.contracts(query, &before, &after, rules, Touched::Everything);
+            }
             self.add_change(query, watcher_count, change_of(&before, &after));
             return self.judge(query, &before, &after, rules, CheckScope::Everything);
         }
@@ -532,7 +555,15 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         self.add_change(query, watcher_count, impact::change(&differences));
-        self.judge(query, &before, &after, rules, CheckScope::of(&differences, &after))
+        let scope = CheckScope::of(&differences, &after);
+        let keys: Vec<&str> = differences.iter().map(|difference| &**difference.key).collect();
+        let touched = match scope.reaches_placeholders() {
+            true => Touched::Everything,
+            false => Touched::Keys(&keys),
+        };
+        self.contracts(query, &before, &after, rules, touched);
+        self.find_unread(query, &differences, &after, rules);
+        self.judge(query, &before, &after, rules, scope)
     }
 
     fn add_change(&mut self, query: &Query, watcher_count: usize, change: Change) {
@@ -585,6 +616,7 @@ impl<'a> Check<'a> {
     }
 
     fn finish(mut self) -> CheckReport {
+        self.add_contract_findings();
         self.report.problems = self.problems.finish();
         self.report.warnings = self.warnings.finish();
         self.report.hidden.problems = self.hidden_problems.0.len();

@@ -132,7 +132,7 @@ impl Resolution {
                     let broken = self.violations(&effective, *strictness, scope, schemas)?;
                     found.extend(problems(broken, FindingSeverity::Problem));
                 }
-                Rule::Entries | Rule::Schema(_) | Rule::Placeholders(_) => {}
+                Rule::Entries | Rule::Schema(_) | Rule::Placeholders(_) | Rule::Contracts => {}
             }
         }
         Ok(found)
@@ -184,7 +184,7 @@ impl<'a> CheckScope<'a> {
         Self::Differences { differences, reaches_placeholders }
     }
 
-    fn reaches_placeholders(self) -> bool {
+    pub(super) fn reaches_placeholders(self) -> bool {
         match self {
             Self::Everything => true,
             Self::Differences { reaches_placeholders, .. } => reaches_placeholders,

@@ -813,4 +813,5 @@ fn an_environment_in_use_is_checked_through_an_imported_folder() {
     assert_eq!(&*report.problems[0].origin.file, "parts/b/application.yml");
 }
 
+mod contracts;
 mod scratch;
