@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::configuration::Configuration;
+use crate::contract::{self, Reads};
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::instance::{self, Identity, Naming};
@@ -37,6 +38,7 @@ pub struct Builder {
     last_known_good: Option<PathBuf>,
     allow_empty: bool,
     placeholders: bool,
+    has_contract: bool,
     #[cfg(feature = "rustls")]
     roots: Vec<Vec<u8>>,
     #[cfg(feature = "rustls")]
@@ -60,6 +62,7 @@ impl Default for Builder {
             last_known_good: None,
             allow_empty: false,
             placeholders: true,
+            has_contract: true,
             #[cfg(feature = "rustls")]
             roots: Vec::new(),
             #[cfg(feature = "rustls")]
@@ -144,6 +147,22 @@ impl Builder {
     /// Replaces the attributes by those in a text such as `version=1.4, zone=eu-1`.
     pub fn attributes(mut self, text: &str) -> Builder {
         self.attributes = instance::split_attributes(text);
+        self
+    }
+
+    /// Sets the attribute `version`, which the contract of the service contains as well: lower-case letters, digits and
+    /// `._-`. `env!("CARGO_PKG_VERSION")` is the version of the service's crate.
+    pub fn version(self, version: impl Into<String>) -> Builder {
+        self.attribute("version", version)
+    }
+
+    /// Turns the contract off. The client then records no reads, and deserializes no type more than once.
+    ///
+    /// Without this, a [`Live`](crate::Live) deserializes its first configuration several times on a thread of its own, each
+    /// time without one key, to find out which keys are required. Each value comes from the server. A type whose
+    /// deserialization has side effects should turn the contract off.
+    pub fn no_contract(mut self) -> Builder {
+        self.has_contract = false;
         self
     }
 
@@ -311,6 +330,8 @@ impl Builder {
             identity: Identity::new(self.naming.clone(), &query, &self.attributes)?,
             http: self.http(&servers)?,
             servers,
+            reads: Reads::new(query.application.clone(), contract::version_in(&self.attributes)),
+            has_contract: self.has_contract,
             last_known_good: self
                 .last_known_good
                 .map(|directory| LastKnownGood::new(directory, &query)),

@@ -1,10 +1,12 @@
 //! The client: requests one environment from several servers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use hyper::header::HeaderValue;
 
 use crate::configuration::{Configuration, Origin};
+use crate::contract::Reads;
 use crate::credentials::Credentials;
 use crate::error::{DeadlineError, Error, LastKnownGoodError};
 use crate::fetch::{Attempt, Fetched, fetch};
@@ -28,6 +30,10 @@ pub struct Client {
     pub(crate) last_known_good: Option<LastKnownGood>,
     pub(crate) allow_empty: bool,
     pub(crate) placeholders: bool,
+    /// The keys that the service reads, of this client and its clones.
+    pub(crate) reads: Arc<Reads>,
+    /// Set when the service has a contract.
+    pub(crate) has_contract: bool,
 }
 
 impl Client {
@@ -104,7 +110,7 @@ impl Client {
         };
         let kept = configuration.clone();
         let write = move || match kept.server() {
-            Some(server) => copy.write(kept.environment(), kept.epochs(), server),
+            Some(server) => copy.write(kept.answer(), kept.epochs(), server),
             None => Ok(()),
         };
         if let Ok(Err(problem)) = tokio::task::spawn_blocking(write).await {
@@ -185,7 +191,8 @@ impl Client {
         environment: headwater_wire::Environment,
         origin: Origin,
     ) -> Configuration {
-        let origin = Origin { placeholders: self.placeholders, ..origin };
+        let reads = self.has_contract.then(|| Arc::clone(&self.reads));
+        let origin = Origin { placeholders: self.placeholders, reads, ..origin };
         Configuration::new(environment, origin, |name| std::env::var(name).ok())
     }
 }

@@ -1,5 +1,6 @@
 //! The configuration of a service: values by key and as types.
 
+use std::any::type_name;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use headwater_wire::Environment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::contract::{Reads, Recorder};
 use crate::de::{self, DeError, DeErrorKind, NodeDeserializer, Scope};
 use crate::effective::{self, Effective};
 use crate::error::Error;
@@ -50,6 +52,8 @@ struct Inner {
     server: Option<String>,
     stale_since: Option<SystemTime>,
     is_candidate: bool,
+    /// Collects the keys that the service reads. `None` without a client.
+    reads: Option<Arc<Reads>>,
 }
 
 /// The origin of an environment, and whether its placeholders are resolved.
@@ -62,6 +66,7 @@ pub(crate) struct Origin {
     /// Set for the candidate of a rollout.
     pub(crate) is_candidate: bool,
     pub(crate) placeholders: bool,
+    pub(crate) reads: Option<Arc<Reads>>,
 }
 
 impl Configuration {
@@ -78,7 +83,8 @@ impl Configuration {
         variables: Variables,
     ) -> Configuration {
         let properties = effective::merge(&environment.property_sources);
-        let Origin { digest, epochs, server, stale_since, is_candidate, placeholders } = origin;
+        let Origin { digest, epochs, server, stale_since, is_candidate, placeholders, reads } =
+            origin;
         Configuration(Arc::new(Inner {
             tree: Tree::new(&properties),
             resolver: Resolver::new(variables),
@@ -90,6 +96,7 @@ impl Configuration {
             server,
             stale_since,
             is_candidate,
+            reads,
         }))
     }
 
@@ -116,10 +123,33 @@ impl Configuration {
     /// The errors of [`Configuration::get`], and [`Error::Deserialize`] when the prefix does not exist and `T` requires a
     /// value.
     pub fn get_at<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, Error> {
+        let reads = self.0.reads.as_ref().filter(|reads| !reads.is_known(prefix, type_name::<T>()));
+        let Some(reads) = reads else {
+            return self.get_unrecorded(prefix);
+        };
+        let recorder = Recorder::default();
+        let value = self.read_recorded(prefix, &recorder);
+        reads.observe(prefix, type_name::<T>(), &recorder);
+        value.map_err(|error| to_error(error, prefix))
+    }
+
+    /// Reads as [`Configuration::get_at`] does, for a caller that records the reads of `T` itself.
+    pub(crate) fn get_unrecorded<T: DeserializeOwned>(&self, prefix: &str) -> Result<T, Error> {
+        self.read(self.view(prefix), de::key_as_sent, None).map_err(|error| to_error(error, prefix))
+    }
+
+    /// Reads the values below `prefix` as `T` and notes what `T` requests.
+    pub(crate) fn read_recorded<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        recorder: &Recorder,
+    ) -> Result<T, DeError> {
+        self.read(self.view(prefix), de::key_as_sent, Some(recorder))
+    }
+
+    fn view(&self, prefix: &str) -> View {
         let tree = &self.0.tree;
-        let view =
-            if prefix.is_empty() { tree.root() } else { tree.find(prefix).unwrap_or_default() };
-        self.read(view, de::key_as_sent).map_err(|error| to_error(error, prefix))
+        if prefix.is_empty() { tree.root() } else { tree.find(prefix).unwrap_or_default() }
     }
 
     /// Reads the values at `view` as `T`. `map_key` determines the spelling of map keys.
@@ -127,10 +157,19 @@ impl Configuration {
         &self,
         view: View,
         map_key: fn(&Child<'_>) -> String,
+        recorder: Option<&Recorder>,
     ) -> Result<T, DeError> {
         let Inner { tree, properties, resolver, placeholders, .. } = &*self.0;
-        let scope = Scope { tree, properties, resolver: placeholders.then_some(resolver), map_key };
-        T::deserialize(NodeDeserializer::new(scope, view))
+        let resolver = placeholders.then_some(resolver);
+        let scope = Scope { tree, properties, resolver, map_key, recorder };
+        T::deserialize(NodeDeserializer::root(scope, view))
+    }
+
+    /// Records that the service may read every key.
+    fn record_all(&self) {
+        if let Some(reads) = &self.0.reads {
+            reads.record_all();
+        }
     }
 
     #[cfg(any(feature = "figment", feature = "config"))]
@@ -138,12 +177,16 @@ impl Configuration {
         let field = |child: &Child<'_>| {
             if child.bracket { child.name.to_owned() } else { crate::names::snake_case(child.name) }
         };
-        self.read(self.0.tree.root(), field).map_err(|error| to_error(error, ""))
+        self.record_all();
+        self.read(self.0.tree.root(), field, None).map_err(|error| to_error(error, ""))
     }
 
     /// Returns the value of a key as the server sent it, with unresolved placeholders. `key` may have any relaxed spelling.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&Value> {
+        if let Some(reads) = &self.0.reads {
+            reads.observe_key(key);
+        }
         let position = self.0.resolver.position(&self.0.properties, key)?;
         Some(&self.0.properties[position].value)
     }
@@ -151,12 +194,19 @@ impl Configuration {
     /// Returns every effective property: plain keys first, then the elements of lists. Within a source, the order is that
     /// of the file when `serde_json` has its feature `preserve_order`, and alphabetical otherwise.
     pub fn properties(&self) -> impl Iterator<Item = Property<'_>> {
+        self.record_all();
         (0..self.0.properties.len()).map(|position| Property { inner: &self.0, position })
     }
 
     /// Returns the answer of the server, with all its sources.
     #[must_use]
     pub fn environment(&self) -> &Environment {
+        self.record_all();
+        self.answer()
+    }
+
+    /// Returns the answer of the server for the client's own use, which is no read of the service.
+    pub(crate) fn answer(&self) -> &Environment {
         &self.0.environment
     }
 

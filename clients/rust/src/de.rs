@@ -3,8 +3,10 @@
 //! The target type determines the conversion: a field `max_items: u32` accepts `max-items: "20"` from a `.properties`
 //! file as well as the number from a YAML file. Errors name the key and the expected type, and never the value.
 
+use headwater_wire::ValueType;
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
+use crate::contract::{NodeId, Recorder};
 use crate::effective::Effective;
 use crate::placeholder::Resolver;
 use crate::tree::{self, Child, Tree, View};
@@ -30,6 +32,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) resolver: Option<&'a Resolver>,
     /// Determines the spelling of map keys.
     pub(crate) map_key: fn(&Child<'_>) -> String,
+    /// Notes what the target type requests.
+    pub(crate) recorder: Option<&'a Recorder>,
 }
 
 /// Spells map keys as they were sent.
@@ -44,11 +48,56 @@ pub(crate) struct NodeDeserializer<'a> {
     view: View,
     /// Ignores the children. It is set for a value that is shown beside its children as another entry of the same map.
     value_only: bool,
+    /// The node of the recorder. `None` below a map, and without a recorder.
+    node: Option<NodeId>,
 }
 
 impl<'a> NodeDeserializer<'a> {
+    /// Creates a deserializer whose requests are not recorded.
     pub(crate) fn new(scope: Scope<'a>, view: View) -> NodeDeserializer<'a> {
-        NodeDeserializer { scope, view, value_only: false }
+        NodeDeserializer { scope, view, value_only: false, node: None }
+    }
+
+    /// Creates the deserializer of a whole read.
+    pub(crate) fn root(scope: Scope<'a>, view: View) -> NodeDeserializer<'a> {
+        let node = scope.recorder.map(|_| Recorder::ROOT);
+        let is_hidden = scope.recorder.is_some_and(|it| it.is_hidden(Recorder::ROOT));
+        let view = if is_hidden { View::default() } else { view };
+        NodeDeserializer::at(scope, view, node)
+    }
+
+    fn at(scope: Scope<'a>, view: View, node: Option<NodeId>) -> NodeDeserializer<'a> {
+        let place = NodeDeserializer { node, ..NodeDeserializer::new(scope, view) };
+        if !place.is_absent() {
+            place.record(Recorder::record_present);
+        }
+        place
+    }
+
+    /// Calls a function with the recorder and the node, if requests are recorded here.
+    fn record(&self, record: impl FnOnce(&'a Recorder, NodeId)) {
+        if let (Some(recorder), Some(node)) = (self.scope.recorder, self.node) {
+            record(recorder, node);
+        }
+    }
+
+    fn record_type(&self, requested: ValueType) {
+        self.record(|recorder, node| recorder.record_type(node, requested));
+    }
+
+    /// Records that the target may read any key at or below the node.
+    fn record_open(&self, requested: ValueType) {
+        self.record_type(requested);
+        self.record(Recorder::record_open);
+    }
+
+    /// Returns whether a probe treats the node as present.
+    fn is_offered(&self) -> bool {
+        self.scope.recorder.zip(self.node).is_some_and(|(recorder, node)| recorder.is_offered(node))
+    }
+
+    fn element(&self) -> Option<NodeId> {
+        self.scope.recorder?.element(self.node?)
     }
 
     /// Returns the resolved value of the node itself.
@@ -97,13 +146,14 @@ impl<'a> NodeDeserializer<'a> {
         if let Some((missing, &(index, _))) = gap {
             return Err(DeError::new(format!("has an element {index} but no element {missing}")));
         }
-        visitor.visit_seq(Elements::new(self.scope, elements))
+        visitor.visit_seq(Elements::new(self.scope, elements, self.element()))
     }
 }
 
 macro_rules! scalars {
-    ($($method:ident)*) => {$(
+    ($($method:ident $requested:ident,)*) => {$(
         fn $method<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
+            self.record_type(ValueType::$requested);
             self.expected_scalar()?.$method(visitor)
         }
     )*};
@@ -113,12 +163,29 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
     type Error = DeError;
 
     scalars! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64
-        deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_identifier
+        deserialize_bool Bool,
+        deserialize_i8 I8,
+        deserialize_i16 I16,
+        deserialize_i32 I32,
+        deserialize_i64 I64,
+        deserialize_i128 I128,
+        deserialize_u8 U8,
+        deserialize_u16 U16,
+        deserialize_u32 U32,
+        deserialize_u64 U64,
+        deserialize_u128 U128,
+        deserialize_f32 Float,
+        deserialize_f64 Float,
+        deserialize_char Text,
+        deserialize_str Text,
+        deserialize_string Text,
+        deserialize_bytes Text,
+        deserialize_byte_buf Text,
+        deserialize_identifier Text,
     }
 
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
+        self.record_open(ValueType::Any);
         let children = self.children();
         if children.is_empty() {
             return self.expected_scalar()?.deserialize_any(visitor);
@@ -130,7 +197,8 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
     }
 
     fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
-        if self.is_absent() || self.is_empty()? {
+        self.record(Recorder::record_optional);
+        if !self.is_offered() && (self.is_absent() || self.is_empty()?) {
             visitor.visit_none()
         } else {
             visitor.visit_some(self)
@@ -138,9 +206,15 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
     }
 
     fn deserialize_seq<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
+        self.record_type(ValueType::List);
         let children = self.children();
         if let Some(elements) = tree::elements(&children) {
             return self.list(elements, visitor);
+        }
+        if let (Some(recorder), Some(element)) = (self.scope.recorder, self.element())
+            && recorder.is_offered(element)
+        {
+            return self.list(vec![(0, View::default())], visitor);
         }
         if !children.is_empty() {
             return Err(DeError::found("a map").expected("a list"));
@@ -149,6 +223,7 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
     }
 
     fn deserialize_map<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
+        self.record_open(ValueType::Map);
         if !self.has_children() && !self.is_empty()? {
             return Err(self.expected_scalar()?.mismatch("a map"));
         }
@@ -161,10 +236,11 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DeError> {
+        self.record_type(ValueType::Map);
         if !self.has_children() && !self.is_absent() && !self.is_empty()? {
             return Err(self.expected_scalar()?.mismatch("a map"));
         }
-        visitor.visit_map(Entries::of_struct(self.scope, self.children(), fields))
+        visitor.visit_map(Entries::of_struct(self.scope, self.children(), fields, self.node))
     }
 
     fn deserialize_enum<V: Visitor<'a>>(
@@ -173,6 +249,8 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, DeError> {
+        // The content of a variant depends on the value.
+        self.record_open(ValueType::Any);
         let mut children = self.children();
         match children.pop() {
             None => {
@@ -213,6 +291,7 @@ impl<'a> de::Deserializer<'a> for NodeDeserializer<'a> {
     }
 
     fn deserialize_unit<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, DeError> {
+        self.record_type(ValueType::Any);
         if self.is_empty()? {
             visitor.visit_unit()
         } else {

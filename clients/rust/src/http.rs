@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -48,12 +48,16 @@ impl Http {
         self.request(Method::HEAD, url)
     }
 
+    pub(crate) fn put(&self, url: Url, body: Bytes) -> Request {
+        Request { body, ..self.request(Method::PUT, url) }
+    }
+
     fn request(&self, method: Method, url: Url) -> Request {
         let headers = HeaderMap::from_iter([
             (USER_AGENT, USER_AGENT_VALUE),
             (CONNECTION, HeaderValue::from_static("close")),
         ]);
-        Request { http: self.clone(), method, url, headers }
+        Request { http: self.clone(), method, url, headers, body: Bytes::new() }
     }
 
     /// Connects to the host of `url`, with TLS for https.
@@ -76,6 +80,7 @@ pub(crate) struct Request {
     method: Method,
     url: Url,
     headers: HeaderMap,
+    body: Bytes,
 }
 
 impl Request {
@@ -102,7 +107,7 @@ impl Request {
             AttemptError::Connection(format!("no connection within {} ms", limit.as_millis()))
         });
         let Connection { mut sender, task } = connected??;
-        let mut request = hyper::Request::new(Empty::new());
+        let mut request = hyper::Request::new(Full::new(self.body));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.url.target()?;
         *request.headers_mut() = self.headers;
@@ -147,7 +152,7 @@ impl Response {
 }
 
 struct Connection {
-    sender: http1::SendRequest<Empty<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
     task: JoinSet<()>,
 }
 

@@ -8,7 +8,7 @@
 //! 2. `http` and `tls` send a request within the `limits`. `fetch` makes one attempt. `retry` repeats attempts until the deadline.
 //! 3. `last_known_good` is the copy on disk for a start without a server.
 //! 4. `effective` merges the sources, and `tree` nests the keys. `names` has the grammar of keys.
-//! 5. `placeholder` resolves placeholders, and `de` deserializes the caller's types.
+//! 5. `placeholder` resolves placeholders, and `de` deserializes the caller's types. `contract` records the keys that they read.
 //!
 //! `client` and [`Configuration`] combine them. `text` reads text files, `resource` reads the resources of a server about
 //! itself, and `exchange` returns a response unchanged.
@@ -25,6 +25,7 @@ mod client;
 #[cfg(feature = "config")]
 mod config;
 mod configuration;
+mod contract;
 mod credentials;
 mod de;
 mod effective;

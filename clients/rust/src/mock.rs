@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use headwater_wire::Contract;
 use hyper::body::Bytes;
 use hyper::header::HeaderMap;
 use hyper::server::conn::http1;
@@ -65,6 +66,8 @@ struct MockState {
     acknowledged: Mutex<HashMap<String, String>>,
     /// The headers of the last request of each instance.
     requests: Mutex<HashMap<String, HeaderMap>>,
+    /// The registered contracts by digest.
+    contracts: Mutex<HashMap<String, Contract>>,
     revision: AtomicU64,
     request_count: AtomicUsize,
 }
@@ -147,6 +150,16 @@ impl Mock {
         let requests = lock(&self.state.requests);
         let value = requests.get(instance)?.get(name)?;
         value.to_str().ok().map(str::to_owned)
+    }
+
+    /// Returns the contracts that clients have registered, as JSON texts in the order of their digests. A test can compare
+    /// the keys that its service reads.
+    #[must_use]
+    pub fn contracts(&self) -> Vec<String> {
+        let contracts = lock(&self.state.contracts);
+        let mut contracts: Vec<&Contract> = contracts.values().collect();
+        contracts.sort_by(|a, b| a.digest.cmp(&b.digest));
+        contracts.into_iter().map(Contract::to_json).collect()
     }
 }
 

@@ -76,6 +76,16 @@ impl Resolver {
         properties: &'p [Effective],
         position: usize,
     ) -> Result<Cow<'p, Value>, PlaceholderError> {
+        self.resolve_with(properties, position, &|_| ())
+    }
+
+    /// Calls [`Resolver::resolve`], and `note` with the key of each property that a placeholder refers to.
+    pub(crate) fn resolve_with<'p>(
+        &self,
+        properties: &'p [Effective],
+        position: usize,
+        note: &dyn Fn(&str),
+    ) -> Result<Cow<'p, Value>, PlaceholderError> {
         let value = &properties[position].value;
         match value {
             Value::String(text) if text.contains("${") => {
@@ -83,7 +93,7 @@ impl Resolver {
                 let variables = self.variables;
                 let active = vec![position];
                 let mut resolution =
-                    Resolution { index, variables, properties, active, step_count: 0 };
+                    Resolution { index, variables, properties, active, step_count: 0, note };
                 resolution.text(text).map(|text| Cow::Owned(Value::String(text)))
             }
             _ => Ok(Cow::Borrowed(value)),
@@ -99,6 +109,8 @@ struct Resolution<'a> {
     /// The properties that are being resolved, outermost first.
     active: Vec<usize>,
     step_count: usize,
+    /// Receives the key of each property that a placeholder refers to.
+    note: &'a dyn Fn(&str),
 }
 
 impl Resolution<'_> {
@@ -179,6 +191,7 @@ impl Resolution<'_> {
                 .then(|| names::variables(key).iter().find_map(|name| (self.variables)(name)));
             return variable.flatten().ok_or_else(|| PlaceholderError::Cycle(key.to_owned()));
         }
+        (self.note)(&self.properties[position].key);
         match &self.properties[position].value {
             Value::String(text) => self.descend(position, text),
             Value::Null => Ok(String::new()),

@@ -84,6 +84,11 @@ impl Server {
         query.label.iter().fold(url, |url, label| url.join(&segment(label)))
     }
 
+    /// Returns the URL of a contract.
+    pub(crate) fn url_of_contract(&self, application: &str, digest: &str) -> Url {
+        self.url_below_base(&["-", "contracts", &segment(application), digest])
+    }
+
     /// Returns the URL with these path segments below the base URL.
     pub(crate) fn url_below_base(&self, path: &[&str]) -> Url {
         path.iter().fold(self.base.clone(), |url, segment| url.join(segment))

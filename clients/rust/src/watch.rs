@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::configuration::Configuration;
+use crate::contract;
 use crate::error::Error;
 
 mod acknowledge;
@@ -97,6 +98,13 @@ impl Client {
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run());
         tasks.spawn(acknowledge::report(self.clone(), Arc::clone(&acknowledgements)));
+        if self.has_contract {
+            let reads = Arc::clone(&self.reads);
+            // The reads before the watch.
+            reads.publish();
+            tasks.spawn(acknowledge::name_contracts(reads, Arc::clone(&acknowledgements)));
+            tasks.spawn(contract::keep_registered(self.clone(), acknowledgements.wanted()));
+        }
         Watch { mailbox, acknowledgements, health, _tasks: tasks }
     }
 }

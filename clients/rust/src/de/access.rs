@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess};
 
 use super::scalar::Scalar;
 use super::{DeError, NodeDeserializer, Scope, deserialize_child};
+use crate::contract::NodeId;
 use crate::names;
 use crate::tree::{Child, View};
 
@@ -14,11 +15,17 @@ use crate::tree::{Child, View};
 pub(super) struct Elements<'a> {
     scope: Scope<'a>,
     rest: IntoIter<(usize, View)>,
+    /// The node of the recorder for every element.
+    node: Option<NodeId>,
 }
 
 impl<'a> Elements<'a> {
-    pub(super) fn new(scope: Scope<'a>, elements: Vec<(usize, View)>) -> Elements<'a> {
-        Elements { scope, rest: elements.into_iter() }
+    pub(super) fn new(
+        scope: Scope<'a>,
+        elements: Vec<(usize, View)>,
+        node: Option<NodeId>,
+    ) -> Elements<'a> {
+        Elements { scope, rest: elements.into_iter(), node }
     }
 }
 
@@ -32,8 +39,8 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
         let Some((index, view)) = self.rest.next() else {
             return Ok(None);
         };
-        deserialize_child(seed, NodeDeserializer::new(self.scope, view), &index.to_string(), true)
-            .map(Some)
+        let place = NodeDeserializer::at(self.scope, view, self.node);
+        deserialize_child(seed, place, &index.to_string(), true).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -119,10 +126,13 @@ impl<'a> Entries<'a> {
 
     /// Returns each child under the name of the field that it matches by relaxed spelling. A child that matches no field
     /// keeps its name.
+    ///
+    /// With a recorder, every field becomes a node below `node`. A hidden field is left out, and an offered one is added.
     pub(super) fn of_struct(
         scope: Scope<'a>,
         children: Vec<Child<'a>>,
         fields: &'static [&'static str],
+        node: Option<NodeId>,
     ) -> Entries<'a> {
         let mut matched = Vec::<(Option<&'static str>, Child<'a>, Vec<View>)>::new();
         for child in children {
@@ -134,13 +144,33 @@ impl<'a> Entries<'a> {
                 None => matched.push((field, child, Vec::new())),
             }
         }
+        let recorded = scope.recorder.zip(node);
+        let node_of = |field: &'static str| recorded.and_then(|(it, node)| it.field(node, field));
+        let offered = recorded.map(|(recorder, _)| {
+            let is_absent =
+                |field: &&'static str| !matched.iter().any(|(known, ..)| *known == Some(*field));
+            let nodes = fields.iter().filter_map(|field| Some((*field, node_of(field)?)));
+            let nodes: Vec<_> = nodes.collect();
+            nodes.into_iter().find(|(field, node)| is_absent(field) && recorder.is_offered(*node))
+        });
         let entries = matched.into_iter().filter_map(|(field, child, mut views)| {
+            let node = field.and_then(node_of);
+            if scope.recorder.zip(node).is_some_and(|(recorder, node)| recorder.is_hidden(node)) {
+                return None;
+            }
             views.insert(0, child.view);
             let key = field.map_or_else(|| Cow::Owned(child.name.to_owned()), Cow::Borrowed);
-            let place = NodeDeserializer::new(scope, scope.tree.merge(views)?);
+            let place = NodeDeserializer::at(scope, scope.tree.merge(views)?, node);
             Some(Entry { key, name: child.name.into(), bracket: child.bracket, place })
         });
-        Entries { rest: entries.collect::<Vec<_>>().into_iter(), value: None }
+        let mut entries: Vec<_> = entries.collect();
+        entries.extend(offered.flatten().map(|(field, node)| Entry {
+            key: field.into(),
+            name: field.into(),
+            bracket: false,
+            place: NodeDeserializer::at(scope, View::default(), Some(node)),
+        }));
+        Entries { rest: entries.into_iter(), value: None }
     }
 }
 

@@ -8,6 +8,8 @@ use crate::error::PlaceholderError;
 
 /// The problem of a required key that does not exist.
 pub(crate) const MISSING: &str = "is missing";
+/// The problem of a field that is present under two names.
+const DUPLICATE: &str = "is present twice";
 
 /// An error and its key. Each level that the error passes on its way up prefixes the key.
 #[derive(Debug)]
@@ -33,6 +35,22 @@ impl DeError {
 
     pub(crate) fn found(kind: &str) -> DeError {
         DeError::new(format!("is {kind}"))
+    }
+
+    /// Returns the name of the last part of the key, if a required field is missing.
+    pub(crate) fn missing_field(&self) -> Option<&str> {
+        self.last_name_if(MISSING)
+    }
+
+    /// Returns the name of the last part of the key, if a field is present under two names.
+    pub(crate) fn duplicate_field(&self) -> Option<&str> {
+        self.last_name_if(DUPLICATE)
+    }
+
+    fn last_name_if(&self, problem: &str) -> Option<&str> {
+        let is_it = matches!(&self.kind, DeErrorKind::Type(found) if found == problem);
+        let name = self.key.rsplit(['.', ']']).next();
+        name.filter(|_| is_it)
     }
 
     /// Appends the expected type to [`DeError::found`].
@@ -91,7 +109,7 @@ impl de::Error for DeError {
     }
 
     fn duplicate_field(field: &'static str) -> DeError {
-        DeError::new("is present twice".to_owned()).below(field, false)
+        DeError::new(DUPLICATE.to_owned()).below(field, false)
     }
 }
 

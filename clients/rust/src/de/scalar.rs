@@ -23,7 +23,11 @@ pub(crate) enum Scalar<'a> {
 impl<'a> Scalar<'a> {
     pub(super) fn resolved(scope: Scope<'a>, position: usize) -> Result<Scalar<'a>, DeError> {
         let value = match scope.resolver {
-            Some(resolver) => resolver.resolve(scope.properties, position)?,
+            Some(resolver) => resolver.resolve_with(scope.properties, position, &|key| {
+                if let Some(recorder) = scope.recorder {
+                    recorder.record_referenced(key);
+                }
+            })?,
             None => Cow::Borrowed(&scope.properties[position].value),
         };
         Ok(match value {

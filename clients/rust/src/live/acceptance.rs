@@ -28,7 +28,7 @@ impl<T: DeserializeOwned> Acceptance<T> {
     }
 
     fn read(&self, configuration: &Configuration) -> Result<T, Error> {
-        let value = configuration.get_at(&self.prefix)?;
+        let value = configuration.get_unrecorded(&self.prefix)?;
         if let Some(validate) = &self.validate {
             validate(&value).map_err(Error::Invalid)?;
         }

@@ -62,7 +62,7 @@ impl<T: DeserializeOwned> LiveFollower<T> {
     /// change was reverted.
     fn has_current_content(&self, configuration: &Configuration) -> bool {
         let current = self.shared.status().configuration.clone();
-        current.environment().property_sources == configuration.environment().property_sources
+        current.answer().property_sources == configuration.answer().property_sources
     }
 
     fn replace(&self, value: T, configuration: &Configuration) {

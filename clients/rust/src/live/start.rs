@@ -187,13 +187,18 @@ fn start<T: DeserializeOwned + Send + Sync + 'static>(
         status: Mutex::new(LiveStatus { configuration, rejection }),
     });
     let (changed, changes) = watch::channel(());
+    let mut task = JoinSet::new();
+    if client.has_contract {
+        let (reads, prefix) = (Arc::clone(&client.reads), acceptance.prefix.clone());
+        let configuration = shared.status().configuration.clone();
+        task.spawn_blocking(move || reads.record_live::<T>(&configuration, &prefix));
+    }
     let follower = follow::LiveFollower {
         client: client.clone(),
         acceptance,
         shared: Arc::clone(&shared),
         changed,
     };
-    let mut task = JoinSet::new();
     task.spawn(async move { follower.run(&mut watch).await });
     Live { shared, changes, health, reporter, _task: Arc::new(task) }
 }

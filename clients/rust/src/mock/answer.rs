@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use headwater_wire::headers;
+use headwater_wire::{CONTRACT_BYTES_MAX, Contract, headers};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, timeout};
@@ -59,16 +60,45 @@ pub(super) async fn answer(
             lock(&state.acknowledged).insert(instance.to_owned(), acknowledgement.to_owned());
         }
     }
+    if request.method() == Method::PUT {
+        return Ok(register(request, &state).await);
+    }
     let environment = environment(&request, &state);
+    let wanted = header(&request, headers::CONTRACT).map(str::to_owned);
+    let wanted = wanted.filter(|digest| !lock(&state.contracts).contains_key(digest));
     let is_get = request.method() == Method::GET;
     if !is_get && request.method() != Method::HEAD {
         return Ok(without_body(StatusCode::METHOD_NOT_ALLOWED));
     }
-    Ok(match environment {
+    let mut response = match environment {
         Some(environment) if is_get && wants_events(&request) => stream(&request, environment),
         Some(environment) => plain(&request, environment).await,
         None => without_body(StatusCode::NOT_FOUND),
-    })
+    };
+    if let Some(digest) = wanted.and_then(|digest| HeaderValue::try_from(digest).ok()) {
+        response.headers_mut().insert(headers::CONTRACT_WANTED, digest);
+    }
+    Ok(response)
+}
+
+/// Registers a contract.
+async fn register(request: Request<Incoming>, state: &MockState) -> Response<Content> {
+    let path = request.uri().path().to_owned();
+    let Ok(body) = Limited::new(request.into_body(), CONTRACT_BYTES_MAX).collect().await else {
+        return without_body(StatusCode::PAYLOAD_TOO_LARGE);
+    };
+    match Contract::parse(&body.to_bytes()) {
+        Ok(contract)
+            if path.ends_with(&format!(
+                "/-/contracts/{}/{}",
+                contract.application, contract.digest
+            )) =>
+        {
+            lock(&state.contracts).insert(contract.digest.clone(), contract);
+            without_body(StatusCode::CREATED)
+        }
+        _ => without_body(StatusCode::BAD_REQUEST),
+    }
 }
 
 fn environment(request: &Request<Incoming>, state: &MockState) -> Option<EnvironmentReceiver> {

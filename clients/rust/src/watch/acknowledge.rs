@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use headwater_wire::{InstanceHealth, Outcome, headers};
 use hyper::StatusCode;
-use hyper::header::{HeaderName, HeaderValue, IF_NONE_MATCH};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::configuration::Configuration;
+use crate::contract::{Reads, Wanted};
 use crate::fetch;
 use crate::http::Request;
 use crate::retry::pause;
-use crate::server::Server;
 use crate::watch::known::Known;
 
 /// The delay of a report. A change reaches many instances at the same moment, and the delay spreads their reports.
@@ -37,6 +37,7 @@ const REASON_LENGTH_MAX: usize = 256;
 const APPLIED: HeaderName = HeaderName::from_static(headers::APPLIED);
 const HEALTH: HeaderName = HeaderName::from_static(headers::HEALTH);
 const REASON: HeaderName = HeaderName::from_static(headers::REASON);
+const CONTRACT: HeaderName = HeaderName::from_static(headers::CONTRACT);
 
 /// A configuration and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub(super) struct Report {
     health: Option<InstanceHealth>,
     /// The reason for `down`.
     down_reason: Option<String>,
+    /// The digest of the contract.
+    contract: Option<String>,
 }
 
 impl Report {
@@ -99,6 +102,8 @@ struct ReportState {
     delivered: Report,
     /// The connected server.
     server: Option<usize>,
+    /// The last contract that a server has, as far as its answers show.
+    registered: Option<(usize, String)>,
     /// Set when the service waits for the delivery, so that no report is delayed.
     is_awaited: bool,
 }
@@ -115,7 +120,7 @@ impl ReportState {
 
 /// The report that the tasks of a watch share.
 #[derive(Debug, Default)]
-pub(super) struct Acknowledgements(watch::Sender<ReportState>);
+pub(super) struct Acknowledgements(watch::Sender<ReportState>, watch::Sender<Wanted>);
 
 impl Acknowledgements {
     /// Sets the acknowledgement that every request carries from now on.
@@ -132,6 +137,43 @@ impl Acknowledgements {
             state.latest = latest;
             differs
         });
+    }
+
+    /// Sets the contract that every request names from now on.
+    fn set_contract(&self, digest: Option<String>) {
+        self.0.send_if_modified(|state| {
+            let differs = state.latest.contract != digest;
+            state.latest.contract = digest;
+            differs
+        });
+    }
+
+    /// Records whether a server asks for the contract that a report names.
+    pub(super) fn record_answer(&self, server: usize, report: &Report, answer: &HeaderMap) {
+        let Some(digest) = &report.contract else { return };
+        if answer.get(headers::CONTRACT_WANTED).is_some_and(|wanted| wanted == digest) {
+            self.1.send_replace(Some((server, digest.clone())));
+        } else {
+            self.0.send_modify(|state| state.registered = Some((server, digest.clone())));
+        }
+    }
+
+    /// Records that a stream has carried a report. The answer to a stream does not ask for a contract, so that a server
+    /// that may not have it receives the report again.
+    pub(super) fn record_streamed(&self, server: usize, report: Report) {
+        self.0.send_modify(|state| {
+            let known = state.registered.as_ref();
+            let is_registered = known.is_some_and(|(at, digest)| {
+                *at == server && report.contract.as_ref() == Some(digest)
+            });
+            let contract = report.contract.clone().filter(|_| is_registered);
+            state.delivered = Report { contract, ..report };
+        });
+    }
+
+    /// Returns a receiver of the requests of servers for a contract.
+    pub(super) fn wanted(&self) -> watch::Receiver<Wanted> {
+        self.1.subscribe()
     }
 
     pub(super) fn latest(&self) -> Report {
@@ -172,9 +214,24 @@ pub(super) fn add_headers(request: Request, client: &Client, report: &Report) ->
     if let Some(health) = report.health {
         request = request.header(HEALTH, HeaderValue::from_static(health.name()));
     }
-    match report.reason() {
-        Some(reason) => request.header(REASON, reason),
-        None => request,
+    if let Some(reason) = report.reason() {
+        request = request.header(REASON, reason);
+    }
+    match &report.contract {
+        Some(digest) if client.identity.name().is_some() => request.text(CONTRACT, digest),
+        _ => request,
+    }
+}
+
+/// Names each contract of the service in the requests of a watch. Runs until it is dropped.
+pub(super) async fn name_contracts(reads: Arc<Reads>, acknowledgements: Arc<Acknowledgements>) {
+    let mut contracts = reads.contracts();
+    loop {
+        let digest = contracts.borrow_and_update().as_ref().map(|it| it.digest.clone());
+        acknowledgements.set_contract(digest);
+        if contracts.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -203,7 +260,7 @@ pub(super) async fn report(client: Client, acknowledgements: Arc<Acknowledgement
             (state.server.filter(|_| is_wanted), state.latest.clone())
         };
         let Some(server) = server else { continue };
-        let request = send_report(&client, &client.servers[server], &report);
+        let request = send_report(&client, server, &report, &acknowledgements);
         let pause = match timeout(client.limits.request_timeout, request).await {
             Ok(true) => {
                 failure_count = 0;
@@ -243,11 +300,17 @@ async fn next_report(states: &mut watch::Receiver<ReportState>) -> Option<bool> 
 
 /// Sends one report. Returns `false` when another attempt may succeed. A 4xx status counts as delivered, because the server
 /// would reject the report again.
-async fn send_report(client: &Client, server: &Server, report: &Report) -> bool {
+async fn send_report(
+    client: &Client,
+    server: usize,
+    report: &Report,
+    acknowledgements: &Acknowledgements,
+) -> bool {
     let Ok(credentials) = client.credentials.current_header().await else {
         return false;
     };
-    let Client { http, query, .. } = client;
+    let Client { http, query, servers, .. } = client;
+    let (number, server) = (server, &servers[server]);
     let request = http.head(server.url(query));
     let mut request = fetch::authorized(request, server, credentials.as_ref(), "application/json");
     if let Some(etag) = report.acknowledgement.as_ref().and_then(|it| it.known.etag()) {
@@ -255,6 +318,7 @@ async fn send_report(client: &Client, server: &Server, report: &Report) -> bool 
     }
     let answer = add_headers(request, client, report).send().await;
     answer.is_ok_and(|answer| {
+        acknowledgements.record_answer(number, report, answer.headers());
         !answer.status().is_server_error() && answer.status() != StatusCode::TOO_MANY_REQUESTS
     })
 }

@@ -99,7 +99,7 @@ impl Connector<'_> {
             request = request.text(MIN_REVISION, position);
         }
         let stream = EventStream::open(request, self.client, self.server).await?;
-        self.acknowledgements.record_delivered(report);
+        self.acknowledgements.record_streamed(self.server, report);
         Ok(EventStream { waits_for_event: self.known.id.is_none(), ..stream })
     }
 
@@ -120,8 +120,9 @@ impl Connector<'_> {
         }
         let end = Instant::now() + limit;
         // The server reads the report before it waits. If the request fails, the next one carries it again.
-        self.acknowledgements.record_delivered(report);
+        self.acknowledgements.record_delivered(report.clone());
         let response = Self::send(request, limit).await?;
+        self.acknowledgements.record_answer(self.server, &report, response.headers());
         let has_waited = response.headers().contains_key("preference-applied");
         let is_candidate = fetch::is_candidate(&response);
         let confirmed = response.headers().get(MIN_REVISION).cloned();

@@ -268,7 +268,7 @@ impl WatchFollower {
         }
         self.known = known;
         let is_published = self.published.as_ref().is_some_and(|published| {
-            published.environment().property_sources == environment.property_sources
+            published.answer().property_sources == environment.property_sources
                 && !published.is_stale()
         });
         if !is_published || self.is_gone {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_answers;
+mod contracts;
 mod examples;
 mod failover;
 mod fixture;
