@@ -1,15 +1,17 @@
 //! The instances of services: what each of them reports to this server, and which configuration it acknowledged.
 //!
 //! `report` is what one request says about its instance. `instances` is the table of all instances. `peers` reads the
-//! tables of the other replicas, and `convergence` merges them and compares them with the present content. Clients report about
-//! themselves, so that the table is a list of claims. Under a policy, the principal of each claim may read the
-//! environment of the instance that it names.
+//! tables of the other replicas, and `convergence` merges them and compares them with the present content. `contracts`
+//! holds the keys that the builds of services read. Clients report about themselves, so that all of these are lists of
+//! claims. Under a policy, the principal of each claim may read the environment of the instance that it names.
 
+mod contracts;
 mod convergence;
 mod instances;
 mod peers;
 mod report;
 
+pub use contracts::{Contracts, RegistrationError, Survey, SurveyedBuild};
 pub use convergence::{
     EnvironmentName, PresentContent, ReportedInstance, count, merge, show, state,
 };

@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod audit_query;
 mod body;
+mod contracts;
 mod encryption;
 mod environment;
 mod error;
@@ -45,8 +46,8 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Caller, Guard, Operation, Resource};
 use crate::audit::{Audit, OpenedReads};
-use crate::fleet::Instances;
-use crate::push::Hosts;
+use crate::fleet::{Contracts, Instances};
+use crate::push::{BuildSource, Hosts};
 use crate::replicas::Replicas;
 use crate::store::Store;
 use admission::Admission;
@@ -104,6 +105,10 @@ pub struct Http {
     pub watchers: Watchers,
     /// The instances of services that have reported their name.
     pub instances: Arc<Instances>,
+    /// The contracts that the builds of services have registered.
+    pub contracts: Arc<Contracts>,
+    /// The builds that run or ran a short time ago.
+    pub builds: Arc<dyn BuildSource>,
     /// The replicas of the fleet.
     pub replicas: Arc<Replicas>,
     /// The metrics.
@@ -252,7 +257,12 @@ async fn answer(
         return Ok(options(request, route));
     }
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    if !(reads && !route.allows_post() || request.method() == Method::POST && route.allows_post()) {
+    let is_allowed = match request.method() {
+        &Method::POST => route.allows_post(),
+        &Method::PUT => route.allows_put(),
+        _ => reads && !route.allows_post(),
+    };
+    if !is_allowed {
         return Err(HttpError::MethodNotAllowed);
     }
     let is_decided = identified.is_some();
@@ -281,6 +291,7 @@ async fn answer(
             git::answer(request, payload, http, &caller, repository, *operation).await
         }
         Route::Monitor => monitor::post(request, payload, http).await,
+        Route::Contract(route) => contracts::answer(request, payload, http, &caller, route).await,
         Route::Server(route) => server_resource(request, http, &caller, *route).await,
     }
 }
@@ -299,6 +310,7 @@ async fn server_resource(
         ServerRoute::Problems => Ok(overview::problems(http, filter())),
         ServerRoute::Instances => instances::list(request, http, filter()),
         ServerRoute::Fleet => fleet::get(request, http, caller, filter()).await,
+        ServerRoute::Contracts => Ok(contracts::list(http, filter(), None)),
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Audit => audit_query::page(request, http).await,
         ServerRoute::Events => watch::moves(request, http, caller).await,
@@ -325,7 +337,11 @@ fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
             ))
             .body("Invalid CORS request");
     }
-    let allow = if route.allows_post() { "POST,OPTIONS" } else { "GET,HEAD,OPTIONS" };
+    let allow = match route {
+        route if route.allows_post() => "POST,OPTIONS",
+        route if route.allows_put() => "GET,HEAD,PUT,OPTIONS",
+        _ => "GET,HEAD,OPTIONS",
+    };
     HttpResponse::Ok().insert_header(("Allow", allow)).insert_header(("Accept-Patch", "")).finish()
 }
 
@@ -333,6 +349,7 @@ fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
 fn allowed(route: Option<&Route>) -> &'static str {
     match route {
         Some(route) if route.allows_post() => "POST",
+        Some(route) if route.allows_put() => "GET,PUT",
         _ => "GET",
     }
 }

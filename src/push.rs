@@ -59,7 +59,7 @@ pub use self::error::PushError;
 pub use self::exchange::{Exchange, Input, PUSH_STALL_MAX, StallBudget, TruncationError};
 pub use self::host::Host;
 pub use self::hosts::{HostedRepositories, HostedSource, Hosts};
-pub use self::policy::{Permission, PushPolicy};
+pub use self::policy::{BuildSource, Permission, PushPolicy};
 pub use self::policy_repository::{CommitFiles, HostedPolicy, PolicyRepository};
 pub use self::prepare::{RepositoryError, is_name, path_of, prepare};
 pub use self::recording::PushRecorder;

@@ -1,6 +1,7 @@
 //! Assembles a server from its settings: source, store, HTTP. Runs it until it is stopped.
 
 mod audit;
+mod contracts;
 mod file_watch;
 mod files;
 mod jwks;
@@ -36,12 +37,15 @@ use crate::http::{
 };
 use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
 use crate::opening::{self, OpenedSources, OpeningError};
-use crate::push::{HostedRepositories, Hosts, Permission, PushPolicy, RepositoryError};
+use crate::push::{
+    BuildSource, HostedRepositories, Hosts, Permission, PushPolicy, RepositoryError,
+};
 use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
 use crate::store::{AnswerSettings, Store};
 use crate::telemetry;
 
+use contracts::FleetBuilds;
 use policy::{Following, RepositoryPolicy};
 use secrets::Secrets;
 
@@ -215,11 +219,15 @@ fn assemble(
     });
     let follower = hosted_policy.as_ref().map(|(_, policy)| Arc::clone(policy));
     let instances = Arc::<Instances>::default();
+    let contracts = contracts::open(opened.data.as_deref(), settings.push.contract_hours);
+    contracts::maintain(&contracts, &instances, &runtime);
+    let builds: Arc<dyn BuildSource> =
+        FleetBuilds::new(Arc::clone(&contracts), Arc::clone(&instances));
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         let of_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
         let repositories = HostedRepositories { sources: opened.hosted, policy: of_policy };
-        let policy = push_policy(settings, &keys);
+        let policy = push_policy(settings, &keys, &builds);
         Hosts::open(data, hook, repositories, &store, policy, &instances, &runtime)
     });
     let hosts = hosts.transpose().map_err(StartError::Hook)?;
@@ -251,6 +259,8 @@ fn assemble(
         renderings: Renderings::new(bounds.texts_bytes),
         watchers: Watchers::new(limits(&settings.watch)),
         instances,
+        contracts,
+        builds,
         replicas,
         metrics: Metrics::default(),
         audit,
@@ -267,7 +277,11 @@ pub fn enforcement(settings: &Settings) -> Enforcement {
 }
 
 /// The policy for pushes.
-fn push_policy(settings: &Settings, keys: &Arc<Keyring>) -> PushPolicy {
+fn push_policy(
+    settings: &Settings,
+    keys: &Arc<Keyring>,
+    builds: &Arc<dyn BuildSource>,
+) -> PushPolicy {
     let configured = &settings.push;
     let permission = |allowed| if allowed { Permission::Allowed } else { Permission::Denied };
     PushPolicy {
@@ -279,6 +293,7 @@ fn push_policy(settings: &Settings, keys: &Arc<Keyring>) -> PushPolicy {
         deleting: permission(configured.allow_delete),
         check_max: Duration::from_secs(configured.check_seconds_max),
         pack_bytes_max: configured.pack_bytes_max,
+        builds: Arc::clone(builds),
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Instance {
     pub since: Timestamp,
     /// The reason of the last report, for a rejection or for `down`.
     pub reason: Option<Reason>,
+    /// The digest of the contract that this run names.
+    pub contract: Option<Arc<str>>,
     /// The reported health.
     pub health: Option<InstanceHealth>,
     /// The number of consecutive reports of `down`.

@@ -2,6 +2,7 @@
 //! configuration. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_wire::{InstanceHealth, Outcome};
 
@@ -33,6 +34,8 @@ pub struct InstanceReport {
     pub health: Option<InstanceHealth>,
     /// The reason for a rejection or for `down`.
     pub reason: Option<Reason>,
+    /// The digest of the contract of the build. `None` leaves the known one unchanged.
+    pub contract: Option<Arc<str>>,
 }
 
 /// An instance's report on one version of its environment.
@@ -64,6 +67,7 @@ impl InstanceReport {
             applied: None,
             health: None,
             reason: None,
+            contract: None,
         })
     }
 

@@ -45,7 +45,9 @@ pub(super) fn admit(
     match (permission, route) {
         (Permission::Allowed | Permission::WouldDeny, _) => Admission::Continued,
         (Permission::Denied, _) if identity.is_anonymous() => Admission::CredentialNeeded,
-        (Permission::Denied, Ok(Route::Server(_) | Route::Crypto(_))) => Admission::Hidden,
+        (Permission::Denied, Ok(Route::Server(_) | Route::Crypto(_) | Route::Contract(_))) => {
+            Admission::Hidden
+        }
         (Permission::Denied, _) => Admission::Continued,
     }
 }
@@ -63,7 +65,8 @@ fn asked<'r>(
         Route::Environment(query) | Route::Flat(query, _) | Route::File(query, _) => {
             Some((route.action(), Resource::Environment(query)))
         }
-        Route::NoFile => None,
+        // The route decides, because any environment of the application admits to its contracts.
+        Route::NoFile | Route::Contract(_) => None,
         Route::Git(_, GitRequest::Refs) => Some((git::refs_operation(request), Resource::Server)),
         Route::Git(_, GitRequest::UploadPack | GitRequest::ReceivePack)
         | Route::Crypto(_)

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::HttpError;
 use super::identity::{Lease, LeaseStatus, LeaseSubject};
-use super::{Http, answers, body, instances, negotiate, reader, watch};
+use super::{Http, answers, body, contracts, instances, negotiate, reader, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::store::AnswerAt;
@@ -52,6 +52,9 @@ pub(super) async fn get(
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header(("ETag", etag));
     reader::add_vary(&mut response, request.headers(), "Accept");
+    if let Some(digest) = contracts::wanted(http, request, query) {
+        response.insert_header((contracts::CONTRACT_WANTED, digest));
+    }
     if let Some(wait) = wait {
         response.insert_header(("Preference-Applied", format!("wait={}", wait.as_secs())));
     }

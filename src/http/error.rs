@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
-use headwater_wire::{ErrorDocument, ProblemDocument, headers};
+use headwater_wire::{ContractError, ErrorDocument, ProblemDocument, headers};
 
 use super::git_error::GitHttpError;
 use super::route::{Route, RouteError};
+use crate::fleet::RegistrationError;
 use crate::model::{Problem, Revision};
 use crate::placeholder::PlaceholderError;
 use crate::render::flat::FlatError;
@@ -73,6 +74,10 @@ pub(super) enum HttpError {
     BodyTooSlow(Duration),
     /// The media type of a webhook's body is not supported.
     UnsupportedMediaType,
+    /// The body is not the contract that the path names.
+    Contract(ContractError),
+    /// There is no room for another contract.
+    ContractsFull(RegistrationError),
     /// Too many webhooks arrived in the last seconds.
     TooManyRequests,
     /// A client on another machine wants to use the keys, and the server has no push token.
@@ -117,7 +122,11 @@ impl HttpError {
             Self::Unauthorized | Self::Rejected => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable | Self::UnknownCharset(_) => StatusCode::NOT_ACCEPTABLE,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) | Self::Contract(ContractError::TooLong) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Contract(_) => StatusCode::BAD_REQUEST,
+            Self::ContractsFull(_) => StatusCode::CONFLICT,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests | Self::TooManyRejections => StatusCode::TOO_MANY_REQUESTS,
@@ -197,6 +206,10 @@ impl HttpError {
                  push.token_file on the server"
                     .to_owned(),
             ),
+            Self::Contract(error) => Some(error.to_string()),
+            Self::ContractsFull(error) => Some(format!(
+                "{error}; a contract is removed some hours after the last instance that names it"
+            )),
             Self::Git(error) => Some(error.message().to_owned()),
             Self::UnknownCharset(name) => {
                 Some(format!("Accept-Charset: charset {name:?} is not supported; request utf-8"))
@@ -264,7 +277,11 @@ impl HttpError {
                 let message = self.message().unwrap_or_else(|| status.to_string());
                 response.content_type("text/plain; charset=utf-8").body(message + "\n")
             }
-            Some(Route::Server(_)) => self.problem_document(&mut response),
+            // A contract that the caller may not see is answered like an unknown path.
+            Some(Route::Contract(_)) if status == StatusCode::NOT_FOUND => {
+                self.spring_document(&mut response, request)
+            }
+            Some(Route::Server(_) | Route::Contract(_)) => self.problem_document(&mut response),
             _ => self.spring_document(&mut response, request),
         }
     }

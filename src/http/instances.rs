@@ -9,7 +9,7 @@ use headwater_wire::{InstanceHealth, InstanceList, InstanceStatus, Outcome, head
 use super::error::HttpError;
 use super::identity::ListFilter;
 use super::route::RouteError;
-use super::{Http, parameter, watch};
+use super::{Http, contracts, parameter, watch};
 use crate::fleet::{
     Acknowledgement, Attributes, Instance, InstanceReport, InstanceRequest, Reason,
 };
@@ -49,6 +49,7 @@ fn report(headers: &HeaderMap) -> Option<InstanceReport> {
     report.applied = text(APPLIED).and_then(acknowledgement);
     report.health = text(HEALTH).and_then(InstanceHealth::from_name);
     report.reason = text(REASON).and_then(Reason::parse);
+    report.contract = contracts::named(headers).map(Into::into);
     Some(report)
 }
 
@@ -206,6 +207,7 @@ pub(super) fn status(instance: &Instance) -> InstanceStatus {
         outcome: applied.map(|applied| applied.outcome),
         since: instance.since.to_string(),
         reason: instance.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+        contract: instance.contract.as_deref().map(str::to_owned),
         health: instance.health,
         down_reports: instance.down_count,
         witness: instance.is_witness,

@@ -426,7 +426,7 @@ impl Metrics {
             Some(Route::Crypto(_)) => "crypto",
             Some(Route::Git(..)) => "git",
             Some(Route::Monitor) => "monitor",
-            Some(Route::Server(_)) => "own",
+            Some(Route::Contract(_) | Route::Server(_)) => "own",
             None => "none",
         };
         let labels = RequestLabels { route, status: status.as_u16() };

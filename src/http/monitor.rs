@@ -80,32 +80,46 @@ pub(super) async fn post(
     Ok(HttpResponse::Ok().content_type(V1_TYPE).body(names.to_string()))
 }
 
-/// Reads a body. Fails if the slot is taken away before the body has arrived.
+/// Reads a body of a webhook's size. Fails if the slot is taken away before the body has arrived.
 pub(super) async fn read_in_slot(
     request: &HttpRequest,
     payload: web::Payload,
     http: &Http,
 ) -> Result<Vec<u8>, HttpError> {
+    read_up_to(request, payload, http, BODY_BYTES_MAX).await
+}
+
+/// Reads a body of a limited size. Fails if the slot is taken away before the body has arrived.
+pub(super) async fn read_up_to(
+    request: &HttpRequest,
+    payload: web::Payload,
+    http: &Http,
+    bytes_max: usize,
+) -> Result<Vec<u8>, HttpError> {
     let slot = http.monitor.body_slots.take(http.watchers.client(request));
     tokio::select! {
         biased;
-        read = read(request, payload) => read,
+        read = read(request, payload, bytes_max) => read,
         () = slot.evicted() => Err(HttpError::BodyTooSlow(BODY_TIME_MAX)),
     }
 }
 
-async fn read(request: &HttpRequest, mut payload: web::Payload) -> Result<Vec<u8>, HttpError> {
+async fn read(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    bytes_max: usize,
+) -> Result<Vec<u8>, HttpError> {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES_MAX) {
-        return Err(HttpError::BodyTooLarge(BODY_BYTES_MAX));
+    if length.is_some_and(|length| length > bytes_max) {
+        return Err(HttpError::BodyTooLarge(bytes_max));
     }
     let reading = async {
         let mut body = Vec::new();
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| HttpError::Route(RouteError::Invalid))?;
-            if body.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(HttpError::BodyTooLarge(BODY_BYTES_MAX));
+            if body.len() + chunk.len() > bytes_max {
+                return Err(HttpError::BodyTooLarge(bytes_max));
             }
             body.extend_from_slice(&chunk);
         }

@@ -59,6 +59,10 @@ pub(super) fn kind(route: &Route) -> Option<ReadKind> {
         Route::Environment(_) => Some(ReadKind::Environment),
         Route::Flat(..) => Some(ReadKind::Flat),
         Route::File(..) | Route::NoFile => Some(ReadKind::File),
-        Route::Crypto(_) | Route::Git(..) | Route::Monitor | Route::Server(_) => None,
+        Route::Crypto(_)
+        | Route::Git(..)
+        | Route::Monitor
+        | Route::Contract(_)
+        | Route::Server(_) => None,
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::access::Operation;
-use crate::model::{Label, Query, items};
+use crate::model::{Label, Query, is_hex, items};
 use crate::percent;
 use crate::terminal::is_directional;
 
@@ -15,6 +15,9 @@ use crate::terminal::is_directional;
 pub const PATH_BYTES_MAX: usize = 8 * 1024;
 /// The most names or profiles in one request.
 pub const ITEM_COUNT_MAX: usize = 64;
+
+/// The length of the digest of a contract, in hexadecimal.
+const DIGEST_LENGTH: usize = 64;
 
 /// The wildcards of search paths. A name must not contain them, or a request could choose directories by a pattern.
 const WILDCARDS: [char; 2] = ['*', '?'];
@@ -36,6 +39,8 @@ pub enum Route {
     Git(String, GitRequest),
     /// The webhook for pushes.
     Monitor,
+    /// The contracts of one application, one of them, or the keys that they read.
+    Contract(ContractRoute),
     /// A resource of Headwater itself or of Spring's actuator.
     Server(ServerRoute),
 }
@@ -49,6 +54,24 @@ pub enum GitRequest {
     UploadPack,
     /// `POST …/git-receive-pack`
     ReceivePack,
+}
+
+/// A resource of the contracts of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContractRoute {
+    pub application: String,
+    pub resource: ContractResource,
+}
+
+/// The resources of the contracts of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContractResource {
+    /// `/-/contracts/{application}`
+    List,
+    /// `/-/contracts/{application}/keys`
+    Keys,
+    /// `/-/contracts/{application}/{digest}`
+    Contract(String),
 }
 
 /// The format of a flat form.
@@ -100,6 +123,8 @@ pub enum ServerRoute {
     Instances,
     /// `/-/fleet`
     Fleet,
+    /// `/-/contracts`
+    Contracts,
     /// `/-/replicas`
     Replicas,
     /// `/-/audit`
@@ -116,6 +141,7 @@ pub const SERVER_ROUTES: [(&str, ServerRoute); 15] = [
     ("/-/problems", ServerRoute::Problems),
     ("/-/instances", ServerRoute::Instances),
     ("/-/fleet", ServerRoute::Fleet),
+    ("/-/contracts", ServerRoute::Contracts),
     ("/-/replicas", ServerRoute::Replicas),
     ("/-/audit", ServerRoute::Audit),
     ("/-/events", ServerRoute::Events),
@@ -153,11 +179,13 @@ impl Route {
             Self::Git(_, GitRequest::ReceivePack) => Operation::Push,
             Self::Git(_, GitRequest::Refs | GitRequest::UploadPack) => Operation::ReadRepository,
             Self::Monitor => Operation::Notify,
+            Self::Contract(_) => Operation::ReadLists,
             Self::Server(
                 ServerRoute::Environments
                 | ServerRoute::Problems
                 | ServerRoute::Instances
                 | ServerRoute::Fleet
+                | ServerRoute::Contracts
                 | ServerRoute::Events,
             ) => Operation::ReadLists,
             Self::Server(ServerRoute::Replicas) => Operation::ReadOverview,
@@ -171,6 +199,12 @@ impl Route {
                 | ServerRoute::Health,
             ) => Operation::ReadHealth,
         }
+    }
+
+    /// Returns true for a route of `PUT` as well as of `GET` and `HEAD`.
+    pub fn allows_put(&self) -> bool {
+        let Self::Contract(ContractRoute { resource, .. }) = self else { return false };
+        matches!(resource, ContractResource::Contract(_))
     }
 
     /// Returns true for a route of `POST`. All other routes are of `GET` and `HEAD`.
@@ -253,6 +287,7 @@ pub(super) fn ignores_prefix(route: ServerRoute) -> bool {
             | ServerRoute::Problems
             | ServerRoute::Instances
             | ServerRoute::Fleet
+            | ServerRoute::Contracts
             | ServerRoute::Replicas
             | ServerRoute::Events
     )
@@ -280,6 +315,11 @@ fn reserved(segments: &[String]) -> Result<Route, RouteError> {
         ["-", "git", repository, "info", "refs"] => git(repository, GitRequest::Refs),
         ["-", "git", repository, "git-upload-pack"] => git(repository, GitRequest::UploadPack),
         ["-", "git", repository, "git-receive-pack"] => git(repository, GitRequest::ReceivePack),
+        ["-", "contracts", application] => contract(application, ContractResource::List),
+        ["-", "contracts", application, "keys"] => contract(application, ContractResource::Keys),
+        ["-", "contracts", application, digest] if is_hex(digest, DIGEST_LENGTH) => {
+            contract(application, ContractResource::Contract(digest.to_owned()))
+        }
         ["key"] => Ok(Route::Crypto(CryptoRoute::Key)),
         ["key", name, profiles] => {
             query(name, profiles, None)?;
@@ -293,6 +333,12 @@ fn reserved(segments: &[String]) -> Result<Route, RouteError> {
 fn git(repository: &str, request: GitRequest) -> Result<Route, RouteError> {
     let name = repository.strip_suffix(".git").ok_or(RouteError::NotFound)?;
     Ok(Route::Git(name.to_owned(), request))
+}
+
+fn contract(application: &str, resource: ContractResource) -> Result<Route, RouteError> {
+    const ANY_PROFILE: &str = "default";
+    let application = query(application, ANY_PROFILE, None)?.application.to_string();
+    Ok(Route::Contract(ContractRoute { application, resource }))
 }
 
 fn spring(
@@ -449,6 +495,9 @@ mod tests {
             Ok(Route::Crypto(crypto)) => format!("{crypto:?}"),
             Ok(Route::Git(repository, request)) => format!("git {repository} {request:?}"),
             Ok(Route::Monitor) => "monitor".to_owned(),
+            Ok(Route::Contract(ContractRoute { application, resource })) => {
+                format!("{resource:?} {application}")
+            }
             Ok(Route::Server(route)) => format!("{route:?}"),
             Err(RouteError::Invalid) => "400".to_owned(),
             Err(RouteError::NotFound) => "404".to_owned(),
@@ -478,6 +527,12 @@ mod tests {
         check("/foo/dev/main/a/b.txt", "file foo dev main a/b.txt");
         check("/foo/dev/plain.txt?", "file foo dev - plain.txt");
         check("/foo/dev/main/", "no file");
+        check("/-/contracts/foo", "List foo");
+        check("/-/contracts/foo(_)x/keys", "Keys foo/x");
+        let digest = "0".repeat(64);
+        check(&format!("/-/contracts/foo/{digest}"), &format!("Contract({digest:?}) foo"));
+        check("/-/contracts/foo/0", "404");
+        check("/-/contracts/../keys", "400");
         check("/monitor", "monitor");
         check("/monitor/", "404");
         check("/monitor/dev", "404");

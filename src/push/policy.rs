@@ -1,9 +1,10 @@
 //! The policy for pushes: checks, permissions and limits.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::{Enforcement, Strictness};
+use crate::check::{Enforcement, RunningBuilds, Strictness};
 use crate::model::PropertySource;
 use crate::reveal::Keyring;
 
@@ -26,6 +27,14 @@ pub struct PushPolicy {
     pub check_max: Duration,
     /// The largest accepted pack, in bytes.
     pub pack_bytes_max: u64,
+    /// The builds whose contracts a push must keep.
+    pub builds: Arc<dyn BuildSource>,
+}
+
+/// Supplies the builds of services that run or ran a short time ago.
+pub trait BuildSource: fmt::Debug + Send + Sync {
+    /// Returns the builds with the instances that are connected now. Blocking for a short time.
+    fn running(&self) -> RunningBuilds;
 }
 
 /// A permission that the operator configures.

@@ -13,7 +13,7 @@ use super::repository::HostedRepository;
 use super::updates::{self, Question, Update};
 use super::waiting::BranchChange;
 use crate::access::PolicyPreview;
-use crate::check::{self, CheckPolicy, CheckReport, Enforcement, EnvironmentInUse};
+use crate::check::{self, CheckPolicy, CheckReport, Enforcement, EnvironmentInUse, RunningBuilds};
 use crate::model::{Label, Query};
 use crate::snapshot::{Member, Snapshot};
 use crate::source::SourceError;
@@ -22,6 +22,9 @@ use crate::tree::TreeError;
 
 /// The reason to reject a branch that would lead to another object than a commit.
 const NO_COMMIT_OF_BRANCH: &str = "a branch leads to a commit, and this object is none";
+
+/// The most environments of builds without a connected instance that one review checks. Clients name them.
+const IDLE_ENVIRONMENT_COUNT_MAX: usize = 256;
 
 /// The result for one branch or tag. `None` if the push adds no content to it.
 type Checked = Option<(CheckReport, Snapshot)>;
@@ -103,6 +106,7 @@ struct Reviewer {
     is_awaited: bool,
     incoming: Incoming,
     check_policy: CheckPolicy,
+    builds: RunningBuilds,
 }
 
 impl Reviewer {
@@ -120,8 +124,9 @@ impl Reviewer {
             ..CheckPolicy::new(policy.strictness)
         };
         let is_awaited = question.options.is_ok_and(|options| options.wait.is_some());
+        let builds = policy.builds.running();
         let updates = question.updates;
-        Ok(Self { repository, policy, pusher, updates, is_awaited, incoming, check_policy })
+        Ok(Self { repository, policy, pusher, updates, is_awaited, incoming, check_policy, builds })
     }
 
     fn review(self) -> Result<Review, ReviewError> {
@@ -250,10 +255,12 @@ impl Reviewer {
         let areas = self.repository.store.areas();
         snapshot.set_areas(&areas);
         old.iter_mut().for_each(|old| old.set_areas(&areas));
-        let in_use = self.in_use(&labels, &snapshot)?;
+        let builds = self.builds.at(&labels);
+        let in_use = self.in_use(&labels, &snapshot, &builds)?;
         let audience =
             self.pusher.as_ref().and_then(|pusher| ReportReader::of(pusher, update, &head));
-        let check_policy = CheckPolicy { audience, ..self.check_policy.clone() };
+        let builds = Arc::new(builds);
+        let check_policy = CheckPolicy { audience, builds, ..self.check_policy.clone() };
         let mut report = check::check(&snapshot, old.as_ref(), &in_use, &check_policy)?;
         if areas.exist() {
             let published: Vec<String> =
@@ -310,11 +317,13 @@ impl Reviewer {
         })
     }
 
-    /// Returns the environments that clients request under any label of this branch, the most watched first.
+    /// Returns the environments that clients request under any label of this branch, the most watched first, and those of
+    /// builds that do not run at the moment.
     fn in_use(
         &self,
         labels: &[Label],
         next: &Snapshot,
+        builds: &RunningBuilds,
     ) -> Result<Vec<EnvironmentInUse>, TreeError> {
         let mut all: HashMap<Query, EnvironmentInUse> = HashMap::new();
         for label in labels {
@@ -326,6 +335,11 @@ impl Reviewer {
                 let known = all.entry(in_use.query.clone());
                 known.and_modify(|known| known.watcher_count += watcher_count).or_insert(in_use);
             }
+        }
+        for query in builds.protected().take(IDLE_ENVIRONMENT_COUNT_MAX) {
+            let query = Query { label: Label::Default, ..query.clone() };
+            let known = all.entry(query.clone());
+            known.or_insert(EnvironmentInUse { query, watcher_count: 0 });
         }
         let mut all: Vec<EnvironmentInUse> = all.into_values().collect();
         all.sort_by(|a, b| {

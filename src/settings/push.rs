@@ -29,6 +29,8 @@ pub struct PushSettings {
     pub check_seconds_max: u64,
     pub unfinished_checks: UnfinishedChecks,
     pub pack_bytes_max: u64,
+    /// The hours for which a contract counts after the last instance that named it.
+    pub contract_hours: u32,
     /// The program that git runs as its hook. `None` for this program. Tests serve from another one.
     #[serde(skip)]
     pub hook_program: Option<PathBuf>,
@@ -58,6 +60,7 @@ impl Default for PushSettings {
             check_seconds_max: default(TABLE, "check_seconds_max"),
             unfinished_checks: default(TABLE, "unfinished_checks"),
             pack_bytes_max: default(TABLE, "pack_bytes_max"),
+            contract_hours: default(TABLE, "contract_hours"),
             hook_program: None,
         }
     }

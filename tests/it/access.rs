@@ -182,7 +182,7 @@ pub(crate) fn get(server: Address, path: &str, principal: &str) -> Reply {
     server.get_with(path, &[("Authorization", &bearer(principal, 1))])
 }
 
-fn bearer(principal: &str, number: u32) -> String {
+pub(crate) fn bearer(principal: &str, number: u32) -> String {
     format!("Bearer {}", token(principal, number))
 }
 

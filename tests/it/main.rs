@@ -16,6 +16,7 @@ mod cli;
 mod client;
 mod clients;
 mod compare;
+mod contracts;
 mod deploy;
 mod differential;
 mod documentation;

@@ -281,6 +281,7 @@ const DOORS: [(&str, &[&str]); 42] = [
     (
         "std::fs",
         &[
+            "fleet/contracts/files",
             "audit",
             "telemetry/process",
             "regular_file",

@@ -50,6 +50,9 @@ pub struct InstanceStatus {
     /// The reason of the last report for a rejection or for `down`: a word and a key.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The digest of the contract of the build. `None` when the instance names none.
+    #[serde(default)]
+    pub contract: Option<String>,
     /// The reported health. `None` when the instance reports none.
     #[serde(default)]
     pub health: Option<InstanceHealth>,

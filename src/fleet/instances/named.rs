@@ -1,6 +1,7 @@
 //! The runs of one instance. Pure: the caller passes the time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use headwater_wire::{InstanceHealth, Outcome};
 use jiff::{SignedDuration, Timestamp};
@@ -35,6 +36,7 @@ struct Run {
     applied: Option<Acknowledgement>,
     since: Timestamp,
     reason: Option<Reason>,
+    contract: Option<Arc<str>>,
     health: Option<InstanceHealth>,
     down_count: u32,
     down_at: Timestamp,
@@ -139,6 +141,7 @@ impl NamedInstance {
             applied: run.applied.clone(),
             since: run.since,
             reason: run.reason.clone(),
+            contract: run.contract.clone(),
             health: run.health,
             down_count: run.down_count,
             is_witness: self.is_witness,
@@ -202,6 +205,7 @@ impl Run {
             applied: None,
             since: now,
             reason: None,
+            contract: None,
             health: None,
             down_count: 0,
             down_at: Timestamp::MIN,
@@ -213,12 +217,14 @@ impl Run {
 
     /// Records what a request reports. Returns true if it differs from what was known.
     fn record(&mut self, report: InstanceReport, now: Timestamp) -> bool {
-        let InstanceReport { name: _, incarnation, attributes, applied, health, reason } = report;
+        let InstanceReport { name: _, incarnation, attributes, applied, health, reason, contract } =
+            report;
         let mut has_changed = replace_known(&mut self.incarnation, incarnation);
         if let Some(attributes) = attributes.filter(|it| *it != self.attributes) {
             self.attributes = attributes;
             has_changed = true;
         }
+        has_changed |= replace_known(&mut self.contract, contract);
         let reports_state = applied.is_some() || health.is_some();
         if replace_known(&mut self.applied, applied) {
             self.since = now;

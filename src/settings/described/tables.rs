@@ -244,7 +244,7 @@ const AUDIT: [Setting; 5] = [
     },
 ];
 
-const PUSH: [Setting; 8] = [
+const PUSH: [Setting; 9] = [
     Setting {
         name: "token_file",
         summary: "File with the token that a push must present",
@@ -294,6 +294,12 @@ const PUSH: [Setting; 8] = [
         name: "pack_bytes_max",
         summary: "Largest pack of one push, in bytes",
         value: PrintedValue::Default("268435456"),
+        ..NONE
+    },
+    Setting {
+        name: "contract_hours",
+        summary: "Hours for which the contract of a build counts after its last instance",
+        value: PrintedValue::Default("24"),
         ..NONE
     },
 ];

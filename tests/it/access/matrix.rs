@@ -128,11 +128,13 @@ fn expected(route: &Route, caller: Caller) -> Expected {
         Route::Git(_, GitRequest::ReceivePack) => is_ops || caller == Caller::Builder,
         // Its own secret guards it.
         Route::Monitor => true,
+        Route::Contract(contract) => reads(&contract.application, None),
         Route::Server(
             ServerRoute::Environments
             | ServerRoute::Problems
             | ServerRoute::Instances
             | ServerRoute::Fleet
+            | ServerRoute::Contracts
             | ServerRoute::Events,
         ) => matches!(caller, Caller::Ops | Caller::Lister),
         Route::Server(
@@ -158,6 +160,7 @@ fn expected(route: &Route, caller: Caller) -> Expected {
         | Route::File(..)
         | Route::NoFile
         | Route::Crypto(_)
+        | Route::Contract(_)
         | Route::Git(..) => false,
     };
     match caller {
@@ -180,6 +183,7 @@ fn is_health(route: ServerRoute) -> bool {
         | ServerRoute::Problems
         | ServerRoute::Instances
         | ServerRoute::Fleet
+        | ServerRoute::Contracts
         | ServerRoute::Replicas
         | ServerRoute::Audit
         | ServerRoute::Events
@@ -208,9 +212,12 @@ fn shape(route: &Route) -> Option<Shape> {
         Route::Flat(_, FlatFormat::Properties) => Some(Shape::Properties),
         Route::Flat(_, FlatFormat::Json) => Some(Shape::Json),
         Route::File(..) => Some(Shape::File),
-        Route::NoFile | Route::Crypto(_) | Route::Git(..) | Route::Monitor | Route::Server(_) => {
-            None
-        }
+        Route::NoFile
+        | Route::Crypto(_)
+        | Route::Git(..)
+        | Route::Monitor
+        | Route::Contract(_)
+        | Route::Server(_) => None,
     }
 }
 
@@ -401,7 +408,13 @@ fn samples() -> Vec<String> {
         ["/encrypt/status", "/key", "/key/orders/prod", "/encrypt", "/decrypt/orders/prod"];
     let git = GIT_ROUTES.iter().map(|(path, _)| path.replace("{repository}", "main"));
     let server = SERVER_ROUTES.iter().map(|(path, _)| (*path).to_owned());
-    let others = ["/orders/prod/main/", "/monitor"];
+    let others = [
+        "/orders/prod/main/",
+        "/monitor",
+        "/-/contracts/orders",
+        "/-/contracts/billing",
+        "/-/contracts/orders/keys",
+    ];
     let plain = crypto.into_iter().chain(others).map(str::to_owned);
     git.chain(server).chain(plain).collect()
 }

@@ -42,6 +42,36 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         &[("src/store/served_file.rs", "SERVED_FILE_BYTES_MAX: usize = 16 * 1024 * 1024")],
     ),
     ("a JSON Schema", &[("src/check/schema.rs", "SCHEMA_BYTES_MAX: u64 = 256 * 1024")]),
+    (
+        "a contract",
+        &[
+            ("clients/wire/src/contract.rs", "CONTRACT_BYTES_MAX: usize = 64 * 1024"),
+            ("clients/wire/src/contract.rs", "CONTRACT_KEYS_MAX: usize = 4_096"),
+        ],
+    ),
+    (
+        "contracts of one application",
+        &[("src/fleet/contracts.rs", "APPLICATION_COUNT_MAX: usize = 16")],
+    ),
+    (
+        "contracts of all applications",
+        &[
+            ("src/fleet/contracts.rs", "COUNT_MAX: usize = 2_000"),
+            ("src/fleet/contracts.rs", "BYTES_MAX: usize = 16 * 1024 * 1024"),
+        ],
+    ),
+    (
+        "environments in which one contract counts",
+        &[("src/fleet/contracts.rs", "ENVIRONMENT_COUNT_MAX: usize = 64")],
+    ),
+    (
+        "hours for which a contract counts after its last instance",
+        &[("src/settings/described/tables.rs", "PrintedValue::Default(\"24\")")],
+    ),
+    (
+        "unread keys of one push that are warnings",
+        &[("src/check/contracts/unread.rs", "KEY_COUNT_MAX: usize = 20")],
+    ),
     ("nested imports", &[("src/resolve.rs", "IMPORT_DEPTH_MAX: usize = 100")]),
     (
         "profiles that includes and groups add up to",

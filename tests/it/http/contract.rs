@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use headwater::http::route::{GIT_ROUTES, SERVER_ROUTES};
 use headwater::settings::SecretsSettings;
+use headwater_wire::Contract;
 use serde_json::Value;
 
 use super::shop;
@@ -14,7 +15,7 @@ use crate::fixture::{
 use crate::secrets::keys::Vectors;
 
 /// Paths that are neither in the table of our own resources nor git's.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 17] = [
     "/{application}/{profiles}",
     "/{application}/{profiles}/{label}",
     "/{application}-{profiles}.{extension}",
@@ -29,6 +30,9 @@ const OTHERS: [&str; 14] = [
     "/decrypt/{application}/{profiles}",
     "/key",
     "/key/{application}/{profiles}",
+    "/-/contracts/{application}",
+    "/-/contracts/{application}/keys",
+    "/-/contracts/{application}/{digest}",
 ];
 
 fn contract(server: Address, path: &str) -> Value {
@@ -66,11 +70,13 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
             .replace("{label}", "main")
             .replace("{extension}", "yml")
             .replace("{path}", "plain.txt")
-            .replace("{repository}", "none");
+            .replace("{repository}", "none")
+            .replace("{digest}", &"0".repeat(64));
         // HEAD begins no stream.
         let reply = server.ask("HEAD", &asked, &[]);
         let is_git = path.contains("/-/git/");
         let is_key = ["encrypt", "decrypt", "key"].iter().any(|name| path.contains(name));
+        let is_one = path.ends_with("/{digest}");
         let is_file = path.ends_with("/{profiles}/{path}");
         let is_post = paths[path].get("post").is_some();
         match reply.status {
@@ -79,7 +85,7 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
             401 | 403 => assert!(is_git, "{path}"),
             status => {
                 let is_audit = path.ends_with("/-/audit");
-                let is_absent = is_git || is_key || is_file || is_audit;
+                let is_absent = is_git || is_key || is_file || is_one || is_audit;
                 assert!(status == 404 && is_absent, "{path}: {status}");
             }
         }
@@ -90,8 +96,10 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
 }
 
 /// Statuses that no request of this test brings about: they need time, load, or a broken disk. Other tests do.
-const ELSEWHERE: [(&str, &str); 22] = [
+const ELSEWHERE: [(&str, &str); 24] = [
     ("/-/audit", "503"),
+    ("/-/contracts/{application}/{digest}", "408"),
+    ("/-/contracts/{application}/{digest}", "409"),
     ("/-/events", "429"),
     ("/-/events", "503"),
     ("/-/environments", "503"),
@@ -158,6 +166,16 @@ impl Answers {
         self.take(path, "post", &reply);
     }
 
+    #[track_caller]
+    fn put(&mut self, server: Address, path: &str, asked: &str, body: &str) {
+        let request = format!(
+            "PUT {asked} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let reply = server.send(request.as_bytes());
+        self.take(path, "put", &reply);
+    }
+
     /// Announces a body of so many bytes, and sends none of it.
     #[track_caller]
     fn post_length(
@@ -187,6 +205,16 @@ const ASKED: &[(&str, &[&str])] = &[
     ("/-/problems", &["/-/problems"]),
     ("/-/instances", &["/-/instances", "/-/instances?limit=0"]),
     ("/-/fleet", &["/-/fleet", "/-/fleet?local&instance=a", "/-/fleet?limit=x"]),
+    ("/-/contracts", &["/-/contracts"]),
+    ("/-/contracts/{application}", &["/-/contracts/orders", "/-/contracts/..", "/-/contracts/*"]),
+    (
+        "/-/contracts/{application}/keys",
+        &["/-/contracts/orders/keys", "/-/contracts/../keys", "/-/contracts/*/keys"],
+    ),
+    (
+        "/-/contracts/{application}/{digest}",
+        &["/-/contracts/orders/0000000000000000000000000000000000000000000000000000000000000000"],
+    ),
     ("/-/replicas", &["/-/replicas"]),
     ("/-/audit", &["/-/audit"]),
     ("/livez", &["/livez"]),
@@ -311,6 +339,20 @@ fn post_all(answers: &mut Answers, server: Address) {
     answers.post_length(server, path, asked, media_type, 17 * 1024 * 1024);
 }
 
+/// Registers a contract twice, and bodies that are none.
+#[track_caller]
+fn put_all(answers: &mut Answers, server: Address) {
+    let contract =
+        Contract::new("orders".to_owned(), None, Vec::new(), vec![String::new()]).expect("valid");
+    let path = "/-/contracts/{application}/{digest}";
+    let asked = format!("/-/contracts/orders/{}", contract.digest);
+    for body in [&contract.to_json(), &contract.to_json(), "{", &" ".repeat(70_000)] {
+        answers.put(server, path, &asked, body);
+    }
+    answers.put(server, path, &asked.replace("orders", "*"), "{}");
+    answers.get(server, path, &asked, &[]);
+}
+
 /// Asks a server with a key for encryption, from this machine and through a proxy.
 #[track_caller]
 fn seal_all(answers: &mut Answers, server: Address, sealed: &str) {
@@ -363,6 +405,7 @@ fn servers_answer_what_the_contract_says_and_nothing_else() {
     let mut answers = Answers { contract: contract(*open, "/openapi.json"), seen: BTreeSet::new() };
     ask_all(&mut answers, *open);
     post_all(&mut answers, *open);
+    put_all(&mut answers, *open);
 
     // One that asks for tokens, to clients that have none.
     let mut guarded = hosted_settings(&data("guarded"), seed.path());

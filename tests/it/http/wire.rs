@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use headwater_wire::{
-    ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Environment, EnvironmentList,
-    ErrorDocument, FaultHealth, FleetEnvironment, FleetInstance, FleetInstanceState,
-    FleetRejection, FleetReplica, FleetStatus, Health, HealthComponents, InstanceHealth,
-    InstanceList, InstanceStatus, LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges,
-    Outcome, PolicyStatus, ProblemDocument, ProblemList, ProblemReport, PropertySource,
-    RemoteHealth, ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth,
-    SourceStatus,
+    ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Contract, ContractKey,
+    ContractList, ContractStatus, Environment, EnvironmentList, ErrorDocument, FaultHealth,
+    FleetEnvironment, FleetInstance, FleetInstanceState, FleetRejection, FleetReplica, FleetStatus,
+    Health, HealthComponents, InstanceHealth, InstanceList, InstanceStatus, KeyList, KeyReader,
+    KeyReaders, LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome,
+    PolicyStatus, ProblemDocument, ProblemList, ProblemReport, PropertySource, RemoteHealth,
+    ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
+    ValueType,
 };
 use serde_json::{Map, Value, json};
 
@@ -109,6 +110,7 @@ fn overview() -> Vec<Sample> {
         last_seen: "2026-01-02T03:04:05Z".into(),
         connected: false,
         disconnected_since: text("2026-01-02T03:04:05Z"),
+        contract: text("d"),
     };
     vec![
         always("ProblemReport", &problem),
@@ -181,6 +183,48 @@ fn overview() -> Vec<Sample> {
                 profiles: BTreeSet::from(["prod".to_owned()]),
             },
         ),
+    ]
+}
+
+fn contracts() -> Vec<Sample> {
+    let key = ContractKey { key: "a".into(), value_type: ValueType::U16, required: true };
+    let contract = Contract::new("orders".into(), text("1.4"), vec![key.clone()], vec![]).unwrap();
+    let status = ContractStatus {
+        application: "orders".into(),
+        version: text("1.4"),
+        digest: "d".into(),
+        key_count: 1,
+        instances: 1,
+        accepted: true,
+        last_seen: "2026-01-02T03:04:05Z".into(),
+    };
+    let reader = KeyReader {
+        application: "orders".into(),
+        version: text("1.4"),
+        instances: 1,
+        value_type: Some(ValueType::U16),
+        required: true,
+    };
+    let readers = KeyReaders {
+        key: "a".into(),
+        origins: vec!["orders.yml:1:4".into()],
+        readers: vec![reader.clone()],
+        unread: Some(false),
+    };
+    let keys = KeyList {
+        application: "orders".into(),
+        instances: 1,
+        reporting: 1,
+        keys: vec![readers.clone()],
+    };
+    vec![
+        always("ContractKey", &key),
+        always("Contract", &contract),
+        always("ContractStatus", &status),
+        always("ContractList", &ContractList { contracts: vec![status.clone()] }),
+        always("KeyReader", &reader),
+        always("KeyReaders", &readers),
+        always("KeyList", &keys),
     ]
 }
 
@@ -298,9 +342,9 @@ fn members(document: &Value) -> BTreeSet<&str> {
 fn the_schemas_have_the_members_of_the_documents() {
     let contract: Value = serde_json::from_str(OPEN_API).unwrap();
     let schemas = &contract["components"]["schemas"];
-    let mut seen = BTreeSet::from(["Outcome", "InstanceHealth", "FleetInstanceState"]);
+    let mut seen = BTreeSet::from(["Outcome", "InstanceHealth", "FleetInstanceState", "ValueType"]);
     for Sample { schema: name, full, least } in
-        overview().into_iter().chain(fleet()).chain(health())
+        overview().into_iter().chain(contracts()).chain(fleet()).chain(health())
     {
         let schema = &schemas[name];
         assert_eq!(members(&schema["properties"]), members(&full), "{name}");

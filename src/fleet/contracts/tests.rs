@@ -1,0 +1,209 @@
+//! The limits of the registered contracts, and their life on disk.
+
+use std::sync::Arc;
+
+use headwater_wire::{Contract, ContractKey, Outcome, ValueType};
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::fleet::{Acknowledgement, InstanceReport, InstanceRequest, Instances};
+use crate::model::{Digest, Label, Revision};
+
+const RETENTION: SignedDuration = SignedDuration::from_hours(24);
+
+fn contract(application: &str, key: &str) -> Contract {
+    let keys =
+        vec![ContractKey { key: key.to_owned(), value_type: ValueType::U16, required: true }];
+    Contract::new(application.to_owned(), Some("1.4".to_owned()), keys, vec![]).unwrap()
+}
+
+fn query(application: &str, profiles: &str) -> Query {
+    Query { application: application.into(), profiles: profiles.into(), label: Label::Default }
+}
+
+fn enter(
+    instances: &Arc<Instances>,
+    name: &str,
+    query: &Query,
+    contract: &Contract,
+    outcome: Option<Outcome>,
+) -> InstanceRequest {
+    let mut report = InstanceReport::new(name).unwrap();
+    report.contract = Some(contract.digest.as_str().into());
+    report.applied = outcome.map(|outcome| Acknowledgement {
+        revision: Revision::new("0123456789abcdef0123456789abcdef01234567"),
+        digest: Digest([0; 32]),
+        outcome,
+    });
+    instances.enter(report, query).unwrap()
+}
+
+fn all(instances: &Instances) -> Vec<Instance> {
+    instances.snapshot(|_, _| true)
+}
+
+#[test]
+fn a_contract_is_wanted_until_it_is_registered() {
+    let contracts = Contracts::open(None, RETENTION);
+    let (product, begin) = (contract("product", "a"), Timestamp::now());
+    assert!(contracts.wants("product", &product.digest, begin));
+    // One instance of many is asked.
+    assert!(!contracts.wants("product", &product.digest, begin));
+    assert!(contracts.wants("product", &product.digest, begin + ASK_AGAIN_AFTER));
+    assert_eq!(contracts.register(product.clone(), begin), Ok(true));
+    assert_eq!(contracts.register(product.clone(), begin), Ok(false));
+    assert!(!contracts.wants("product", &product.digest, begin + ASK_AGAIN_AFTER * 2));
+    // The same digest under another name is another contract.
+    assert!(contracts.wants("order", &product.digest, begin));
+    assert_eq!(contracts.get("order", &product.digest), None);
+    assert_eq!(contracts.get("product", &product.digest).as_deref(), Some(&product));
+}
+
+#[test]
+fn a_build_counts_in_the_environments_of_its_instances_once_one_accepts() {
+    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (product, now) = (contract("product", "a"), Timestamp::now());
+    contracts.register(product.clone(), now).unwrap();
+    let survey = contracts.survey(&all(&instances), now);
+    assert!(survey.builds[0].query.is_none() && survey.reporting.is_empty());
+
+    let prod = query("product", "prod");
+    let first = enter(&instances, "a", &prod, &product, Some(Outcome::Rejected));
+    let is_accepted = || contracts.survey(&all(&instances), now).builds[0].is_accepted;
+    assert!(!is_accepted());
+    let second = enter(&instances, "b", &prod, &product, Some(Outcome::Applied));
+    assert!(is_accepted());
+    let unknown = contract("product", "other");
+    let third = enter(&instances, "c", &prod, &unknown, Some(Outcome::Applied));
+    let survey = contracts.survey(&all(&instances), now);
+    assert_eq!((survey.builds.len(), survey.builds[0].instance_count), (1, 2));
+    assert_eq!(survey.reporting["product"], (3, 2));
+
+    // The build stays accepted after its instances have ended.
+    drop((first, second, third));
+    let survey = contracts.survey(&all(&instances), now);
+    assert_eq!((survey.builds[0].instance_count, survey.builds[0].is_accepted), (0, true));
+    assert!(survey.reporting.is_empty());
+}
+
+#[test]
+fn an_instance_of_another_application_does_not_use_a_contract() {
+    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (product, now) = (contract("product", "a"), Timestamp::now());
+    contracts.register(product.clone(), now).unwrap();
+    let _liar = enter(&instances, "a", &query("order", "prod"), &product, Some(Outcome::Applied));
+    let survey = contracts.survey(&all(&instances), now);
+    assert!(survey.builds[0].query.is_none());
+    assert_eq!(survey.reporting["order"], (1, 0));
+}
+
+#[test]
+fn the_contracts_of_an_application_are_bounded_and_running_builds_keep_theirs() {
+    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let now = Timestamp::now();
+    let of = |number: usize| contract("product", &number.to_string());
+    for number in 0..APPLICATION_COUNT_MAX {
+        let at = now + SignedDuration::from_secs(number as i64);
+        contracts.register(of(number), at).unwrap();
+    }
+    // The oldest one without an instance makes room, and the first one has an instance.
+    let _running = enter(&instances, "a", &query("product", "prod"), &of(0), None);
+    contracts.survey(&all(&instances), now);
+    contracts.register(of(100), now).unwrap();
+    assert!(contracts.get("product", &of(0).digest).is_some());
+    assert!(contracts.get("product", &of(1).digest).is_none());
+    assert!(contracts.is_full("product") && !contracts.is_full("order"));
+
+    let named: Vec<usize> = (0..APPLICATION_COUNT_MAX + 1).filter(|it| *it != 1).collect();
+    let of = |number: usize| of(if number == APPLICATION_COUNT_MAX { 100 } else { number });
+    let running: Vec<_> = named
+        .iter()
+        .map(|&it| enter(&instances, &it.to_string(), &query("product", "prod"), &of(it), None))
+        .collect();
+    contracts.survey(&all(&instances), now);
+    let new = contract("product", "new");
+    assert_eq!(contracts.register(new.clone(), now), Err(RegistrationError::ApplicationFull));
+    assert!(!contracts.wants("product", &new.digest, now));
+    // Other applications are not concerned.
+    assert_eq!(contracts.register(contract("order", "a"), now), Ok(true));
+    drop(running);
+}
+
+#[test]
+fn the_contracts_of_all_applications_are_bounded() {
+    let contracts = Contracts::open(None, RETENTION);
+    let now = Timestamp::now();
+    for number in 0..COUNT_MAX {
+        contracts.register(contract(&format!("app-{number}"), "a"), now).unwrap();
+    }
+    let next = contracts.register(contract("more", "a"), now);
+    assert_eq!(next, Err(RegistrationError::Full));
+    contracts.maintain(&[], now + RETENTION);
+    assert_eq!(contracts.register(contract("more", "a"), now), Ok(true));
+}
+
+#[test]
+fn a_contract_stays_for_some_time_after_its_last_instance() {
+    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (product, now) = (contract("product", "a"), Timestamp::now());
+    contracts.register(product.clone(), now).unwrap();
+    let running = enter(&instances, "a", &query("product", "prod"), &product, None);
+    let exists = || contracts.get("product", &product.digest).is_some();
+    contracts.maintain(&all(&instances), now + RETENTION * 2);
+    assert!(exists());
+    drop(running);
+    contracts.maintain(&[], now + RETENTION * 3 - SignedDuration::from_secs(1));
+    assert!(exists());
+    contracts.maintain(&[], now + RETENTION * 3);
+    assert!(!exists());
+}
+
+#[test]
+fn contracts_survive_a_restart_and_bad_files_are_ignored() {
+    let place = tempfile::tempdir().unwrap();
+    let open = || Contracts::open(Some(place.path().to_owned()), RETENTION);
+    let (product, now) = (contract("product", "a"), Timestamp::now());
+    let instances = Arc::<Instances>::default();
+    {
+        let contracts = open();
+        contracts.register(product.clone(), now).unwrap();
+        contracts.register(contract("order", "b"), now).unwrap();
+        let prod = query("product", "prod");
+        let _running = enter(&instances, "a", &prod, &product, Some(Outcome::Applied));
+        contracts.maintain(&all(&instances), now);
+    }
+    let path = |digest: &str| place.path().join(format!("{digest}.json"));
+    let text = std::fs::read(path(&product.digest)).unwrap();
+    std::fs::write(path(&"0".repeat(64)), &text).unwrap();
+    std::fs::write(path(&"1".repeat(64)), b"{").unwrap();
+    std::fs::write(path(&"2".repeat(64)), vec![b' '; FILE_BYTES_MAX as usize + 1]).unwrap();
+    std::fs::write(place.path().join("3.json.new"), b"{").unwrap();
+
+    let contracts = open();
+    let mut survey = contracts.survey(&[], now);
+    survey.builds.sort_by_key(|build| build.contract.application.clone());
+    let known: Vec<_> = survey.builds.iter().map(|it| &it.contract.application).collect();
+    assert_eq!(known, ["order", "product"]);
+    assert_eq!(survey.builds[1].query, Some(query("product", "prod")));
+    assert!(survey.builds[1].is_accepted && !place.path().join("3.json.new").exists());
+    // A removed contract does not return.
+    contracts.maintain(&[], now + RETENTION);
+    assert!(open().survey(&[], now).builds.is_empty());
+}
+
+#[test]
+fn ten_thousand_identities_cannot_grow_a_contract() {
+    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (product, now) = (contract("product", "a"), Timestamp::now());
+    contracts.register(product.clone(), now).unwrap();
+    let requests: Vec<_> = (0..10_000)
+        .map(|number| {
+            let query = query("product", &format!("made-up-{number}"));
+            enter(&instances, &number.to_string(), &query, &product, Some(Outcome::Applied))
+        })
+        .collect();
+    let survey = contracts.survey(&all(&instances), now);
+    assert_eq!(survey.builds.len(), ENVIRONMENT_COUNT_MAX);
+    assert_eq!(survey.reporting["product"], (10_000, 10_000));
+    drop(requests);
+}
