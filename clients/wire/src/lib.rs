@@ -1,8 +1,8 @@
 //! The JSON documents and header names of the protocol, shared by the server and its clients.
 //!
-//! The crate contains types for `serde`, and no behaviour except the digest and the limits of a [`Contract`]. [`Environment`] and [`ErrorDocument`] have the shape of Spring
-//! Cloud Config 4 (docs/protocol.md#3-the-environment). The other types belong to Headwater's own resources below `/-/`
-//! and to its event streams.
+//! The crate contains types for `serde`, and no behaviour except the digest and the limits of a [`Contract`].
+//! [`Environment`] and [`ErrorDocument`] have the shape of Spring Cloud Config 4 (docs/protocol.md#3-the-environment). The
+//! other types belong to Headwater's own resources below `/-/` and to its event streams.
 //!
 //! A client must ignore unknown members, and must accept `null` for every member that is an `Option` here.
 
