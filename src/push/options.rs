@@ -58,10 +58,6 @@ const NEED_STAGES: [OptionName; 2] = [OptionName::Blast, OptionName::Plan];
 const WITHOUT_STAGES: &str =
     "option now: this server stages no changes, the change goes to all instances at once anyway";
 
-/// The line for a push with `override=contract`, until a review applies contracts.
-const WITHOUT_CONTRACTS: &str =
-    "option override=contract: this server applies no contracts, none is overridden";
-
 /// The typed options of one push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct PushOptions {
@@ -177,7 +173,7 @@ impl PushOptions {
         if NEED_STAGES.contains(&name) { Err(OptionError::NeedsStages(form(name))) } else { Ok(()) }
     }
 
-    /// Returns true if the review must not apply contracts.
+    /// Returns true if the review reports what a contract rejects as a warning.
     pub(super) fn ignores_contracts(&self) -> bool {
         self.overrides.contains(&Override::Contracts)
     }
@@ -192,9 +188,6 @@ impl PushOptions {
         let mut lines = Vec::new();
         if self.overrides.contains(&Override::Stages) {
             lines.push(WITHOUT_STAGES.to_owned());
-        }
-        if self.ignores_contracts() {
-            lines.push(WITHOUT_CONTRACTS.to_owned());
         }
         if self.timeout.is_some() && self.wait.is_none() {
             lines.push("option timeout: it has no effect without wait".to_owned());

@@ -117,13 +117,16 @@ impl Reviewer {
         question: Question,
     ) -> Result<Self, ReviewError> {
         let incoming = repository.incoming(question.quarantine)?;
+        // Options with an error have rejected the push before.
+        let options = question.options.unwrap_or_default();
+        let is_awaited = options.wait.is_some();
         let check_policy = CheckPolicy {
             overrides: policy.overrides.clone(),
             keys: Arc::clone(&policy.keys),
             until: Some(Instant::now() + policy.check_max),
+            are_contracts_overridden: options.ignores_contracts(),
             ..CheckPolicy::new(policy.strictness)
         };
-        let is_awaited = question.options.is_ok_and(|options| options.wait.is_some());
         let builds = policy.builds.running();
         let updates = question.updates;
         Ok(Self { repository, policy, pusher, updates, is_awaited, incoming, check_policy, builds })

@@ -148,6 +148,18 @@ fn a_push_that_breaks_a_running_build_is_rejected_with_its_place() {
 }
 
 #[test]
+fn a_push_overrides_contracts_with_a_reason() {
+    let hosted = Hosted::new(SHOP);
+    register(*hosted.server, "web-1", "/product/default", &product());
+    let tree = hosted.clone("work");
+    tree.commit("//- product.yml\ncatalogue:\n  page-size: many\nhttp.retries: 4\n");
+    tree.push(&["main"]).fails(&["catalogue.page-size: rejected: product 1.4"]);
+    tree.push(&["-o", "override=contract", "-o", "reason=the build is gone", "main"])
+        .succeeds()
+        .says(&["warning: product.yml:2:14: catalogue.page-size", "published main at"]);
+}
+
+#[test]
 fn a_connected_instance_is_counted() {
     use std::io::Write;
     let hosted = Hosted::new(SHOP);

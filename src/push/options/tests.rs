@@ -83,8 +83,6 @@ fn options_of_stages_are_rejected_while_nothing_is_staged() {
     rejects("plan=careful", &["option plan=<name>: this server stages no changes"]);
     rejects("plan=../x", &["expected the name of a plan"]);
     assert!(parse(&["now"]).unwrap().notices()[0].contains("to all instances at once anyway"));
-    let notices = parse(&["override=contract", "reason=a"]).unwrap().notices();
-    assert!(notices[0].contains("this server applies no contracts"), "{notices:?}");
     assert_eq!(parse(&["timeout=5"]).unwrap().notices().len(), 1);
     assert_eq!(parse(&["timeout=5", "wait"]).unwrap().notices().len(), 0);
 }
