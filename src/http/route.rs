@@ -134,7 +134,7 @@ pub enum ServerRoute {
 }
 
 /// All server routes with their paths. The paths below the prefix come first.
-pub const SERVER_ROUTES: [(&str, ServerRoute); 15] = [
+pub const SERVER_ROUTES: [(&str, ServerRoute); 16] = [
     ("/", ServerRoute::Index),
     ("/openapi.json", ServerRoute::OpenApi),
     ("/-/environments", ServerRoute::Environments),
