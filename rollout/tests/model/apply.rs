@@ -50,7 +50,8 @@ impl Model {
         let at = if self.scenario.is_shared { push } else { 0 };
         let (from, to) = (world.truth.tip, push as u8 + 1);
         let contains = |commit: &str| self.scenario.contains(to, index_of(commit));
-        if !self.scenario.contains(to, from) && !(push == 1 && self.scenario.is_forced) {
+        let is_forced = push == 1 && self.scenario.is_forced;
+        if !is_forced && !self.scenario.contains(to, from) {
             world.pushes[push] = Push::Rejected;
             return;
         }

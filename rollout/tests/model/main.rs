@@ -95,13 +95,13 @@ fn walk(scenario: Scenario, effort: &Effort) {
         let depth = if index == 0 { effort.depth } else { effort.later_depth };
         let worlds = walk::exhaustive(&mut model, start, depth);
         let worlds = worlds.unwrap_or_else(|error| panic!("{name}, start {index}: {error}"));
-        println!("{name}, start {index}: {worlds} worlds to depth {depth}, {:?}", begin.elapsed());
+        eprintln!("{name}, start {index}: {worlds} worlds to depth {depth}, {:?}", begin.elapsed());
     }
     model.counts.clear();
     let runs = walk::random(&mut model, WIDE, effort.runs, RUN_LENGTH);
     runs.unwrap_or_else(|error| panic!("{name}: {error}"));
     let (states, counts) = (model.states.len(), &model.counts);
-    println!("{name}: {states} states, {counts:?}, {:?}", begin.elapsed());
+    eprintln!("{name}: {states} states, {counts:?}, {:?}", begin.elapsed());
     for what in ["begun", "promoted", "done", "withheld", "paused"] {
         assert!(counts.contains_key(what), "{name}: no random run has {what}");
     }
@@ -141,7 +141,7 @@ fn flawed_servers_are_found() {
         let found = found.and_then(|()| walk::random(&mut model, WIDE, 20_000, RUN_LENGTH));
         let error = found.expect_err(&format!("{flaw:?} is not found"));
         let first = error.lines().next().unwrap();
-        println!("{flaw:?}: {first}");
+        eprintln!("{flaw:?}: {first}");
         assert!(first.starts_with(property), "{flaw:?}: {first}");
     }
 }

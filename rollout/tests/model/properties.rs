@@ -55,6 +55,7 @@ impl Model {
         self.check_withheld(&old, &new, before.tip, tip, push)?;
         self.check_scope(&old, &new, before.tip, tip, push)?;
         check_bounds(&old, &new)?;
+        check_dependents(&old, &new)?;
         for (index, name) in APPLICATIONS.iter().enumerate() {
             let stable = new.hold(name).map(|(_, member)| index_of(&member.stable));
             let content = stable.map(|commit| self.scenario.contents[index][commit as usize]);
@@ -96,7 +97,8 @@ impl Model {
         let order = self.order_after(before, next, tip);
         world.truth = View { state: next, tip, order };
         if tip != before.tip {
-            world.tip_order[tip as usize] = world.tip_order.iter().max().unwrap() + 1;
+            world.tip_order[tip as usize] =
+                world.tip_order.iter().fold(0, |most, own| most.max(*own)) + 1;
         }
         let branch = self.branch(next);
         for (index, name) in APPLICATIONS.iter().enumerate() {
@@ -269,6 +271,19 @@ fn check_bounds(old: &Branch, new: &Branch) -> Result<(), String> {
             if !is_wider {
                 return Err(format!("R10: the bound of {name} shrinks in {}", after.id));
             }
+        }
+    }
+    Ok(())
+}
+
+/// R4: a rollout does not outlive the rollback of one that it depends on, because its tip has that content too.
+fn check_dependents(old: &Branch, new: &Branch) -> Result<(), String> {
+    let withheld = new.withheld.iter().map(|own| &own.rollout.id);
+    let fallen: Vec<_> = withheld.filter(|id| old.running(id).is_some()).collect();
+    for before in &old.running {
+        let is_dependent = fallen.iter().any(|id| before.depends_on.contains(*id));
+        if is_dependent && new.running(&before.id).is_some() {
+            return Err(format!("R4: {} runs, and what it depends on is withheld", before.id));
         }
     }
     Ok(())

@@ -53,7 +53,7 @@ pub(crate) fn exhaustive(model: &mut Model, start: World, depth: usize) -> Resul
         frontier = next;
     }
     // R9 costs more than a step, so that one of many worlds at the end is continued.
-    for world in frontier.iter().filter(|world| hash(world) % 512 == 0) {
+    for world in frontier.iter().filter(|world| hash(world).is_multiple_of(512)) {
         settle(model, *world)?;
     }
     Ok(seen.len())

@@ -162,7 +162,7 @@ pub(crate) fn commit(index: u8) -> String {
 }
 
 pub(crate) fn index_of(commit: &str) -> u8 {
-    u8::from_str_radix(&commit[38..], 16).unwrap()
+    u8::from_str_radix(&commit[38..], 16).expect("commits of the model are numbers")
 }
 
 pub(crate) fn content(index: u8) -> Content {
@@ -234,7 +234,8 @@ impl Model {
             replicas: ["r0".into(), "r1".into()],
             steps: HashMap::new(),
             keys: [0, 1, 2].map(key_of),
-            plans: PlanFile::parse("rollout.toml", PLAN.as_bytes(), &[]).unwrap(),
+            plans: PlanFile::parse("rollout.toml", PLAN.as_bytes(), &[])
+                .expect("the plan is valid"),
             counts: BTreeMap::new(),
         };
         model.intern(State::default());
