@@ -516,14 +516,26 @@ fn every_crate_is_used_only_where_permitted() {
     }
 }
 
-/// The crate that opens secrets receives bytes and returns texts.
+/// The crates of pure logic receive bytes and times, and return values.
 #[test]
-fn the_secrets_crate_performs_no_io() {
-    let source = root().join("secrets/src");
-    for file in rust_files(&source) {
-        let code = code(&source.join(&file));
-        for interface in ["std::fs", "std::net", "std::env", "std::process", "std::io", "tokio"] {
-            assert!(!code.contains(interface), "{} uses {interface}", file.display());
+fn the_pure_crates_perform_no_io_and_read_no_clock() {
+    const INTERFACES: [&str; 8] = [
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "std::io",
+        "tokio",
+        "SystemTime",
+        "Instant::now",
+    ];
+    for directory in ["rollout/src", "secrets/src"] {
+        let source = root().join(directory);
+        for file in rust_files(&source) {
+            let code = code(&source.join(&file));
+            for interface in INTERFACES {
+                assert!(!code.contains(interface), "{} uses {interface}", file.display());
+            }
         }
     }
 }
