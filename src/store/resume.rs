@@ -216,4 +216,26 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_number_of_a_hold_orders_its_publications() {
+        let relation =
+            |seen, record, hold| compare_holds(epoch(7, seen), epoch(7, record), hold, true);
+        assert_eq!(relation(3, 2, Some(2)), HoldRelation::Behind);
+        assert_eq!(relation(3, 2, None), HoldRelation::Behind);
+        assert_eq!(relation(2, 3, Some(3)), HoldRelation::Ahead);
+        assert_eq!(relation(3, 3, Some(3)), HoldRelation::Ancestry);
+        // Another application has changed the record.
+        assert_eq!(relation(3, 9, Some(3)), HoldRelation::Ancestry);
+        assert_eq!(relation(3, 9, None), HoldRelation::Ancestry);
+    }
+
+    #[test]
+    fn numbers_of_other_records_give_no_order() {
+        let seen = epoch(8, 9);
+        assert_eq!(compare_holds(seen, epoch(7, 1), Some(1), true), HoldRelation::Ancestry);
+        assert_eq!(compare_holds(seen, None, None, true), HoldRelation::Behind);
+        assert_eq!(compare_holds(seen, None, None, false), HoldRelation::Ancestry);
+        assert_eq!(compare_holds(None, epoch(7, 1), Some(1), true), HoldRelation::Ancestry);
+    }
 }
