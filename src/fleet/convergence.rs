@@ -206,6 +206,7 @@ mod tests {
             outcome,
             since: "2026-11-20T13:00:00Z".to_owned(),
             reason: None,
+            contract: None,
             health: None,
             down_reports: 0,
             witness: false,
