@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::HttpError;
 use super::identity::ListFilter;
-use super::route::{self, SERVER_ROUTES};
+use super::route::{self, SERVER_ROUTES, ServerRoute};
 use super::{Http, parameter};
 use crate::access::Identity;
 use crate::catalog::Catalog;
@@ -27,7 +27,9 @@ const OPEN_API: &str = include_str!("openapi.json");
 
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
-    let links = SERVER_ROUTES.iter().map(|(path, route)| {
+    let has_audit = http.guard.is_some() && http.audit.is_some();
+    let links = SERVER_ROUTES.iter().filter(|(_, route)| *route != ServerRoute::Audit || has_audit);
+    let links = links.map(|(path, route)| {
         if route::ignores_prefix(*route) { (*path).to_owned() } else { format!("{prefix}{path}") }
     });
     let names = http.hosts.iter().flat_map(Hosts::names);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use headwater::audit::AuditPage;
 use headwater_wire::{
     ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Contract, ContractKey,
     ContractList, ContractStatus, Environment, EnvironmentList, ErrorDocument, FaultHealth,
@@ -334,6 +335,11 @@ fn health() -> Vec<Sample> {
     ]
 }
 
+fn audit() -> Vec<Sample> {
+    let page = |next| AuditPage { lines: Vec::new(), next };
+    vec![sample("AuditPage", page(Some(1)), page(None))]
+}
+
 fn members(document: &Value) -> BTreeSet<&str> {
     document.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -344,7 +350,7 @@ fn the_schemas_have_the_members_of_the_documents() {
     let schemas = &contract["components"]["schemas"];
     let mut seen = BTreeSet::from(["Outcome", "InstanceHealth", "FleetInstanceState", "ValueType"]);
     for Sample { schema: name, full, least } in
-        overview().into_iter().chain(contracts()).chain(fleet()).chain(health())
+        overview().into_iter().chain(contracts()).chain(fleet()).chain(health()).chain(audit())
     {
         let schema = &schemas[name];
         assert_eq!(members(&schema["properties"]), members(&full), "{name}");

@@ -89,7 +89,8 @@ fn a_dry_run_reports_what_a_push_would_report_and_leaves_nothing() {
     assert!(!said.err.contains("published"), "{}", said.err);
     // A dry run of new branches and tags, and one whose names git would refuse.
     tree.push(&["-o", "dry-run", "main:other", "main:refs/tags/v1"]).fails(&["would be accepted"]);
-    tree.push(&["-o", "dry-run", "main:main/x"]).fails(&["main/x: main is in the way"]);
+    tree.push(&["-o", "dry-run", "main:main/x"])
+        .fails(&["main/x: another branch or tag has a name"]);
     assert_eq!(state(&hosted), before);
     let cat = hosted.repository().git(&["cat-file", "-e", &tip]);
     assert_ne!(cat.code, Some(0), "the commit of the dry run is in the repository");

@@ -108,7 +108,7 @@ fn branches_and_tags_come_and_go_everywhere() {
     tree.push(&["feature"]).succeeds();
     assert!(listed(&tree, &b.url()).contains("refs/heads/feature"));
     tree.git(&["branch", "-m", "feature", "feature/x"]).succeeds();
-    tree.push(&["feature/x"]).fails(&["feature is in the way"]);
+    tree.push(&["feature/x"]).fails(&["feature/x: another branch or tag has a name"]);
     tree.push(&["--delete", "feature"]).succeeds().says(&["deleted feature"]);
     tree.push(&["feature/x"]).succeeds();
     let names = listed(&tree, &b.url());

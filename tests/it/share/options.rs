@@ -22,7 +22,8 @@ fn a_dry_run_writes_nothing_to_etcd_and_to_no_disk() {
     let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(3_500_000).collect();
     tree.commit(&format!("//- noise.txt\n{noise}\n"));
     tree.push(&["-o", "dry-run", "main"]).fails(&["dry run: the push would be accepted"]);
-    tree.push(&["-o", "dry-run", "main:main/x"]).fails(&["main/x: main is in the way"]);
+    tree.push(&["-o", "dry-run", "main:main/x"])
+        .fails(&["main/x: another branch or tag has a name"]);
     assert_eq!(everything(), before);
     a.serves(&first);
     let tip = tree.git(&["rev-parse", "HEAD"]).out.trim().to_owned();
