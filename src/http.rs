@@ -257,9 +257,9 @@ async fn answer(
         return Ok(options(request, route));
     }
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    let is_allowed = match request.method() {
-        &Method::POST => route.allows_post(),
-        &Method::PUT => route.allows_put(),
+    let is_allowed = match *request.method() {
+        Method::POST => route.allows_post(),
+        Method::PUT => route.allows_put(),
         _ => reads && !route.allows_post(),
     };
     if !is_allowed {

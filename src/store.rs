@@ -287,7 +287,7 @@ impl Store {
         }
         let variants = [Variant::Sealed, Variant::Opened];
         let served = variants.into_iter().filter_map(|variant| answer.served(variant));
-        served.map(|served| served.digest.clone()).collect()
+        served.map(|served| served.digest).collect()
     }
 
     /// The snapshot that a label serves now. None if the label is not live.
