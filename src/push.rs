@@ -53,7 +53,7 @@ mod waiting;
 mod wants;
 
 pub use self::admission::{FETCH_COUNT_MAX, PUSH_COUNT_MAX, Requester};
-pub use self::authorization::Pusher;
+pub use self::authorization::{Pusher, Reauthentication};
 pub use self::command::Service;
 pub use self::error::PushError;
 pub use self::exchange::{Exchange, Input, PUSH_STALL_MAX, StallBudget, TruncationError};

@@ -19,7 +19,7 @@ use super::error::HttpError;
 use super::git_error::GitHttpError;
 use super::route::GitRequest;
 use super::socket::{Closer, ConnectionHandle};
-use super::{Http, parameter};
+use super::{Http, identity, parameter};
 use crate::access::{Caller, Identity, Operation, Permission, Resource};
 use crate::push::{Exchange, Host, PushError, Pusher, Requester, Service, TruncationError};
 
@@ -196,9 +196,11 @@ pub(super) async fn answer(
 }
 
 /// The principal of a push.
-fn pusher(http: &Http, request: &HttpRequest, identity: &Arc<Identity>) -> Option<Pusher> {
+fn pusher(http: &Http, request: &HttpRequest, known: &Arc<Identity>) -> Option<Pusher> {
     let guard = Arc::clone(http.guard.as_ref()?);
-    Some(Pusher { guard, identity: Arc::clone(identity), is_local: is_local(request) })
+    let reauthenticate = identity::reauthentication(request, Arc::clone(&guard))?;
+    let identity = Arc::clone(known);
+    Some(Pusher { guard, identity, reauthenticate, is_local: is_local(request) })
 }
 
 fn service(request: &HttpRequest) -> Result<Service, HttpError> {

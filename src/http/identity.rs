@@ -18,6 +18,7 @@ use crate::access::{
     Permission, RejectedCredential, Resource,
 };
 use crate::model::Query;
+use crate::push::Reauthentication;
 use crate::reveal::Variant;
 use crate::store::{Answer, Store};
 
@@ -174,6 +175,20 @@ pub(super) fn identify(
     };
     *connection.identity().borrow_mut() = Some(remembered);
     Ok(identity)
+}
+
+/// Returns a function that authenticates a request again, by the policy then in force. `None` for a repeated header.
+pub(super) fn reauthentication(
+    request: &HttpRequest,
+    guard: Arc<Guard>,
+) -> Option<Reauthentication> {
+    let connection = request.conn_data::<ConnectionHandle>();
+    let certificate = connection.and_then(ConnectionHandle::certificate).cloned();
+    let credential = Credential::of(request.headers())?;
+    Some(Arc::new(move || {
+        let performed = JwtVerification::Performed;
+        credential.authenticate(&guard, certificate.as_deref(), performed).ok()
+    }))
 }
 
 fn authenticate(

@@ -20,11 +20,16 @@ const ID_SHOWN: usize = 7;
 /// The characters of a path that are shown.
 const PATH_SHOWN_MAX: usize = 200;
 
+/// Authenticates the request of a push again, by the policy in force. Returns `None` for a credential that is not valid.
+pub type Reauthentication = Arc<dyn Fn() -> Option<Arc<Identity>> + Send + Sync>;
+
 /// A principal that pushes.
 #[derive(Clone)]
 pub struct Pusher {
     pub guard: Arc<Guard>,
+    /// The identity by the policy in force when the push began, or when it was last authenticated again.
     pub identity: Arc<Identity>,
+    pub reauthenticate: Reauthentication,
     /// True if the request comes from this machine. A policy that only records opens pushes no further.
     pub is_local: bool,
 }
@@ -36,6 +41,26 @@ impl fmt::Debug for Pusher {
 }
 
 impl Pusher {
+    /// Returns true if no other policy has come into force and the credential has not expired.
+    pub(super) fn is_current(&self) -> bool {
+        self.guard.is_current(&self.identity)
+    }
+
+    /// Returns the pusher by the policy in force. A push can take minutes from its headers to its decision.
+    ///
+    /// # Errors
+    /// The line for a pusher whose credential is not valid any more.
+    pub(super) fn renewed(&self) -> Result<Self, String> {
+        if self.is_current() {
+            return Ok(self.clone());
+        }
+        let identity = (self.reauthenticate)();
+        let identity = identity.ok_or_else(|| {
+            rejected("your credential has been revoked or has expired since this push began")
+        })?;
+        Ok(Self { identity, ..self.clone() })
+    }
+
     /// Returns true for a pusher that may read the whole repository.
     pub(super) fn may_clone(&self) -> bool {
         self.may(Operation::ReadRepository)
@@ -202,7 +227,7 @@ impl Authorization<'_> {
 
     /// Decides about an update, and records it if the policy denies it.
     fn is_permitted(&self, asked: ReferenceUpdate<'_>, path: Option<&str>, object: &str) -> bool {
-        let Pusher { guard, identity, is_local } = self.pusher;
+        let Pusher { guard, identity, is_local, .. } = self.pusher;
         let permission = match identity.push_permission(asked, path) {
             Permission::WouldDeny if !is_local => Permission::Denied,
             permission => permission,

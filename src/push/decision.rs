@@ -88,10 +88,11 @@ pub(super) async fn decide(
     let mut pending = begin_replication(context, &turn, &question).await?;
     drop(waiting);
     check_references(context, &question.updates)?;
+    let mut pusher = context.pusher.clone();
     if let Some(policy) = &context.repository.hosted_policy {
         policy_repository::authorize(context, policy.as_ref())?;
-    } else if let Some(pusher) = &context.pusher {
-        authorization::authorize(&context.repository, pusher, &question).await?;
+    } else {
+        authorize(context, &mut pusher, &question).await?;
     }
     let head = context.repository.source.head_branch();
     if let Some(line) = updates::head_deletion(&question.updates, head.as_deref()) {
@@ -104,10 +105,15 @@ pub(super) async fn decide(
         return Err(line.into());
     }
     if options.is_dry_run {
-        return Err(rehearse(context, question, &options, pending.as_ref()).await);
+        return Err(rehearse(context, pusher, question, &options, pending.as_ref()).await);
     }
     let (updates, pushed) = (question.updates.clone(), question.clone());
-    let reviewed = prepare(context, question, pending.as_mut()).await?;
+    let reviewed = prepare(context, pusher.clone(), question, pending.as_mut()).await?;
+    if context.repository.hosted_policy.is_none()
+        && pusher.as_ref().is_some_and(|pusher| !pusher.is_current())
+    {
+        authorize(context, &mut pusher, &pushed).await?;
+    }
     recording::record_accepted(context, &pushed, &options).await?;
     recording::record_policy(context, reviewed.policy.as_ref()).await?;
     let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
@@ -125,6 +131,20 @@ pub(super) async fn decide(
     })
 }
 
+/// Authenticates the pusher by the policy in force, and decides whether it may push this.
+///
+/// A policy that changes after the last decision does not stop the push. Only its record in the audit trail and in etcd
+/// follows then.
+async fn authorize(
+    context: &PushContext,
+    pusher: &mut Option<Pusher>,
+    question: &Question,
+) -> Result<(), Rejection> {
+    let Some(pusher) = pusher else { return Ok(()) };
+    *pusher = pusher.renewed().inspect_err(|_| log_rejection(context))?;
+    authorization::authorize(&context.repository, pusher, question).await
+}
+
 /// Returns the options of a push.
 fn read_options(context: &PushContext, question: &Question) -> Result<PushOptions, Rejection> {
     question.options.clone().map_err(|error: OptionError| {
@@ -138,6 +158,7 @@ fn read_options(context: &PushContext, question: &Question) -> Result<PushOption
 /// Invariant: a dry run writes no object, no pack and no reference, here and in etcd. Git removes the quarantine.
 async fn rehearse(
     context: &PushContext,
+    pusher: Option<Pusher>,
     question: Question,
     options: &PushOptions,
     pending: Option<&PendingPush>,
@@ -150,7 +171,7 @@ async fn rehearse(
         log_rejection(context);
         return line.into();
     }
-    match review_content(context, question).await {
+    match review_content(context, pusher, question).await {
         Ok(reviewed) => {
             let who = context.who.as_deref();
             let repository = &context.repository.name;
@@ -211,6 +232,7 @@ fn check_references(context: &PushContext, updates: &[Update]) -> Result<(), Rej
 /// Syncs the objects, reviews the content and packs the objects for etcd, all at the same time.
 async fn prepare(
     context: &PushContext,
+    pusher: Option<Pusher>,
     question: Question,
     pending: Option<&mut PendingPush>,
 ) -> Result<Review, Rejection> {
@@ -228,7 +250,7 @@ async fn prepare(
         context.repository.sync_objects().await
     };
     let (synced, reviewed, packed) =
-        tokio::join!(syncing, review_content(context, question), packing);
+        tokio::join!(syncing, review_content(context, pusher, question), packing);
     // Invariant: a reference does not become durable before the objects that it leads to.
     synced.map_err(|_| Rejection::from(UNWRITABLE))?;
     let reviewed = reviewed?;
@@ -238,10 +260,14 @@ async fn prepare(
 }
 
 /// Reviews the content of a push.
-async fn review_content(context: &PushContext, question: Question) -> Result<Review, Rejection> {
-    let PushContext { repository, policy, pusher, .. } = context;
+async fn review_content(
+    context: &PushContext,
+    pusher: Option<Pusher>,
+    question: Question,
+) -> Result<Review, Rejection> {
+    let PushContext { repository, policy, .. } = context;
     let _timer = StageTimer::start(context.trace, PushStage::Check);
-    let reviewed = review(repository, policy, pusher.clone(), question).await?;
+    let reviewed = review(repository, policy, pusher, question).await?;
     if reviewed.is_rejected {
         log_rejection(context);
         return Err(Rejection::new(reviewed.lines));

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::arrival::{Arrival, Progress};
+use super::authorization::Pusher;
 use super::exchange::{self, AnswerSender, READ_STALL_MAX, TruncationError};
 use super::options::Wait;
 use super::packet;
@@ -67,6 +68,8 @@ pub(super) struct BranchChange {
 pub(super) struct WaitingPush {
     pub(super) wait: Wait,
     pub(super) waits: Arc<Waits>,
+    /// The principal, if a policy decides.
+    pub(super) pusher: Option<Pusher>,
     pub(super) repository: Arc<HostedRepository>,
     /// The references that have moved.
     pub(super) moved: Vec<MovedReference>,
@@ -98,6 +101,7 @@ enum WaitFailure {
     Timeout(Arrival),
     Unreachable(Arrival),
     Stopping(Arrival),
+    AccessLost,
     NoPlace,
 }
 
@@ -182,7 +186,11 @@ impl WaitingPush {
         let mut stopping = self.waits.stopping.subscribe();
         let mut lines = ProgressLines::new(&arrival);
         let mut next_look = Instant::now();
+        let mut pusher = self.pusher.clone();
         loop {
+            if !self.may_still_read(&mut pusher) {
+                return Ok(Err(WaitFailure::AccessLost));
+            }
             match arrival.progress() {
                 Progress::Reached => {
                     self.say_at(&arrival.summary()).await?;
@@ -209,6 +217,20 @@ impl WaitingPush {
             let pause = began.elapsed() * LOOK_INTERVAL_FACTOR;
             next_look = Instant::now() + pause.clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL_MAX);
         }
+    }
+
+    /// Returns true if the policy in force still lets the pusher read the environments of the wait.
+    fn may_still_read(&self, pusher: &mut Option<Pusher>) -> bool {
+        let Some(known) = pusher.as_mut().filter(|pusher| !pusher.is_current()) else {
+            return true;
+        };
+        let Ok(renewed) = known.renewed() else { return false };
+        let may_read = self.changes.iter().all(|change| {
+            let mut queries = change.environments.iter();
+            queries.all(|query| renewed.identity.may_read_at(&change.labels, query))
+        });
+        *known = renewed;
+        may_read
     }
 
     /// The lines on instances that this server cannot count.
@@ -252,20 +274,25 @@ impl WaitingPush {
         let seconds = self.published.elapsed().as_secs();
         match failure {
             WaitFailure::Timeout(arrival) => format!(
-                "{} after {seconds} s, the time for the wait. {}{moved} and stays there: instances still receive it. \
+                "the wait ended after {seconds} s: {}. {}{moved} and stays there: instances still receive it. \
                  GET /-/instances shows them",
                 arrival.summary(),
                 details(arrival)
             ),
             WaitFailure::Unreachable(arrival) => format!(
-                "{}, and too many have rejected it. {}{moved} and stays there. Push a correction",
+                "{}, and so many have rejected it that {}% cannot be reached. {}{moved} and stays there. Push a \
+                 correction",
                 arrival.summary(),
+                self.wait.percent,
                 details(arrival)
             ),
             WaitFailure::Stopping(arrival) => format!(
                 "{}, and this server stops. {moved} and stays there: instances still receive it. GET /-/instances shows \
                  them",
                 arrival.summary()
+            ),
+            WaitFailure::AccessLost => format!(
+                "the policy has changed, and you may not follow this push any more. {moved} and stays there"
             ),
             WaitFailure::NoPlace => format!(
                 "{WAITING_COUNT_MAX} other pushes wait already, so that this one does not. {moved}: GET /-/instances \

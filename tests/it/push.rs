@@ -5,7 +5,7 @@ mod bombs;
 mod checked;
 mod flow;
 mod options;
-mod refused;
+pub(crate) mod refused;
 mod slow;
 mod wait;
 mod wire;

@@ -137,6 +137,7 @@ pub(super) async fn respond(
         changes,
         moved,
         waits: Arc::clone(&context.waits),
+        pusher: context.pusher.clone(),
         repository: Arc::clone(&context.repository),
         published: Instant::now(),
         ends_at: exchange_end - WAIT_MARGIN,

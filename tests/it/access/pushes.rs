@@ -1,7 +1,10 @@
 //! Pushes under a policy: each new commit, each path and each reference has to be allowed.
 
-use super::{PolicyFile, RULES, policy, token};
-use crate::fixture::{Hosted, Said, Tree, clone};
+use std::io::{Read, Write};
+
+use super::{PolicyFile, RULES, bearer, policy, sha256, token};
+use crate::fixture::{Hosted, Said, Tree, clone, eventually};
+use crate::push::refused::{command_line, pack};
 
 const SHOP: &str = "\
 //- application.yml
@@ -34,7 +37,7 @@ key = ["**.password"]
 /// A hosted repository with a policy, and a place for clones.
 pub(super) struct Shop {
     hosted: Hosted,
-    _policy: PolicyFile,
+    policy: PolicyFile,
     place: tempfile::TempDir,
 }
 
@@ -52,7 +55,7 @@ impl Shop {
             settings.push.allow_force = true;
             settings.push.allow_delete = true;
         });
-        Self { hosted, _policy: file, place: tempfile::tempdir().unwrap() }
+        Self { hosted, policy: file, place: tempfile::tempdir().unwrap() }
     }
 
     fn url(&self, principal: &str) -> String {
@@ -112,9 +115,77 @@ fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
     let said = work.git(&push).fails(&[
         "orders/prod 1 instance",
         "environments that you may not read",
-        "0 of 1 have it after 1 s, the time for the wait. not yet: orders: orders-1. main has moved",
+        "the wait ended after 1 s: 0 of 1 have it. not yet: orders: orders-1. main has moved",
     ]);
     assert!(!said.err.contains("billing"), "{}", said.err);
+}
+
+/// The policy of [`Shop`] in which the first token of `builder` is another one.
+fn without_token() -> String {
+    let known = sha256(&token("builder", 1));
+    let rules = policy(&format!("{RULES}{LIMITED}"));
+    assert!(rules.contains(&known), "{rules}");
+    rules.replace(&known, &sha256("another token"))
+}
+
+#[test]
+fn a_pusher_that_is_revoked_while_its_push_arrives_is_rejected() {
+    let shop = Shop::new();
+    let server = *shop.hosted.server;
+    let work = shop.clone("own");
+    let before = shop.hosted.tip("main");
+    let commit = work.commit("//- orders.yml\nname: Changed\n");
+    let capabilities = "report-status side-band-64k";
+    let mut body = command_line(&before, &commit, "refs/heads/main", capabilities);
+    // `builder` may not clone, so that its pack has to be complete.
+    body.extend(pack(&work, &"0".repeat(40), &commit));
+    let (first, rest) = body.split_at(body.len() - 20);
+    let head = format!(
+        "POST /-/git/main.git/git-receive-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Authorization: {}\r\nContent-Type: application/x-git-receive-pack-request\r\n\
+         Content-Length: {}\r\n\r\n",
+        bearer("builder", 1),
+        body.len()
+    );
+    let mut stream = server.connect();
+    stream.write_all(&[head.as_bytes(), first].concat()).unwrap();
+    eventually("git receives the push", || shop.hosted.contents().contains("tmp_objdir"));
+    shop.policy.replace(&without_token());
+    eventually("the new policy is in force", || {
+        let answer = server.get_with("/orders/prod", &[("Authorization", &bearer("builder", 1))]);
+        answer.status == 401
+    });
+    stream.write_all(rest).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("your credential has been revoked or has expired"), "{answer}");
+    assert_eq!(shop.hosted.tip("main"), before);
+}
+
+#[test]
+fn a_pusher_that_is_revoked_while_it_waits_learns_nothing_more() {
+    let shop = Shop::new();
+    let server = *shop.hosted.server;
+    let report = |applied: &str| {
+        let headers = [
+            ("Authorization", &*bearer("orders", 1)),
+            ("Headwater-Instance", "orders-1"),
+            ("Headwater-Applied", applied),
+        ];
+        server.get_with("/orders/prod", &headers).expect(200)
+    };
+    let answer = report("");
+    let tag = answer.header("etag").unwrap().trim_start_matches("W/").trim_matches('"');
+    let (digest, _) = tag.split_once('.').unwrap();
+    report(&format!("{}.{digest} ok", answer.header("headwater-revision").unwrap()));
+    let work = shop.clone("own");
+    work.commit("//- orders.yml\nname: Changed\n");
+    work.git(&["remote", "set-url", "origin", &shop.url("builder")]).succeeds();
+    let pushing = work.begin_push(&["-o", "wait", "main"]);
+    pushing.says("0 of 1 have it");
+    shop.policy.replace(&without_token());
+    pushing.says("the policy has changed, and you may not follow this push any more");
 }
 
 fn short(commit: &str) -> &str {

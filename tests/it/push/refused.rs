@@ -54,12 +54,12 @@ fn send_pack(hosted: &Hosted, tree: &Tree, old: &str, new: &str, reference: &str
     String::from_utf8_lossy(&reply.body).into_owned()
 }
 
-pub(super) fn command_line(old: &str, new: &str, reference: &str, capabilities: &str) -> Vec<u8> {
+pub(crate) fn command_line(old: &str, new: &str, reference: &str, capabilities: &str) -> Vec<u8> {
     let line = format!("{old} {new} {reference}\0 {capabilities}");
     format!("{:04x}{line}0000", line.len() + 4).into_bytes()
 }
 
-fn pack(tree: &Tree, old: &str, new: &str) -> Vec<u8> {
+pub(crate) fn pack(tree: &Tree, old: &str, new: &str) -> Vec<u8> {
     let mut objects = tree
         .command(&["pack-objects", "--revs", "--stdout", "--quiet", "--thin"])
         .stdin(Stdio::piped())

@@ -77,7 +77,7 @@ fn a_push_ends_when_the_services_have_the_change_and_fails_when_they_reject_it()
     let tip = commit(&tree, 100);
     let began = Instant::now();
     let said = tree.push(&["-o", "wait", "main"]).fails(&[
-        "0 of 2 have it, and too many have rejected it",
+        "0 of 2 have it, and so many have rejected it that 100% cannot be reached",
         "orders: rejected by web-",
         &format!("main has moved to {} and stays there. Push a correction", &tip[..10]),
     ]);
@@ -143,7 +143,7 @@ fn the_end_of_the_time_is_an_error_that_says_that_the_branch_has_moved() {
         pushing,
         false,
         &[
-            "0 of 1 have it after 10 s, the time for the wait. not yet: orders: slow-1. ",
+            "the wait ended after 10 s: 0 of 1 have it. not yet: orders: slow-1. ",
             &format!("main has moved to {} and stays there", &tip[..10]),
         ],
     );
@@ -195,7 +195,7 @@ fn an_instance_at_a_commit_that_was_rolled_back_does_not_have_the_change() {
     apply(server, "/orders/dev", "a");
     tree.git(&["reset", "--quiet", "--hard", "HEAD~1"]).succeeds();
     let pushing = begin(&tree, &["--force", "-o", "timeout=2"]);
-    ends(pushing, false, &["0 of 1 have it after 2 s"]);
+    ends(pushing, false, &["the wait ended after 2 s: 0 of 1 have it"]);
     apply(server, "/orders/dev", "a");
 }
 
