@@ -50,13 +50,15 @@ pub enum FaultKind {
     VaultUnreadable,
     /// The audit trail cannot be written, so that pushes and other acts are rejected.
     AuditUnwritable,
+    /// The history of instances cannot be written. Its lines are lost, and nothing else is affected.
+    HistoryUnwritable,
     /// Nearly all files that the process may open are open.
     OpenFilesExhausted,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ContentUnreadable,
         Self::SourceUnreadable,
         Self::RemoteUnreachable,
@@ -73,6 +75,7 @@ impl FaultKind {
         Self::SecretUnreadable,
         Self::VaultUnreadable,
         Self::AuditUnwritable,
+        Self::HistoryUnwritable,
         Self::OpenFilesExhausted,
     ];
 
@@ -95,6 +98,7 @@ impl FaultKind {
             Self::SecretUnreadable => "secret-unreadable",
             Self::VaultUnreadable => "vault-unreadable",
             Self::AuditUnwritable => "audit-unwritable",
+            Self::HistoryUnwritable => "history-unwritable",
             Self::OpenFilesExhausted => "open-files-exhausted",
         }
     }
@@ -118,6 +122,7 @@ impl FaultKind {
             Self::SecretUnreadable => "a secret cannot be read",
             Self::VaultUnreadable => "a secret in Vault cannot be read",
             Self::AuditUnwritable => "the audit trail cannot be written",
+            Self::HistoryUnwritable => "the history of instances cannot be written",
             Self::OpenFilesExhausted => "nearly all files that the process may open are open",
         }
     }

@@ -7,6 +7,7 @@
 
 mod contracts;
 mod convergence;
+mod history;
 mod instances;
 mod peers;
 mod report;
@@ -16,6 +17,7 @@ pub use convergence::{
     EnvironmentName, PresentContent, ReportedInstance, count, merge, show, state,
 };
 pub use headwater_wire::Outcome;
+pub use history::History;
 pub use instances::{Instance, InstanceRequest, Instances};
-pub use peers::{CallerCredentials, Peer, PeerAnswer, ask};
+pub use peers::{CallerCredentials, Peer, PeerAnswer, ask, ask_history};
 pub use report::{Acknowledgement, Attributes, InstanceReport, Reason, is_name};

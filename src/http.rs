@@ -46,7 +46,7 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Caller, Guard, Operation, Resource};
 use crate::audit::{Audit, OpenedReads};
-use crate::fleet::{Contracts, Instances};
+use crate::fleet::{Contracts, History, Instances};
 use crate::push::{BuildSource, Hosts};
 use crate::replicas::Replicas;
 use crate::store::Store;
@@ -109,6 +109,8 @@ pub struct Http {
     pub contracts: Arc<Contracts>,
     /// The builds that run or ran a short time ago.
     pub builds: Arc<dyn BuildSource>,
+    /// What the instances ran in the past, if this is recorded.
+    pub history: Option<Arc<History>>,
     /// The replicas of the fleet.
     pub replicas: Arc<Replicas>,
     /// The metrics.
@@ -310,6 +312,7 @@ async fn server_resource(
         ServerRoute::Problems => Ok(overview::problems(http, filter())),
         ServerRoute::Instances => instances::list(request, http, filter()),
         ServerRoute::Fleet => fleet::get(request, http, caller, filter()).await,
+        ServerRoute::FleetHistory => fleet::history(request, http, filter()).await,
         ServerRoute::Contracts => Ok(contracts::list(http, filter(), None)),
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Audit => audit_query::page(request, http).await,

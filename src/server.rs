@@ -30,7 +30,9 @@ use tokio::sync::watch;
 
 use crate::access::Policy;
 use crate::check::{Enforcement, Strictness, TimeoutAction};
-use crate::fleet::Instances;
+use crate::data::DataDirectory;
+use crate::faults::Faults;
+use crate::fleet::{History, Instances};
 use crate::http::{
     CredentialLimits, Encryption, Http, IpNetwork, Metrics, Monitor, Renderings, Token,
     WatchLimits, Watchers,
@@ -223,6 +225,7 @@ fn assemble(
     contracts::maintain(&contracts, &instances, &runtime);
     let builds: Arc<dyn BuildSource> =
         FleetBuilds::new(Arc::clone(&contracts), Arc::clone(&instances));
+    let history = history(settings, opened.data.as_deref(), &instances, &store.faults)?;
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         let of_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
@@ -261,9 +264,29 @@ fn assemble(
         instances,
         contracts,
         builds,
+        history,
         replicas,
         metrics: Metrics::default(),
         audit,
+    })
+}
+
+/// Starts the history of instances, if there is a directory for it.
+fn history(
+    settings: &Settings,
+    data: Option<&DataDirectory>,
+    instances: &Arc<Instances>,
+    faults: &Arc<Faults>,
+) -> Result<Option<Arc<History>>, StartError> {
+    let days = settings.fleet.history_days;
+    let Some(data) = data.filter(|_| days > 0) else { return Ok(None) };
+    let directory = data.path().join("history");
+    let started =
+        History::start(directory.clone(), days, Arc::clone(instances), Arc::clone(faults));
+    started.map(Some).map_err(|error| StartError::File {
+        what: "history",
+        path: directory,
+        reason: error.to_string(),
     })
 }
 
@@ -479,6 +502,10 @@ impl StartedServer {
         http.hosts.iter().for_each(Hosts::stop_waits);
         tokio::join!(stopped, http.replicas.leave());
         let ended = running.await.unwrap_or(Ok(()));
+        if let Some(history) = http.history.clone() {
+            // The writes may block. A failure to wait for them loses the last second.
+            let _ = tokio::task::spawn_blocking(move || history.close()).await;
+        }
         if let Some(audit) = &http.audit {
             audit.close(&audit::stopped(http.guard.as_deref())).await;
         }

@@ -10,6 +10,7 @@ mod client_certificates;
 mod described;
 mod file;
 mod flags;
+mod fleet;
 mod lower;
 mod memory;
 mod monitor;
@@ -31,6 +32,7 @@ pub use audit::AuditSettings;
 pub use client_certificates::{ClientAuth, ClientCertificateSettings};
 pub use described::default_file;
 pub use flags::Flags;
+pub use fleet::FleetSettings;
 pub use memory::MemorySettings;
 pub use monitor::MonitorSettings;
 pub use push::{Checks, PushSettings, UnfinishedChecks};
@@ -69,6 +71,7 @@ pub struct Settings {
     pub watch: WatchSettings,
     pub monitor: MonitorSettings,
     pub share: ShareSettings,
+    pub fleet: FleetSettings,
     pub secrets: SecretsSettings,
     pub tracing: TracingSettings,
     /// For `https://` remotes that have no `credentials_file`.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use headwater_client::Client;
-use headwater_wire::FleetStatus;
+use headwater_wire::{FleetHistory, FleetStatus};
+use serde::de::DeserializeOwned;
 
 use super::{OutputForm, environment, output, sources};
 
@@ -31,6 +32,9 @@ pub(super) struct FleetArguments {
     /// Show the instance with this name
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
+    /// Show what ran at this time, such as 2026-11-20T14:03:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
     /// Only the instances of the replica that answers
     #[arg(long)]
     local: bool,
@@ -61,7 +65,18 @@ pub(super) fn run(arguments: FleetArguments) -> anyhow::Result<ExitCode> {
     let client = environment::client(&unused, &arguments.url, arguments.token_file.as_deref())
         .deadline(DEADLINE)
         .build()?;
-    let fleet = sources::runtime()?.block_on(read(&client, &arguments))?;
+    let runtime = sources::runtime()?;
+    if let Some(at) = &arguments.at {
+        let parameters = [&arguments.parameters()[..], &[("at", at.as_str())]].concat();
+        let past: FleetHistory = runtime.block_on(request(&client, &parameters))?;
+        output::print(&match arguments.output {
+            OutputForm::Table => findings::past(&past),
+            OutputForm::Json => format!("{}\n", serde_json::to_string(&past)?),
+        })?;
+        let is_complete = past.replicas.iter().all(|replica| replica.failure.is_none());
+        return Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(1) });
+    }
+    let fleet = runtime.block_on(read(&client, &arguments))?;
     output::print(&match arguments.output {
         OutputForm::Table if arguments.instance.is_some() => findings::instances(&fleet),
         OutputForm::Table => findings::environments(&fleet),
@@ -70,25 +85,28 @@ pub(super) fn run(arguments: FleetArguments) -> anyhow::Result<ExitCode> {
     Ok(if findings::is_converged(&fleet) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+impl FleetArguments {
+    /// The parameters that select instances.
+    fn parameters(&self) -> Vec<(&str, &str)> {
+        let named = [
+            ("application", &self.application),
+            ("profiles", &self.profiles),
+            ("label", &self.label),
+            ("instance", &self.instance),
+        ];
+        let set = named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        set.chain(self.local.then_some(("local", ""))).collect()
+    }
+}
+
 /// Reads all pages.
 async fn read(client: &Client, arguments: &FleetArguments) -> anyhow::Result<FleetStatus> {
     let limit = PAGE_COUNT.to_string();
-    let mut parameters = vec![("limit", limit.as_str())];
-    for (name, value) in [
-        ("application", &arguments.application),
-        ("profiles", &arguments.profiles),
-        ("label", &arguments.label),
-        ("instance", &arguments.instance),
-    ] {
-        parameters.extend(value.as_deref().map(|value| (name, value)));
-    }
-    if arguments.local {
-        parameters.push(("local", ""));
-    }
-    let mut fleet: FleetStatus = page(client, &parameters).await?;
+    let parameters = [&arguments.parameters()[..], &[("limit", limit.as_str())]].concat();
+    let mut fleet: FleetStatus = request(client, &parameters).await?;
     while let Some(after) = fleet.next.take() {
         let parameters = [&parameters[..], &[("after", after.as_str())]].concat();
-        let next = page(client, &parameters).await?;
+        let next: FleetStatus = request(client, &parameters).await?;
         fleet.environments.extend(next.environments);
         fleet.instances.extend(next.instances);
         fleet.next = next.next;
@@ -96,8 +114,11 @@ async fn read(client: &Client, arguments: &FleetArguments) -> anyhow::Result<Fle
     Ok(fleet)
 }
 
-/// Reads one page. What the parser says may quote the answer, so it is not passed on.
-async fn page(client: &Client, parameters: &[(&str, &str)]) -> anyhow::Result<FleetStatus> {
+/// Sends one request. What the parser says may quote the answer, so it is not passed on.
+async fn request<T: DeserializeOwned>(
+    client: &Client,
+    parameters: &[(&str, &str)],
+) -> anyhow::Result<T> {
     let text = client.resource("fleet", parameters).await?;
     serde_json::from_str(&text).ok().context("the answer is not from a Headwater of this version")
 }

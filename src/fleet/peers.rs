@@ -1,4 +1,4 @@
-//! The instances of the other replicas, read from each of them with the credentials of the caller.
+//! The instances of the other replicas and their histories, read from each of them with the credentials of the caller.
 //!
 //! Each replica decides by its own policy what the caller may read. A replica that does not answer in time is named in
 //! the result, so that a caller never takes a part for the whole.
@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use headwater_client::{AttemptError, Client, Error};
-use headwater_wire::{InstanceList, InstanceStatus};
+use headwater_wire::{FleetHistory, InstanceList, InstanceStatus};
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -35,59 +36,65 @@ pub struct CallerCredentials {
     pub config_token: Option<String>,
 }
 
-/// The instances of a replica, or the reason for which they are missing.
-pub struct PeerAnswer {
+/// The answer of a replica, or the reason for which it is missing.
+pub struct PeerAnswer<T> {
     /// The name of the replica.
     pub name: String,
-    /// The instances.
-    pub result: Result<Vec<InstanceStatus>, String>,
+    /// The answer.
+    pub result: Result<T, String>,
 }
 
-/// Asks all peers at the same time. `query` is the escaped query string that selects the instances.
+/// Asks all peers at the same time for their instances. `query` is the escaped query string that selects them.
 pub async fn ask(
     peers: Vec<Peer>,
     query: &str,
     credentials: &CallerCredentials,
-) -> Vec<PeerAnswer> {
+) -> Vec<PeerAnswer<Vec<InstanceStatus>>> {
+    ask_all(peers, |peer| instances(peer, query.to_owned(), credentials.clone())).await
+}
+
+/// Asks all peers at the same time for records of their histories, at a path below the address of each.
+pub async fn ask_history(
+    peers: Vec<Peer>,
+    path: &'static [&'static str],
+    query: &str,
+    credentials: &CallerCredentials,
+) -> Vec<PeerAnswer<FleetHistory>> {
+    ask_all(peers, |peer| history(peer, path, query.to_owned(), credentials.clone())).await
+}
+
+async fn ask_all<T: Send + 'static, F>(
+    peers: Vec<Peer>,
+    ask: impl Fn(Peer) -> F,
+) -> Vec<PeerAnswer<T>>
+where
+    F: Future<Output = Result<T, String>> + Send + 'static,
+{
     let mut asking = JoinSet::new();
-    for Peer { name, address } in peers {
-        let (query, credentials) = (query.to_owned(), credentials.clone());
+    for peer in peers {
+        let name = peer.name.clone();
+        let answer = ask(peer);
         asking.spawn(async move {
-            let asked = timeout(TIME_MAX, ask_one(&name, &address, &query, &credentials)).await;
             let late = || Err(format!("it did not answer within {} s", TIME_MAX.as_secs()));
-            PeerAnswer { name, result: asked.unwrap_or_else(|_| late()) }
+            let result = timeout(TIME_MAX, answer).await.unwrap_or_else(|_| late());
+            PeerAnswer { name, result }
         });
     }
     asking.join_all().await
 }
 
-async fn ask_one(
-    name: &str,
-    address: &str,
-    query: &str,
-    credentials: &CallerCredentials,
+async fn instances(
+    peer: Peer,
+    query: String,
+    credentials: CallerCredentials,
 ) -> Result<Vec<InstanceStatus>, String> {
-    let address = reachable(address, name);
-    let client = client(address.clone()).await?;
-    let mut headers = Vec::new();
-    let CallerCredentials { authorization, config_token } = credentials;
-    headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
-    headers.extend(config_token.as_deref().map(|value| ("x-config-token", value)));
+    let connection = PeerConnection::new(peer, credentials).await?;
     let mut instances = Vec::new();
     let mut after = String::new();
     loop {
         let page = format!("{query}&limit={PAGE_COUNT}{after}");
-        let answer = client.exchange(&["-", "instances"], Some(&page), &headers).await;
-        let answer = answer.map_err(|error| reason(&error))?;
-        if answer.status() != 200 {
-            return Err(format!("it answered with status {}", answer.status()));
-        }
-        let list: InstanceList = serde_json::from_slice(answer.body())
-            .map_err(|_| "its answer is not from a Headwater of this version".to_owned())?;
-        if list.replica != name {
-            // A load balancer, or an address that means another machine there.
-            return Err(format!("its address {address} leads to the replica {}", list.replica));
-        }
+        let list: InstanceList = connection.get(&["-", "instances"], &page).await?;
+        connection.check_name(&list.replica)?;
         instances.extend(list.instances);
         match list.next {
             // The cursor is hexadecimal. Another text would be an attempt to add parameters.
@@ -97,6 +104,59 @@ async fn ask_one(
             Some(_) => return Err("its answer has no valid cursor".to_owned()),
             None => return Ok(instances),
         }
+    }
+}
+
+async fn history(
+    peer: Peer,
+    path: &'static [&'static str],
+    query: String,
+    credentials: CallerCredentials,
+) -> Result<FleetHistory, String> {
+    let connection = PeerConnection::new(peer, credentials).await?;
+    let history: FleetHistory = connection.get(path, &query).await?;
+    let own = history.replicas.first();
+    connection.check_name(own.map_or("", |replica| &replica.name))?;
+    match own.and_then(|replica| replica.failure.clone()) {
+        Some(failure) => Err(failure),
+        None => Ok(history),
+    }
+}
+
+/// A client of one replica, with the credentials of the caller.
+struct PeerConnection {
+    peer: Peer,
+    client: Client,
+    credentials: CallerCredentials,
+}
+
+impl PeerConnection {
+    async fn new(peer: Peer, credentials: CallerCredentials) -> Result<Self, String> {
+        let client = client(reachable(&peer.address, &peer.name)).await?;
+        Ok(Self { peer, client, credentials })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &str) -> Result<T, String> {
+        let CallerCredentials { authorization, config_token } = &self.credentials;
+        let mut headers = Vec::new();
+        headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+        headers.extend(config_token.as_deref().map(|value| ("x-config-token", value)));
+        let answer = self.client.exchange(path, Some(query), &headers).await;
+        let answer = answer.map_err(|error| reason(&error))?;
+        if answer.status() != 200 {
+            return Err(format!("it answered with status {}", answer.status()));
+        }
+        serde_json::from_slice(answer.body())
+            .map_err(|_| "its answer is not from a Headwater of this version".to_owned())
+    }
+
+    /// Checks that the address does not lead to another replica, as that of a load balancer does.
+    fn check_name(&self, answered: &str) -> Result<(), String> {
+        let Peer { name, address } = &self.peer;
+        if answered == name {
+            return Ok(());
+        }
+        Err(format!("its address {address} leads to the replica {answered}"))
     }
 }
 

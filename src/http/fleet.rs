@@ -1,4 +1,6 @@
-//! `GET /-/fleet`: how far each environment has reached its instances, at all replicas.
+//! `GET /-/fleet`: how far each environment has reached its instances, at all replicas. `past` has the history.
+
+mod past;
 
 use actix_http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,6 +20,8 @@ use crate::model::{Label, Query};
 use crate::replicas::Liveness;
 use crate::reveal::Variant;
 
+pub(super) use past::history;
+
 /// The requests that ask the other replicas at the same time. Further ones wait.
 static MERGES: Semaphore = Semaphore::const_new(4);
 
@@ -30,6 +34,9 @@ pub(super) async fn get(
     caller: &Caller,
     filter: ListFilter<'_>,
 ) -> Result<HttpResponse, HttpError> {
+    if has_parameter(request, "at") {
+        return past::at(request, http, filter).await;
+    }
     let wanted = InstanceFilter::of(request)?;
     let page = InstancePage::of(request)?;
     let (replicas, reported) = reported(request, http, filter, &wanted).await;
@@ -97,7 +104,7 @@ async fn reported(
 }
 
 /// The other replicas that may have instances. Those without contact are answered for at once.
-fn peers(http: &Http, answers: &mut Vec<PeerAnswer>) -> Vec<Peer> {
+fn peers<T>(http: &Http, answers: &mut Vec<PeerAnswer<T>>) -> Vec<Peer> {
     let mut peers = Vec::new();
     for replica in http.replicas.list().replicas.into_iter().filter(|replica| !replica.is_this) {
         let (name, address) = (replica.report.name, replica.report.address);

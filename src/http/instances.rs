@@ -186,7 +186,7 @@ pub(super) fn hex(text: &str) -> String {
 }
 
 /// The decoded value of a parameter of the query string.
-fn decoded(request: &HttpRequest, name: &str) -> Result<Option<String>, HttpError> {
+pub(super) fn decoded(request: &HttpRequest, name: &str) -> Result<Option<String>, HttpError> {
     let value = parameter(request, name).map(percent::decode);
     value.map(|value| value.ok_or(HttpError::Route(RouteError::Invalid))).transpose()
 }

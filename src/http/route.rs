@@ -123,6 +123,8 @@ pub enum ServerRoute {
     Instances,
     /// `/-/fleet`
     Fleet,
+    /// `/-/fleet/history`
+    FleetHistory,
     /// `/-/contracts`
     Contracts,
     /// `/-/replicas`
@@ -134,13 +136,14 @@ pub enum ServerRoute {
 }
 
 /// All server routes with their paths. The paths below the prefix come first.
-pub const SERVER_ROUTES: [(&str, ServerRoute); 16] = [
+pub const SERVER_ROUTES: [(&str, ServerRoute); 17] = [
     ("/", ServerRoute::Index),
     ("/openapi.json", ServerRoute::OpenApi),
     ("/-/environments", ServerRoute::Environments),
     ("/-/problems", ServerRoute::Problems),
     ("/-/instances", ServerRoute::Instances),
     ("/-/fleet", ServerRoute::Fleet),
+    ("/-/fleet/history", ServerRoute::FleetHistory),
     ("/-/contracts", ServerRoute::Contracts),
     ("/-/replicas", ServerRoute::Replicas),
     ("/-/audit", ServerRoute::Audit),
@@ -185,6 +188,7 @@ impl Route {
                 | ServerRoute::Problems
                 | ServerRoute::Instances
                 | ServerRoute::Fleet
+                | ServerRoute::FleetHistory
                 | ServerRoute::Contracts
                 | ServerRoute::Events,
             ) => Operation::ReadLists,
@@ -287,6 +291,7 @@ pub(super) fn ignores_prefix(route: ServerRoute) -> bool {
             | ServerRoute::Problems
             | ServerRoute::Instances
             | ServerRoute::Fleet
+            | ServerRoute::FleetHistory
             | ServerRoute::Contracts
             | ServerRoute::Replicas
             | ServerRoute::Events

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    AccessSettings, AuditSettings, ClientAuth, MemorySettings, MonitorSettings, PushSettings,
-    SecretsSettings, SettingsError, ShareSettings, SourceSettings, TracingSettings, WatchSettings,
+    AccessSettings, AuditSettings, ClientAuth, FleetSettings, MemorySettings, MonitorSettings,
+    PushSettings, SecretsSettings, SettingsError, ShareSettings, SourceSettings, TracingSettings,
+    WatchSettings,
 };
 
 /// The file that is read when no other is named.
@@ -35,6 +36,7 @@ pub(super) struct SettingsFile {
     pub(super) watch: WatchSettings,
     pub(super) monitor: MonitorSettings,
     pub(super) share: ShareSettings,
+    pub(super) fleet: FleetSettings,
     pub(super) secrets: SecretsSettings,
     pub(super) tracing: TracingSettings,
     pub(super) overrides: toml::Table,

@@ -50,6 +50,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         push: file.push.with(flags.push_token_file, &mut problems),
         monitor: file.monitor.with(flags.monitor_secret_file, &mut problems),
         share: file.share.with(flags.share, flags.replica, &mut problems),
+        fleet: file.fleet,
         secrets: file.secrets.with(&mut problems),
         tracing: file.tracing,
         memory: file.memory,

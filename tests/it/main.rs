@@ -25,6 +25,7 @@ mod faults;
 mod fixture;
 mod fleet;
 mod fleet_faults;
+mod fleet_history;
 mod fuzz;
 mod holds;
 mod http;

@@ -86,7 +86,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
         ],
     ),
     ("faults", &["sync"]),
-    ("fleet", &["model", "sync"]),
+    ("fleet", &["model", "faults", "sync"]),
     (
         "push",
         &[
@@ -148,8 +148,8 @@ const ROOMS: [(&str, &[&str]); 39] = [
             "reveal",
             "store",
             "push",
-            "replicas",
             "fleet",
+            "replicas",
             "data",
             "http",
             "opening",
@@ -282,6 +282,7 @@ const DOORS: [(&str, &[&str]); 42] = [
         "std::fs",
         &[
             "fleet/contracts/files",
+            "fleet/history",
             "audit",
             "telemetry/process",
             "regular_file",

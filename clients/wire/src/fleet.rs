@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::InstanceStatus;
+use crate::{InstanceHealth, InstanceStatus, Outcome};
 
 /// The answer to `GET /-/fleet`: how far each environment has reached its instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,4 +112,84 @@ impl FleetInstanceState {
             FleetInstanceState::Gone => "gone",
         }
     }
+}
+
+/// The answer to `GET /-/fleet?at=…` and to `GET /-/fleet/history`: records of the past.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetHistory {
+    /// The replicas whose records are part of the answer or missing in it, ordered by name.
+    pub replicas: Vec<FleetReplica>,
+    /// With `at`, the last record of each instance that was present then, ordered by environment and name. Otherwise the
+    /// records in the order of their times.
+    pub records: Vec<FleetRecord>,
+    /// The number of records that are not listed.
+    pub left_out: u64,
+}
+
+/// One change of an instance, with everything that was known of it afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetRecord {
+    /// The time of the change, as an RFC 3339 timestamp.
+    pub at: String,
+    /// The change.
+    pub change: FleetChange,
+    /// The name of the replica that recorded it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replica: String,
+    /// The name of the instance. Empty for a start of the server.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// The incarnation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
+    /// The application.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub application: String,
+    /// The profiles, joined by commas.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profiles: String,
+    /// The label. `None` for the default label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The revision of the acknowledged configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The digest of the acknowledged configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The outcome of the acknowledged configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// The time of the acknowledgement, as an RFC 3339 timestamp.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The reason of the last report for a rejection or for `down`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The reported health.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<InstanceHealth>,
+}
+
+/// The change of a [`FleetRecord`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum FleetChange {
+    /// The server started, or its history continues after lines were lost. What was known before is no longer current.
+    Started,
+    /// No change: the state at the beginning of a day.
+    State,
+    /// The instance arrived.
+    Arrived,
+    /// A new incarnation of the instance arrived.
+    Restarted,
+    /// The instance is gone.
+    Gone,
+    /// The instance uses a configuration.
+    Applied,
+    /// The instance rejected a configuration.
+    Rejected,
+    /// The reported health or its reason changed.
+    Health,
 }

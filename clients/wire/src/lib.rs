@@ -25,7 +25,8 @@ pub use contract::{
 pub use environment::{Environment, EnvironmentList, PropertySource};
 pub use events::{ChangedEnvironment, MoveCommit, MoveEvent, OtherChanges};
 pub use fleet::{
-    FleetEnvironment, FleetInstance, FleetInstanceState, FleetRejection, FleetReplica, FleetStatus,
+    FleetChange, FleetEnvironment, FleetHistory, FleetInstance, FleetInstanceState, FleetRecord,
+    FleetRejection, FleetReplica, FleetStatus,
 };
 pub use health::{
     ConfigServerComponent, ConfigServerDetails, FaultHealth, Health, HealthComponents, LabelHealth,

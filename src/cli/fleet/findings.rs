@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use headwater_wire::{FleetEnvironment, FleetRejection, FleetStatus};
+use headwater_wire::{
+    FleetEnvironment, FleetHistory, FleetRecord, FleetRejection, FleetReplica, FleetStatus,
+};
 
 use crate::cli::colour::{BOLD, Colours};
 use crate::cli::output::{one_line, painted_table, short};
@@ -35,7 +37,7 @@ pub(super) fn environments(fleet: &FleetStatus) -> String {
     });
     let rows: Vec<Vec<String>> =
         std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect();
-    let lines = fleet.environments.iter().map(line).chain(missing(fleet));
+    let lines = fleet.environments.iter().map(line).chain(missing(&fleet.replicas));
     table(&rows) + &below(lines)
 }
 
@@ -60,7 +62,28 @@ pub(super) fn instances(fleet: &FleetStatus) -> String {
     });
     let rows: Vec<Vec<String>> =
         std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect();
-    table(&rows) + &below(missing(fleet))
+    table(&rows) + &below(missing(&fleet.replicas))
+}
+
+/// A table of the instances that were present at a time.
+pub(super) fn past(past: &FleetHistory) -> String {
+    let head = ["INSTANCE", "ENVIRONMENT", "OUTCOME", "REVISION", "SINCE", "REPLICA", "REASON"];
+    let rows = past.records.iter().map(|record| {
+        let or_none = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let FleetRecord { application, profiles, label, .. } = record;
+        vec![
+            record.instance.clone(),
+            environment_name(application, profiles, label.as_deref()),
+            or_none(record.outcome.map(|outcome| outcome.name())),
+            record.revision.as_deref().map_or_else(|| "-".to_owned(), short),
+            or_none(record.since.as_deref()),
+            record.replica.clone(),
+            or_none(record.reason.as_deref()),
+        ]
+    });
+    let rows: Vec<Vec<String>> =
+        std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect();
+    table(&rows) + &below(missing(&past.replicas))
 }
 
 fn table(rows: &[Vec<String>]) -> String {
@@ -118,8 +141,8 @@ fn reasons(rejections: &[FleetRejection], count: u64) -> String {
 }
 
 /// The replicas whose instances are missing.
-fn missing(fleet: &FleetStatus) -> impl Iterator<Item = String> {
-    fleet.replicas.iter().filter_map(|replica| {
+fn missing(replicas: &[FleetReplica]) -> impl Iterator<Item = String> {
+    replicas.iter().filter_map(|replica| {
         let failure = replica.failure.as_deref()?;
         Some(format!("the instances of replica {} are missing: {failure}", replica.name))
     })
@@ -143,8 +166,6 @@ fn environment_name(application: &str, profiles: &str, label: Option<&str>) -> S
 
 #[cfg(test)]
 mod tests {
-    use headwater_wire::FleetReplica;
-
     use super::*;
 
     fn environment() -> FleetEnvironment {

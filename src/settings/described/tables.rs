@@ -3,7 +3,7 @@
 use super::{PrintedValue, Setting, SettingsTable};
 
 /// The tables of the settings file, in their order.
-pub(super) const TABLES: [SettingsTable; 12] = [
+pub(super) const TABLES: [SettingsTable; 13] = [
     SettingsTable { name: "", about: "", settings: &SERVER },
     SettingsTable {
         name: "access",
@@ -36,6 +36,11 @@ pub(super) const TABLES: [SettingsTable; 12] = [
         about: "Replicas: the etcd cluster through which servers know each other and share the repositories that they \
                 host.",
         settings: &SHARE,
+    },
+    SettingsTable {
+        name: "fleet",
+        about: "The instances of services. A server with a data directory records which configuration each of them ran.",
+        settings: &FLEET,
     },
     SettingsTable {
         name: "monitor",
@@ -343,6 +348,13 @@ const WATCH: [Setting; 3] = [
         ..NONE
     },
 ];
+
+const FLEET: [Setting; 1] = [Setting {
+    name: "history_days",
+    summary: "Days for which the history of instances is kept in the data directory, with at most 1 GiB. 0 records none",
+    value: PrintedValue::Default("30"),
+    ..NONE
+}];
 
 const SHARE: [Setting; 7] = [
     Setting {

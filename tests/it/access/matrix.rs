@@ -134,6 +134,7 @@ fn expected(route: &Route, caller: Caller) -> Expected {
             | ServerRoute::Problems
             | ServerRoute::Instances
             | ServerRoute::Fleet
+            | ServerRoute::FleetHistory
             | ServerRoute::Contracts
             | ServerRoute::Events,
         ) => matches!(caller, Caller::Ops | Caller::Lister),
@@ -183,6 +184,7 @@ fn is_health(route: ServerRoute) -> bool {
         | ServerRoute::Problems
         | ServerRoute::Instances
         | ServerRoute::Fleet
+        | ServerRoute::FleetHistory
         | ServerRoute::Contracts
         | ServerRoute::Replicas
         | ServerRoute::Audit

@@ -278,6 +278,18 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         &[("src/fleet/peers.rs", "TIME_MAX: Duration = Duration::from_secs(2)")],
     ),
     (
+        "history of instances",
+        &[("src/fleet/history/files.rs", "BYTES_MAX: u64 = 1024 * 1024 * 1024")],
+    ),
+    (
+        "records of an application in a second",
+        &[("src/fleet/history/records.rs", "APPLICATION_COUNT_MAX: usize = 200")],
+    ),
+    (
+        "records in an answer of `/-/fleet/history`",
+        &[("src/fleet/history/files.rs", "RECORD_COUNT_MAX: usize = 10_000")],
+    ),
+    (
         "instances on a page, if `limit` is set",
         &[("src/http/instances.rs", "PAGE_COUNT_MAX: usize = 1_000")],
     ),
@@ -727,6 +739,11 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "jwks-unreachable",
         "tests/it/access/jwt.rs",
         "known_keys_stay_in_force_while_their_issuer_is_unreachable",
+    ),
+    (
+        "history-unwritable",
+        "tests/it/durability.rs",
+        "a_full_disk_costs_lines_of_the_history_and_no_answer",
     ),
     ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
 ];

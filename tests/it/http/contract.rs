@@ -204,7 +204,17 @@ const ASKED: &[(&str, &[&str])] = &[
     ),
     ("/-/problems", &["/-/problems"]),
     ("/-/instances", &["/-/instances", "/-/instances?limit=0"]),
-    ("/-/fleet", &["/-/fleet", "/-/fleet?local&instance=a", "/-/fleet?limit=x"]),
+    (
+        "/-/fleet",
+        &[
+            "/-/fleet",
+            "/-/fleet?local&instance=a",
+            "/-/fleet?limit=x",
+            "/-/fleet?at=x",
+            "/-/fleet?at=2026-11-20T14:03:00Z",
+        ],
+    ),
+    ("/-/fleet/history", &["/-/fleet/history?instance=a", "/-/fleet/history"]),
     ("/-/contracts", &["/-/contracts"]),
     ("/-/contracts/{application}", &["/-/contracts/orders", "/-/contracts/..", "/-/contracts/*"]),
     (

@@ -6,12 +6,12 @@ use headwater::audit::AuditPage;
 use headwater_wire::{
     ChangedEnvironment, ConfigServerComponent, ConfigServerDetails, Contract, ContractKey,
     ContractList, ContractStatus, Environment, EnvironmentList, ErrorDocument, FaultHealth,
-    FleetEnvironment, FleetInstance, FleetInstanceState, FleetRejection, FleetReplica, FleetStatus,
-    Health, HealthComponents, InstanceHealth, InstanceList, InstanceStatus, KeyList, KeyReader,
-    KeyReaders, LabelHealth, LabelStatus, MoveCommit, MoveEvent, OtherChanges, Outcome,
-    PolicyStatus, ProblemDocument, ProblemList, ProblemReport, PropertySource, RemoteHealth,
-    ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceProblemHealth, SourceStatus,
-    ValueType,
+    FleetChange, FleetEnvironment, FleetHistory, FleetInstance, FleetInstanceState, FleetRecord,
+    FleetRejection, FleetReplica, FleetStatus, Health, HealthComponents, InstanceHealth,
+    InstanceList, InstanceStatus, KeyList, KeyReader, KeyReaders, LabelHealth, LabelStatus,
+    MoveCommit, MoveEvent, OtherChanges, Outcome, PolicyStatus, ProblemDocument, ProblemList,
+    ProblemReport, PropertySource, RemoteHealth, ReplicaList, ReplicaState, ReplicaStatus,
+    ShareStatus, SourceProblemHealth, SourceStatus, ValueType,
 };
 use serde_json::{Map, Value, json};
 
@@ -43,6 +43,25 @@ fn sample(
 
 fn always(schema: &'static str, document: impl serde::Serialize + Clone) -> Sample {
     sample(schema, document.clone(), document)
+}
+
+fn record() -> FleetRecord {
+    FleetRecord {
+        at: "2026-01-02T03:04:05Z".into(),
+        change: FleetChange::Rejected,
+        replica: "one".into(),
+        instance: "one".into(),
+        incarnation: text("one-17-1"),
+        application: "orders".into(),
+        profiles: "prod".into(),
+        label: text("main"),
+        revision: text("a"),
+        digest: text("d"),
+        outcome: Some(Outcome::Rejected),
+        since: text("2026-01-02T03:04:05Z"),
+        reason: text("type a.b"),
+        health: Some(InstanceHealth::Up),
+    }
 }
 
 fn fleet_status(instance: &InstanceStatus) -> FleetStatus {
@@ -122,6 +141,15 @@ fn overview() -> Vec<Sample> {
         always("FleetEnvironment", &fleet_status(&instance).environments[0]),
         always("FleetRejection", &fleet_status(&instance).environments[0].rejections[0]),
         always("FleetInstance", &fleet_status(&instance).instances[0]),
+        always(
+            "FleetHistory",
+            &FleetHistory {
+                replicas: fleet_status(&instance).replicas,
+                records: vec![record()],
+                left_out: 1,
+            },
+        ),
+        sample("FleetRecord", record(), json!({ "at": "", "change": "started" })),
         always(
             "InstanceList",
             &InstanceList {
@@ -348,7 +376,13 @@ fn members(document: &Value) -> BTreeSet<&str> {
 fn the_schemas_have_the_members_of_the_documents() {
     let contract: Value = serde_json::from_str(OPEN_API).unwrap();
     let schemas = &contract["components"]["schemas"];
-    let mut seen = BTreeSet::from(["Outcome", "InstanceHealth", "FleetInstanceState", "ValueType"]);
+    let mut seen = BTreeSet::from([
+        "Outcome",
+        "InstanceHealth",
+        "FleetInstanceState",
+        "FleetChange",
+        "ValueType",
+    ]);
     for Sample { schema: name, full, least } in
         overview().into_iter().chain(contracts()).chain(fleet()).chain(health()).chain(audit())
     {

@@ -1,0 +1,173 @@
+//! Appends records to the file of the day. It runs on the thread of the history, so that it may block.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use headwater_wire::{FleetChange, FleetRecord};
+use jiff::Timestamp;
+
+use super::files::{self, Day, DayFiles};
+use super::records::{self, State};
+use crate::fleet::instances::Instance;
+
+/// The time between two syncs of a file with new lines.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) struct Recorder {
+    files: DayFiles,
+    /// The file of the day, unless it could not be opened.
+    open: Option<OpenDay>,
+    state: State,
+    /// The time of the last comparison.
+    compared_at: Timestamp,
+    /// True if differences remain that the limit of an application has left over.
+    is_behind: bool,
+    /// The reason for which the last lines could not be written.
+    failure: Option<String>,
+    lost_count: u64,
+}
+
+struct OpenDay {
+    day: Day,
+    file: File,
+    length: u64,
+    /// The time of the first line that is not synced.
+    dirty_since: Option<Instant>,
+}
+
+impl Recorder {
+    pub(super) fn new(files: DayFiles) -> Self {
+        Self {
+            files,
+            open: None,
+            state: State::new(),
+            compared_at: Timestamp::now(),
+            is_behind: false,
+            failure: None,
+            lost_count: 0,
+        }
+    }
+
+    /// Records how the instances differ from the last comparison.
+    pub(super) fn record(&mut self, instances: Vec<Instance>, now: Timestamp) {
+        let before = std::mem::replace(&mut self.compared_at, now);
+        let has_day = self.begin_day(now);
+        let (records, is_complete) = records::advance(&mut self.state, instances, before, now);
+        self.is_behind = !is_complete;
+        self.append(has_day, &records);
+    }
+
+    /// Writes new lines to the disk if the oldest of them has waited for long enough.
+    pub(super) fn sync_if_due(&mut self) -> io::Result<()> {
+        let since = self.open.as_ref().and_then(|open| open.dirty_since);
+        if since.is_some_and(|since| since.elapsed() >= SYNC_INTERVAL) {
+            self.sync()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes new lines to the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if open.dirty_since.take().is_some() {
+            open.file.sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// True if the next comparison should not wait for a change.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind || self.failure.is_some()
+    }
+
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    pub(super) fn lost_count(&self) -> u64 {
+        self.lost_count
+    }
+
+    /// Opens the file of the day. A new file begins with the state of every instance. After a failure lines are missing, so
+    /// that the state is written again behind a record that ends the former one.
+    fn begin_day(&mut self, now: Timestamp) -> io::Result<()> {
+        let today = files::day(now);
+        if self.failure.is_none() && self.open.as_ref().is_some_and(|open| open.day == today) {
+            return Ok(());
+        }
+        let is_next_day = self.open.as_ref().is_some_and(|open| open.day != today);
+        // The former day is complete, also if this fails.
+        let _ = self.sync();
+        let (file, length) = self.files.open(&today)?;
+        let mut open = OpenDay { day: today.clone(), file, length, dirty_since: None };
+        let at = if is_next_day { files::begin(&today) } else { now.to_string() };
+        let mut lines = Vec::new();
+        if !is_next_day {
+            lines.push(started(&at));
+        }
+        let state = self.state.values();
+        lines.extend(state.map(|record| FleetRecord { at: at.clone(), ..record.clone() }));
+        open.append(&lines)?;
+        self.open = Some(open);
+        if let Err(error) = self.files.tidy(&today) {
+            tracing::warn!(%error, "older files of the history cannot be compressed or removed");
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, has_day: io::Result<()>, records: &[FleetRecord]) {
+        let appended = has_day.and_then(|()| match &mut self.open {
+            Some(open) => open.append(records),
+            None => Ok(()),
+        });
+        match appended {
+            Ok(()) => self.failure = None,
+            Err(error) => {
+                self.lost_count += records.len() as u64;
+                self.failure = Some(error.to_string());
+            }
+        }
+    }
+}
+
+impl OpenDay {
+    fn append(&mut self, records: &[FleetRecord]) -> io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        if !DayFiles::has_room(self.length) {
+            return Err(io::Error::other("the file of the day has reached its largest size"));
+        }
+        let mut bytes = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut bytes, record)?;
+            bytes.push(b'\n');
+        }
+        self.dirty_since.get_or_insert_with(Instant::now);
+        self.file.write_all(&bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// The line of a start.
+fn started(at: &str) -> FleetRecord {
+    FleetRecord {
+        at: at.to_owned(),
+        change: FleetChange::Started,
+        replica: String::new(),
+        instance: String::new(),
+        incarnation: None,
+        application: String::new(),
+        profiles: String::new(),
+        label: None,
+        revision: None,
+        digest: None,
+        outcome: None,
+        since: None,
+        reason: None,
+        health: None,
+    }
+}
