@@ -38,8 +38,8 @@ pub(super) async fn at(
     filter: ListFilter<'_>,
 ) -> Result<HttpResponse, HttpError> {
     let time = time(request, "at")?.ok_or(HttpError::Route(RouteError::Invalid))?;
-    let answers = answers(request, http, Question::At(time), &["-", "fleet"]).await;
     let wanted = InstanceFilter::of(request)?;
+    let answers = answers(request, http, Question::At(time), &["-", "fleet"]).await;
     let mut newest: BTreeMap<String, FleetRecord> = BTreeMap::new();
     let (replicas, left_out) = collect(answers, |record| {
         let query = query(&environment(&record));
