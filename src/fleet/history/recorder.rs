@@ -71,8 +71,9 @@ impl Recorder {
     /// Writes new lines to the disk.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        if open.dirty_since.take().is_some() {
+        if open.dirty_since.is_some() {
             open.file.sync_data()?;
+            open.dirty_since = None;
         }
         Ok(())
     }
