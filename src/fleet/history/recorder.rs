@@ -147,7 +147,11 @@ impl OpenDay {
             bytes.push(b'\n');
         }
         self.dirty_since.get_or_insert_with(Instant::now);
-        self.file.write_all(&bytes)?;
+        if let Err(error) = self.file.write_all(&bytes) {
+            // A part of the lines is of no use. If this fails, the file is read without the torn line.
+            let _ = self.file.set_len(self.length);
+            return Err(error);
+        }
         self.length += bytes.len() as u64;
         Ok(())
     }
