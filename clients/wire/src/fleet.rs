@@ -176,7 +176,8 @@ pub struct FleetRecord {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FleetChange {
-    /// The server started, or its history continues after lines were lost. What was known before is no longer current.
+    /// The server started, or its history continues in another file or after lines were lost. What was known before is no
+    /// longer current.
     Started,
     /// No change: the state at the beginning of a day.
     State,

@@ -48,6 +48,7 @@ impl DayFiles {
     /// Opens the file of a day for appending, and ends a line that a crash has torn. Returns its length.
     pub(super) fn open(&self, day: &Day) -> io::Result<(File, u64)> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        self.reopen(day)?;
         let path = self.path(day, PLAIN);
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
@@ -89,15 +90,33 @@ impl DayFiles {
     }
 
     fn compress(&self, day: &Day) -> io::Result<()> {
-        let temporary = self.directory.join(format!(".{day}.tmp"));
-        let mut options = OpenOptions::new();
-        let target =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let (temporary, target) = self.temporary(day)?;
         let mut encoder = GzEncoder::new(target, Compression::default());
         io::copy(&mut File::open(self.path(day, PLAIN))?, &mut encoder)?;
         encoder.finish()?.sync_all()?;
         fs::rename(&temporary, self.path(day, COMPRESSED))?;
         fs::remove_file(self.path(day, PLAIN))
+    }
+
+    /// Makes a compressed day plain again. The clock has returned to it. The plain file of a day always has every line of
+    /// the compressed one.
+    fn reopen(&self, day: &Day) -> io::Result<()> {
+        let (compressed, plain) = (self.path(day, COMPRESSED), self.path(day, PLAIN));
+        if plain.try_exists()? || !compressed.try_exists()? {
+            return Ok(());
+        }
+        let (temporary, mut target) = self.temporary(day)?;
+        io::copy(&mut GzDecoder::new(File::open(&compressed)?), &mut target)?;
+        target.sync_all()?;
+        fs::rename(&temporary, plain)?;
+        fs::remove_file(compressed)
+    }
+
+    fn temporary(&self, day: &Day) -> io::Result<(PathBuf, File)> {
+        let path = self.directory.join(format!(".{day}.tmp"));
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        Ok((path, file))
     }
 
     /// The days that have a file with this ending, the oldest first.

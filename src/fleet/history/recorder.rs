@@ -52,7 +52,7 @@ impl Recorder {
     /// Records how the instances differ from the last comparison.
     pub(super) fn record(&mut self, instances: Vec<Instance>, now: Timestamp) {
         let before = std::mem::replace(&mut self.compared_at, now);
-        let has_day = self.begin_day(now);
+        let has_day = self.begin_day(before.min(now), now);
         let (records, is_complete) = records::advance(&mut self.state, instances, before, now);
         self.is_behind = !is_complete;
         self.append(has_day, &records);
@@ -91,23 +91,22 @@ impl Recorder {
         self.lost_count
     }
 
-    /// Opens the file of the day. A new file begins with the state of every instance. After a failure lines are missing, so
-    /// that the state is written again behind a record that ends the former one.
-    fn begin_day(&mut self, now: Timestamp) -> io::Result<()> {
+    /// Opens the file of the day. It continues with a record that ends the former state, and with the state of every
+    /// instance at the last comparison. So does a file after a failure, because lines are missing in it.
+    fn begin_day(&mut self, before: Timestamp, now: Timestamp) -> io::Result<()> {
         let today = files::day(now);
         if self.failure.is_none() && self.open.as_ref().is_some_and(|open| open.day == today) {
             return Ok(());
         }
-        let is_next_day = self.open.as_ref().is_some_and(|open| open.day != today);
+        let is_other_day = self.open.as_ref().is_some_and(|open| open.day != today);
         // The former day is complete, also if this fails.
         let _ = self.sync();
         let (file, length) = self.files.open(&today)?;
         let mut open = OpenDay { day: today.clone(), file, length, dirty_since: None };
-        let at = if is_next_day { files::begin(&today) } else { now.to_string() };
-        let mut lines = Vec::new();
-        if !is_next_day {
-            lines.push(started(&at));
-        }
+        // A day to which the clock has returned has a file already.
+        let is_next_day = is_other_day && length == 0;
+        let at = if is_next_day { files::begin(&today) } else { before.to_string() };
+        let mut lines = vec![started(&at)];
         let state = self.state.values();
         lines.extend(state.map(|record| FleetRecord { at: at.clone(), ..record.clone() }));
         open.append(&lines)?;
@@ -157,7 +156,7 @@ impl OpenDay {
     }
 }
 
-/// The line of a start.
+/// The line behind which the former state no longer counts.
 fn started(at: &str) -> FleetRecord {
     FleetRecord {
         at: at.to_owned(),
@@ -174,5 +173,77 @@ fn started(at: &str) -> FleetRecord {
         since: None,
         reason: None,
         health: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::history::records::tests::instance;
+
+    fn instances(names: &[&str]) -> Vec<Instance> {
+        let create = |name: &&str| Instance { first_seen: Timestamp::MIN, ..instance(name, "1") };
+        names.iter().map(create).collect()
+    }
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn names(files: &DayFiles, at: &str) -> Option<Vec<String>> {
+        let records = files.at(time(at)).unwrap()?;
+        Some(records.into_iter().map(|record| record.instance).collect())
+    }
+
+    fn owned(names: &[&str]) -> Option<Vec<String>> {
+        Some(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_hides_no_record() {
+        let place = tempfile::tempdir().unwrap();
+        let files = DayFiles::new(place.path().to_owned(), 30);
+        let mut recorder = Recorder::new(files.clone());
+        recorder.record(instances(&["a"]), time("2026-11-20T10:00:00Z"));
+        recorder.record(instances(&["a", "b"]), time("2026-11-21T10:00:00Z"));
+        recorder.record(instances(&["a", "b", "c"]), time("2026-11-20T12:00:00Z"));
+        let check = || {
+            assert_eq!(names(&files, "2026-11-20T11:00:00Z"), owned(&["a"]));
+            assert_eq!(names(&files, "2026-11-20T13:00:00Z"), owned(&["a", "b", "c"]));
+            assert_eq!(names(&files, "2026-11-21T09:00:00Z"), owned(&["a"]));
+            assert_eq!(names(&files, "2026-11-21T11:00:00Z"), owned(&["a", "b"]));
+        };
+        check();
+        recorder.record(instances(&["c"]), time("2026-11-22T10:00:00Z"));
+        check();
+        assert_eq!(names(&files, "2026-11-22T11:00:00Z"), owned(&["c"]));
+        assert_eq!(recorder.lost_count(), 0);
+    }
+
+    #[test]
+    fn a_day_without_instances_is_known() {
+        let place = tempfile::tempdir().unwrap();
+        let files = DayFiles::new(place.path().to_owned(), 30);
+        let mut recorder = Recorder::new(files.clone());
+        recorder.record(Vec::new(), time("2026-11-20T10:00:00Z"));
+        recorder.record(Vec::new(), time("2026-11-21T00:00:01Z"));
+        assert_eq!(names(&files, "2026-11-21T09:00:00Z"), owned(&[]));
+        assert_eq!(names(&files, "2026-11-19T09:00:00Z"), None);
+    }
+
+    #[test]
+    fn after_a_failure_the_state_is_written_again() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("history");
+        let files = DayFiles::new(directory.clone(), 30);
+        let mut recorder = Recorder::new(files.clone());
+        std::fs::write(&directory, "no directory").unwrap();
+        recorder.record(instances(&["a"]), time("2026-11-20T10:00:00Z"));
+        assert!(recorder.failure().is_some() && recorder.is_behind());
+        assert_eq!(recorder.lost_count(), 1);
+        std::fs::remove_file(&directory).unwrap();
+        recorder.record(instances(&["a"]), time("2026-11-20T10:00:01Z"));
+        assert_eq!(recorder.failure(), None);
+        assert_eq!(names(&files, "2026-11-20T10:00:01Z"), owned(&["a"]));
     }
 }

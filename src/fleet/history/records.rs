@@ -154,7 +154,7 @@ impl Budget {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use headwater_wire::InstanceHealth;
 
     use super::*;
@@ -165,7 +165,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    fn instance(name: &str, incarnation: &str) -> Instance {
+    pub(in crate::fleet::history) fn instance(name: &str, incarnation: &str) -> Instance {
         Instance {
             name: name.into(),
             query: Query {
