@@ -445,6 +445,7 @@ fn every_route_without_a_target_gets_its_answer() {
             let manner = if parsed.allows_post() { Manner::Post } else { Manner::Get };
             let asked = match parsed {
                 Route::Git(_, GitRequest::Refs) => format!("{path}?service=git-upload-pack"),
+                Route::Server(ServerRoute::FleetHistory) => format!("{path}?instance=a"),
                 _ => path.clone(),
             };
             let reply = ask(server, manner, &asked, caller);
