@@ -14,6 +14,8 @@ use jiff::Timestamp;
 
 /// The most bytes of all files together. The oldest files are removed first.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// The most bytes of the file of the present day, which is a part of them.
+const DAY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The longest line that is read, in bytes.
 const LINE_BYTES_MAX: u64 = 16 * 1024;
 /// The most records in one answer about an instance.
@@ -71,7 +73,7 @@ impl DayFiles {
         }
         let mut days = self.days(COMPRESSED)?;
         let too_many = days.len().saturating_sub(self.days.into());
-        let mut bytes = 0;
+        let mut bytes = DAY_BYTES_MAX;
         let mut kept = BTreeSet::new();
         for day in days.iter().skip(too_many).rev() {
             bytes += fs::metadata(self.path(day, COMPRESSED))?.len();
@@ -86,7 +88,7 @@ impl DayFiles {
 
     /// True if a file of this length may grow.
     pub(super) fn has_room(length: u64) -> bool {
-        length < BYTES_MAX
+        length < DAY_BYTES_MAX
     }
 
     fn compress(&self, day: &Day) -> io::Result<()> {
