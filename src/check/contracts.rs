@@ -186,9 +186,9 @@ impl Check<'_> {
         touched: Touched<'_>,
     ) {
         if rules.contains(&Rule::Contracts) {
-            let (before, after) = (&before.environment, &after.environment);
-            let builds = &self.terms.builds;
-            self.contract_findings.compare(builds, query, before, after, touched);
+            let environments = [&before.environment, &after.environment];
+            let (builds, audience) = (&self.terms.builds, self.terms.audience.as_deref());
+            self.contract_findings.compare(builds, query, environments, touched, audience);
         }
     }
 
@@ -214,7 +214,8 @@ impl Check<'_> {
             });
             if let Some(file) = of_file.and_then(|source| source.file.as_ref()) {
                 let origin = Origin { file: Arc::clone(file), position: Some(after.position) };
-                self.unread_keys.add(&self.terms.builds, query, key, &origin);
+                let audience = self.terms.audience.as_deref();
+                self.unread_keys.add(&self.terms.builds, query, key, &origin, audience);
             }
         }
     }

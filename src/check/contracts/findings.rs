@@ -9,7 +9,11 @@ use headwater_wire::ContractKey;
 use super::index::{IndexedProperty, RelaxedIndex};
 use super::names::{self, Part};
 use super::{RunningBuild, RunningBuilds, value};
+use crate::check::Audience;
 use crate::model::{Environment, Origin, Problem, Query};
+
+/// The services in environments that the reader of the report may not read.
+const HIDDEN_READERS: &str = "services that you may not read";
 
 /// The keys of an environment that a change can affect.
 pub(in crate::check) enum Touched<'a> {
@@ -41,10 +45,12 @@ enum Requirement {
 /// The builds behind a finding.
 #[derive(Default)]
 struct Readers {
-    /// The number of instances by application and version.
+    /// The number of instances by application and version, in the environments that the reader of the report may read.
     instance_counts: BTreeMap<(Arc<str>, Option<Arc<str>>), usize>,
-    /// An environment that shows the finding. It decides who may read it.
-    query: Option<Query>,
+    /// An environment that shows the finding and that the reader of the report may read.
+    shown: Option<Query>,
+    /// The same of one that the reader may not read.
+    hidden: Option<Query>,
 }
 
 impl ContractFindings {
@@ -53,14 +59,15 @@ impl ContractFindings {
         &mut self,
         builds: &RunningBuilds,
         query: &Query,
-        before: &Environment,
-        after: &Environment,
+        [before, after]: [&Environment; 2],
         touched: Touched<'_>,
+        audience: Option<&dyn Audience>,
     ) {
         let protecting: Vec<&RunningBuild> = builds.protecting(query).collect();
         if protecting.is_empty() {
             return;
         }
+        let is_shown = audience.is_none_or(|audience| audience.reads_environment(query));
         let comparison = Comparison {
             before,
             after,
@@ -79,20 +86,31 @@ impl ContractFindings {
                 };
                 let finding = Finding { origin, key: written, requirement };
                 let readers = self.0.entry(finding).or_default();
-                let name = (Arc::clone(&build.query.application), build.version.clone());
-                *readers.instance_counts.entry(name).or_default() += build.instance_count;
-                readers.query.get_or_insert_with(|| query.clone());
+                readers.add(build, query, is_shown);
             }
         }
     }
 
-    /// Returns each finding as a problem, with an environment that shows it.
+    /// Returns each finding as a problem, with an environment that shows it: one that the reader of the report may read,
+    /// if there is one. The message names the applications of such environments alone.
     pub(in crate::check) fn finish(self) -> impl Iterator<Item = (Problem, Query)> {
         self.0.into_iter().filter_map(|(finding, readers)| {
             let message = message(finding.requirement, &readers);
             let Finding { origin, key, .. } = finding;
-            Some((Problem { origin, key: Some(key), message }, readers.query?))
+            Some((Problem { origin, key: Some(key), message }, readers.shown.or(readers.hidden)?))
         })
+    }
+}
+
+impl Readers {
+    fn add(&mut self, build: &RunningBuild, query: &Query, is_shown: bool) {
+        if !is_shown {
+            self.hidden.get_or_insert_with(|| query.clone());
+            return;
+        }
+        self.shown.get_or_insert_with(|| query.clone());
+        let name = (Arc::clone(&build.query.application), build.version.clone());
+        *self.instance_counts.entry(name).or_default() += build.instance_count;
     }
 }
 
@@ -213,8 +231,9 @@ fn message(requirement: Requirement, readers: &Readers) -> String {
         };
         format!("{name}{version} ({count})")
     });
-    let names: Vec<String> = names.collect();
-    let is_one = names.len() == 1;
+    let hidden = readers.hidden.iter().map(|_| HIDDEN_READERS.to_owned());
+    let names: Vec<String> = names.chain(hidden).collect();
+    let is_one = names.len() == 1 && readers.hidden.is_none();
     let names = super::listed(&names);
     match requirement {
         Requirement::Presence => {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{RunningBuilds, names};
+use crate::check::Audience;
 use crate::model::{Origin, Position, Problem, Query, SHARED_APPLICATION};
 
 /// The most keys that one check reports.
@@ -22,8 +23,10 @@ pub(in crate::check) struct UnreadKeys(BTreeMap<(Arc<str>, Arc<str>), ChangedKey
 struct ChangedKey {
     position: Option<Position>,
     applications: BTreeSet<Arc<str>>,
-    /// Set when an application reads the key, or may read it.
+    /// True if an application reads the key, or may read it.
     is_read: bool,
+    /// True if the reader of the report may not read one of the environments.
+    is_hidden: bool,
     query: Query,
 }
 
@@ -35,6 +38,7 @@ impl UnreadKeys {
         query: &Query,
         key: &Arc<str>,
         origin: &Origin,
+        audience: Option<&dyn Audience>,
     ) {
         // No instance reads the shared files alone.
         if &*query.application == SHARED_APPLICATION {
@@ -48,19 +52,23 @@ impl UnreadKeys {
             position: origin.position,
             applications: BTreeSet::new(),
             is_read: names::relaxed(key).starts_with(SERVER_KEYS),
+            is_hidden: false,
             query: query.clone(),
         });
+        changed.is_hidden |= audience.is_some_and(|audience| !audience.reads_environment(query));
         if !changed.is_read && changed.applications.insert(Arc::clone(&query.application)) {
             changed.is_read = !is_unread(builds, &query.application, key);
         }
     }
 
-    /// Returns the unread keys as warnings, each with an environment that contains it.
+    /// Returns the unread keys as warnings, each with an environment that contains it. The message names all applications
+    /// that receive the key, so that the reader of the report has to be permitted to read each.
     pub(in crate::check) fn finish(
         self,
         builds: &RunningBuilds,
     ) -> impl Iterator<Item = (Problem, Query)> {
-        let unread = self.0.into_iter().filter(|(_, changed)| !changed.is_read);
+        let unread =
+            self.0.into_iter().filter(|(_, changed)| !changed.is_read && !changed.is_hidden);
         unread.take(KEY_COUNT_MAX).map(|((file, key), changed)| {
             let message = message(builds, &changed.applications);
             let origin = Origin { file, position: changed.position };

@@ -221,6 +221,66 @@ fn builds_that_share_a_file_share_a_finding() {
     );
 }
 
+/// A reader of every file, and of the environments of one application.
+#[derive(Debug)]
+struct ReaderOf(&'static str);
+
+impl Audience for ReaderOf {
+    fn reads_environment(&self, query: &Query) -> bool {
+        &*query.application == self.0
+    }
+
+    fn reads_file(&self, _path: &str) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_finding_names_only_the_services_that_its_reader_may_read() {
+    let reads = "http.retries u8!";
+    let builds = [Build { reads, ..PRODUCT }, Build { reads, name: "order", ..PRODUCT }];
+    let old = "//- application.yml\nhttp.retries: 3\n//- product.yml\na: 1\n//- order.yml\na: 1\n//- cart.yml\na: 1\n";
+    for (reader, change, expected) in [
+        (
+            "product",
+            "other: 3",
+            "http.retries: removed: rejected: product 1.4 (12 instances) and services that you may not read require it",
+        ),
+        (
+            "order",
+            "http.retries: many",
+            "http.retries: rejected: order 1.4 (12 instances) and services that you may not read read it as an integer from 0 to 255",
+        ),
+        (
+            "cart",
+            "other: 3",
+            "http.retries: breaks an environment that you may not read: ask the operator which one",
+        ),
+    ] {
+        let policy = CheckPolicy { audience: Some(Arc::new(ReaderOf(reader))), ..policy(&builds) };
+        let report =
+            report(layout(&[]), old, &format!("//- application.yml\n{change}\n"), &[], &policy);
+        let lines = finding_lines(&report);
+        assert!(lines.len() == 1 && lines[0].ends_with(expected), "{reader}: {lines:#?}");
+        assert!(report.has_problems());
+    }
+}
+
+#[test]
+fn a_warning_about_an_unread_key_names_no_service_that_its_reader_may_not_read() {
+    let builds =
+        [PRODUCT, Build { name: "order", ..PRODUCT }].map(|it| Build { reads: "a u8", ..it });
+    let old = "//- application.yml\na: 1\n//- product.yml\na: 1\n//- order.yml\na: 1\n";
+    let warnings_for = |reader, change| {
+        let policy = CheckPolicy { audience: Some(Arc::new(ReaderOf(reader))), ..policy(&builds) };
+        finding_lines(&report(layout(&[]), old, change, &[], &policy)).len()
+    };
+    for reader in ["product", "order", "cart"] {
+        assert_eq!(warnings_for(reader, "//- application.yml\na: 1\nb: 1\n"), 0, "{reader}");
+    }
+    assert_eq!(warnings_for("product", "//- product.yml\na: 1\nb: 1\n"), 1);
+}
+
 #[test]
 fn a_value_that_a_placeholder_takes_from_another_key_is_judged() {
     let old = "//- product.yml\nhttp.retries: ${default.retries}\ndefault.retries: 3\n";
