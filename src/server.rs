@@ -506,6 +506,7 @@ impl StartedServer {
             // The writes may block. A failure to wait for them loses the last second.
             let _ = tokio::task::spawn_blocking(move || history.close()).await;
         }
+        contracts::close(&http.contracts, &http.instances).await;
         if let Some(audit) = &http.audit {
             audit.close(&audit::stopped(http.guard.as_deref())).await;
         }

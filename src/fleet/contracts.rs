@@ -31,6 +31,11 @@ const ENVIRONMENT_COUNT_MAX: usize = 64;
 /// The time for which no other instance is asked for the same contract.
 const ASK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
+/// The time after which a later `last_seen` is written, so that a restart does not take the contract for an old one.
+const STORE_SEEN_AFTER: SignedDuration = SignedDuration::from_mins(10);
+/// The time after a start for which no restored contract is removed. The instances of a fleet return within it.
+const RETURN_TIME: SignedDuration = SignedDuration::from_hours(1);
+
 /// The registered contracts.
 pub struct Contracts {
     table: Mutex<ContractTable>,
@@ -46,6 +51,8 @@ struct ContractTable {
     byte_count: usize,
     /// The contracts that an instance was asked for, with the time.
     asked: HashMap<ContractKey, Timestamp>,
+    /// The time until which no contract that instances have named is removed for its age.
+    returning_until: Option<Timestamp>,
 }
 
 /// The application and the digest of a contract.
@@ -55,10 +62,12 @@ struct RegisteredContract {
     contract: Arc<Contract>,
     byte_count: usize,
     last_seen: Timestamp,
+    /// The value of `last_seen` in the file.
+    stored_last_seen: Timestamp,
     /// The environments in which instances named the contract.
     environments: HashMap<Query, Usage>,
-    /// True if the file does not have the present state.
-    is_dirty: bool,
+    /// True if the file does not have the present environments.
+    is_changed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -103,9 +112,10 @@ pub struct Survey {
 
 impl Contracts {
     /// Reads the contracts of a directory. Without a directory, the contracts are lost at the end of the server.
-    pub fn open(directory: Option<PathBuf>, retention: SignedDuration) -> Self {
+    pub fn open(directory: Option<PathBuf>, retention: SignedDuration, now: Timestamp) -> Self {
         let files = directory.map(ContractFiles::new);
-        let mut table = ContractTable::default();
+        let mut table =
+            ContractTable { returning_until: Some(now + RETURN_TIME), ..ContractTable::default() };
         for stored in files.iter().flat_map(ContractFiles::read_all) {
             table.restore(stored);
         }
@@ -155,8 +165,9 @@ impl Contracts {
             contract: Arc::new(contract),
             byte_count,
             last_seen: now,
+            stored_last_seen: now,
             environments: HashMap::new(),
-            is_dirty: false,
+            is_changed: false,
         };
         let stored = registered.stored();
         table.asked.remove(&key);
@@ -201,16 +212,21 @@ impl Contracts {
         let mut table = lock(&self.table);
         table.update(instances, now);
         let removed = table.expire(now, self.retention);
-        let dirty = table.contracts.values_mut().filter(|known| known.is_dirty);
-        let dirty: Vec<StoredContract> = dirty
-            .map(|known| {
-                known.is_dirty = false;
-                known.stored()
-            })
-            .collect();
+        let dirty = table.take_dirty(STORE_SEEN_AFTER);
         drop(table);
         if let Some(files) = &self.files {
             removed.iter().for_each(|(_, digest)| files.remove(digest));
+            dirty.iter().for_each(|stored| files.write(stored));
+        }
+    }
+
+    /// Writes everything that has changed, at the end of the server. Blocking.
+    pub fn close(&self, instances: &[Instance], now: Timestamp) {
+        let mut table = lock(&self.table);
+        table.update(instances, now);
+        let dirty = table.take_dirty(SignedDuration::ZERO);
+        drop(table);
+        if let Some(files) = &self.files {
             dirty.iter().for_each(|stored| files.write(stored));
         }
     }
@@ -245,9 +261,10 @@ impl ContractTable {
         let registered = RegisteredContract {
             byte_count,
             last_seen,
+            stored_last_seen: last_seen,
             environments: environments.collect(),
             contract: Arc::new(contract),
-            is_dirty: false,
+            is_changed: false,
         };
         self.insert(key, registered);
     }
@@ -320,9 +337,28 @@ impl ContractTable {
         reporting
     }
 
+    /// Returns the contracts whose files are out of date by their environments, or by their `last_seen` for longer than
+    /// `delay`. The caller writes them.
+    fn take_dirty(&mut self, delay: SignedDuration) -> Vec<StoredContract> {
+        let dirty = self.contracts.values_mut().filter(|known| {
+            known.is_changed || known.last_seen.duration_since(known.stored_last_seen) > delay
+        });
+        dirty
+            .map(|known| {
+                known.is_changed = false;
+                known.stored_last_seen = known.last_seen;
+                known.stored()
+            })
+            .collect()
+    }
+
     /// Removes the contracts that no instance has named for too long, and returns their keys.
     fn expire(&mut self, now: Timestamp, retention: SignedDuration) -> Vec<ContractKey> {
-        let is_old = |known: &RegisteredContract| now.duration_since(known.last_seen) >= retention;
+        let is_returning = self.returning_until.is_some_and(|until| now < until);
+        let is_old = |known: &RegisteredContract| {
+            let is_kept = is_returning && !known.environments.is_empty();
+            !is_kept && now.duration_since(known.last_seen) >= retention
+        };
         let old = self.contracts.iter().filter(|(_, known)| !known.is_running() && is_old(known));
         let old: Vec<ContractKey> = old.map(|(key, _)| key.clone()).collect();
         old.iter().for_each(|key| self.remove(key));
@@ -351,7 +387,7 @@ impl RegisteredContract {
         usage.instance_count += usize::from(instance.is_connected());
         let has_accepted =
             instance.applied.as_ref().is_some_and(|it| it.outcome == Outcome::Applied);
-        self.is_dirty |= is_new || has_accepted && !usage.is_accepted;
+        self.is_changed |= is_new || has_accepted && !usage.is_accepted;
         usage.is_accepted |= has_accepted;
     }
 

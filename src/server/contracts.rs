@@ -27,7 +27,8 @@ pub(super) fn open(data: Option<&DataDirectory>, hours: u32) -> Arc<Contracts> {
             None
         }
     });
-    Arc::new(Contracts::open(directory, SignedDuration::from_hours(i64::from(hours))))
+    let retention = SignedDuration::from_hours(i64::from(hours));
+    Arc::new(Contracts::open(directory, retention, Timestamp::now()))
 }
 
 /// Maintains the contracts until the server ends.
@@ -47,6 +48,16 @@ pub(super) fn maintain(contracts: &Arc<Contracts>, instances: &Arc<Instances>, r
             let _ = maintaining.await;
         }
     });
+}
+
+/// Writes what the contracts have not written yet, at the end of the server.
+pub(super) async fn close(contracts: &Arc<Contracts>, instances: &Arc<Instances>) {
+    let (contracts, instances) = (Arc::clone(contracts), Arc::clone(instances));
+    let closing = tokio::task::spawn_blocking(move || {
+        contracts.close(&instances.snapshot(|_, _| true), Timestamp::now());
+    });
+    // A panic is logged where it happens. The files keep their last state.
+    let _ = closing.await;
 }
 
 /// The builds of the instances that have reported to this server.

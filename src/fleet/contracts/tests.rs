@@ -44,7 +44,7 @@ fn all(instances: &Instances) -> Vec<Instance> {
 
 #[test]
 fn a_contract_is_wanted_until_it_is_registered() {
-    let contracts = Contracts::open(None, RETENTION);
+    let contracts = Contracts::open(None, RETENTION, Timestamp::now());
     let (product, begin) = (contract("product", "a"), Timestamp::now());
     assert!(contracts.wants("product", &product.digest, begin));
     // One instance of many is asked.
@@ -61,7 +61,8 @@ fn a_contract_is_wanted_until_it_is_registered() {
 
 #[test]
 fn a_build_counts_in_the_environments_of_its_instances_once_one_accepts() {
-    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (contracts, instances) =
+        (Contracts::open(None, RETENTION, Timestamp::now()), Arc::<Instances>::default());
     let (product, now) = (contract("product", "a"), Timestamp::now());
     contracts.register(product.clone(), now).unwrap();
     let survey = contracts.survey(&all(&instances), now);
@@ -88,7 +89,8 @@ fn a_build_counts_in_the_environments_of_its_instances_once_one_accepts() {
 
 #[test]
 fn an_instance_of_another_application_does_not_use_a_contract() {
-    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (contracts, instances) =
+        (Contracts::open(None, RETENTION, Timestamp::now()), Arc::<Instances>::default());
     let (product, now) = (contract("product", "a"), Timestamp::now());
     contracts.register(product.clone(), now).unwrap();
     let _liar = enter(&instances, "a", &query("order", "prod"), &product, Some(Outcome::Applied));
@@ -99,7 +101,8 @@ fn an_instance_of_another_application_does_not_use_a_contract() {
 
 #[test]
 fn the_contracts_of_an_application_are_bounded_and_running_builds_keep_theirs() {
-    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (contracts, instances) =
+        (Contracts::open(None, RETENTION, Timestamp::now()), Arc::<Instances>::default());
     let now = Timestamp::now();
     let of = |number: usize| contract("product", &number.to_string());
     for number in 0..APPLICATION_COUNT_MAX {
@@ -131,7 +134,7 @@ fn the_contracts_of_an_application_are_bounded_and_running_builds_keep_theirs() 
 
 #[test]
 fn the_contracts_of_all_applications_are_bounded() {
-    let contracts = Contracts::open(None, RETENTION);
+    let contracts = Contracts::open(None, RETENTION, Timestamp::now());
     let now = Timestamp::now();
     for number in 0..COUNT_MAX {
         contracts.register(contract(&format!("app-{number}"), "a"), now).unwrap();
@@ -144,7 +147,8 @@ fn the_contracts_of_all_applications_are_bounded() {
 
 #[test]
 fn a_contract_stays_for_some_time_after_its_last_instance() {
-    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (contracts, instances) =
+        (Contracts::open(None, RETENTION, Timestamp::now()), Arc::<Instances>::default());
     let (product, now) = (contract("product", "a"), Timestamp::now());
     contracts.register(product.clone(), now).unwrap();
     let running = enter(&instances, "a", &query("product", "prod"), &product, None);
@@ -161,7 +165,7 @@ fn a_contract_stays_for_some_time_after_its_last_instance() {
 #[test]
 fn contracts_survive_a_restart_and_bad_files_are_ignored() {
     let place = tempfile::tempdir().unwrap();
-    let open = || Contracts::open(Some(place.path().to_owned()), RETENTION);
+    let open = || Contracts::open(Some(place.path().to_owned()), RETENTION, Timestamp::now());
     let (product, now) = (contract("product", "a"), Timestamp::now());
     let instances = Arc::<Instances>::default();
     {
@@ -191,9 +195,67 @@ fn contracts_survive_a_restart_and_bad_files_are_ignored() {
     assert!(open().survey(&[], now).builds.is_empty());
 }
 
+/// Registers the contract of a running build that has accepted its configuration, at a time.
+fn register_running(
+    contracts: &Contracts,
+    instances: &Arc<Instances>,
+    at: Timestamp,
+) -> (Contract, InstanceRequest) {
+    let product = contract("product", "a");
+    contracts.register(product.clone(), at).unwrap();
+    let prod = query("product", "prod");
+    let running = enter(instances, "a", &prod, &product, Some(Outcome::Applied));
+    contracts.maintain(&all(instances), at);
+    (product, running)
+}
+
+#[test]
+fn a_restart_keeps_a_contract_that_was_in_use_for_longer_than_the_retention() {
+    let minutes = SignedDuration::from_mins;
+    let now = Timestamp::now();
+    // A server that is killed has written the use of the last minutes at the latest. One that stops writes all of it.
+    for (is_stopped, lost_max) in [(false, minutes(11)), (true, SignedDuration::ZERO)] {
+        let place = tempfile::tempdir().unwrap();
+        let open = |at| Contracts::open(Some(place.path().to_owned()), RETENTION, at);
+        let instances = Arc::<Instances>::default();
+        let contracts = open(now);
+        let (product, _running) = register_running(&contracts, &instances, now);
+        let end = now + RETENTION * 3;
+        let mut at = now;
+        while at < end {
+            contracts.maintain(&all(&instances), at);
+            at += minutes(1);
+        }
+        if is_stopped {
+            contracts.close(&all(&instances), end);
+        }
+        let contracts = open(end);
+        let last_seen = contracts.survey(&[], end).builds[0].last_seen;
+        assert!(end.duration_since(last_seen) <= lost_max + SignedDuration::from_secs(1));
+        contracts.maintain(&[], end + RETENTION - lost_max - minutes(1));
+        assert!(contracts.get("product", &product.digest).is_some());
+    }
+}
+
+#[test]
+fn instances_have_an_hour_to_return_to_a_server_that_was_away_for_long() {
+    let place = tempfile::tempdir().unwrap();
+    let open = |at| Contracts::open(Some(place.path().to_owned()), RETENTION, at);
+    let (now, instances) = (Timestamp::now(), Arc::<Instances>::default());
+    let (product, _running) = register_running(&open(now), &instances, now);
+    let start = now + RETENTION * 7;
+    let contracts = open(start);
+    let exists = || contracts.get("product", &product.digest).is_some();
+    contracts.maintain(&[], start + RETURN_TIME - SignedDuration::from_secs(1));
+    assert!(exists());
+    contracts.maintain(&[], start + RETURN_TIME);
+    assert!(!exists());
+}
+
 #[test]
 fn ten_thousand_identities_cannot_grow_a_contract() {
-    let (contracts, instances) = (Contracts::open(None, RETENTION), Arc::<Instances>::default());
+    let (contracts, instances) =
+        (Contracts::open(None, RETENTION, Timestamp::now()), Arc::<Instances>::default());
     let (product, now) = (contract("product", "a"), Timestamp::now());
     contracts.register(product.clone(), now).unwrap();
     let requests: Vec<_> = (0..10_000)
