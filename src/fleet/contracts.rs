@@ -28,6 +28,8 @@ const COUNT_MAX: usize = 2_000;
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most environments of one contract. Instances in further ones protect nothing.
 const ENVIRONMENT_COUNT_MAX: usize = 64;
+/// The time for which a contract stays that no instance names.
+const UNNAMED_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// The time for which no other instance is asked for the same contract.
 const ASK_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
@@ -86,9 +88,12 @@ pub enum RegistrationError {
         "the application already has {APPLICATION_COUNT_MAX} contracts that running instances name"
     )]
     ApplicationFull,
-    /// The table is full.
-    #[error("the server already has {COUNT_MAX} contracts or {BYTES_MAX} bytes of them")]
-    Full,
+    /// All applications together have too many contracts that instances name.
+    #[error("the server already has {COUNT_MAX} contracts that instances name")]
+    CountFull,
+    /// The contracts that instances name have too many bytes.
+    #[error("the contracts that instances name already have {} MiB", BYTES_MAX / (1024 * 1024))]
+    BytesFull,
 }
 
 /// A build of a service in one environment, or a contract that no instance has named yet.
@@ -142,10 +147,17 @@ impl Contracts {
         true
     }
 
-    /// Returns true if another contract of an application would take the place of a known one. A survey has to precede
-    /// its registration, so that no contract of a running build makes room.
-    pub fn is_full(&self, application: &str) -> bool {
-        !matches!(lock(&self.table).room(application), Ok(None))
+    /// Returns true if a contract would take the place of known ones. A survey has to precede its registration, so that no
+    /// contract of a running build makes room.
+    pub fn is_full_for(&self, contract: &Contract) -> bool {
+        let byte_count = contract.to_json().len();
+        let displaced = lock(&self.table).displaced_by(&contract.application, byte_count);
+        displaced.map_or(true, |displaced| !displaced.is_empty())
+    }
+
+    /// The hours for which a contract stays after the last instance that named it.
+    pub fn retention_hours(&self) -> i64 {
+        self.retention.as_hours()
     }
 
     /// Registers a contract. Blocking. Returns false if it was registered before.
@@ -160,7 +172,7 @@ impl Contracts {
             return Ok(false);
         }
         let byte_count = contract.to_json().len();
-        let evicted = table.make_room(&key.0, byte_count)?;
+        let displaced = table.make_room(&key.0, byte_count)?;
         let registered = RegisteredContract {
             contract: Arc::new(contract),
             byte_count,
@@ -174,7 +186,7 @@ impl Contracts {
         table.insert(key, registered);
         drop(table);
         if let Some(files) = &self.files {
-            evicted.iter().for_each(|(_, digest)| files.remove(digest));
+            displaced.iter().for_each(|(_, digest)| files.remove(digest));
             files.write(&stored);
         }
         Ok(true)
@@ -292,21 +304,49 @@ impl ContractTable {
         oldest.map(|(key, _)| Some(key.clone())).ok_or(RegistrationError::ApplicationFull)
     }
 
+    /// Returns the contracts that make room for one of an application.
+    ///
+    /// Beyond the limits of all applications, the oldest contracts that no instance has named make room. A client that may
+    /// only register contracts therefore keeps out no contract of a build.
+    fn displaced_by(
+        &self,
+        application: &str,
+        byte_count: usize,
+    ) -> Result<Vec<ContractKey>, RegistrationError> {
+        let mut displaced: Vec<ContractKey> = self.room(application)?.into_iter().collect();
+        let mut count = self.contracts.len() - displaced.len();
+        let freed: usize = displaced.iter().map(|key| self.contracts[key].byte_count).sum();
+        let mut bytes = self.byte_count - freed + byte_count;
+        let is_full = |count, bytes| count >= COUNT_MAX || bytes > BYTES_MAX;
+        if !is_full(count, bytes) {
+            return Ok(displaced);
+        }
+        let unnamed = self.contracts.iter().filter(|(_, known)| known.environments.is_empty());
+        let mut unnamed: Vec<_> = unnamed.filter(|(key, _)| !displaced.contains(key)).collect();
+        unnamed.sort_by_key(|(_, known)| known.last_seen);
+        for (key, known) in unnamed {
+            count -= 1;
+            bytes -= known.byte_count;
+            displaced.push(key.clone());
+            if !is_full(count, bytes) {
+                return Ok(displaced);
+            }
+        }
+        Err(match count >= COUNT_MAX {
+            true => RegistrationError::CountFull,
+            false => RegistrationError::BytesFull,
+        })
+    }
+
+    /// Removes the contracts that make room for one of an application, and returns their keys.
     fn make_room(
         &mut self,
         application: &str,
         byte_count: usize,
-    ) -> Result<Option<ContractKey>, RegistrationError> {
-        let evicted = self.room(application)?;
-        let freed = evicted.as_ref().map_or(0, |key| self.contracts[key].byte_count);
-        let count = self.contracts.len() - usize::from(evicted.is_some());
-        if count >= COUNT_MAX || self.byte_count - freed + byte_count > BYTES_MAX {
-            return Err(RegistrationError::Full);
-        }
-        if let Some(key) = &evicted {
-            self.remove(key);
-        }
-        Ok(evicted)
+    ) -> Result<Vec<ContractKey>, RegistrationError> {
+        let displaced = self.displaced_by(application, byte_count)?;
+        displaced.iter().for_each(|key| self.remove(key));
+        Ok(displaced)
     }
 
     /// Records which instances name which contracts. Returns, by application, the number of connected instances and of
@@ -356,8 +396,9 @@ impl ContractTable {
     fn expire(&mut self, now: Timestamp, retention: SignedDuration) -> Vec<ContractKey> {
         let is_returning = self.returning_until.is_some_and(|until| now < until);
         let is_old = |known: &RegisteredContract| {
-            let is_kept = is_returning && !known.environments.is_empty();
-            !is_kept && now.duration_since(known.last_seen) >= retention
+            let is_named = !known.environments.is_empty();
+            let limit = if is_named { retention } else { retention.min(UNNAMED_MAX) };
+            !(is_named && is_returning) && now.duration_since(known.last_seen) >= limit
         };
         let old = self.contracts.iter().filter(|(_, known)| !known.is_running() && is_old(known));
         let old: Vec<ContractKey> = old.map(|(key, _)| key.clone()).collect();

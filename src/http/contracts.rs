@@ -110,7 +110,7 @@ async fn register(
     let shared = http.clone();
     let registering = web::block(move || {
         let now = Timestamp::now();
-        if shared.contracts.is_full(&contract.application) {
+        if shared.contracts.is_full_for(&contract) {
             shared.contracts.survey(&shared.instances.snapshot(|_, _| true), now);
         }
         shared.contracts.register(contract, now)

@@ -115,7 +115,7 @@ fn the_contracts_of_an_application_are_bounded_and_running_builds_keep_theirs() 
     contracts.register(of(100), now).unwrap();
     assert!(contracts.get("product", &of(0).digest).is_some());
     assert!(contracts.get("product", &of(1).digest).is_none());
-    assert!(contracts.is_full("product") && !contracts.is_full("order"));
+    assert!(contracts.is_full_for(&of(200)) && !contracts.is_full_for(&contract("order", "a")));
 
     let named: Vec<usize> = (0..APPLICATION_COUNT_MAX + 1).filter(|it| *it != 1).collect();
     let of = |number: usize| of(if number == APPLICATION_COUNT_MAX { 100 } else { number });
@@ -132,17 +132,78 @@ fn the_contracts_of_an_application_are_bounded_and_running_builds_keep_theirs() 
     drop(running);
 }
 
-#[test]
-fn the_contracts_of_all_applications_are_bounded() {
-    let contracts = Contracts::open(None, RETENTION, Timestamp::now());
-    let now = Timestamp::now();
-    for number in 0..COUNT_MAX {
-        contracts.register(contract(&format!("app-{number}"), "a"), now).unwrap();
+/// Registers contracts of applications of their own, each named by an instance that has ended.
+fn register_named(contracts: &Contracts, count: usize, keys: &[ContractKey], now: Timestamp) {
+    let instances = Arc::<Instances>::default();
+    for number in 0..count {
+        let application = format!("app-{number}");
+        let contract = Contract::new(application.clone(), None, keys.to_vec(), vec![]).unwrap();
+        contracts.register(contract.clone(), now).unwrap();
+        drop(enter(&instances, &application, &query(&application, "prod"), &contract, None));
     }
-    let next = contracts.register(contract("more", "a"), now);
-    assert_eq!(next, Err(RegistrationError::Full));
-    contracts.maintain(&[], now + RETENTION);
+    contracts.survey(&all(&instances), now);
+}
+
+/// Keys that fill a contract.
+fn many_keys() -> Vec<ContractKey> {
+    let key = |number| format!("{number:04}-{}", "x".repeat(195));
+    let key =
+        |number| ContractKey { key: key(number), value_type: ValueType::Any, required: false };
+    (0..220).map(key).collect()
+}
+
+#[test]
+fn the_number_of_contracts_of_all_applications_is_bounded() {
+    let (contracts, now) = (Contracts::open(None, RETENTION, Timestamp::now()), Timestamp::now());
+    register_named(&contracts, COUNT_MAX, &contract("x", "a").keys, now);
+    let more = contract("more", "a");
+    assert!(contracts.is_full_for(&more));
+    assert_eq!(contracts.register(more.clone(), now), Err(RegistrationError::CountFull));
+    contracts.maintain(&[], now + RETENTION * 2);
+    assert_eq!(contracts.register(more, now), Ok(true));
+}
+
+#[test]
+fn the_bytes_of_the_contracts_of_all_applications_are_bounded() {
+    let (contracts, now) = (Contracts::open(None, RETENTION, Timestamp::now()), Timestamp::now());
+    let keys = many_keys();
+    let large = |name: &str| Contract::new(name.to_owned(), None, keys.clone(), vec![]).unwrap();
+    register_named(&contracts, BYTES_MAX / large("app-100").to_json().len(), &keys, now);
+    let more = large("more");
+    assert_eq!(contracts.register(more.clone(), now), Err(RegistrationError::BytesFull));
+}
+
+#[test]
+fn contracts_that_no_instance_names_make_room_for_those_of_any_application() {
+    let (contracts, now) = (Contracts::open(None, RETENTION, Timestamp::now()), Timestamp::now());
+    let keys = many_keys();
+    let large = |name: &str| Contract::new(name.to_owned(), None, keys.clone(), vec![]).unwrap();
+    let count = BYTES_MAX / large("app-100").to_json().len() + 10;
+    register_named(&contracts, 5, &keys, now);
+    let second = SignedDuration::from_secs(1);
+    for number in 5..count {
+        let name = format!("app-{number}");
+        contracts.register(large(&name), now + second * number as i32).unwrap();
+    }
+    let known = |number: usize| {
+        let name = format!("app-{number}");
+        contracts.get(&name, &large(&name).digest).is_some()
+    };
+    // The oldest ones have made room, and those that instances have named have not.
+    assert!((0..5).all(known) && !known(5) && !known(6) && known(count - 1));
     assert_eq!(contracts.register(contract("more", "a"), now), Ok(true));
+}
+
+#[test]
+fn a_contract_that_no_instance_names_stays_for_minutes() {
+    let (contracts, now) = (Contracts::open(None, RETENTION, Timestamp::now()), Timestamp::now());
+    contracts.register(contract("product", "a"), now).unwrap();
+    let count = |at| {
+        contracts.maintain(&[], at);
+        contracts.survey(&[], at).builds.len()
+    };
+    assert_eq!(count(now + UNNAMED_MAX - SignedDuration::from_secs(1)), 1);
+    assert_eq!(count(now + UNNAMED_MAX), 0);
 }
 
 #[test]
@@ -214,17 +275,17 @@ fn a_restart_keeps_a_contract_that_was_in_use_for_longer_than_the_retention() {
     let minutes = SignedDuration::from_mins;
     let now = Timestamp::now();
     // A server that is killed has written the use of the last minutes at the latest. One that stops writes all of it.
-    for (is_stopped, lost_max) in [(false, minutes(11)), (true, SignedDuration::ZERO)] {
+    for (is_stopped, lost_max) in [(false, minutes(20)), (true, SignedDuration::ZERO)] {
         let place = tempfile::tempdir().unwrap();
         let open = |at| Contracts::open(Some(place.path().to_owned()), RETENTION, at);
         let instances = Arc::<Instances>::default();
         let contracts = open(now);
         let (product, _running) = register_running(&contracts, &instances, now);
-        let end = now + RETENTION * 3;
+        let end = now + RETENTION + minutes(120);
         let mut at = now;
         while at < end {
             contracts.maintain(&all(&instances), at);
-            at += minutes(1);
+            at += minutes(5);
         }
         if is_stopped {
             contracts.close(&all(&instances), end);
