@@ -61,7 +61,7 @@ pub(super) async fn answer(
     }
     match &route.resource {
         ContractResource::List => Ok(list(http, filter, Some(application))),
-        ContractResource::Keys => Ok(keys(http, caller, application).await),
+        ContractResource::Keys => keys(http, caller, application).await,
         ContractResource::Contract(digest) if request.method() == Method::PUT => {
             register(request, payload, http, application, digest).await
         }

@@ -87,13 +87,13 @@ impl BuildSource for FleetBuilds {
         let mut compiled = lock(&self.compiled);
         let mut next = HashMap::new();
         let builds = survey.builds.into_iter().filter_map(|build| {
-            let digest = &build.contract.digest;
+            let (query, digest) = (build.query?, &build.contract.digest);
             let known = next.get(digest).or_else(|| compiled.get(digest)).cloned();
             let contract =
                 known.unwrap_or_else(|| Arc::new(CompiledContract::new(&build.contract)));
             next.insert(digest.clone(), Arc::clone(&contract));
             Some(RunningBuild {
-                query: build.query?,
+                query,
                 version: build.contract.version.as_deref().map(Into::into),
                 contract,
                 instance_count: build.instance_count,
@@ -108,5 +108,33 @@ impl BuildSource for FleetBuilds {
                 (application, counts)
             });
         RunningBuilds::new(builds, reporting.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_wire::Contract;
+
+    use super::*;
+    use crate::fleet::InstanceReport;
+    use crate::model::{Label, Query};
+
+    #[test]
+    fn only_contracts_that_an_instance_names_are_compiled() {
+        let now = Timestamp::now();
+        let contracts = Arc::new(Contracts::open(None, SignedDuration::from_hours(24), now));
+        let instances = Arc::<Instances>::default();
+        let builds = FleetBuilds::new(Arc::clone(&contracts), Arc::clone(&instances));
+        let contract = Contract::new("product".to_owned(), None, vec![], vec![]).unwrap();
+        contracts.register(contract.clone(), now).unwrap();
+        assert!(builds.running().is_empty() && lock(&builds.compiled).is_empty());
+
+        let mut report = InstanceReport::new("a").unwrap();
+        report.contract = Some(contract.digest.as_str().into());
+        let profiles = "default".into();
+        let query = Query { application: "product".into(), profiles, label: Label::Default };
+        let _running = instances.enter(report, &query).unwrap();
+        assert!(!builds.running().is_empty());
+        assert_eq!(lock(&builds.compiled).len(), 1);
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use headwater_wire::{Environment, KeyList, KeyReader, KeyReaders};
 use serde_json::Value;
 
 use super::default_environment;
 use crate::access::Caller;
 use crate::check::{Reading, RunningBuild, RunningBuilds};
+use crate::http::error::HttpError;
 use crate::http::identity::ListFilter;
 use crate::http::{Http, answers};
 use crate::model::Query;
@@ -22,8 +23,14 @@ const ENVIRONMENT_COUNT_MAX: usize = 16;
 type Places = BTreeMap<String, BTreeSet<String>>;
 
 /// Lists the keys of the environments that instances of an application follow, or of its default environment.
-pub(super) async fn keys(http: &Http, caller: &Caller, application: &str) -> HttpResponse {
-    let builds = http.builds.running();
+pub(super) async fn keys(
+    http: &Http,
+    caller: &Caller,
+    application: &str,
+) -> Result<HttpResponse, HttpError> {
+    let source = Arc::clone(&http.builds);
+    // Compiles the contracts that are new.
+    let builds = web::block(move || source.running()).await.map_err(|_| HttpError::ClientGone)?;
     let mut places = Places::new();
     for query in queries(http, ListFilter::of(caller), application) {
         read(http, caller, &query, &mut places).await;
@@ -37,12 +44,12 @@ pub(super) async fn keys(http: &Http, caller: &Caller, application: &str) -> Htt
         };
         KeyReaders { key, origins: origins.into_iter().collect(), readers, unread }
     });
-    HttpResponse::Ok().json(KeyList {
+    Ok(HttpResponse::Ok().json(KeyList {
         application: application.to_owned(),
         instances: reporting.instance_count,
         reporting: reporting.reporting_count,
         keys: keys.collect(),
-    })
+    }))
 }
 
 /// Returns the environments of an application that its instances follow, at any label, and its default environment.
