@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use headwater_wire::Contract;
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FILE_BYTES_MAX;
 use crate::model::{Label, Query};
+use crate::sync::lock;
 
 /// The ending of the files.
 const ENDING: &str = ".json";
@@ -23,6 +24,8 @@ const UNFINISHED: &str = ".new";
 /// The directory of the contracts.
 pub(super) struct ContractFiles {
     directory: PathBuf,
+    /// Locking: held while a file is replaced or removed. Two writers of one contract would use the same unfinished file.
+    changing: Mutex<()>,
 }
 
 /// The content of a file.
@@ -60,7 +63,7 @@ impl StoredEnvironment {
 
 impl ContractFiles {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { directory, changing: Mutex::default() }
     }
 
     /// Reads all files, the most recently used contracts first.
@@ -98,6 +101,7 @@ impl ContractFiles {
     }
 
     fn replace(&self, stored: &StoredContract) -> io::Result<()> {
+        let _changing = lock(&self.changing);
         let name = format!("{}{ENDING}", stored.contract.digest);
         let unfinished = self.directory.join(format!("{name}{UNFINISHED}"));
         let mut file = File::create(&unfinished)?;
@@ -108,6 +112,7 @@ impl ContractFiles {
     }
 
     pub(super) fn remove(&self, digest: &str) {
+        let _changing = lock(&self.changing);
         match fs::remove_file(self.directory.join(format!("{digest}{ENDING}"))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%error, "a file of a contract cannot be removed");
@@ -146,4 +151,29 @@ fn read(path: &Path, digest: &str) -> io::Result<StoredContract> {
         return Err(invalid("its name is not the digest of the contract".to_owned()));
     }
     Ok(StoredContract { contract, ..stored })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_of_one_contract_do_not_disturb_each_other() {
+        let place = tempfile::tempdir().unwrap();
+        let files = ContractFiles::new(place.path().to_owned());
+        let contract = Contract::new("product".to_owned(), None, vec![], vec![]).unwrap();
+        let write = || {
+            for _ in 0..50 {
+                let (contract, last_seen) = (contract.clone(), Timestamp::UNIX_EPOCH);
+                let stored = StoredContract { contract, last_seen, environments: vec![] };
+                files.replace(&stored).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| {
+                scope.spawn(write);
+            });
+        });
+        assert_eq!(files.read_all().len(), 1);
+    }
 }
