@@ -44,6 +44,9 @@ impl PushSettings {
         if self.token.is_some() && self.token_file.is_some() {
             problems.push("push: set token_file or HEADWATER_PUSH_TOKEN, not both".to_owned());
         }
+        if self.contract_hours == 0 {
+            problems.push("push: contract_hours: expected at least 1, got 0".to_owned());
+        }
         self
     }
 }
@@ -84,4 +87,19 @@ pub enum UnfinishedChecks {
     Reject,
     /// The push is accepted, with a warning to the pusher and in the log.
     Accept,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contract_counts_for_an_hour_at_least() {
+        for (contract_hours, problem_count) in [(0, 1), (1, 0)] {
+            let settings = PushSettings { contract_hours, ..PushSettings::default() };
+            let mut problems = Vec::new();
+            settings.with(None, &mut problems);
+            assert_eq!(problems.len(), problem_count, "{problems:?}");
+        }
+    }
 }
