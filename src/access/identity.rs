@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::in_force::PolicyInForce;
 use super::{Operation, Resource};
 use crate::areas::Permission;
+use crate::model::items;
 
 /// The bits of an [`IdentityKey`] for the number of the principal. A policy file is too small for more principals.
 const PRINCIPAL_BITS: u32 = 24;
@@ -74,6 +75,14 @@ impl Identity {
         } else {
             Permission::WouldDeny
         }
+    }
+
+    /// Returns true if the principal may read an application, or each one of a list, in some profile and at some label.
+    /// Decides by the name alone.
+    pub fn reads_application(&self, application: &str) -> bool {
+        let names = items(application);
+        let policy = self.policy();
+        !policy.is_enforced() || policy.allows_some_environment(&self.principal, names)
     }
 
     pub(super) fn policy(&self) -> &headwater_access::Policy {

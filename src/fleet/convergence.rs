@@ -25,7 +25,7 @@ pub struct ReportedInstance {
 }
 
 /// An environment by its names: application, profiles and label.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnvironmentName {
     /// The application.
     pub application: String,

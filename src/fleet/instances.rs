@@ -11,7 +11,7 @@ mod named;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use headwater_wire::InstanceHealth;
@@ -128,13 +128,29 @@ impl Instances {
     }
 
     /// Returns the instances that `is_wanted` selects by name and environment, in no particular order. Each run that is
-    /// connected, or that is the only one of its name, is an entry.
+    /// connected, or that is the only one of its name, is an entry. `is_wanted` is called for each instance under the lock
+    /// of the table: decide what is expensive before, for the distinct [`Self::queries`].
     pub fn snapshot(&self, is_wanted: impl Fn(&str, &Query) -> bool) -> Vec<Instance> {
         let mut table = lock(&self.table);
         let now = Timestamp::now();
         table.expire(now);
         let wanted = table.instances.iter().filter(|(key, _)| is_wanted(&key.name, &key.query));
         wanted.flat_map(|(key, named)| named.show(&key.name, &key.query, now)).collect()
+    }
+
+    /// Returns the distinct environments that instances follow, of one application or of all.
+    pub fn queries(&self, application: Option<&str>) -> HashSet<Query> {
+        let table = lock(&self.table);
+        let queries = table.instances.keys().map(|key| &key.query);
+        let is_wanted =
+            |query: &&Query| application.is_none_or(|wanted| *query.application == *wanted);
+        let mut distinct = HashSet::new();
+        for query in queries.filter(is_wanted) {
+            if !distinct.contains(query) {
+                distinct.insert(query.clone());
+            }
+        }
+        distinct
     }
 
     /// Returns the number of requests whose instances were ignored because the table was full.

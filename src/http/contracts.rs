@@ -56,7 +56,8 @@ pub(super) async fn answer(
     route: &ContractRoute,
 ) -> Result<HttpResponse, HttpError> {
     let (filter, application) = (ListFilter::of(caller), &route.application);
-    if !is_visible(http, filter, application) {
+    // The name decides before anything that exists is read, so that a denied application takes the time of an absent one.
+    if !filter.shows_application(application) {
         return Err(HttpError::Route(RouteError::NotFound));
     }
     match &route.resource {
@@ -71,15 +72,6 @@ pub(super) async fn answer(
             Ok(HttpResponse::Ok().content_type(V1_TYPE).body(contract.to_json()))
         }
     }
-}
-
-/// Returns true if a caller may read an environment of an application. Instances of it may follow environments that the
-/// rules of the caller name alone.
-fn is_visible(http: &Http, filter: ListFilter<'_>, application: &str) -> bool {
-    let is_shown = |query: &Query| &*query.application == application && filter.shows(query);
-    filter.is_complete()
-        || filter.shows(&default_environment(application))
-        || !http.instances.snapshot(|_, query| is_shown(query)).is_empty()
 }
 
 /// The environment of a service without profiles and label.
@@ -127,17 +119,15 @@ async fn register(
 pub(super) fn list(http: &Http, filter: ListFilter<'_>, application: Option<&str>) -> HttpResponse {
     let instances = http.instances.snapshot(|_, _| true);
     let survey = http.contracts.survey(&instances, Timestamp::now());
-    let followed = instances.iter().map(|instance| &instance.query);
-    let followed: HashSet<&str> =
-        followed.filter(|query| filter.shows(query)).map(|query| &*query.application).collect();
-    let is_shown = |name: &str| {
-        application.is_none_or(|wanted| wanted == name)
-            && (filter.is_complete()
-                || followed.contains(name)
-                || filter.shows(&default_environment(name)))
-    };
+    let names: HashSet<&str> =
+        survey.builds.iter().map(|build| &*build.contract.application).collect();
+    let is_wanted = |name: &str| application.is_none_or(|wanted| wanted == name);
+    let shown: HashSet<&str> = names
+        .into_iter()
+        .filter(|name| is_wanted(name) && filter.shows_application(name))
+        .collect();
     let mut contracts = BTreeMap::<_, ContractStatus>::new();
-    for build in survey.builds.iter().filter(|build| is_shown(&build.contract.application)) {
+    for build in survey.builds.iter().filter(|build| shown.contains(&*build.contract.application)) {
         let Contract { application, version, digest, .. } = &*build.contract;
         let known = contracts.entry((application, version, digest));
         let known = known.or_insert_with(|| status(build));

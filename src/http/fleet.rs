@@ -2,6 +2,8 @@
 
 mod past;
 
+use std::collections::HashMap;
+
 use actix_http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse};
 use headwater_wire::{FleetReplica, FleetStatus};
@@ -66,9 +68,9 @@ async fn reported(
     filter: ListFilter<'_>,
     wanted: &InstanceFilter,
 ) -> (Vec<FleetReplica>, Vec<ReportedInstance>) {
-    let own = http.instances.snapshot(|name, query| {
-        wanted.selects_query(query) && wanted.selects_name(name) && filter.shows(query)
-    });
+    let shown = wanted.shown_queries(http, filter);
+    let own =
+        http.instances.snapshot(|name, query| wanted.selects_name(name) && shown.contains(query));
     let own = PeerAnswer {
         name: http.replicas.name().to_owned(),
         result: Ok(own.iter().map(status).collect()),
@@ -84,13 +86,24 @@ async fn reported(
     answers.sort_by(|a, b| a.name.cmp(&b.name));
     let mut replicas = Vec::new();
     let mut reported = Vec::new();
+    // The policy of this replica decides as well, once for each environment.
+    let mut decided = HashMap::new();
     for PeerAnswer { name, result } in answers {
         let (mut instances, failure) = match result {
             Ok(instances) => (instances, None),
             Err(failure) => (Vec::new(), Some(failure)),
         };
-        // The policy of this replica decides as well.
-        instances.retain(|status| filter.shows(&query(&EnvironmentName::of(status))));
+        instances.retain(|status| {
+            let name = EnvironmentName::of(status);
+            match decided.get(&name) {
+                Some(is_shown) => *is_shown,
+                None => {
+                    let is_shown = filter.shows(&query(&name));
+                    decided.insert(name, is_shown);
+                    is_shown
+                }
+            }
+        });
         replicas.push(FleetReplica {
             name: name.clone(),
             instances: instances.len() as u64,

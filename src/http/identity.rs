@@ -335,6 +335,12 @@ impl<'a> ListFilter<'a> {
         self.0.is_none()
     }
 
+    /// Returns true if the caller receives entries of an application, as far as its name decides. The answer and its time
+    /// do not depend on the instances that exist.
+    pub(super) fn shows_application(self, application: &str) -> bool {
+        self.0.is_none_or(|identity| identity.reads_application(application))
+    }
+
     /// Returns true if the caller receives the entries of an environment.
     pub(super) fn shows(self, query: &Query) -> bool {
         self.0.is_none_or(|identity| {

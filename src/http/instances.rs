@@ -1,5 +1,6 @@
 //! The headers in which a request reports its instance, and `GET /-/instances`.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use actix_http::header::{HeaderMap, HeaderName};
@@ -103,8 +104,23 @@ impl InstanceFilter {
         self.instance.is_some()
     }
 
+    /// Returns the environments that instances follow, the filter selects and the caller may read.
+    ///
+    /// The name of an application decides first, so that a denied one takes the time of an absent one. Otherwise each
+    /// distinct environment is decided once, whether the filter selects it or not, and not under the lock of the table.
+    pub(super) fn shown_queries(&self, http: &Http, filter: ListFilter<'_>) -> HashSet<Query> {
+        let application = self.application.as_deref();
+        if application.is_some_and(|name| !filter.shows_application(name)) {
+            return HashSet::new();
+        }
+        let mut queries = http.instances.queries(application);
+        queries.retain(|query| filter.shows(query));
+        queries.retain(|query| self.selects_query(query));
+        queries
+    }
+
     /// Returns true if the instances of an environment can be selected.
-    pub(super) fn selects_query(&self, query: &Query) -> bool {
+    fn selects_query(&self, query: &Query) -> bool {
         let label = query.label.name().unwrap_or_default();
         let is_wanted =
             |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|it| it == value);
@@ -127,9 +143,9 @@ pub(super) fn list(
 ) -> Result<HttpResponse, HttpError> {
     let wanted = InstanceFilter::of(request)?;
     let page = InstancePage::of(request)?;
-    let instances = http.instances.list(|name, query| {
-        wanted.selects_query(query) && wanted.selects_name(name) && filter.shows(query)
-    });
+    let shown = wanted.shown_queries(http, filter);
+    let instances =
+        http.instances.list(|name, query| wanted.selects_name(name) && shown.contains(query));
     let count = instances.len() as u64;
     let (instances, next) = page.cut(instances, |instance| hex(&instance.sort_key()));
     let left_out = if filter.is_complete() { http.instances.left_out_count() } else { 0 };

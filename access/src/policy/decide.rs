@@ -100,6 +100,20 @@ impl Policy {
         !labels.is_empty() && labels.iter().all(reads)
     }
 
+    /// Returns true if, for each application, a rule lets the principal read it in some profile and at some label.
+    pub fn allows_some_environment<'n>(
+        &self,
+        principal: &Principal,
+        applications: impl Iterator<Item = &'n str>,
+    ) -> bool {
+        let grants = self.grants(principal).unwrap_or_default();
+        let reads = |name: &str| {
+            grants.iter().any(|rule| rule.may.contains(Right::Read) && rule.names_application(name))
+        };
+        let mut applications = applications.peekable();
+        applications.peek().is_some() && applications.all(reads)
+    }
+
     fn outcome(&self, grants: &[Arc<Rule>], request: &Request<'_>) -> Outcome {
         if let Request::Read(target) | Request::Open(target) = request {
             let names = (&target.applications[..], &target.profiles[..], &target.labels[..]);

@@ -209,3 +209,16 @@ fn waiters_are_notified_of_changes_only() {
     };
     assert_eq!((names("product"), names("order")), (vec!["a".to_owned()], vec!["b".to_owned()]));
 }
+
+#[test]
+fn the_environments_of_many_instances_are_listed_once() {
+    let instances = Arc::<Instances>::default();
+    let other = Query { application: "order".into(), ..query() };
+    for name in ["a", "b", "c"] {
+        drop(instances.enter(report(name), &query()));
+        drop(instances.enter(report(name), &other));
+    }
+    assert_eq!(instances.queries(None), HashSet::from([query(), other.clone()]));
+    assert_eq!(instances.queries(Some("order")), HashSet::from([other]));
+    assert!(instances.queries(Some("absent")).is_empty());
+}

@@ -54,10 +54,9 @@ pub(super) async fn keys(
 
 /// Returns the environments of an application that its instances follow, at any label, and its default environment.
 fn queries(http: &Http, filter: ListFilter<'_>, application: &str) -> Vec<Query> {
-    let is_wanted = |query: &Query| &*query.application == application && filter.shows(query);
-    let instances = http.instances.snapshot(|_, query| is_wanted(query));
-    let followed: HashSet<Query> = instances.into_iter().map(|instance| instance.query).collect();
-    let mut queries: Vec<Query> = followed.into_iter().collect();
+    let followed = http.instances.queries(Some(application));
+    let mut queries: Vec<Query> =
+        followed.into_iter().filter(|query| filter.shows(query)).collect();
     if queries.is_empty() {
         queries.push(default_environment(application));
     }

@@ -79,3 +79,24 @@ fn events_name_only_readable_environments() {
     assert!(seen.contains("orders") && !seen.contains("billing"), "{seen}");
     assert!(seen.contains("\"commit\":null") && seen.contains("\"actor\":\"\""), "{seen}");
 }
+
+#[test]
+fn the_name_of_an_application_decides_before_its_instances() {
+    let readable = "may = [\"read\"]\napplication = [\"orders\"]\nprofile = [\"*\"]";
+    assert!(RULES.contains(readable));
+    let guarded = Guarded::new(&RULES.replacen(readable, &readable.replace('*', "prod"), 1));
+    // No instance reports yet, and the default environment is not readable.
+    let own = guarded.get("/-/contracts/orders", "lister").expect(200);
+    assert_eq!(own.json()["contracts"], json!([]));
+    let headers = [("Authorization", bearer("billing", 1)), ("Headwater-Instance", "b-1".into())];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    guarded.server.get_with("/billing/prod", &headers).expect(200);
+    for path in ["/-/contracts/", "/-/instances?application=", "/-/fleet?local&application="] {
+        let [denied, absent] = ["billing", "absent"].map(|name| {
+            let reply = guarded.get(&format!("{path}{name}"), "lister");
+            // The document of an error contains its time and path.
+            (reply.status, if reply.status == 200 { reply.body } else { Vec::new() })
+        });
+        assert_eq!(denied, absent, "{path}");
+    }
+}

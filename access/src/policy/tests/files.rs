@@ -360,6 +360,21 @@ fn some_environment_can_be_readable_at_a_label() {
 }
 
 #[test]
+fn some_environment_of_an_application_can_be_readable() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"jo\"]\nmay = [\"read\"]\napplication = [\"x*\"]\nprofile = [\"dev\"]\n\
+         label = [\"v1\"]\nexcept = [\"xy\"]\n[[allow]]\nwho = [\"jo\"]\nmay = [\"seal\"]\n",
+    );
+    let reads = |who: &str, names: &[&str]| {
+        policy.allows_some_environment(&principal(&policy, who), names.iter().copied())
+    };
+    assert!(reads("jo", &["x"]) && reads("jo", &["x", "xa"]));
+    assert!(!reads("jo", &["xy"]) && !reads("jo", &["x", "y"]));
+    assert!(!reads("jo", &[]));
+    assert!(!reads("a", &["x"]));
+}
+
+#[test]
 fn principals_share_what_does_not_contain_their_names() {
     let long: Vec<String> = (0..40).map(|number| format!("profile-{number}")).collect();
     let policy = policy(&format!(
