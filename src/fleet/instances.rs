@@ -8,6 +8,7 @@
 //! The table is kept in memory for a while after the last request of an instance.
 
 mod named;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +23,10 @@ use super::report::{Acknowledgement, Attributes, InstanceReport, Reason};
 use crate::model::Query;
 use crate::sync::lock;
 use named::NamedInstance;
+use shares::Shares;
 
-/// The most instances that are kept. Further ones are ignored until others expire.
+/// The most instances that are kept. One application can have half of them. Further ones are ignored unless an entry of
+/// their application makes room.
 const COUNT_MAX: usize = 20_000;
 /// The time after its last request at which an instance expires.
 const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15);
@@ -43,9 +46,8 @@ pub struct Instances {
 #[derive(Default)]
 struct InstanceTable {
     instances: HashMap<InstanceKey, NamedInstance>,
-    /// The number of incarnations of all instances.
-    run_count: usize,
-    /// The number of requests whose instances were ignored because the table was full.
+    shares: Shares,
+    /// The number of requests whose instances were ignored for which there was no room.
     left_out_count: u64,
     expired_at: Timestamp,
 }
@@ -158,6 +160,11 @@ impl Instances {
         lock(&self.table).left_out_count
     }
 
+    /// Returns the same number for each application of which requests were ignored.
+    pub fn left_out(&self) -> Vec<(Arc<str>, u64)> {
+        lock(&self.table).shares.left_out()
+    }
+
     /// Returns a receiver that is notified after each change: a new instance, a restart, an acknowledgement, another
     /// health, other attributes, and the begin and the end of a connection. Subscribe before a snapshot is read, so that
     /// no change in between is missed.
@@ -177,44 +184,88 @@ struct Entered {
 }
 
 impl InstanceTable {
-    /// Records a request. Returns `None` if the table is full.
+    /// Records a request. Returns `None` without room for its instance.
     fn enter(
         &mut self,
         key: &InstanceKey,
         report: InstanceReport,
         now: Timestamp,
     ) -> Option<Entered> {
-        let is_full = |table: &Self| {
-            let known = table.instances.get(key);
-            let adds_run = known.is_none_or(|known| known.adds_run(&report));
-            table.run_count >= COUNT_MAX && adds_run
-        };
-        if is_full(self) && now.duration_since(self.expired_at) >= EXPIRY_INTERVAL {
-            self.expire(now);
-        }
-        if is_full(self) {
-            self.left_out_count += 1;
+        let application = &key.query.application;
+        let adds_run = self.instances.get(key).is_none_or(|known| known.adds_run(&report));
+        if adds_run && !self.make_room(application, now) {
+            self.leave_out(application);
             return None;
         }
         let named = self.instances.entry(key.clone()).or_default();
+        if let Some(turn) = named.idle.take() {
+            self.shares.remove_idle(application, turn);
+        }
         let count_before = named.run_count();
         let entered = named.enter(report, now);
-        self.run_count = self.run_count + named.run_count() - count_before;
+        self.shares.record(application, count_before, named.run_count());
         if entered.is_none() {
-            self.left_out_count += 1;
+            self.note_idle(key, now);
+            self.leave_out(application);
         }
         entered
     }
 
     /// Records the end of a request. Returns true if the instance is no longer connected.
     fn leave(&mut self, key: &InstanceKey, run: u64, now: Timestamp) -> bool {
-        self.instances.get_mut(key).is_some_and(|named| named.leave(run, now))
+        let is_gone = self.instances.get_mut(key).is_some_and(|named| named.leave(run, now));
+        if is_gone {
+            self.note_idle(key, now);
+        }
+        is_gone
+    }
+
+    /// Makes room for an incarnation of an application. Returns false if there is none. Searches the table for expired
+    /// instances once in an interval at most.
+    fn make_room(&mut self, application: &str, now: Timestamp) -> bool {
+        if self.shares.has_room(application) {
+            return true;
+        }
+        if now.duration_since(self.expired_at) >= EXPIRY_INTERVAL {
+            self.expire(now);
+        }
+        if !self.shares.has_room(application)
+            && let Some(key) = self.shares.take_oldest(application)
+            && let Some(named) = self.instances.remove(&key)
+        {
+            self.shares.record(&key.query.application, named.run_count(), 0);
+        }
+        self.shares.has_room(application)
+    }
+
+    /// Records that an entry can make room, unless it is connected or an acknowledgement of it is known.
+    fn note_idle(&mut self, key: &InstanceKey, now: Timestamp) {
+        if let Some(named) = self.instances.get_mut(key)
+            && named.can_make_room()
+            && named.idle.is_none()
+        {
+            named.idle = Some(self.shares.add_idle(key, now));
+        }
+    }
+
+    fn leave_out(&mut self, application: &Arc<str>) {
+        self.left_out_count += 1;
+        self.shares.leave_out(application);
     }
 
     fn expire(&mut self, now: Timestamp) {
         self.expired_at = now;
-        self.instances.retain(|_, named| named.retain_current(now, EXPIRES_AFTER));
-        self.run_count = self.instances.values().map(NamedInstance::run_count).sum();
+        let shares = &mut self.shares;
+        self.instances.retain(|key, named| {
+            let count_before = named.run_count();
+            let is_current = named.retain_current(now, EXPIRES_AFTER);
+            shares.record(&key.query.application, count_before, named.run_count());
+            if !is_current && let Some(turn) = named.idle {
+                shares.remove_idle(&key.query.application, turn);
+            }
+            is_current
+        });
+        shares.remove_unused();
     }
 }
 

@@ -119,6 +119,24 @@ impl InstanceFilter {
         queries
     }
 
+    /// Returns the number of requests that there was no room for, of the selected application or of all that the caller may
+    /// read.
+    fn left_out_count(&self, http: &Http, filter: ListFilter<'_>) -> u64 {
+        let application = self.application.as_deref();
+        if filter.is_complete() && application.is_none() {
+            return http.instances.left_out_count();
+        }
+        if application.is_some_and(|name| !filter.shows_application(name)) {
+            return 0;
+        }
+        let is_shown = |name: &str| match application {
+            Some(wanted) => name == wanted,
+            None => filter.shows_application(name),
+        };
+        let left_out = http.instances.left_out().into_iter();
+        left_out.filter(|(name, _)| is_shown(name)).map(|(_, count)| count).sum()
+    }
+
     /// Returns true if the instances of an environment can be selected.
     fn selects_query(&self, query: &Query) -> bool {
         let label = query.label.name().unwrap_or_default();
@@ -148,7 +166,7 @@ pub(super) fn list(
         http.instances.list(|name, query| wanted.selects_name(name) && shown.contains(query));
     let count = instances.len() as u64;
     let (instances, next) = page.cut(instances, |instance| hex(&instance.sort_key()));
-    let left_out = if filter.is_complete() { http.instances.left_out_count() } else { 0 };
+    let left_out = wanted.left_out_count(http, filter);
     let instances = instances.iter().map(status).collect();
     let replica = http.replicas.name().to_owned();
     Ok(HttpResponse::Ok().json(InstanceList { instances, count, next, left_out, replica }))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headwater_wire::{InstanceHealth, Outcome};
 use jiff::{SignedDuration, Timestamp};
 
+use super::shares::Turn;
 use super::{Acknowledgement, Attributes, Entered, Instance, InstanceReport, Reason};
 use crate::model::Query;
 
@@ -27,6 +28,8 @@ pub(super) struct NamedInstance {
     restart_count: u32,
     is_witness: bool,
     next_id: u64,
+    /// Its place among the entries that can make room.
+    pub(super) idle: Option<Turn>,
 }
 
 struct Run {
@@ -59,6 +62,11 @@ enum Place {
 impl NamedInstance {
     pub(super) fn run_count(&self) -> usize {
         self.runs.len()
+    }
+
+    /// Returns true if nothing is lost with the instance: it is disconnected and has never acknowledged a configuration.
+    pub(super) fn can_make_room(&self) -> bool {
+        !self.is_witness && self.runs.iter().all(|run| run.request_count == 0)
     }
 
     /// Returns true if a report would need room for a further run.

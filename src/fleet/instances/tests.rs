@@ -2,6 +2,7 @@
 
 use headwater_wire::Outcome;
 
+use super::shares::SHARE_COUNT_MAX;
 use super::*;
 use crate::model::{Digest, Label, Revision};
 
@@ -11,6 +12,11 @@ fn query() -> Query {
 
 fn key(name: &str) -> InstanceKey {
     InstanceKey { name: name.into(), query: query() }
+}
+
+fn key_of(application: &str, name: &str) -> InstanceKey {
+    let query = Query { application: application.into(), ..query() };
+    InstanceKey { name: name.into(), query }
 }
 
 fn report(name: &str) -> InstanceReport {
@@ -70,27 +76,84 @@ impl Stage {
     }
 }
 
+/// Fills the shares of two applications with connected instances: `product` with run ids, and `order`.
+fn full() -> (InstanceTable, Vec<u64>) {
+    let mut table = InstanceTable::default();
+    let mut runs = Vec::new();
+    for number in 0..SHARE_COUNT_MAX {
+        let name = number.to_string();
+        runs.push(table.enter(&key(&name), report(&name), seconds(0)).unwrap().run);
+        assert!(table.enter(&key_of("order", &name), report(&name), seconds(0)).is_some());
+    }
+    (table, runs)
+}
+
 #[test]
 fn the_table_is_bounded_and_silent_instances_expire() {
-    let mut table = InstanceTable::default();
+    let (mut table, runs) = full();
     let begin = seconds(0);
-    let mut runs = Vec::new();
-    for number in 0..COUNT_MAX {
-        let name = number.to_string();
-        runs.push(table.enter(&key(&name), report(&name), begin).unwrap().run);
-    }
     assert!(table.enter(&key("more"), report("more"), begin).is_none());
     assert!(table.enter(&key("0"), run_of("0", "first"), begin).is_some());
     // A further client with a known name needs room, too.
     assert!(table.enter(&key("0"), run_of("0", "second"), begin).is_none());
-    assert_eq!(table.left_out_count, 2);
+    assert!(table.enter(&key_of("cart", "a"), report("a"), begin).is_none());
+    assert_eq!(table.left_out_count, 3);
+    let mut left_out = table.shares.left_out();
+    left_out.sort_unstable();
+    assert_eq!(left_out, [("cart".into(), 1), ("product".into(), 2)]);
     for (name, run) in [("0", runs[0]), ("0", runs[0]), ("1", runs[1])] {
         table.leave(&key(name), run, begin);
     }
     let later = begin + EXPIRES_AFTER;
     assert!(table.enter(&key("more"), report("more"), later).is_some());
     // All other instances are still connected.
-    assert_eq!((table.instances.len(), table.run_count), (COUNT_MAX - 1, COUNT_MAX - 1));
+    let count = COUNT_MAX - 1;
+    assert_eq!((table.instances.len(), table.shares.run_count()), (count, count));
+}
+
+#[test]
+fn an_application_does_not_fill_the_table_for_others() {
+    let mut table = InstanceTable::default();
+    let mut runs = Vec::new();
+    for number in 0..=SHARE_COUNT_MAX {
+        let name = number.to_string();
+        runs.extend(table.enter(&key(&name), report(&name), seconds(0)).map(|it| it.run));
+    }
+    assert_eq!((runs.len(), table.left_out_count), (SHARE_COUNT_MAX, 1));
+    assert!(table.enter(&key_of("order", "a"), report("a"), seconds(0)).is_some());
+    assert_eq!(table.shares.left_out(), [("product".into(), 1)]);
+}
+
+#[test]
+fn the_oldest_disconnected_entry_without_acknowledgement_makes_room() {
+    let (mut table, runs) = full();
+    let acknowledgement = acknowledged(report("0"), "1", Outcome::Applied);
+    table.enter(&key("0"), acknowledgement, seconds(0)).unwrap();
+    for at in [0, 0, 3, 1, 2] {
+        table.leave(&key(&at.to_string()), runs[at], seconds(1));
+    }
+    // This one is connected again, and disconnected after the others.
+    let run = table.enter(&key("3"), report("3"), seconds(1)).unwrap().run;
+    table.leave(&key("3"), run, seconds(2));
+    for (new, removed) in [("a", "1"), ("b", "2"), ("c", "3")] {
+        assert!(table.enter(&key(new), report(new), seconds(2)).is_some(), "{new}");
+        assert!(!table.instances.contains_key(&key(removed)), "{removed}");
+    }
+    // A witness stays, and so do the entries of other applications.
+    assert!(table.enter(&key("d"), report("d"), seconds(2)).is_none());
+    assert!(table.instances.contains_key(&key("0")));
+    assert_eq!((table.shares.run_count(), table.left_out_count), (COUNT_MAX, 1));
+}
+
+#[test]
+fn names_that_are_used_once_replace_each_other() {
+    let mut stage = Stage::default();
+    for number in 0..5 * COUNT_MAX {
+        stage.ask(report(&number.to_string()), 0);
+    }
+    assert_eq!((stage.0.instances.len(), stage.0.left_out_count), (SHARE_COUNT_MAX, 0));
+    stage.0.expire(seconds(0) + EXPIRES_AFTER);
+    assert_eq!((stage.0.shares.run_count(), stage.0.shares.take_oldest("product")), (0, None));
 }
 
 #[test]
@@ -133,7 +196,7 @@ fn two_connected_clients_with_one_name_are_both_listed() {
     stage.0.expire(seconds(61));
     assert_eq!(stage.shown(61).len(), 2);
     stage.0.expire(seconds(62));
-    assert_eq!((stage.only().restart_count, stage.0.run_count), (1, 1));
+    assert_eq!((stage.only().restart_count, stage.0.shares.run_count()), (1, 1));
 }
 
 #[test]
