@@ -77,12 +77,18 @@ pub(super) fn run(arguments: FleetArguments) -> anyhow::Result<ExitCode> {
         return Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(1) });
     }
     let fleet = runtime.block_on(read(&client, &arguments))?;
-    output::print(&match arguments.output {
-        OutputForm::Table if arguments.instance.is_some() => findings::instances(&fleet),
-        OutputForm::Table => findings::environments(&fleet),
-        OutputForm::Json => format!("{}\n", serde_json::to_string(&fleet)?),
+    let unknown = arguments.application.as_deref().filter(|_| fleet.environments.is_empty());
+    output::print(&match (arguments.output, unknown) {
+        (OutputForm::Table, Some(application)) => findings::unknown(&fleet, application),
+        (OutputForm::Table, None) if arguments.instance.is_some() => findings::instances(&fleet),
+        (OutputForm::Table, None) => findings::environments(&fleet),
+        (OutputForm::Json, _) => format!("{}\n", serde_json::to_string(&fleet)?),
     })?;
-    Ok(if findings::is_converged(&fleet) { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if unknown.is_none() && findings::is_converged(&fleet) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 impl FleetArguments {

@@ -172,7 +172,8 @@ fn reachable(address: &str, name: &str) -> String {
 async fn client(address: String) -> Result<Client, String> {
     let build = move || {
         let builder = Client::builder().url(address).application(APPLICATION).unlisted();
-        builder.connect_timeout(TIME_MAX).request_timeout(TIME_MAX).build()
+        // The time of the whole exchange ends first, so that there is one message about it.
+        builder.connect_timeout(2 * TIME_MAX).request_timeout(2 * TIME_MAX).build()
     };
     let built = tokio::task::spawn_blocking(build).await.map_err(|error| error.to_string())?;
     built.map_err(|_| "its address is not a URL".to_owned())

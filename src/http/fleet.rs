@@ -3,29 +3,35 @@
 mod past;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use actix_http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse};
 use headwater_wire::{FleetReplica, FleetStatus};
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use super::error::HttpError;
 use super::identity::ListFilter;
 use super::instances::{InstanceFilter, InstancePage, hex, status};
 use super::{Http, has_parameter};
-use crate::access::Caller;
+use crate::access::{Caller, Operation, Resource};
 use crate::fleet::{
     self, CallerCredentials, EnvironmentName, Peer, PeerAnswer, PresentContent, ReportedInstance,
 };
 use crate::model::{Label, Query};
 use crate::replicas::Liveness;
 use crate::reveal::Variant;
+use crate::store::AnswerError;
 
 pub(super) use past::history;
 
-/// The requests that ask the other replicas at the same time. Further ones wait.
+/// The requests that ask the other replicas at the same time. Further ones wait for a while.
 static MERGES: Semaphore = Semaphore::const_new(4);
+
+/// The longest time for which a request waits before it asks the other replicas.
+const MERGE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 const CONFIG_TOKEN: HeaderName = HeaderName::from_static("x-config-token");
 
@@ -41,7 +47,7 @@ pub(super) async fn get(
     }
     let wanted = InstanceFilter::of(request)?;
     let page = InstancePage::of(request)?;
-    let (replicas, reported) = reported(request, http, filter, &wanted).await;
+    let (replicas, reported) = reported(request, http, filter, &wanted).await?;
     let merged = fleet::merge(reported);
     let count = merged.len() as u64;
     let merged: Vec<_> =
@@ -58,7 +64,37 @@ pub(super) async fn get(
             answer.instances.extend(shown);
         }
     }
+    if !http.store.may(caller, Operation::ReadOverview, Resource::Server) {
+        number_replicas(&mut answer);
+    }
     Ok(HttpResponse::Ok().json(answer))
+}
+
+/// Replaces the names of the replicas by numbers, and the reasons of failures by one text, for a caller that may not read
+/// `/-/replicas`.
+fn number_replicas(answer: &mut FleetStatus) {
+    let numbered = answer.replicas.iter().zip(1_usize..);
+    let numbers: HashMap<String, String> =
+        numbered.map(|(replica, number)| (replica.name.clone(), number.to_string())).collect();
+    let number = |name: &mut String| *name = numbers.get(name).cloned().unwrap_or_default();
+    for replica in &mut answer.replicas {
+        number(&mut replica.name);
+        replica.failure = replica.failure.take().map(|_| "it did not report them".to_owned());
+    }
+    for instance in &mut answer.instances {
+        number(&mut instance.replica);
+    }
+}
+
+/// Waits until the request may ask the other replicas.
+async fn merge_permit<'s>(
+    merges: &'s Semaphore,
+    wait_max: Duration,
+) -> Result<SemaphorePermit<'s>, HttpError> {
+    match timeout(wait_max, merges.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(HttpError::Answer(AnswerError::Overloaded)),
+    }
 }
 
 /// Collects the instances that the caller may see, from this replica and the others.
@@ -67,7 +103,7 @@ async fn reported(
     http: &Http,
     filter: ListFilter<'_>,
     wanted: &InstanceFilter,
-) -> (Vec<FleetReplica>, Vec<ReportedInstance>) {
+) -> Result<(Vec<FleetReplica>, Vec<ReportedInstance>), HttpError> {
     let shown = wanted.shown_queries(http, filter);
     let own =
         http.instances.snapshot(|name, query| wanted.selects_name(name) && shown.contains(query));
@@ -77,8 +113,7 @@ async fn reported(
     };
     let mut answers = vec![own];
     if !has_parameter(request, "local") {
-        // The semaphore is never closed.
-        let _permit = MERGES.acquire().await;
+        let _permit = merge_permit(&MERGES, MERGE_WAIT_MAX).await?;
         let peers = peers(http, &mut answers);
         let credentials = credentials(request.headers());
         answers.extend(fleet::ask(peers, wanted.query_string(), &credentials).await);
@@ -113,7 +148,7 @@ async fn reported(
             instances.into_iter().map(|status| ReportedInstance { replica: name.clone(), status }),
         );
     }
-    (replicas, reported)
+    Ok((replicas, reported))
 }
 
 /// The other replicas that may have instances. Those without contact are answered for at once.
@@ -160,5 +195,39 @@ fn query(name: &EnvironmentName) -> Query {
         application: name.application.as_str().into(),
         profiles: name.profiles.as_str().into(),
         label: name.label.as_deref().map_or(Label::Default, |label| Label::Named(label.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_does_not_wait_without_limit() {
+        let merges = Semaphore::new(1);
+        let first = merge_permit(&merges, MERGE_WAIT_MAX).await.unwrap();
+        let second = merge_permit(&merges, MERGE_WAIT_MAX).await;
+        assert!(matches!(second.err(), Some(HttpError::Answer(AnswerError::Overloaded))));
+        drop(first);
+        assert!(merge_permit(&merges, MERGE_WAIT_MAX).await.is_ok());
+    }
+
+    #[test]
+    fn replicas_can_be_numbered_in_place_of_their_names() {
+        let replica = |name: &str, failure: Option<&str>| FleetReplica {
+            name: name.to_owned(),
+            instances: 1,
+            failure: failure.map(str::to_owned),
+        };
+        let mut answer = FleetStatus {
+            replicas: vec![replica("a.internal", None), replica("b.internal", Some("its address"))],
+            environments: Vec::new(),
+            count: 0,
+            next: None,
+            instances: Vec::new(),
+        };
+        number_replicas(&mut answer);
+        let missing = Some("it did not report them");
+        assert_eq!(answer.replicas, [replica("1", None), replica("2", missing)]);
     }
 }

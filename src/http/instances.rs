@@ -138,7 +138,7 @@ impl InstanceFilter {
     }
 
     /// Returns true if the instances of an environment can be selected.
-    fn selects_query(&self, query: &Query) -> bool {
+    pub(super) fn selects_query(&self, query: &Query) -> bool {
         let label = query.label.name().unwrap_or_default();
         let is_wanted =
             |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|it| it == value);
@@ -183,13 +183,19 @@ impl InstancePage {
     /// Reads the page from the query string.
     ///
     /// # Errors
-    /// For a limit out of range, and for invalid percent-encoding.
+    /// For a limit out of range, for a cursor that is not hexadecimal, and for invalid percent-encoding.
     pub(super) fn of(request: &HttpRequest) -> Result<Self, HttpError> {
         let limit = parameter(request, "limit").map(|text| {
             let limit = text.parse().ok().filter(|limit| (1..=PAGE_COUNT_MAX).contains(limit));
             limit.ok_or(HttpError::Route(RouteError::Invalid))
         });
-        Ok(Self { limit: limit.transpose()?, after: decoded(request, "after")? })
+        let after = decoded(request, "after")?;
+        let is_cursor =
+            |text: &String| text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        if !after.as_ref().is_none_or(is_cursor) {
+            return Err(HttpError::Route(RouteError::Invalid));
+        }
+        Ok(Self { limit: limit.transpose()?, after })
     }
 
     /// Removes the items of other pages. Returns the cursor for the next page.

@@ -91,7 +91,7 @@ const EXIT_CODES: &str = "
 | `compare` | every environment is equal or differs only as documented | an environment differs. With `--strict` also a documented difference | a server did not answer, credentials were rejected, the source cannot be read, or an environment could not be compared |
 | `seal` | the value was sealed, the key was written, or all values were sealed anew | with `--migrate`, a value was left as it is | no key, or any other failure |
 | `status` | no finding: all replicas are live, none has lagged for more than 30 s, all have the same policy, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
-| `fleet` | every instance that reports runs the present configuration, and every replica answered | an instance rejected it or runs other content, or a replica did not answer | no server answers, or the token is rejected |
+| `fleet` | every instance that reports runs the present configuration, and every replica answered | an instance rejected it or runs other content, a replica did not answer, or no instance of the named service has reported | no server answers, or the token is rejected |
 | `token new` | printed | | the name or the date is not valid |
 | `policy check` | the policy can take effect. There may be warnings | the policy has an error | the file cannot be read |
 | `policy test` | all expectations hold | an expectation does not hold | the policy cannot be used, or has no expectation |

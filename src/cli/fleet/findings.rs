@@ -41,6 +41,12 @@ pub(super) fn environments(fleet: &FleetStatus) -> String {
     table(&rows) + &below(lines)
 }
 
+/// A line for a service without instances.
+pub(super) fn unknown(fleet: &FleetStatus, application: &str) -> String {
+    let line = format!("no instance of {application} has reported");
+    format!("{}\n{}", one_line(&line), below(missing(fleet)))
+}
+
 /// A table of instances, with their reports.
 pub(super) fn instances(fleet: &FleetStatus) -> String {
     let head =
@@ -104,11 +110,7 @@ fn line(environment: &FleetEnvironment) -> String {
         let reasons = reasons(&environment.rejections, *rejected);
         parts.push(format!("{rejected} rejected it: {reasons}"));
     }
-    let others = [
-        (*behind, "run or rejected other content"),
-        (*unreported, "do not report"),
-        (environment.down, "report that they are down"),
-    ];
+    let others = [(*behind, "behind"), (*unreported, "unreported"), (environment.down, "down")];
     parts.extend(
         others
             .iter()
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_line_says_how_many_run_which_revision_and_why_the_others_do_not() {
-        assert_eq!(line(&environment()), "product/prod: 98 of 100 run e796e2dd67, 2 do not report");
+        assert_eq!(line(&environment()), "product/prod: 98 of 100 run e796e2dd67, 2 unreported");
         let names = ["web-1", "web-2", "web-3", "web-4"];
         let mut rejections: Vec<_> =
             names.iter().map(|name| rejection(name, Some("type a.b"))).collect();
@@ -220,7 +222,7 @@ mod tests {
             line(&rejected),
             "product/prod of main: 90 of 100 run e796e2dd67, \
              7 rejected it: no reason given (web-9); type a.b (web-1, web-2, web-3 and 1 more); 2 more, \
-             1 run or rejected other content, 2 do not report, 1 report that they are down"
+             1 behind, 2 unreported, 1 down"
         );
         assert!(!is_converged(&fleet(rejected)));
     }
@@ -232,10 +234,10 @@ mod tests {
         fleet.replicas.push(FleetReplica {
             name: "two".to_owned(),
             instances: 0,
-            failure: Some("no answer within 2000 ms".to_owned()),
+            failure: Some("it did not answer within 2 s".to_owned()),
         });
         assert!(!is_converged(&fleet));
         let text = environments(&fleet);
-        assert!(text.contains("the instances of replica two are missing: no answer"), "{text}");
+        assert!(text.contains("the instances of replica two are missing: it did not"), "{text}");
     }
 }

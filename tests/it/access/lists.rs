@@ -39,6 +39,10 @@ fn lists_are_reduced_to_readable_entries() {
         (applications("ops"), applications("lister")),
         (vec!["billing".to_owned(), "orders".to_owned()], vec!["orders".to_owned()],)
     );
+    // A caller that may not read /-/replicas learns their number alone.
+    let replicas = |principal: &str| list("/-/fleet", principal)["replicas"].clone();
+    assert_eq!(replicas("lister")[0]["name"], "1");
+    assert_ne!(replicas("ops")[0]["name"], "1");
     guarded.repository.commit("//- orders.yml\na: [\n//- billing.yml\nb: [\n");
     let problems = |principal: &str| guarded.get("/-/problems", principal).expect(200).text();
     eventually("both are held back", || {

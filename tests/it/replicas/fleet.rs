@@ -80,7 +80,7 @@ fn instances_of_all_replicas_are_counted_once() {
     let revision = one.get("/orders/prod").header("headwater-revision").unwrap()[..10].to_owned();
     let line = format!(
         "orders/prod: 2 of 5 run {revision}, 1 rejected it: type limit (web-2), \
-         1 run or rejected other content, 1 do not report"
+         1 behind, 1 unreported"
     );
     assert!(table.lines().any(|known| known == line), "{table}");
     let shown = run(&urls, &["orders", "--instance", "web-2"], 1);
@@ -138,9 +138,11 @@ fn a_converged_fleet_ends_with_success_and_pages_join() {
         (&Value::Null, &"orders".into())
     );
     let text = run(&format!("http://{}", server.0), &[], 0);
-    assert!(
-        text.contains("orders/prod: 1 of 1 run ") && text.contains("1 do not report"),
-        "{text}"
-    );
+    assert!(text.contains("orders/prod: 1 of 1 run ") && text.contains("1 unreported"), "{text}");
+    let unknown = run(&format!("http://{}", server.0), &["nope"], 1);
+    assert_eq!(unknown, "no instance of nope has reported\n");
+    for path in ["/-/instances?after=zz", "/-/fleet?local&after=zz"] {
+        server.get(path).expect(400);
+    }
     run("http://127.0.0.1:1", &[], 2);
 }
