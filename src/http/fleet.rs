@@ -65,25 +65,24 @@ pub(super) async fn get(
         }
     }
     if !http.store.may(caller, Operation::ReadOverview, Resource::Server) {
-        number_replicas(&mut answer);
+        let instances = answer.instances.iter_mut().map(|instance| &mut instance.replica);
+        number_replicas(&mut answer.replicas, instances);
     }
     Ok(HttpResponse::Ok().json(answer))
 }
 
 /// Replaces the names of the replicas by numbers, and the reasons of failures by one text, for a caller that may not read
 /// `/-/replicas`.
-fn number_replicas(answer: &mut FleetStatus) {
-    let numbered = answer.replicas.iter().zip(1_usize..);
+fn number_replicas<'a>(replicas: &mut [FleetReplica], names: impl Iterator<Item = &'a mut String>) {
+    let numbered = replicas.iter().zip(1_usize..);
     let numbers: HashMap<String, String> =
         numbered.map(|(replica, number)| (replica.name.clone(), number.to_string())).collect();
     let number = |name: &mut String| *name = numbers.get(name).cloned().unwrap_or_default();
-    for replica in &mut answer.replicas {
+    for replica in replicas {
         number(&mut replica.name);
         replica.failure = replica.failure.take().map(|_| "it did not report them".to_owned());
     }
-    for instance in &mut answer.instances {
-        number(&mut instance.replica);
-    }
+    names.for_each(number);
 }
 
 /// Waits until the request may ask the other replicas.
@@ -226,7 +225,8 @@ mod tests {
             next: None,
             instances: Vec::new(),
         };
-        number_replicas(&mut answer);
+        let instances = answer.instances.iter_mut().map(|instance| &mut instance.replica);
+        number_replicas(&mut answer.replicas, instances);
         let missing = Some("it did not report them");
         assert_eq!(answer.replicas, [replica("1", None), replica("2", missing)]);
     }

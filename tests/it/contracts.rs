@@ -198,8 +198,11 @@ fn contracts_survive_a_restart_of_the_server() {
         let server = Server::with(settings());
         register(*server, "web-1", "/product/default", &product());
     }
+    // The server writes at its end that an instance has named the contract and accepted its configuration.
     let server = Server::with(settings());
-    assert_eq!(listed(*server)[0]["digest"], product().digest.as_str());
+    let known = &listed(*server)[0];
+    assert_eq!(known["digest"], product().digest.as_str());
+    assert_eq!(known["accepted"], true);
 }
 
 #[test]

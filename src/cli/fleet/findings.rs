@@ -44,7 +44,7 @@ pub(super) fn environments(fleet: &FleetStatus) -> String {
 /// A line for a service without instances.
 pub(super) fn unknown(fleet: &FleetStatus, application: &str) -> String {
     let line = format!("no instance of {application} has reported");
-    format!("{}\n{}", one_line(&line), below(missing(fleet)))
+    format!("{}\n{}", one_line(&line), below(missing(&fleet.replicas)))
 }
 
 /// A table of instances, with their reports.

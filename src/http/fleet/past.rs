@@ -12,7 +12,7 @@ use super::super::identity::ListFilter;
 use super::super::instances::{InstanceFilter, decoded};
 use super::super::route::RouteError;
 use super::super::{Http, has_parameter, parameter};
-use super::{MERGES, credentials, peers, query};
+use super::{MERGE_WAIT_MAX, MERGES, credentials, merge_permit, number_replicas, peers, query};
 use crate::fleet::{self, EnvironmentName, History, PeerAnswer};
 
 /// The time before the end of a history that is read, if the request names no beginning.
@@ -39,7 +39,7 @@ pub(super) async fn at(
 ) -> Result<HttpResponse, HttpError> {
     let time = time(request, "at")?.ok_or(HttpError::Route(RouteError::Invalid))?;
     let wanted = InstanceFilter::of(request)?;
-    let answers = answers(request, http, Question::At(time), &["-", "fleet"]).await;
+    let answers = answers(request, http, Question::At(time), &["-", "fleet"]).await?;
     let mut newest: BTreeMap<String, FleetRecord> = BTreeMap::new();
     let (replicas, left_out) = collect(answers, |record| {
         let query = query(&environment(&record));
@@ -56,7 +56,7 @@ pub(super) async fn at(
         true
     });
     let records = newest.into_values().collect();
-    Ok(HttpResponse::Ok().json(FleetHistory { replicas, records, left_out }))
+    Ok(answer(filter, FleetHistory { replicas, records, left_out }))
 }
 
 /// Answers with the records of one instance between two times.
@@ -71,7 +71,7 @@ pub(in crate::http) async fn history(
     let earliest = until.checked_sub(LENGTH).unwrap_or(Timestamp::MIN);
     let from = time(request, "from")?.unwrap_or(earliest);
     let question = Question::Instance(name, from, until);
-    let answers = answers(request, http, question, &["-", "fleet", "history"]).await;
+    let answers = answers(request, http, question, &["-", "fleet", "history"]).await?;
     let mut records = Vec::new();
     let (replicas, left_out) = collect(answers, |record| {
         let is_shown = filter.shows(&query(&environment(&record)));
@@ -81,7 +81,16 @@ pub(in crate::http) async fn history(
         is_shown
     });
     records.sort_by_key(|record| instant(&record.at));
-    Ok(HttpResponse::Ok().json(FleetHistory { replicas, records, left_out }))
+    Ok(answer(filter, FleetHistory { replicas, records, left_out }))
+}
+
+/// Answers with a history. A caller that receives only a part of all lists may not read the names of replicas.
+fn answer(filter: ListFilter<'_>, mut history: FleetHistory) -> HttpResponse {
+    if !filter.is_complete() {
+        let records = history.records.iter_mut().map(|record| &mut record.replica);
+        number_replicas(&mut history.replicas, records);
+    }
+    HttpResponse::Ok().json(history)
 }
 
 /// Asks the history of this replica and, unless the request has `?local`, of all others.
@@ -90,9 +99,8 @@ async fn answers(
     http: &Http,
     question: Question,
     path: &'static [&'static str],
-) -> Vec<PeerAnswer<FleetHistory>> {
-    // The semaphore is never closed.
-    let _permit = MERGES.acquire().await;
+) -> Result<Vec<PeerAnswer<FleetHistory>>, HttpError> {
+    let _permit = merge_permit(&MERGES, MERGE_WAIT_MAX).await?;
     let name = http.replicas.name().to_owned();
     let own = read(http.history.clone(), question).await;
     let own =
@@ -105,7 +113,7 @@ async fn answers(
         answers.extend(fleet::ask_history(peers, path, &query, &credentials).await);
     }
     answers.sort_by(|a, b| a.name.cmp(&b.name));
-    answers
+    Ok(answers)
 }
 
 /// Reads the history of this replica on a thread that may block.

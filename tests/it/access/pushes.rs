@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use headwater_wire::{Contract, ContractKey, ValueType};
+
 use super::{PolicyFile, RULES, bearer, policy, sha256, token};
 use crate::fixture::{Hosted, Said, Tree, clone, eventually};
 use crate::push::refused::{command_line, pack};
@@ -186,6 +188,48 @@ fn a_pusher_that_is_revoked_while_it_waits_learns_nothing_more() {
     pushing.says("0 of 1 have it");
     shop.policy.replace(&without_token());
     pushing.says("the policy has changed, and you may not follow this push any more");
+}
+
+#[test]
+fn a_broken_contract_names_only_the_services_that_the_pusher_may_read() {
+    let shop = Shop::new();
+    let server = *shop.hosted.server;
+    for service in ["orders", "billing"] {
+        let keys = ["shared"].map(|key| ContractKey {
+            key: key.to_owned(),
+            value_type: ValueType::Text,
+            required: true,
+        });
+        let contract = Contract::new(service.to_owned(), None, keys.to_vec(), vec![]).unwrap();
+        let (bearer, body) = (super::bearer(service, 1), contract.to_json());
+        let head = format!(
+            "PUT /-/contracts/{service}/{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {bearer}\r\n\
+             Content-Length: {}\r\n\r\n",
+            contract.digest,
+            body.len()
+        );
+        server.send(&[head.as_bytes(), body.as_bytes()].concat()).expect(201);
+        let path = format!("/{service}/prod");
+        let answer = server.get_with(&path, &[("Authorization", &bearer)]).expect(200);
+        let tag = answer.header("etag").unwrap().trim_start_matches("W/").trim_matches('"');
+        let (digest, _) = tag.split_once('.').unwrap();
+        let applied = format!("{}.{digest} ok", answer.header("headwater-revision").unwrap());
+        let headers = [
+            ("Authorization", &*bearer),
+            ("Headwater-Instance", &format!("{service}-1")),
+            ("Headwater-Applied", &applied),
+            ("Headwater-Contract", &contract.digest),
+        ];
+        server.get_with(&path, &headers).expect(200);
+    }
+    let work = shop.clone("own");
+    work.commit("//- application.yml\nother: x\n");
+    let said = shop.push(&work, "builder", &["main"]).fails(&[
+        "application.yml: shared: removed: rejected: orders (no instance now) and services that you may not read require it",
+    ]);
+    assert!(!said.err.contains("billing"), "{}", said.err);
+    work.commit("//- application.yml\nshared: x\n");
+    shop.accepts(&work, "builder", &["main"]);
 }
 
 fn short(commit: &str) -> &str {
