@@ -131,6 +131,8 @@ impl CheckPolicy {
 pub struct CheckReport {
     /// Each problem once, sorted by file and place.
     pub problems: Vec<Problem>,
+    /// The number of problems that an override of contracts turns into warnings.
+    pub contract_problem_count: usize,
     /// Each warning once, sorted by file and place.
     pub warnings: Vec<Problem>,
     /// The environments whose effective values differ. Environments in use come first, in the given order.

@@ -1,6 +1,6 @@
 //! The rule that a change keeps the keys that running builds of a service read (docs/contracts.md).
 //!
-//! Invariant: a contract protects content and never demands any. A key counts only where the old revision has it with a
+//! Invariant: a contract keeps existing keys and never requires a new one. A key counts only where the old revision has it with a
 //! value of the requested type, and only after an instance with the contract has accepted a configuration. A contract that
 //! lies can at most keep an existing key of its own application in place.
 
@@ -226,7 +226,12 @@ impl Check<'_> {
             true => FindingSeverity::Warning,
             false => FindingSeverity::Problem,
         };
-        for (problem, query) in std::mem::take(&mut self.contract_findings).finish() {
+        for (problem, query) in std::mem::take(&mut self.contract_findings).finish(severity) {
+            let is_shown = self.terms.audience.as_ref().is_none_or(|audience| {
+                audience.reads_file(&problem.origin.file) && audience.reads_environment(&query)
+            });
+            let is_problem = severity == FindingSeverity::Problem;
+            self.report.contract_problem_count += usize::from(is_problem && is_shown);
             self.add(severity, problem, Some(&query));
         }
         for (problem, query) in std::mem::take(&mut self.unread_keys).finish(&self.terms.builds) {

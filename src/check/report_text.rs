@@ -16,6 +16,9 @@ const LINE_LENGTH_MAX: usize = 400;
 /// The last line for a push that is rejected because of problems.
 const REJECTED: &str =
     "push rejected, no branch was updated. Fix the problems above, commit, and push again";
+/// The same if contracts are the only reason.
+const REJECTED_BY_CONTRACTS: &str = "push rejected, no branch was updated. Fix the problems above, commit, and push again, \
+     or push with -o override=contract -o reason=<text>";
 /// The last line for a push that is rejected because its checks did not finish and found no problem.
 const UNFINISHED_REJECTED: &str = "push rejected, no branch was updated. Push again, or push fewer changes at a time; \
      the operator can raise push.check_seconds_max, or accept unchecked pushes with push.unfinished_checks = accept";
@@ -89,7 +92,12 @@ pub fn outcome_lines(report: &CheckReport, enforcement: Enforcement) -> Vec<Stri
 
 fn consequence(report: &CheckReport, enforcement: Enforcement) -> Option<&'static str> {
     let has_problems = report.has_problems();
+    let problem_count = report.problems.len() + report.hidden.problems;
+    let are_contracts_alone = report.contract_problem_count == problem_count;
     match enforcement {
+        Enforcement::Refuse(_) if has_problems && are_contracts_alone => {
+            Some(REJECTED_BY_CONTRACTS)
+        }
         Enforcement::Refuse(_) if has_problems => Some(REJECTED),
         Enforcement::Refuse(_) | Enforcement::Tell if report.is_finished() => None,
         Enforcement::Tell => None,

@@ -1,5 +1,5 @@
-//! Contracts: registered by instances, kept over a restart, and compared with pushes. A false contract protects content and
-//! demands none.
+//! Contracts: registered by instances, kept over a restart, and compared with pushes. A false contract keeps
+//! existing keys and requires no new one.
 
 use headwater::settings::Settings;
 use headwater_wire::{CONTRACT_BYTES_MAX, Contract, ContractKey, ValueType};
@@ -137,7 +137,7 @@ fn a_push_that_breaks_a_running_build_is_rejected_with_its_place() {
     tree.push(&["main"]).fails(&[
         "remote: product.yml:2:14: catalogue.page-size: rejected: product 1.4 (no instance now) reads it as an integer from 0 to 4294967295",
         "remote: product.yml: http.retries: removed: rejected: product 1.4 (no instance now) requires it",
-        "push rejected, no branch was updated",
+        "push again, or push with -o override=contract -o reason=<text>",
     ]);
     assert_eq!(hosted.tip("main"), before);
     // What the build accepts passes, and so does the same change of another application.
@@ -156,7 +156,10 @@ fn a_push_overrides_contracts_with_a_reason() {
     tree.push(&["main"]).fails(&["catalogue.page-size: rejected: product 1.4"]);
     tree.push(&["-o", "override=contract", "-o", "reason=the build is gone", "main"])
         .succeeds()
-        .says(&["warning: product.yml:2:14: catalogue.page-size", "published main at"]);
+        .says(&[
+            "warning: product.yml:2:14: catalogue.page-size: overridden: product 1.4",
+            "published main at",
+        ]);
 }
 
 #[test]

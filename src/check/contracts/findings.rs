@@ -9,7 +9,7 @@ use headwater_wire::ContractKey;
 use super::index::{IndexedProperty, RelaxedIndex};
 use super::names::{self, Part};
 use super::{RunningBuild, RunningBuilds, value};
-use crate::check::Audience;
+use crate::check::{Audience, FindingSeverity};
 use crate::model::{Environment, Origin, Problem, Query};
 
 /// The services in environments that the reader of the report may not read.
@@ -93,9 +93,12 @@ impl ContractFindings {
 
     /// Returns each finding as a problem, with an environment that shows it: one that the reader of the report may read,
     /// if there is one. The message names the applications of such environments alone.
-    pub(in crate::check) fn finish(self) -> impl Iterator<Item = (Problem, Query)> {
-        self.0.into_iter().filter_map(|(finding, readers)| {
-            let message = message(finding.requirement, &readers);
+    pub(in crate::check) fn finish(
+        self,
+        severity: FindingSeverity,
+    ) -> impl Iterator<Item = (Problem, Query)> {
+        self.0.into_iter().filter_map(move |(finding, readers)| {
+            let message = message(finding.requirement, &readers, severity);
             let Finding { origin, key, .. } = finding;
             Some((Problem { origin, key: Some(key), message }, readers.shown.or(readers.hidden)?))
         })
@@ -220,7 +223,11 @@ fn written(property: &IndexedProperty<'_>, path: &str) -> Arc<str> {
 }
 
 /// Describes a broken requirement: `rejected: product 1.4 (12 instances) reads it as an integer from 0 to 65535`.
-fn message(requirement: Requirement, readers: &Readers) -> String {
+fn message(requirement: Requirement, readers: &Readers, severity: FindingSeverity) -> String {
+    let outcome = match severity {
+        FindingSeverity::Problem => "rejected",
+        FindingSeverity::Warning => "overridden",
+    };
     let names = readers.instance_counts.iter().enumerate().map(|(at, ((name, version), count))| {
         let version = version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
         let count = match (at, count) {
@@ -238,11 +245,11 @@ fn message(requirement: Requirement, readers: &Readers) -> String {
     match requirement {
         Requirement::Presence => {
             let verb = if is_one { "requires" } else { "require" };
-            format!("removed: rejected: {names} {verb} it")
+            format!("removed: {outcome}: {names} {verb} it")
         }
         Requirement::Type(description) => {
             let verb = if is_one { "reads" } else { "read" };
-            format!("rejected: {names} {verb} it as {description}")
+            format!("{outcome}: {names} {verb} it as {description}")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The rule on contracts: what running builds read stays, and a contract cannot demand anything.
+//! The rule on contracts: what running builds read stays, and a contract cannot require a new key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -200,6 +200,22 @@ fn an_override_makes_findings_warnings() {
     let policy = CheckPolicy { are_contracts_overridden: true, ..policy(&[PRODUCT]) };
     let report = report(layout(&[]), BEFORE, &change, &[], &policy);
     assert_eq!((report.problems.len(), report.warnings.len()), (0, 1));
+    let expected = "warning: product.yml:2:13: catalogue.pageSize: overridden: product 1.4 (12 instances) reads it as an integer from 0 to 4294967295";
+    assert_eq!(finding_lines(&report), [expected]);
+}
+
+#[test]
+fn a_rejection_by_contracts_alone_names_the_override() {
+    let last_line = |change: &str| {
+        let report = report(layout(&[]), BEFORE, change, &[], &policy(&[PRODUCT]));
+        let lines = report_lines(&report, Enforcement::Refuse(TimeoutAction::Reject));
+        lines.last().unwrap().clone()
+    };
+    let change = BEFORE.replace("pageSize: 20", "pageSize: many");
+    let hint = ", or push with -o override=contract -o reason=<text>";
+    assert!(last_line(&change).ends_with(hint));
+    // An override does not accept the other problem.
+    assert!(!last_line(&format!("{change}//- order.yml\na: [\n")).contains(hint));
 }
 
 #[test]
