@@ -110,7 +110,10 @@ async fn register(
     match registering.await {
         Ok(Ok(true)) => Ok(HttpResponse::Created().finish()),
         Ok(Ok(false)) => Ok(HttpResponse::NoContent().finish()),
-        Ok(Err(error)) => Err(HttpError::ContractsFull(error)),
+        Ok(Err(error)) => {
+            let hours = http.contracts.retention_hours();
+            Err(HttpError::ContractsFull { error, hours })
+        }
         Err(_) => Err(HttpError::ClientGone),
     }
 }

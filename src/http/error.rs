@@ -77,7 +77,11 @@ pub(super) enum HttpError {
     /// The body is not the contract that the path names.
     Contract(ContractError),
     /// There is no room for another contract.
-    ContractsFull(RegistrationError),
+    ContractsFull {
+        error: RegistrationError,
+        /// `push.contract_hours`.
+        hours: i64,
+    },
     /// Too many webhooks arrived in the last seconds.
     TooManyRequests,
     /// A client on another machine wants to use the keys, and the server has no push token.
@@ -126,7 +130,7 @@ impl HttpError {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::Contract(_) => StatusCode::BAD_REQUEST,
-            Self::ContractsFull(_) => StatusCode::CONFLICT,
+            Self::ContractsFull { .. } => StatusCode::CONFLICT,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests | Self::TooManyRejections => StatusCode::TOO_MANY_REQUESTS,
@@ -207,8 +211,8 @@ impl HttpError {
                     .to_owned(),
             ),
             Self::Contract(error) => Some(error.to_string()),
-            Self::ContractsFull(error) => Some(format!(
-                "{error}; a contract is removed some hours after the last instance that names it"
+            Self::ContractsFull { error, hours } => Some(format!(
+                "{error}; a contract is removed push.contract_hours ({hours}) hours after the last instance that names it"
             )),
             Self::Git(error) => Some(error.message().to_owned()),
             Self::UnknownCharset(name) => {
