@@ -28,7 +28,13 @@ const OPEN_API: &str = include_str!("openapi.json");
 pub(super) fn index(http: &Http) -> HttpResponse {
     let prefix = &http.prefix;
     let has_audit = http.guard.is_some() && http.audit.is_some();
-    let links = SERVER_ROUTES.iter().filter(|(_, route)| *route != ServerRoute::Audit || has_audit);
+    let is_linked = |route: &ServerRoute| match route {
+        ServerRoute::Audit => has_audit,
+        // It answers only to a request that names an instance.
+        ServerRoute::FleetHistory => false,
+        _ => true,
+    };
+    let links = SERVER_ROUTES.iter().filter(|(_, route)| is_linked(route));
     let links = links.map(|(path, route)| {
         if route::ignores_prefix(*route) { (*path).to_owned() } else { format!("{prefix}{path}") }
     });
