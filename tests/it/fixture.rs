@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::etcd::Cluster;
 pub(crate) use self::hosted::{Hosted, Said, Tree, clone, hosted_settings, repository_url};
-pub(crate) use self::instance::{acknowledgement, apply, speak};
+pub(crate) use self::instance::{acknowledgement, acknowledgement_of, apply, speak};
 pub(crate) use self::original::{ORIGINAL, Original};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::pushing::Pushing;

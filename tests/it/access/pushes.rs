@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use headwater_wire::{Contract, ContractKey, ValueType};
 
 use super::{PolicyFile, RULES, bearer, policy, sha256, token};
-use crate::fixture::{Hosted, Said, Tree, clone, eventually};
+use crate::fixture::{Hosted, Said, Tree, acknowledgement_of, clone, eventually};
 use crate::push::refused::{command_line, pack};
 
 const SHOP: &str = "\
@@ -101,9 +101,7 @@ fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
         let path = format!("/{service}/prod");
         let bearer = super::bearer(service, 1);
         let answer = server.get_with(&path, &[("Authorization", &bearer)]).expect(200);
-        let tag = answer.header("etag").unwrap().trim_start_matches("W/").trim_matches('"');
-        let (digest, _) = tag.split_once('.').unwrap();
-        let applied = format!("{}.{digest} ok", answer.header("headwater-revision").unwrap());
+        let applied = acknowledgement_of(&answer, "ok");
         let headers = [
             ("Authorization", &*bearer),
             ("Headwater-Instance", &format!("{service}-1")),
@@ -177,10 +175,7 @@ fn a_pusher_that_is_revoked_while_it_waits_learns_nothing_more() {
         ];
         server.get_with("/orders/prod", &headers).expect(200)
     };
-    let answer = report("");
-    let tag = answer.header("etag").unwrap().trim_start_matches("W/").trim_matches('"');
-    let (digest, _) = tag.split_once('.').unwrap();
-    report(&format!("{}.{digest} ok", answer.header("headwater-revision").unwrap()));
+    report(&acknowledgement_of(&report(""), "ok"));
     let work = shop.clone("own");
     work.commit("//- orders.yml\nname: Changed\n");
     work.git(&["remote", "set-url", "origin", &shop.url("builder")]).succeeds();
@@ -211,9 +206,7 @@ fn a_broken_contract_names_only_the_services_that_the_pusher_may_read() {
         server.send(&[head.as_bytes(), body.as_bytes()].concat()).expect(201);
         let path = format!("/{service}/prod");
         let answer = server.get_with(&path, &[("Authorization", &bearer)]).expect(200);
-        let tag = answer.header("etag").unwrap().trim_start_matches("W/").trim_matches('"');
-        let (digest, _) = tag.split_once('.').unwrap();
-        let applied = format!("{}.{digest} ok", answer.header("headwater-revision").unwrap());
+        let applied = acknowledgement_of(&answer, "ok");
         let headers = [
             ("Authorization", &*bearer),
             ("Headwater-Instance", &format!("{service}-1")),
