@@ -21,7 +21,7 @@ impl Bound {
         (number <= Self::EVERYONE.0).then_some(Self(number))
     }
 
-    pub fn number(self) -> u64 {
+    pub const fn number(self) -> u64 {
         self.0
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
-use aws_lc_rs::digest::{Context, SHA256};
+use headwater_rollout::bucket::{self, Bound};
 
 use super::Query;
 
@@ -17,25 +17,13 @@ pub struct InstanceKey(NonZeroU64);
 impl InstanceKey {
     /// The key of the instance of this name that requests an environment. One hash, made once for each connection.
     pub fn new(query: &Query, name: &str) -> Self {
-        let mut context = Context::new(&SHA256);
-        for (index, part) in [&*query.application, &*query.profiles, name].iter().enumerate() {
-            if index > 0 {
-                context.update(&[0]);
-            }
-            context.update(part.as_bytes());
-        }
-        let mut first = [0; 8];
-        first.copy_from_slice(&context.finish().as_ref()[..8]);
-        Self(NonZeroU64::new(u64::from_be_bytes(first)).unwrap_or(NonZeroU64::MIN))
+        let key = bucket::key(&query.application, &query.profiles, name);
+        Self(NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN))
     }
 
     /// The place of the instance in a rollout, from 0 to 2^32 - 1. Rollouts with other salts have other orders.
     fn bucket(self, salt: u64) -> u64 {
-        // The finalizer of SplitMix64.
-        let mut mixed = self.0.get() ^ salt;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) >> 32
+        bucket::bucket(self.0.get(), salt).into()
     }
 }
 
@@ -52,7 +40,7 @@ pub struct CanaryChoice {
 
 impl CanaryChoice {
     /// The bound of the last stage, which includes clients without a name.
-    pub const EVERYONE: u64 = 1 << 32;
+    pub const EVERYONE: u64 = Bound::EVERYONE.number();
 
     /// Returns true if a client is a canary. None for a client without a name.
     pub fn is_canary(&self, instance: Option<InstanceKey>) -> bool {
