@@ -1,6 +1,6 @@
 //! The environment that a command is about: from its arguments, a source or a server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_client::{Builder, Client};
@@ -33,6 +33,35 @@ impl EnvironmentArguments {
             profiles: self.profiles.as_str().into(),
             label: self.label.as_deref().map_or(Label::Default, |name| Label::Named(name.into())),
         }
+    }
+}
+
+/// The server that a command asks about itself, and not for an environment.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ServerArguments {
+    /// URL of the server. Of several, separated by commas, the first that answers
+    #[arg(
+        long,
+        env = "HEADWATER_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8888",
+        value_delimiter = ','
+    )]
+    url: Vec<String>,
+    /// File with the token that the server requires
+    #[arg(long, env = "HEADWATER_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl ServerArguments {
+    /// A client of the server. No environment is asked for, so that any name will do.
+    pub(super) fn client(&self) -> Builder {
+        let unused = EnvironmentArguments {
+            application: "application".to_owned(),
+            profiles: "default".to_owned(),
+            label: None,
+        };
+        client(&unused, &self.url, self.token_file.as_deref())
     }
 }
 

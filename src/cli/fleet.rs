@@ -2,7 +2,6 @@
 
 mod findings;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,33 +37,15 @@ pub(super) struct FleetArguments {
     /// Only the instances of the replica that answers
     #[arg(long)]
     local: bool,
-    /// URL of the server. Of several, separated by commas, the first that answers
-    #[arg(
-        long,
-        env = "HEADWATER_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8888",
-        value_delimiter = ','
-    )]
-    url: Vec<String>,
-    /// File with the token that the server requires
-    #[arg(long, env = "HEADWATER_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: environment::ServerArguments,
     /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
     output: OutputForm,
 }
 
 pub(super) fn run(arguments: FleetArguments) -> anyhow::Result<ExitCode> {
-    // No environment is asked for, so that any name will do.
-    let unused = environment::EnvironmentArguments {
-        application: "application".to_owned(),
-        profiles: "default".to_owned(),
-        label: None,
-    };
-    let client = environment::client(&unused, &arguments.url, arguments.token_file.as_deref())
-        .deadline(DEADLINE)
-        .build()?;
+    let client = arguments.server.client().deadline(DEADLINE).build()?;
     let runtime = sources::runtime()?;
     if let Some(at) = &arguments.at {
         let parameters = [&arguments.parameters()[..], &[("at", at.as_str())]].concat();

@@ -2,7 +2,6 @@
 
 mod fleet;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,33 +16,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArguments {
-    /// URL of the server. Of several, separated by commas, the first that answers
-    #[arg(
-        long,
-        env = "HEADWATER_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:8888",
-        value_delimiter = ','
-    )]
-    url: Vec<String>,
-    /// File with the token that the server requires
-    #[arg(long, env = "HEADWATER_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: environment::ServerArguments,
     /// Form of the output
     #[arg(long, value_enum, default_value = "table")]
     output: OutputForm,
 }
 
 pub(super) fn run(arguments: StatusArguments) -> anyhow::Result<ExitCode> {
-    // No environment is asked for, so that any name will do.
-    let unused = environment::EnvironmentArguments {
-        application: "application".to_owned(),
-        profiles: "default".to_owned(),
-        label: None,
-    };
-    let client = environment::client(&unused, &arguments.url, arguments.token_file.as_deref())
-        .deadline(DEADLINE)
-        .build()?;
+    let client = arguments.server.client().deadline(DEADLINE).build()?;
     let texts = sources::runtime()?.block_on(client.resources(&["replicas", "problems"]))?;
     let [replicas, problems] = &*texts else {
         anyhow::bail!("the server returned too few answers")
