@@ -15,6 +15,7 @@ mod effective;
 mod entries;
 mod impact;
 mod placeholders;
+mod plan;
 mod progress;
 mod report_text;
 mod resolution;
@@ -26,7 +27,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::contracts::{ContractFindings, Touched, UnreadKeys};
-use self::directories::DirectoryCache;
 use self::impact::ComparedDocuments;
 use self::resolution::{CheckScope, Resolution};
 use self::schema::Schemas;
@@ -41,9 +41,12 @@ use crate::reveal::{self, Keyring, Opener, Opening};
 use crate::snapshot::{Member, Snapshot};
 use crate::tree::{ParseError, TreeError};
 
+pub use affected::{affected as affected_environments, known_profiles};
 pub use areas::SealedTexts;
 pub use audience::Audience;
 pub use contracts::{CompiledContract, Reading, Reporting, RunningBuild, RunningBuilds};
+pub use directories::DirectoryCache;
+pub use plan::{PLAN_PATH, has_plan, read_plan};
 pub use progress::{CheckProgress, Stage};
 pub use report_text::{Enforcement, TimeoutAction, finding_lines, outcome_lines, report_lines};
 
@@ -66,6 +69,8 @@ pub enum Rule {
     Placeholders(Strictness),
     /// The keys that running builds require stay, and values keep the types that these builds request.
     Contracts,
+    /// The plan of rollouts can be used.
+    Plan,
 }
 
 impl Rule {
@@ -76,6 +81,7 @@ impl Rule {
             Self::Schema(strictness),
             Self::Placeholders(strictness),
             Self::Contracts,
+            Self::Plan,
         ]
     }
 }
@@ -108,6 +114,8 @@ pub struct CheckPolicy {
     pub builds: Arc<RunningBuilds>,
     /// True if the pusher overrides contracts. Their findings are warnings then.
     pub are_contracts_overridden: bool,
+    /// The names of the checks that the operator defines for plans of rollouts.
+    pub plan_checks: Vec<String>,
 }
 
 impl CheckPolicy {
@@ -122,6 +130,7 @@ impl CheckPolicy {
             audience: None,
             builds: Arc::default(),
             are_contracts_overridden: false,
+            plan_checks: Vec::new(),
         }
     }
 }
@@ -230,7 +239,8 @@ pub fn check_values(
     Ok(check.finish())
 }
 
-fn at_label_of(new: &Snapshot, old: &Snapshot) -> Snapshot {
+/// The older snapshot, treated as if it had the label of the new one.
+pub fn at_label_of(new: &Snapshot, old: &Snapshot) -> Snapshot {
     let mut old = old.clone();
     for (old, new) in old.members.iter_mut().zip(&new.members) {
         old.label.clone_from(&new.label);
@@ -353,6 +363,7 @@ impl<'a> Check<'a> {
             unfit.into_iter().for_each(|(severity, problem)| self.add(severity, problem, None));
         }
         self.links(member, before)?;
+        self.plan(member, before)?;
         let paths = self.changed_files(index, member, before)?;
         for (done, path) in paths.iter().enumerate() {
             self.terms.progress.report(Stage::Files, done, paths.len());

@@ -52,13 +52,15 @@ pub enum FaultKind {
     AuditUnwritable,
     /// The history of instances cannot be written. Its lines are lost, and nothing else is affected.
     HistoryUnwritable,
+    /// The state of rollouts cannot be written, so that no rollout advances and no push begins one.
+    RolloutsUnwritable,
     /// Nearly all files that the process may open are open.
     OpenFilesExhausted,
 }
 
 impl FaultKind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ContentUnreadable,
         Self::SourceUnreadable,
         Self::RemoteUnreachable,
@@ -76,6 +78,7 @@ impl FaultKind {
         Self::VaultUnreadable,
         Self::AuditUnwritable,
         Self::HistoryUnwritable,
+        Self::RolloutsUnwritable,
         Self::OpenFilesExhausted,
     ];
 
@@ -99,6 +102,7 @@ impl FaultKind {
             Self::VaultUnreadable => "vault-unreadable",
             Self::AuditUnwritable => "audit-unwritable",
             Self::HistoryUnwritable => "history-unwritable",
+            Self::RolloutsUnwritable => "rollouts-unwritable",
             Self::OpenFilesExhausted => "open-files-exhausted",
         }
     }
@@ -123,6 +127,7 @@ impl FaultKind {
             Self::VaultUnreadable => "a secret in Vault cannot be read",
             Self::AuditUnwritable => "the audit trail cannot be written",
             Self::HistoryUnwritable => "the history of instances cannot be written",
+            Self::RolloutsUnwritable => "the state of rollouts cannot be written",
             Self::OpenFilesExhausted => "nearly all files that the process may open are open",
         }
     }

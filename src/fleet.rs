@@ -16,7 +16,7 @@ pub use contracts::{Contracts, RegistrationError, Survey, SurveyedBuild};
 pub use convergence::{
     EnvironmentName, PresentContent, ReportedInstance, count, merge, show, state,
 };
-pub use headwater_wire::Outcome;
+pub use headwater_wire::{InstanceHealth, Outcome};
 pub use history::History;
 pub use instances::{Instance, InstanceRequest, Instances};
 pub use peers::{CallerCredentials, Peer, PeerAnswer, ask, ask_history};

@@ -9,6 +9,7 @@ pub mod change;
 pub mod charset;
 pub mod check;
 pub mod cli;
+pub mod conduct;
 pub mod data;
 pub mod faults;
 pub mod fleet;

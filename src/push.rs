@@ -13,10 +13,12 @@
 //! - `waiting` and `arrival`: the wait of a published push for the instances that it concerns
 //! - `recording`: pushes in the audit trail
 //! - `decision`: the steps from the hook's question until git may move references
+//! - `staging` and `rollout_lines`: which applications a push holds in a rollout, and what the pusher reads about it
 //! - `authorization`: the decision of the policy about each branch, commit and path
 //! - `policy_repository`: the hosted repository that has the policy
 //! - `review` and `replication`: what a push changes, and its commit to etcd
 //! - `repository`, with `health` and `maintenance`: references, publication and durability
+//! - `rollouts` and `rollout_setup`: the rollouts of a repository, and their start
 //! - `locks`, `updates`, `options`, `command`, `exchange`, `packet`: guards, values, git processes and the protocol
 
 mod admission;
@@ -47,7 +49,11 @@ mod rejection;
 mod replication;
 mod repository;
 mod review;
+mod rollout_lines;
+mod rollout_setup;
+mod rollouts;
 mod session;
+mod staging;
 mod updates;
 mod waiting;
 mod wants;
@@ -58,10 +64,12 @@ pub use self::command::Service;
 pub use self::error::PushError;
 pub use self::exchange::{Exchange, Input, PUSH_STALL_MAX, StallBudget, TruncationError};
 pub use self::host::Host;
-pub use self::hosts::{HostedRepositories, HostedSource, Hosts};
+pub use self::hosts::{HostedRepositories, HostedSource, Hosts, HostsError};
 pub use self::policy::{BuildSource, Permission, PushPolicy};
 pub use self::policy_repository::{CommitFiles, HostedPolicy, PolicyRepository};
 pub use self::prepare::{RepositoryError, is_name, path_of, prepare};
 pub use self::recording::PushRecorder;
 pub use self::replication::{Replication, SharedSource};
+pub use self::rollout_setup::RolloutSetup;
+pub use self::rollouts::RolloutPolicy;
 pub use self::waiting::ReplicaCounter;

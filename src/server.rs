@@ -11,6 +11,7 @@ mod memory;
 mod policy;
 mod reload;
 mod replicas;
+mod rollouts;
 mod secrets;
 mod tls;
 mod traces;
@@ -40,7 +41,7 @@ use crate::http::{
 use crate::model::{Document, Position, Property, PropertySource, Scalar, SealedKind, Value};
 use crate::opening::{self, OpenedSources, OpeningError};
 use crate::push::{
-    BuildSource, HostedRepositories, Hosts, Permission, PushPolicy, RepositoryError,
+    BuildSource, HostedRepositories, Hosts, HostsError, Permission, PushPolicy, RepositoryError,
 };
 use crate::reveal::Keyring;
 use crate::settings::{Checks, Settings, UnfinishedChecks, WatchSettings};
@@ -84,9 +85,9 @@ pub enum StartError {
     /// A hosted repository cannot be shared.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// Pushes cannot be answered.
-    #[error("the hook of hosted repositories cannot be installed: {0}")]
-    Hook(std::io::Error),
+    /// Repositories cannot be hosted.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// A file of the settings cannot be used.
     #[error("{what} {}: {reason}", path.display())]
     File {
@@ -231,9 +232,10 @@ fn assemble(
         let of_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
         let repositories = HostedRepositories { sources: opened.hosted, policy: of_policy };
         let policy = push_policy(settings, &keys, &builds);
-        Hosts::open(data, hook, repositories, &store, policy, &instances, &runtime)
+        let setup = rollouts::setup(settings, &instances);
+        Hosts::open(data, hook, repositories, &store, policy, setup, &runtime)
     });
-    let hosts = hosts.transpose().map_err(StartError::Hook)?;
+    let hosts = hosts.transpose()?;
     hosts.as_ref().map_or(Ok(()), |hosts| wait_until_ready(hosts, &runtime))?;
     if let Some(policy) = &follower {
         policy.start()?;

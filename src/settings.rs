@@ -16,6 +16,7 @@ mod memory;
 mod monitor;
 mod overrides;
 mod push;
+mod rollout;
 mod secret;
 mod secrets;
 mod share;
@@ -36,6 +37,7 @@ pub use fleet::FleetSettings;
 pub use memory::MemorySettings;
 pub use monitor::MonitorSettings;
 pub use push::{Checks, PushSettings, UnfinishedChecks};
+pub use rollout::{NowSetting, RolloutDefault, RolloutSettings};
 pub use secret::{LoginSettings, Secret};
 pub use secrets::{
     AppRoleSettings, OnFailure, RsaAlgorithm, RsaSettings, SecretsSettings, VaultLoginSettings,
@@ -67,6 +69,9 @@ pub struct Settings {
     pub access: AccessSettings,
     pub audit: AuditSettings,
     pub push: PushSettings,
+    pub rollout: RolloutSettings,
+    /// True if the server puts the states of rollouts aside and serves every tip. Only `serve` sets it.
+    pub is_forgetting_rollouts: bool,
     pub memory: MemorySettings,
     pub watch: WatchSettings,
     pub monitor: MonitorSettings,

@@ -23,6 +23,7 @@ mod failed_reads;
 mod first_answer;
 mod history;
 mod holds;
+mod idle_plans;
 mod labels;
 mod ledger;
 mod live_label;
@@ -40,6 +41,7 @@ mod reopening;
 mod resume;
 mod sequence_lock;
 mod served_file;
+mod sides;
 mod status;
 
 use std::sync::atomic::Ordering;
@@ -82,6 +84,7 @@ pub use move_event::{Actor, ChangedEnvironment, CommitDetails, MoveEvent};
 pub use refresh::PushedReference;
 pub use sequence_lock::SequenceStamp;
 pub use served_file::{FileLookup, ServedFile, Template};
+pub use sides::SideDigests;
 pub use status::{EnvironmentNotice, EnvironmentProblem, LabelStatus, WithheldEnvironment};
 
 /// Live labels and their answers.
@@ -348,6 +351,12 @@ impl Store {
     /// The problems of the sources themselves.
     pub fn source_problems(&self) -> Vec<SourceProblem> {
         self.source.problems()
+    }
+
+    /// The plans of rollouts at the default label in sources for whose name `has_rollouts` returns false.
+    pub fn idle_plans(&self, has_rollouts: &dyn Fn(&str) -> bool) -> Vec<SourceProblem> {
+        let snapshot = self.current_snapshot(&Label::Default);
+        snapshot.map(|own| idle_plans::idle_plans(&own, has_rollouts)).unwrap_or_default()
     }
 
     /// All present faults: of the sources, of their content, and the faults that other modules report. Reads memory

@@ -12,6 +12,7 @@ mod aliases;
 mod changes;
 mod composing;
 mod object_cache;
+mod reserved;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use changes::Changes;
 use changes::compare;
 use object_cache::{EntryNode, TreeDirectory, TreeEntry};
 pub use object_cache::{ObjectCache, TreeFile};
+pub use reserved::{RESERVED, ReservedEntry};
 
 /// The most symbolic links that one lookup follows inside the tree.
 const LINK_COUNT_MAX: usize = 8;

@@ -107,6 +107,8 @@ impl Server {
         fs::write(&settings, text(address))?;
         let mut command = Command::new(binary);
         command.args(["serve", "--config"]).arg(&settings).env("HEADWATER_LOG", "warn");
+        // A variable, because earlier versions reject a setting that they do not know.
+        command.env("HEADWATER_ROLLOUT_DEFAULT", "off");
         let server = Self::start(command, address, path);
         fs::remove_file(settings)?;
         server

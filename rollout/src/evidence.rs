@@ -230,7 +230,8 @@ impl Report {
 }
 
 impl Counts {
-    fn add(&mut self, own: &Sighting) {
+    /// Counts an instance that is connected and not listed.
+    pub fn add(&mut self, own: &Sighting) {
         let is_ok =
             own.given.as_ref().is_some_and(|given| given.outcome == Some(Outcome::Accepted));
         self.instances += 1;

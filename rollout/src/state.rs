@@ -281,6 +281,9 @@ impl Branch {
         content: Option<Content>,
         now: WallTime,
     ) {
+        if number.is_none() && content.is_none() {
+            return;
+        }
         let past = self.past.entry(application.clone()).or_default();
         if let Some(number) = number {
             (past.number, past.since) = (number, now);
@@ -315,6 +318,8 @@ impl Branch {
 /// The state of all rollouts of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct State {
+    /// A random number, chosen when the state began. Numbers of two lineages have no order.
+    pub lineage: u64,
     /// Grows with every change of the state. It never returns to an earlier value.
     pub number: u64,
     pub branches: BTreeMap<Name, Branch>,
@@ -323,6 +328,11 @@ pub struct State {
 }
 
 impl State {
+    /// A state without any rollout.
+    pub fn new(lineage: u64) -> Self {
+        Self { lineage, ..Self::default() }
+    }
+
     /// The rollouts of a branch.
     pub fn branch(&self, name: &str) -> Option<&Branch> {
         self.branches.get(name)

@@ -27,7 +27,7 @@ struct AffectedEnvironments {
 ///
 /// # Errors
 /// When a source cannot be read.
-pub(super) fn affected(
+pub fn affected(
     new: &Snapshot,
     old: &Snapshot,
     differences: &Differences,
@@ -167,6 +167,17 @@ pub(super) fn has_own_file(
         }
     }
     Ok(false)
+}
+
+/// The profiles of an application at one revision: `default`, and those that its files or the shared files mention.
+///
+/// # Errors
+/// When a source cannot be read.
+pub fn known_profiles(
+    application: &str,
+    snapshot: &Snapshot,
+) -> Result<BTreeSet<String>, TreeError> {
+    profiles_of(application, snapshot, snapshot)
 }
 
 /// The profile `default`, and every profile that the files of the application or the shared files mention.

@@ -13,18 +13,14 @@ use crate::tree::TreeError;
 ///
 /// Invariant: the members outlive the cache, so that an address belongs to one member.
 #[derive(Default)]
-pub(super) struct DirectoryCache(HashMap<*const Member, (Query, SearchDirectories)>);
+pub struct DirectoryCache(HashMap<*const Member, (Query, SearchDirectories)>);
 
 impl DirectoryCache {
     /// The search directories of a query in the tree of a member.
     ///
     /// # Errors
     /// When the source cannot be read.
-    pub(super) fn of(
-        &mut self,
-        member: &Member,
-        query: &Query,
-    ) -> Result<SearchDirectories, TreeError> {
+    pub fn of(&mut self, member: &Member, query: &Query) -> Result<SearchDirectories, TreeError> {
         let known = self.0.get(&ptr::from_ref(member));
         if let Some((_, directories)) =
             known.filter(|(last, _)| SearchDirectories::are_shared(member, query, last))

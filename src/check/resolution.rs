@@ -132,7 +132,11 @@ impl Resolution {
                     let broken = self.violations(&effective, *strictness, scope, schemas)?;
                     found.extend(problems(broken, FindingSeverity::Problem));
                 }
-                Rule::Entries | Rule::Schema(_) | Rule::Placeholders(_) | Rule::Contracts => {}
+                Rule::Entries
+                | Rule::Schema(_)
+                | Rule::Placeholders(_)
+                | Rule::Contracts
+                | Rule::Plan => {}
             }
         }
         Ok(found)

@@ -25,6 +25,9 @@ pub(super) struct ServeArguments {
     /// Print a settings file with every setting, its default and its meaning, and exit
     #[arg(long)]
     print_settings: bool,
+    /// Put the rollouts of all hosted repositories aside, and serve the tip of every branch to all instances
+    #[arg(long)]
+    forget_rollouts: bool,
 }
 
 pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
@@ -32,7 +35,8 @@ pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<ExitCode> {
         output::print(&settings::default_file())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let settings = Settings::load(arguments.flags)?;
+    let mut settings = Settings::load(arguments.flags)?;
+    settings.is_forgetting_rollouts = arguments.forget_rollouts;
     let background = sources::runtime()?;
     let reloads = signals::Reloads::listen(background.handle())?;
     let http = server::build(&settings, background.handle().clone())?;

@@ -144,6 +144,10 @@ pub(super) fn problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let withheld = http.store.withheld();
     let problems = problems.chain(withheld.iter().map(|it| withheld_report(http, it)));
     let problems = problems.chain(of_sources.iter().map(of_source));
+    let has_rollouts =
+        |source: &str| http.hosts.as_ref().is_some_and(|hosts| hosts.has_rollouts(source));
+    let idle_plans = http.store.idle_plans(&has_rollouts);
+    let problems = problems.chain(idle_plans.iter().map(of_source));
     let faults = super::faults::current(http);
     let of_server = faults.iter().filter_map(super::faults::problem);
     let expiries = http.store.faults.expiries();

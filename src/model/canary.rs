@@ -17,13 +17,22 @@ pub struct InstanceKey(NonZeroU64);
 impl InstanceKey {
     /// The key of the instance of this name that requests an environment. One hash, made once for each connection.
     pub fn new(query: &Query, name: &str) -> Self {
-        let key = bucket::key(&query.application, &query.profiles, name);
-        Self(NonZeroU64::new(key).unwrap_or(NonZeroU64::MIN))
+        Self::from_number(bucket::key(&query.application, &query.profiles, name))
+    }
+
+    /// The key with a number from [`bucket::key`].
+    pub fn from_number(number: u64) -> Self {
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The number of the key.
+    pub fn number(self) -> u64 {
+        self.0.get()
     }
 
     /// The place of the instance in a rollout, from 0 to 2^32 - 1. Rollouts with other salts have other orders.
     fn bucket(self, salt: u64) -> u64 {
-        bucket::bucket(self.0.get(), salt).into()
+        bucket::bucket(self.number(), salt).into()
     }
 }
 

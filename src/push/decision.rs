@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_rollout::Name;
 use tokio::time::timeout;
 
 use super::authorization::{self, Pusher};
@@ -18,8 +19,11 @@ use super::rejection::{BUSY, Rejection, UNWRITABLE, rejected};
 use super::replication::{CommitError, CommittedPush, PendingPush, Replication};
 use super::repository::HostedRepository;
 use super::review::{Review, review};
+use super::rollouts::{PendingRollouts, RepositoryRollouts, StagedBranch};
+use super::staging::{self, StagingWords};
 use super::updates::{self, Question, Update};
-use super::waiting::{BranchChange, Waits};
+use super::waiting::{BranchChange, OpenedRollout, Waits};
+use crate::access::PolicyPreview;
 use crate::snapshot::Snapshot;
 use crate::source::SourceError;
 use crate::source::git::{Rewind, RewindRecord};
@@ -57,6 +61,8 @@ pub(super) struct PushContext {
 pub(super) struct AcceptedPush {
     /// The lines for the pusher.
     pub(super) lines: Vec<String>,
+    /// What the push holds, by the name of the branch, to follow the line on its publication.
+    pub(super) held: Vec<(Name, String)>,
     pub(super) references: Vec<String>,
     /// The wait that the pusher asked for.
     pub(super) wait: Option<PendingWait>,
@@ -64,6 +70,8 @@ pub(super) struct AcceptedPush {
     pub(super) committed: Option<CommittedPush>,
     pub(super) turn: PushTurn,
     pub(super) refs: RefsWriteGuard,
+    /// The decisions about rollouts, which take effect with the publication. `None` for a repository without rollouts.
+    pub(super) rollouts: Option<PendingRollouts>,
     /// The snapshots that the checks have read, which the publisher need not read again.
     _snapshots: Vec<Snapshot>,
 }
@@ -72,6 +80,8 @@ pub(super) struct AcceptedPush {
 pub(super) struct PendingWait {
     pub(super) wait: Wait,
     pub(super) changes: Vec<BranchChange>,
+    /// The rollouts that the push has opened.
+    pub(super) rollouts: Vec<OpenedRollout>,
 }
 
 /// Decides about a push.
@@ -114,21 +124,51 @@ pub(super) async fn decide(
     {
         authorize(context, &mut pusher, &pushed).await?;
     }
-    recording::record_accepted(context, &pushed, &options).await?;
-    recording::record_policy(context, reviewed.policy.as_ref()).await?;
-    let (committed, refs) = commit(context, &turn, pending, &reviewed.rewinds).await?;
-    record_rewinds(context, &refs, &updates, &reviewed.rewinds, committed.as_ref()).await?;
+    let idle = idle_options(context, &options, &reviewed.staged)?;
+    let staged = reviewed.staged;
+    let opened = staging::open(context, &pushed, &options, staged).await;
+    let opened = opened.inspect_err(|_| log_rejection(context))?;
+    let facts = (&reviewed.rewinds[..], reviewed.policy.as_ref());
+    let (committed, refs) = match record(context, &turn, pending, (&pushed, &options), facts).await
+    {
+        Ok(recorded) => recorded,
+        Err(rejection) => {
+            if let Some(opened) = opened {
+                opened.abandon(&context.repository.source).await;
+            }
+            return Err(rejection);
+        }
+    };
     log_overrides(context, &options);
     let changes = reviewed.changes;
+    let branches = opened.as_ref().map(|own| &own.branches[..]).unwrap_or_default();
+    let StagingWords { held, lines, opened: awaited } = staging::describe(context, branches);
     Ok(AcceptedPush {
-        lines: [reviewed.lines, options.notices()].concat(),
-        wait: options.wait.map(|wait| PendingWait { wait, changes }),
+        lines: [reviewed.lines, lines, idle, options.notices()].concat(),
+        held,
+        wait: options.wait.map(|wait| PendingWait { wait, changes, rollouts: awaited }),
         references: updates.into_iter().map(|update| update.reference).collect(),
         committed,
         turn,
         refs,
+        rollouts: opened,
         _snapshots: reviewed.snapshots,
     })
+}
+
+/// Records a push in the audit trail and in etcd, and makes its rewinds durable. Git may move references afterwards.
+async fn record(
+    context: &PushContext,
+    turn: &PushTurn,
+    pending: Option<PendingPush>,
+    (question, options): (&Question, &PushOptions),
+    (rewinds, policy): (&[Rewind], Option<&(String, PolicyPreview)>),
+) -> Result<(Option<CommittedPush>, RefsWriteGuard), Rejection> {
+    recording::record_accepted(context, question, options).await?;
+    recording::record_policy(context, policy).await?;
+    let (committed, refs) = commit(context, turn, pending, rewinds).await?;
+    record_rewinds(context, &refs, &question.updates, rewinds, committed.as_ref()).await?;
+    Ok((committed, refs))
 }
 
 /// Authenticates the pusher by the policy in force, and decides whether it may push this.
@@ -153,6 +193,22 @@ fn read_options(context: &PushContext, question: &Question) -> Result<PushOption
     })
 }
 
+/// Returns the lines on options that have no effect, because no plan governs the pushed branches.
+fn idle_options(
+    context: &PushContext,
+    options: &PushOptions,
+    staged: &[StagedBranch],
+) -> Result<Vec<String>, Rejection> {
+    let has_rollouts = |own: &RepositoryRollouts| own.settings.default.is_some();
+    if !staged.is_empty() || context.repository.rollouts.as_ref().is_some_and(has_rollouts) {
+        return Ok(Vec::new());
+    }
+    options.without_rollouts().map(|line| line.into_iter().collect()).map_err(|error| {
+        log_rejection(context);
+        error.rejection().into()
+    })
+}
+
 /// Answers a dry run: checks everything that the push would need, and moves nothing.
 ///
 /// Invariant: a dry run writes no object, no pack and no reference, here and in etcd. Git removes the quarantine.
@@ -171,12 +227,21 @@ async fn rehearse(
         log_rejection(context);
         return line.into();
     }
-    match review_content(context, pusher, question).await {
-        Ok(reviewed) => {
+    let pushed = question.clone();
+    let rehearsed = async {
+        let reviewed = review_content(context, pusher, question).await?;
+        let idle = idle_options(context, options, &reviewed.staged)?;
+        let opened = staging::rehearse(context, &pushed, options, reviewed.staged).await;
+        let opened = opened.inspect_err(|_| log_rejection(context))?;
+        let lines = staging::describe_rehearsal(context, &opened);
+        Ok([reviewed.lines, lines, idle, options.notices()].concat())
+    };
+    match rehearsed.await {
+        Ok(lines) => {
             let who = context.who.as_deref();
             let repository = &context.repository.name;
             tracing::info!(repository, who, "dry run of a push, it would be accepted");
-            Rejection::dry_run([reviewed.lines, options.notices()].concat())
+            Rejection::dry_run(lines)
         }
         Err(rejection) => rejection,
     }

@@ -19,10 +19,11 @@ use super::policy_repository::{HostedPolicy, PolicyRepository};
 use super::prepare::RepositoryError;
 use super::replication::{Replication, ReplicationTasks, SharedSource};
 use super::repository::HostedRepository;
+use super::rollout_setup::RolloutSetup;
 use super::session::Sessions;
 use super::waiting::{ReplicaCounter, Waits};
+use crate::conduct::{Conduct, LedgerError};
 use crate::data::DataDirectory;
-use crate::fleet::Instances;
 use crate::source::Source;
 use crate::source::git::GitSource;
 use crate::store::Store;
@@ -58,6 +59,17 @@ impl HostedSource {
     }
 }
 
+/// The reason why repositories cannot be hosted.
+#[derive(Debug, thiserror::Error)]
+pub enum HostsError {
+    /// The hook cannot be installed.
+    #[error("the hook of hosted repositories cannot be installed: {0}")]
+    Hook(#[from] std::io::Error),
+    /// The rollouts of a repository cannot be used.
+    #[error(transparent)]
+    Rollouts(#[from] LedgerError),
+}
+
 /// The repositories to open.
 pub struct HostedRepositories {
     /// The sources of configuration.
@@ -72,6 +84,7 @@ pub struct Hosts {
     /// The policy that follows one of the repositories.
     policy: Option<Arc<dyn HostedPolicy>>,
     waits: Arc<Waits>,
+    conduct: Arc<Conduct>,
     _listener: Listener,
     _maintenance: Vec<Maintenance>,
     _replication: Vec<ReplicationTasks>,
@@ -81,37 +94,52 @@ pub struct Hosts {
 
 impl Hosts {
     /// Opens the repositories and begins to answer the hook. Git runs `hook_program` as the hook, or without it this
-    /// program. The repository of the policy, if there is one, is among those that clients can push to. Pushes can wait for
-    /// `instances`.
+    /// program. The repository of the policy, if there is one, is among those that clients can push to.
     ///
     /// # Errors
-    /// When the hook or its socket cannot be created.
+    /// When the hook or its socket cannot be created, or the rollouts of a repository cannot be used.
     pub fn open(
         data: Arc<DataDirectory>,
         hook_program: Option<&Path>,
         repositories: HostedRepositories,
         store: &Arc<Store>,
         policy: PushPolicy,
-        instances: &Arc<Instances>,
+        setup: RolloutSetup,
         runtime: &Handle,
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, HostsError> {
+        let instances = Arc::clone(&setup.instances);
         let hooks = hook::install(data.path(), hook_program)?;
         let git = Arc::new(GitProgram::new(hooks, &policy, Arc::clone(&data)));
         let sessions = Arc::new(Sessions::default());
         let listener = Listener::open(data.path(), Arc::clone(&sessions), runtime)?;
         let admission = Arc::new(Admission::new());
-        let waits = Arc::new(Waits::new(Arc::clone(instances)));
+        let waits = Arc::new(Waits::new(instances));
         let policy = Arc::new(policy);
         let (of_policy, in_force) = repositories.policy.unzip();
         let hosted = repositories.sources.into_iter().map(|hosted| (hosted, None));
         let hosted = hosted.chain(of_policy.map(|hosted| (hosted, in_force.clone())));
         let (mut hosts, mut maintenance, mut replications) = (BTreeMap::new(), vec![], vec![]);
+        let mut keepers = Vec::new();
         for (HostedSource { name, path, source, replication }, hosted_policy) in hosted {
-            let (git, store) = (Arc::clone(&git), Arc::clone(store));
-            let mut repository =
-                HostedRepository::new(name.clone(), path, source, git, store, runtime.clone());
+            let mut repository = HostedRepository::new(
+                name.clone(),
+                path,
+                source,
+                Arc::clone(&git),
+                Arc::clone(store),
+                runtime.clone(),
+            );
             repository.hosted_policy = hosted_policy;
+            if repository.hosted_policy.is_none() && replication.is_none() {
+                repository.rollouts = Some(setup.open(&repository, store)?);
+            } else if replication.is_some() && setup.policy.default.is_some() {
+                tracing::info!(
+                    repository = repository.name,
+                    "changes of a repository that replicas share go to all instances at once"
+                );
+            }
             let repository = Arc::new(repository);
+            keepers.extend(setup.keep(&repository, store, runtime));
             maintenance.push(Maintenance::start(&repository, runtime));
             if let Some(replication) = &replication {
                 replications.push(ReplicationTasks::start(&repository, replication, runtime));
@@ -126,10 +154,13 @@ impl Hosts {
             };
             hosts.insert(name, Arc::new(host));
         }
+        let conduct = Arc::new(Conduct::new(keepers, runtime));
+        waits.follow_rollouts_of(Arc::clone(&conduct));
         Ok(Self {
             hosts,
             policy: in_force,
             waits,
+            conduct,
             _listener: listener,
             _maintenance: maintenance,
             _replication: replications,
@@ -165,6 +196,17 @@ impl Hosts {
     /// Ends the waits of pushes for instances, because the server stops.
     pub fn stop_waits(&self) {
         self.waits.stop();
+    }
+
+    /// The rollouts of all repositories.
+    pub fn conduct(&self) -> &Arc<Conduct> {
+        &self.conduct
+    }
+
+    /// Returns true if the source with this name is a repository with rollouts.
+    pub fn has_rollouts(&self, source: &str) -> bool {
+        let mut hosts = self.hosts.values().map(|host| &host.repository);
+        hosts.any(|own| own.rollouts.is_some() && own.source.name() == source)
     }
 
     /// Looks a repository up by name. The name never becomes part of a path.

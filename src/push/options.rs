@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use headwater_rollout::open::Options;
+
 use super::rejection::rejected;
 use crate::terminal;
 
@@ -50,13 +52,6 @@ const KNOWN: [(OptionName, &str, &str); 8] = [
     (OptionName::Blast, "blast", "blast"),
     (OptionName::Plan, "plan", "plan=<name>"),
 ];
-
-/// The options that have a meaning only where a change goes out in stages. A server that stages changes empties this
-/// list, and drops [`WITHOUT_STAGES`].
-const NEED_STAGES: [OptionName; 2] = [OptionName::Blast, OptionName::Plan];
-/// The line for a push with `now` at a server without stages.
-const WITHOUT_STAGES: &str =
-    "option now: this server stages no changes, the change goes to all instances at once anyway";
 
 /// The typed options of one push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,7 +98,8 @@ pub(super) enum OptionError {
     Unprintable(usize),
     /// The name of the option, and the known option that resembles it.
     Unknown(String, Option<&'static str>),
-    NeedsStages(&'static str),
+    /// The form of an option that needs rollouts, which the repository does not have.
+    NeedsRollouts(&'static str),
     NeedsReason(&'static str),
     /// The form of the option, and what the value should have been.
     Invalid(&'static str, &'static str),
@@ -170,7 +166,37 @@ impl PushOptions {
                 self.overrides.insert(Override::Limits);
             }
         }
-        if NEED_STAGES.contains(&name) { Err(OptionError::NeedsStages(form(name))) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// The options as far as they concern rollouts. Whether they are permitted is decided where a rollout is opened.
+    pub(super) fn for_rollout(&self) -> Options {
+        Options {
+            is_now: self.overrides.contains(&Override::Stages),
+            plan: self.plan.as_deref().map(Into::into),
+            is_blast: self.overrides.contains(&Override::Limits),
+            reason: self.reason.as_deref().map(Into::into),
+        }
+    }
+
+    /// The line on options that have no effect at a repository without rollouts.
+    ///
+    /// # Errors
+    /// When an option asks for stages.
+    pub(super) fn without_rollouts(&self) -> Result<Option<String>, OptionError> {
+        if self.plan.is_some() {
+            return Err(OptionError::NeedsRollouts(form(OptionName::Plan)));
+        }
+        let is_idle = |it: &&Override| matches!(it, Override::Stages | Override::Limits);
+        let names: Vec<String> =
+            self.overrides.iter().filter(is_idle).map(Override::to_string).collect();
+        Ok((!names.is_empty()).then(|| {
+            format!(
+                "option {}: no effect, because this repository has no rollouts. Every change goes to all instances at \
+                 once",
+                names.join(", ")
+            )
+        }))
     }
 
     /// Returns true if the review reports what a contract rejects as a warning.
@@ -186,9 +212,6 @@ impl PushOptions {
     /// The lines for the pusher on options without an effect.
     pub(super) fn notices(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.overrides.contains(&Override::Stages) {
-            lines.push(WITHOUT_STAGES.to_owned());
-        }
         if self.timeout.is_some() && self.wait.is_none() {
             lines.push("option timeout: it has no effect without wait".to_owned());
         }
@@ -238,9 +261,9 @@ impl OptionError {
                 let hint = near.map(|near| format!("Did you mean {near}? ")).unwrap_or_default();
                 format!("option {name} is unknown. {hint}Known options: {}", forms())
             }
-            Self::NeedsStages(form) => format!(
-                "option {form}: this server stages no changes, every change goes to all instances at once. Push without \
-                 the option"
+            Self::NeedsRollouts(form) => format!(
+                "option {form}: this repository has no rollouts, every change goes to all instances at once. Push \
+                 without the option"
             ),
             Self::NeedsReason(form) => {
                 format!("option {form} needs a reason. Push again with -o reason=<text>")
@@ -252,8 +275,7 @@ impl OptionError {
 
 /// The options of this server, for messages.
 fn forms() -> String {
-    let forms = KNOWN.iter().filter(|(name, ..)| !NEED_STAGES.contains(name));
-    forms.map(|(_, _, form)| *form).collect::<Vec<_>>().join(", ")
+    KNOWN.iter().map(|(_, _, form)| *form).collect::<Vec<_>>().join(", ")
 }
 
 fn form(name: OptionName) -> &'static str {
@@ -265,8 +287,8 @@ fn known(name: &str) -> Result<OptionName, OptionError> {
         return Ok(*found);
     }
     let shown: String = name.chars().take(SHOWN_MAX).collect();
-    let distances = KNOWN.iter().filter(|(name, ..)| !NEED_STAGES.contains(name));
-    let distances = distances.map(|(_, known, _)| (distance(&shown.to_lowercase(), known), *known));
+    let distances =
+        KNOWN.iter().map(|(_, known, _)| (distance(&shown.to_lowercase(), known), *known));
     // A short name resembles every other short name.
     let is_near = |(distance, known): &(usize, &str)| {
         *distance <= DISTANCE_MAX && *distance < known.len().div_ceil(2)

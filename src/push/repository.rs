@@ -13,6 +13,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use headwater_rollout::plan::PlanFile;
+use headwater_rollout::state::State;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -22,11 +25,13 @@ use super::error::PushError;
 use super::exchange::{self, EXCHANGE_MAX};
 use super::locks::{Locks, PushTurn, RefsWriteGuard};
 use super::policy_repository::HostedPolicy;
+use super::rollouts::{self, PendingRollouts, RepositoryRollouts};
 use super::updates;
-use crate::model::Revision;
+use crate::conduct::{HoldPublisher, LedgerTurn};
+use crate::model::{Label, Revision};
 use crate::source::SourceError;
 use crate::source::git::{
-    self, GitSource, Incoming, MovedReference, PublishedReferences, RewindRecord,
+    self, GitSource, HoldTable, Incoming, MovedReference, PublishedReferences, RewindRecord,
 };
 use crate::store::{Actor, PushedReference, Store};
 use crate::sync::lock;
@@ -47,6 +52,8 @@ pub(super) struct HostedRepository {
     pub(super) pushed: Arc<Notify>,
     /// The policy that follows this repository. `None` for a repository with configuration.
     pub(super) hosted_policy: Option<Arc<dyn HostedPolicy>>,
+    /// `None` for a repository whose changes go to all instances at once.
+    pub(super) rollouts: Option<RepositoryRollouts>,
     references: ReferenceState,
 }
 
@@ -78,6 +85,7 @@ impl HostedRepository {
             locks: Locks::default(),
             pushed: Arc::default(),
             hosted_policy: None,
+            rollouts: None,
             references: ReferenceState::default(),
         }
     }
@@ -192,7 +200,8 @@ impl HostedRepository {
         })
     }
 
-    /// Makes git's work durable and publishes the current ids of these references. Returns the references that moved.
+    /// Makes git's work durable and publishes the current ids of these references, together with the holds of a push.
+    /// Returns the references that moved.
     ///
     /// # Errors
     /// When the result cannot be made durable or read. The server then serves none of it, and
@@ -203,8 +212,9 @@ impl HostedRepository {
         _refs: &RefsWriteGuard,
         references: Vec<String>,
         actor: &Actor,
+        rollouts: Option<&PendingRollouts>,
     ) -> Result<Vec<MovedReference>, PushError> {
-        self.publish_durable(turn, references, actor).await
+        self.publish_durable(turn, references, actor, rollouts).await
     }
 
     /// Retries to make earlier moves durable, and publishes them. Until this succeeds, the server lists no references.
@@ -217,7 +227,11 @@ impl HostedRepository {
     ) -> Result<(), PushError> {
         let dirty: Vec<String> = lock(&self.references.dirty_refs).iter().cloned().collect();
         if !dirty.is_empty() {
-            self.publish_durable(turn, dirty, &Actor::Push(None)).await?;
+            let pending = match &self.rollouts {
+                Some(rollouts) => Some(PendingRollouts::of_earlier(&rollouts.ledger).await),
+                None => None,
+            };
+            self.publish_durable(turn, dirty, &Actor::Push(None), pending.as_ref()).await?;
             lock(&self.references.dirty_refs).clear();
         }
         Ok(())
@@ -232,6 +246,7 @@ impl HostedRepository {
         _turn: &PushTurn,
         references: Vec<String>,
         actor: &Actor,
+        rollouts: Option<&PendingRollouts>,
     ) -> Result<Vec<MovedReference>, PushError> {
         *lock(&self.references.cached_advertisement) = None;
         let repository = Arc::clone(self);
@@ -239,7 +254,7 @@ impl HostedRepository {
         let published =
             self.runtime.spawn_blocking(move || repository.sync_and_publish(&names)).await;
         match published.unwrap_or(Err(PushError::Unwritable)) {
-            Ok(PublishedReferences { moved, has_new_record }) => {
+            Ok((PublishedReferences { moved, has_new_record }, state)) => {
                 if !moved.is_empty() || has_new_record {
                     match self.hosted_policy.clone() {
                         Some(policy) => {
@@ -249,6 +264,9 @@ impl HostedRepository {
                         None => self.store.refresh_labels(actor, self.moved_labels(&moved)).await,
                     }
                     self.source.announce();
+                }
+                if let (Some(rollouts), Some(state)) = (rollouts, state) {
+                    rollouts.conclude(state, &moved).await;
                 }
                 Ok(moved)
             }
@@ -263,7 +281,7 @@ impl HostedRepository {
     fn sync_and_publish(
         self: &Arc<Self>,
         names: &[String],
-    ) -> Result<PublishedReferences, PushError> {
+    ) -> Result<(PublishedReferences, Option<State>), PushError> {
         let unwritable = |error: &dyn Display| {
             tracing::error!(
                 repository = self.name,
@@ -275,7 +293,17 @@ impl HostedRepository {
         };
         git::sync(&self.path).map_err(|error| unwritable(&error))?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        self.source.publish(&names).map_err(|error| unwritable(&error))
+        let Some(RepositoryRollouts { ledger, .. }) = &self.rollouts else {
+            let published = self.source.publish(&names).map_err(|error| unwritable(&error))?;
+            return Ok((published, None));
+        };
+        let mut state = None;
+        let published = self.source.publish_with_holds(&names, |moved| {
+            let (settled, holds) = rollouts::holds_after(ledger, moved, &self.source);
+            state = Some(settled);
+            holds
+        });
+        Ok((published.map_err(|error| unwritable(&error))?, state))
     }
 
     /// Converts moved references to labels.
@@ -287,6 +315,47 @@ impl HostedRepository {
             to: new.as_deref().map(Revision::new),
         });
         labels.collect()
+    }
+}
+
+impl HoldPublisher for HostedRepository {
+    fn publish_holds<'a>(
+        &'a self,
+        _turn: &'a LedgerTurn,
+        holds: HoldTable,
+        actor: Actor,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let source = Arc::clone(&self.source);
+            let publishing = self
+                .runtime
+                .spawn_blocking(move || source.publish_with_holds(&[], |_| holds.clone()));
+            let published = publishing.await.map_err(|error| error.to_string())?;
+            published.map_err(|error| error.to_string())?;
+            self.store.refresh_labels(&actor, Vec::new()).await;
+            self.source.announce();
+            Ok(())
+        })
+    }
+
+    fn tip(&self, branch: &str) -> Option<String> {
+        self.source.published(&format!("refs/heads/{branch}"))
+    }
+
+    fn labels(&self, branch: &str) -> Vec<Label> {
+        updates::labels(branch, &self.source.head_branch().unwrap_or_default())
+    }
+
+    fn stored_tip(&self, branch: &str) -> Option<String> {
+        self.source.stored(&format!("refs/heads/{branch}")).ok().flatten()
+    }
+
+    fn plans(&self, commit: &str) -> PlanFile {
+        let Some(own) = &self.rollouts else { return rollouts::all_at_once() };
+        let incoming = self.incoming(None).ok();
+        let member = incoming.and_then(|it| it.member(commit, "").ok().flatten());
+        let plans = member.and_then(|member| own.plans(&member.tree).ok());
+        plans.map_or_else(rollouts::all_at_once, |(plans, _)| plans)
     }
 }
 

@@ -10,6 +10,7 @@ use super::policy::{Permission, PushPolicy};
 use super::policy_repository::{self, HostedPolicy, ReviewedPolicy};
 use super::rejection::rejected;
 use super::repository::HostedRepository;
+use super::rollouts::StagedBranch;
 use super::updates::{self, Question, Update};
 use super::waiting::BranchChange;
 use crate::access::PolicyPreview;
@@ -27,7 +28,14 @@ const NO_COMMIT_OF_BRANCH: &str = "a branch leads to a commit, and this object i
 const IDLE_ENVIRONMENT_COUNT_MAX: usize = 256;
 
 /// The result for one branch or tag. `None` if the push adds no content to it.
-type Checked = Option<(CheckReport, Snapshot)>;
+type Checked = Option<CheckedBranch>;
+
+/// The result for one branch or tag with new content.
+struct CheckedBranch {
+    report: CheckReport,
+    snapshot: Snapshot,
+    staged: Option<StagedBranch>,
+}
 
 /// The results for the content of a push.
 pub(super) struct Review {
@@ -47,6 +55,8 @@ pub(super) struct Review {
     pub(super) policy: Option<(String, PolicyPreview)>,
     /// The environments that the push changes, for a push that waits for them.
     pub(super) changes: Vec<BranchChange>,
+    /// What the push changes at each branch with rollouts.
+    pub(super) staged: Vec<StagedBranch>,
     /// The heading of the first branch or tag, which is added once there is a second one.
     first_heading: Option<String>,
 }
@@ -120,11 +130,14 @@ impl Reviewer {
         // Options with an error have rejected the push before.
         let options = question.options.unwrap_or_default();
         let is_awaited = options.wait.is_some();
+        let rollouts = repository.rollouts.as_ref();
+        let plan_checks = rollouts.map(|own| own.settings.checks.clone());
         let check_policy = CheckPolicy {
             overrides: policy.overrides.clone(),
             keys: Arc::clone(&policy.keys),
             until: Some(Instant::now() + policy.check_max),
             are_contracts_overridden: options.ignores_contracts(),
+            plan_checks: plan_checks.unwrap_or_default(),
             ..CheckPolicy::new(policy.strictness)
         };
         let builds = policy.builds.running();
@@ -146,8 +159,9 @@ impl Reviewer {
                 Some(branch) => self.check(update, branch, update.old.as_deref(), new)?,
                 None => self.check_tag(update, new)?,
             };
-            if let Some((report, snapshot)) = checked {
+            if let Some(CheckedBranch { report, snapshot, staged }) = checked {
                 review.changes.extend(self.branch_change(update, &report));
+                review.staged.extend(staged);
                 review.add(&update.shown(), &report, self.policy.enforcement, snapshot);
             }
         }
@@ -232,8 +246,10 @@ impl Reviewer {
         let checked = self.check(update, &name, None, &commit)?;
         // The comparison with the branch of `HEAD` only limits the check to what differs. A tag changes no environment
         // of that branch, so that the report lists no changes.
-        Ok(checked
-            .map(|(report, snapshot)| (CheckReport { is_compared: false, ..report }, snapshot)))
+        Ok(checked.map(|checked| CheckedBranch {
+            report: CheckReport { is_compared: false, ..checked.report },
+            ..checked
+        }))
     }
 
     /// Checks a branch against its old commit, or a new branch against the branch of `HEAD`.
@@ -282,7 +298,28 @@ impl Reviewer {
             };
             earlier.check(&check_policy, with_areas, &mut report)?;
         }
-        Ok(Some((report, snapshot)))
+        let staged = match &old {
+            Some(old) if !self.policy.enforcement.rejects(&report) => {
+                self.stage(update, &labels, (old, &snapshot), &report)?
+            }
+            _ => None,
+        };
+        Ok(Some(CheckedBranch { report, snapshot, staged }))
+    }
+
+    /// Finds what the push changes for the rollouts of a branch.
+    fn stage(
+        &self,
+        update: &Update,
+        labels: &[Label],
+        sides: (&Snapshot, &Snapshot),
+        report: &CheckReport,
+    ) -> Result<Option<StagedBranch>, TreeError> {
+        let Some(rollouts) = &self.repository.rollouts else { return Ok(None) };
+        let overrides = self.check_policy.overrides.as_ref();
+        let staged = rollouts.stage(update, labels, sides, self.incoming.layout(), overrides)?;
+        let changes_environments = !report.changes.is_empty() || report.hidden.environments > 0;
+        Ok(staged.map(|staged| StagedBranch { changes_environments, ..staged }))
     }
 
     /// Returns the snapshot that a branch is compared with: the served one if it has other sources as well, else the
@@ -383,6 +420,7 @@ impl Review {
             rewinds: Vec::new(),
             policy: None,
             changes: Vec::new(),
+            staged: Vec::new(),
         }
     }
 

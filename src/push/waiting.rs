@@ -5,6 +5,7 @@
 //! Cancellation: the wait ends when the client disconnects. The push stays published.
 
 mod observation;
+mod rollout;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,10 +20,13 @@ use super::exchange::{self, AnswerSender, READ_STALL_MAX, TruncationError};
 use super::options::Wait;
 use super::packet;
 use super::repository::HostedRepository;
+use crate::conduct::Conduct;
 use crate::fleet::Instances;
 use crate::model::{Label, Query};
 use crate::source::git::MovedReference;
 use observation::Observation;
+
+pub(super) use rollout::OpenedRollout;
 
 /// The most pushes that wait at a time, over all repositories.
 const WAITING_COUNT_MAX: usize = 64;
@@ -47,6 +51,8 @@ pub(super) struct Waits {
     stopping: watch::Sender<bool>,
     /// Returns the number of other live replicas, whose instances this server does not know.
     other_replicas: OnceLock<ReplicaCounter>,
+    /// The rollouts of this server, if it has any.
+    conduct: OnceLock<Arc<Conduct>>,
 }
 
 /// A function that counts the other live replicas of the fleet.
@@ -74,6 +80,8 @@ pub(super) struct WaitingPush {
     /// The references that have moved.
     pub(super) moved: Vec<MovedReference>,
     pub(super) changes: Vec<BranchChange>,
+    /// The rollouts that the push has opened. It then waits for them, and not for instances.
+    pub(super) rollouts: Vec<OpenedRollout>,
     pub(super) published: Instant,
     /// The time at which the answer has to end, whatever the pusher asked for.
     pub(super) ends_at: Instant,
@@ -101,6 +109,11 @@ enum WaitFailure {
     Timeout(Arrival),
     Unreachable(Arrival),
     Stopping(Arrival),
+    /// A rollout has ended without being done. The last line.
+    RolloutEnded(String),
+    /// How far the rollouts are.
+    RolloutTimeout(Vec<String>),
+    RolloutStopping(Vec<String>),
     AccessLost,
     NoPlace,
 }
@@ -112,6 +125,7 @@ impl Waits {
             places: Semaphore::new(WAITING_COUNT_MAX),
             stopping: watch::Sender::new(false),
             other_replicas: OnceLock::new(),
+            conduct: OnceLock::new(),
         }
     }
 
@@ -124,6 +138,12 @@ impl Waits {
     pub(super) fn count_replicas_by(&self, counter: ReplicaCounter) {
         // A second function would count the same replicas.
         let _ = self.other_replicas.set(counter);
+    }
+
+    /// Sets the rollouts for which pushes wait. A server sets them once.
+    pub(super) fn follow_rollouts_of(&self, conduct: Arc<Conduct>) {
+        // A second value would be the same one.
+        let _ = self.conduct.set(conduct);
     }
 
     fn other_replica_count(&self) -> usize {
@@ -157,6 +177,11 @@ impl WaitingPush {
         let Ok(_place) = self.waits.places.try_acquire() else {
             return Ok(Err(WaitFailure::NoPlace));
         };
+        if let Some(conduct) = self.waits.conduct.get()
+            && !self.rollouts.is_empty()
+        {
+            return self.follow_rollouts(conduct).await;
+        }
         let changes = self.waits.instances.changes();
         let mut observation = Observation::new(&self.repository, &self.moved, &self.changes);
         if observation.is_empty() {
@@ -290,6 +315,16 @@ impl WaitingPush {
                 "{}, and this server stops. {moved} and stays there: instances still receive it. GET /-/instances shows \
                  them",
                 arrival.summary()
+            ),
+            WaitFailure::RolloutEnded(line) => line.clone(),
+            WaitFailure::RolloutTimeout(summaries) => format!(
+                "the wait ended after {seconds} s: {}. {moved} and stays there: the rollout continues. headwater rollout \
+                 list shows it",
+                summaries.join(". ")
+            ),
+            WaitFailure::RolloutStopping(summaries) => format!(
+                "{}, and this server stops. {moved} and stays there: the rollout continues when the server has started",
+                summaries.join(". ")
             ),
             WaitFailure::AccessLost => format!(
                 "the policy has changed, and you may not follow this push any more. {moved} and stays there"

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::{
     AccessSettings, AuditSettings, ClientAuth, FleetSettings, MemorySettings, MonitorSettings,
-    PushSettings, SecretsSettings, SettingsError, ShareSettings, SourceSettings, TracingSettings,
-    WatchSettings,
+    PushSettings, RolloutSettings, SecretsSettings, SettingsError, ShareSettings, SourceSettings,
+    TracingSettings, WatchSettings,
 };
 
 /// The file that is read when no other is named.
@@ -32,6 +32,7 @@ pub(super) struct SettingsFile {
     pub(super) access: AccessSettings,
     pub(super) audit: AuditSettings,
     pub(super) push: PushSettings,
+    pub(super) rollout: RolloutSettings,
     pub(super) memory: MemorySettings,
     pub(super) watch: WatchSettings,
     pub(super) monitor: MonitorSettings,

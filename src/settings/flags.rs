@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::RolloutDefault;
 use super::described::help;
 
 /// The settings that a flag or a variable can set.
@@ -34,6 +35,14 @@ pub struct Flags {
     pub seed: Option<PathBuf>,
     #[arg(long, value_name = "FILE", env = "HEADWATER_PUSH_TOKEN_FILE", help = help("push-token-file"))]
     pub push_token_file: Option<PathBuf>,
+    #[arg(
+        help = help("rollout-default"),
+        long,
+        value_name = "PLAN",
+        env = "HEADWATER_ROLLOUT_DEFAULT",
+        hide_possible_values = true
+    )]
+    pub rollout_default: Option<RolloutDefault>,
     #[arg(long, value_name = "FILE", env = "HEADWATER_MONITOR_SECRET_FILE", help = help("monitor-secret-file"))]
     pub monitor_secret_file: Option<PathBuf>,
     #[arg(long, value_name = "FILE", env = "HEADWATER_CONFIG", help = help("config"))]

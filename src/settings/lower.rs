@@ -48,6 +48,8 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         access: file.access,
         audit: file.audit,
         push: file.push.with(flags.push_token_file, &mut problems),
+        rollout: file.rollout.with(flags.rollout_default),
+        is_forgetting_rollouts: false,
         monitor: file.monitor.with(flags.monitor_secret_file, &mut problems),
         share: file.share.with(flags.share, flags.replica, &mut problems),
         fleet: file.fleet,

@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use git2::{Oid, Reference, Repository};
+use git2::{ErrorCode, Oid, Reference, Repository};
 
 use self::findings::Found;
 use self::history::FirstParents;
@@ -212,11 +212,25 @@ impl GitSource {
     /// # Errors
     /// When the repository cannot be read.
     pub fn publish(&self, references: &[&str]) -> Result<PublishedReferences, SourceError> {
-        self.publish_references(references, None)
+        self.publish_references(references, &mut |_| None)
     }
 
-    /// As [`GitSource::publish`], and replaces the rollouts of the repository in the same step. The stable commits of the
-    /// rollouts stay in the repository for as long as they are published. Blocking.
+    /// The target of a reference in the repository, which may not be published yet. Blocking.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn stored(&self, name: &str) -> Result<Option<String>, SourceError> {
+        let read = self.inner.pool.with(|repository| match repository.find_reference(name) {
+            Ok(reference) => Ok(reference.target().map(|id| id.to_string())),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        });
+        read.map_err(|error| self.inner.unavailable(&error))
+    }
+
+    /// As [`GitSource::publish`], and replaces the rollouts of the repository in the same step. `holds` returns the rollouts
+    /// that belong to the moves, and can be called again. The stable commits of the rollouts stay in the repository for as
+    /// long as they are published. Blocking.
     ///
     /// Invariant: the rollouts are durable before this call.
     ///
@@ -225,15 +239,15 @@ impl GitSource {
     pub fn publish_with_holds(
         &self,
         references: &[&str],
-        holds: &HoldTable,
+        mut holds: impl FnMut(&[MovedReference]) -> HoldTable,
     ) -> Result<PublishedReferences, SourceError> {
-        self.publish_references(references, Some(holds))
+        self.publish_references(references, &mut |moved| Some(holds(moved)))
     }
 
     fn publish_references(
         &self,
         references: &[&str],
-        holds: Option<&HoldTable>,
+        holds: &mut dyn FnMut(&[MovedReference]) -> Option<HoldTable>,
     ) -> Result<PublishedReferences, SourceError> {
         let Lookup::Published(published) = &self.inner.lookup else {
             return Ok(PublishedReferences { moved: Vec::new(), has_new_record: false });

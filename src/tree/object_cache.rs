@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use super::{EntryKind, Objects, Tree, TreeError};
+use super::{EntryKind, Objects, RESERVED, Tree, TreeError};
 use crate::format::{Format, ParseError};
 use crate::model::{ContentId, Document};
 use crate::sync::lock;
@@ -142,8 +142,8 @@ pub(super) type CachedDirectory<'a> = (&'a ObjectCache, &'a TreeDirectory);
 
 pub(super) struct TreeDirectory {
     pub(super) id: ContentId,
-    /// Sorted by name. Empty until the directory was read successfully.
-    entries: OnceLock<Vec<TreeEntry>>,
+    /// Empty until the directory was read successfully.
+    entries: OnceLock<DirectoryEntries>,
     /// The files of interest in and below this directory.
     pub(super) scan: OnceLock<Scan>,
 }
@@ -155,6 +155,12 @@ pub(super) struct Scan {
     pub(super) composing: Vec<Box<str>>,
     /// The paths of symbolic links.
     pub(super) links: Vec<Box<str>>,
+}
+
+struct DirectoryEntries {
+    /// Sorted by name, without the reserved one.
+    visible: Vec<TreeEntry>,
+    reserved: Option<TreeEntry>,
 }
 
 pub(super) struct TreeEntry {
@@ -187,6 +193,15 @@ impl EntryNode {
 
 impl TreeDirectory {
     pub(super) fn entries(&self, cache: &ObjectCache) -> Result<&[TreeEntry], TreeError> {
+        Ok(&self.read(cache)?.visible)
+    }
+
+    /// The entry that belongs to the server. It is not among the others.
+    pub(super) fn reserved(&self, cache: &ObjectCache) -> Result<Option<&TreeEntry>, TreeError> {
+        Ok(self.read(cache)?.reserved.as_ref())
+    }
+
+    fn read(&self, cache: &ObjectCache) -> Result<&DirectoryEntries, TreeError> {
         if let Some(entries) = self.entries.get() {
             return Ok(entries);
         }
@@ -206,7 +221,9 @@ impl TreeDirectory {
             })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(self.entries.get_or_init(|| entries))
+        let place = entries.binary_search_by(|entry| (*entry.name).cmp(RESERVED));
+        let reserved = place.ok().map(|index| entries.remove(index));
+        Ok(self.entries.get_or_init(|| DirectoryEntries { visible: entries, reserved }))
     }
 }
 

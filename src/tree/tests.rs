@@ -273,6 +273,40 @@ fn added_removed_and_changed_links_are_reported() {
 }
 
 #[test]
+fn the_reserved_directory_is_found_by_its_name_alone() {
+    let fixture = Fixture::new();
+    let files: &[(&str, &str)] = &[
+        ("a.toml", "-> .headwater/plan.toml"),
+        ("all", "-> .headwater"),
+        (".headwater/plan.toml", "1"),
+        (".headwater/deep/x.toml", "1"),
+        (".headwater/link.toml", "-> ../b.toml"),
+        ("team/.headwater/plan.toml", "2"),
+        ("b.toml", "1"),
+    ];
+    let tree = fixture.tree(files);
+    for path in ["a.toml", "all", ".headwater", ".headwater/plan.toml", "team/.headwater"] {
+        assert_eq!(tree.kind(path).unwrap(), None, "{path}");
+    }
+    let listed = tree.list("").unwrap().unwrap();
+    let names: Vec<&str> = listed.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["b.toml", "team"]);
+    assert!(tree.names_with_prefix("", ".").unwrap().is_empty());
+    let Some(ReservedEntry::File(id)) = tree.reserved_entry("plan.toml").unwrap() else {
+        panic!("a file");
+    };
+    assert_eq!(tree.reserved_bytes(id, 1).unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(tree.reserved_bytes(id, 0).unwrap(), None);
+    assert_eq!(tree.reserved_entry("deep").unwrap(), Some(ReservedEntry::Other));
+    assert_eq!(tree.reserved_entry("link.toml").unwrap(), Some(ReservedEntry::Other));
+    assert_eq!(tree.reserved_entry("none.toml").unwrap(), None);
+    assert_eq!(fixture.tree(&[("b.toml", "1")]).reserved_entry("plan.toml").unwrap(), None);
+    let mut changed = files.to_vec();
+    changed[2].1 = "3";
+    assert!(fixture.tree(&changed).changes(&tree).unwrap().is_empty());
+}
+
+#[test]
 fn equal_directories_are_not_read() {
     let fixture = Fixture::new();
     let mut files: Vec<(String, String)> =

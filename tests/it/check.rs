@@ -469,3 +469,17 @@ fn a_schema_is_served_as_a_file_and_never_as_configuration() {
     let environment = server.get("/orders/prod").expect(200).text();
     assert!(!environment.contains("schema"), "{environment}");
 }
+
+#[test]
+fn a_plan_of_rollouts_is_checked_in_a_checkout() {
+    let plan = "[plan.x]\nstages = [\"1\", \"all\"]\nbake = \"soon\"\n";
+    let place = directory(&format!("{SHOP}//- .headwater/rollout.toml\n{plan}"));
+    let said = check(place.path(), &["."]);
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(said.out.contains(".headwater/rollout.toml:3:8: bake: "), "{}", said.out);
+    assert!(said.err.contains("3 files"), "the plan is no configuration file: {}", said.err);
+    let place =
+        directory(&format!("{SHOP}//- .headwater/rollout.toml\n[limits]\napplications = 1\n"));
+    let said = check(place.path(), &["."]);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+}

@@ -16,6 +16,7 @@ mod cli;
 mod client;
 mod clients;
 mod compare;
+mod conduct;
 mod contracts;
 mod deploy;
 mod differential;

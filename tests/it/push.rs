@@ -6,6 +6,7 @@ mod checked;
 mod flow;
 mod options;
 pub(crate) mod refused;
+mod rollouts;
 mod slow;
 mod wait;
 mod wire;

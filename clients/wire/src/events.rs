@@ -11,6 +11,9 @@ pub const GONE: &str = "gone";
 /// The name of the event that carries a [`MoveEvent`].
 pub const MOVE: &str = "move";
 
+/// The name of the event that carries a [`RolloutEvent`](crate::RolloutEvent).
+pub const ROLLOUT: &str = "rollout";
+
 /// The name of the event that tells a client of `/-/events` that it missed moves and has to read again.
 pub const RESYNC: &str = "resync";
 

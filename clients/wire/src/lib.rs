@@ -17,6 +17,7 @@ mod health;
 mod instance;
 mod problem;
 mod replica;
+mod rollout;
 
 pub use contract::{
     CONTRACT_BYTES_MAX, CONTRACT_KEYS_MAX, Contract, ContractError, ContractKey, ContractList,
@@ -36,4 +37,8 @@ pub use instance::{InstanceHealth, InstanceList, InstanceStatus, Outcome};
 pub use problem::{ErrorDocument, ProblemDocument, ProblemList, ProblemReport};
 pub use replica::{
     LabelStatus, PolicyStatus, ReplicaList, ReplicaState, ReplicaStatus, ShareStatus, SourceStatus,
+};
+pub use rollout::{
+    RolloutAction, RolloutApplication, RolloutCommand, RolloutCommandAnswer, RolloutEvent,
+    RolloutList, RolloutRecord, RolloutState, RolloutStatus,
 };

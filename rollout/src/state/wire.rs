@@ -16,6 +16,7 @@ use crate::plan::{CanaryFilter, Plan, Reach, Stage, Unwatched, WallTime};
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WireState {
+    lineage: Hex<u64>,
     number: u64,
     branches: BTreeMap<Name, WireBranch>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -137,7 +138,12 @@ impl From<&State> for WireState {
             };
             (name.clone(), intent)
         });
-        Self { number: state.number, branches: branches.collect(), intents: intents.collect() }
+        Self {
+            lineage: Hex(state.lineage),
+            number: state.number,
+            branches: branches.collect(),
+            intents: intents.collect(),
+        }
     }
 }
 
@@ -153,7 +159,7 @@ impl TryFrom<WireState> for State {
         });
         let branches = branches.collect::<Result<_, String>>()?;
         let intents = intents.collect::<Result<_, String>>()?;
-        Ok(Self { number: wire.number, branches, intents })
+        Ok(Self { lineage: wire.lineage.0, number: wire.number, branches, intents })
     }
 }
 

@@ -78,11 +78,39 @@ fn options_are_bounded_and_printable() {
 }
 
 #[test]
-fn options_of_stages_are_rejected_while_nothing_is_staged() {
-    rejects("blast", &["option blast: this server stages no changes"]);
-    rejects("plan=careful", &["option plan=<name>: this server stages no changes"]);
+fn options_of_rollouts_become_those_of_the_rollout() {
+    assert_eq!(parse(&["wait", "reason=x"]).unwrap().for_rollout().reason, Some("x".into()));
+    let options = parse(&["now", "plan=careful", "blast", "reason=incident 7"]).unwrap();
+    let expected = Options {
+        is_now: true,
+        plan: Some("careful".into()),
+        is_blast: true,
+        reason: Some("incident 7".into()),
+    };
+    assert_eq!(options.for_rollout(), expected);
+    assert_eq!(options.facts(), ["now", "blast", "plan=careful", "reason=incident 7"]);
+    assert_eq!(parse(&[]).unwrap().for_rollout(), Options::default());
     rejects("plan=../x", &["expected the name of a plan"]);
-    assert!(parse(&["now"]).unwrap().notices()[0].contains("to all instances at once anyway"));
+    rejects("plam=careful", &["Did you mean plan?", "blast, plan=<name>"]);
+}
+
+#[test]
+fn a_repository_without_rollouts_names_the_options_without_effect() {
+    let line = |options| parse(options).unwrap().without_rollouts().unwrap();
+    assert_eq!(line(&["wait", "override=contract", "reason=x"]), None);
+    let both = line(&["now", "blast"]).unwrap();
+    assert!(both.starts_with("option now, blast: no effect, because this repository"), "{both}");
+    assert!(line(&["blast"]).unwrap().starts_with("option blast: no effect"));
+    let rejection = parse(&["now", "plan=careful"]).unwrap().without_rollouts().unwrap_err();
+    let rejection = rejection.rejection();
+    assert!(
+        rejection.contains("option plan=<name>: this repository has no rollouts"),
+        "{rejection}"
+    );
+}
+
+#[test]
+fn an_option_without_effect_is_named() {
     assert_eq!(parse(&["timeout=5"]).unwrap().notices().len(), 1);
     assert_eq!(parse(&["timeout=5", "wait"]).unwrap().notices().len(), 0);
 }

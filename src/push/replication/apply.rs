@@ -104,7 +104,7 @@ pub(super) async fn apply(
     let moved = moves.run(&refs, repository).await;
     let actor = Actor::Push(manifest.who.as_deref().map(Arc::from));
     // References that moved are published, even if others did not move.
-    let published = repository.publish(turn, &refs, moves.names, &actor).await;
+    let published = repository.publish(turn, &refs, moves.names, &actor, None).await;
     moved?;
     published.map(drop).map_err(unwritable)
 }

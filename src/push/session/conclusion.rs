@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_rollout::Name;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -54,12 +55,12 @@ pub(super) async fn finish(
         Some(Outcome::Unknown) => return unknown_outcome(&report?),
         Some(Outcome::DryRun) | None => return report.map(Answer::of),
     };
-    let wait = accepted.wait.take();
+    let (wait, held) = (accepted.wait.take(), std::mem::take(&mut accepted.held));
     let repository = &context.repository;
     let actor = Actor::Push(context.who.clone());
     let publishing = StageTimer::start(context.trace, PushStage::Publish);
-    let AcceptedPush { references, committed, turn, refs, .. } = &*accepted;
-    let moved = repository.publish(turn, refs, references.clone(), &actor).await;
+    let AcceptedPush { references, committed, turn, refs, rollouts, .. } = &*accepted;
+    let moved = repository.publish(turn, refs, references.clone(), &actor, rollouts.as_ref()).await;
     drop(publishing);
     let is_complete = committed.as_ref().is_none_or(|committed| committed.record_end(repository));
     // What is in etcd is made later, and then no rejection.
@@ -84,8 +85,8 @@ pub(super) async fn finish(
     if !packet::has_bands(&report) {
         return Some(Answer::of(report));
     }
-    let lines = moved.iter().take(NAMED_COUNT_MAX).map(|moved| packet::progress(&line(moved)));
-    let lines = lines.collect();
+    let lines = moved.iter().take(NAMED_COUNT_MAX);
+    let lines = lines.map(|moved| packet::progress(&line(moved, &held))).collect();
     let published = wait.filter(|_| !moved.is_empty()).map(|wait| (moved, wait));
     Some(Answer { lines, report, published })
 }
@@ -102,11 +103,15 @@ fn unknown_outcome(report: &[Bytes]) -> Option<Answer> {
     packet::has_bands(report).then(|| Answer::of(vec![packet::failure(OUTCOME_UNKNOWN)]))
 }
 
-fn line(moved: &MovedReference) -> String {
+/// The line on a moved reference: where it is, and what is held of it.
+fn line(moved: &MovedReference, held: &[(Name, String)]) -> String {
     let name = updates::short(&moved.name).unwrap_or(&moved.name);
-    match &moved.new {
-        Some(id) => format!("published {name} at {}", &id[..ID_SHOWN]),
-        None => format!("deleted {name}"),
+    let Some(id) = &moved.new else { return format!("deleted {name}") };
+    let published = format!("published {name} at {}", &id[..ID_SHOWN]);
+    let branch = moved.name.strip_prefix("refs/heads/");
+    match held.iter().find(|(own, _)| branch == Some(&**own)) {
+        Some((_, held)) => format!("{published}; {held}"),
+        None => published,
     }
 }
 
@@ -131,10 +136,11 @@ pub(super) async fn respond(
         exchange::truncate(output, abort).await;
         return None;
     }
-    let (moved, PendingWait { wait, changes }) = published?;
+    let (moved, PendingWait { wait, changes, rollouts }) = published?;
     Some(WaitingPush {
         wait,
         changes,
+        rollouts,
         moved,
         waits: Arc::clone(&context.waits),
         pusher: context.pusher.clone(),

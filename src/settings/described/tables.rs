@@ -3,7 +3,7 @@
 use super::{PrintedValue, Setting, SettingsTable};
 
 /// The tables of the settings file, in their order.
-pub(super) const TABLES: [SettingsTable; 13] = [
+pub(super) const TABLES: [SettingsTable; 14] = [
     SettingsTable { name: "", about: "", settings: &SERVER },
     SettingsTable {
         name: "access",
@@ -19,6 +19,12 @@ pub(super) const TABLES: [SettingsTable; 13] = [
         name: "push",
         about: "Rules for pushes to hosted repositories.",
         settings: &PUSH,
+    },
+    SettingsTable {
+        name: "rollout",
+        about: "Staged rollouts of changes in hosted repositories. A plan file on a branch (.headwater/rollout.toml) has \
+                precedence.",
+        settings: &ROLLOUT,
     },
     SettingsTable {
         name: "memory",
@@ -305,6 +311,25 @@ const PUSH: [Setting; 9] = [
         name: "contract_hours",
         summary: "Hours for which the contract of a build counts after its last instance",
         value: PrintedValue::Default("24"),
+        ..NONE
+    },
+];
+
+const ROLLOUT: [Setting; 2] = [
+    Setting {
+        name: "default",
+        summary: "Plan of a hosted branch without a plan file: \"auto\", \"careful\", \"all-at-once\" or \"off\" for no \
+                  rollouts",
+        details: "With \"auto\", a change of a service of which two instances acknowledge goes to 5 % of them first, and to all \
+                  10 s later.",
+        value: PrintedValue::Default("\"auto\""),
+        flag: "rollout-default",
+        ..NONE
+    },
+    Setting {
+        name: "now",
+        summary: "Pushes that skip the stages with -o now: \"allowed\", \"reason\" (allowed with -o reason) or \"denied\"",
+        value: PrintedValue::Default("\"allowed\""),
         ..NONE
     },
 ];

@@ -159,15 +159,15 @@ impl Published {
         self.table.load().record_id
     }
 
-    /// Publishes the present targets of these names in the repository, and its record. Replaces the rollouts, unless
-    /// `holds` is none.
+    /// Publishes the present targets of these names in the repository, and its record. `holds` returns the rollouts that
+    /// belong to the moves, or none if they stay.
     ///
     /// Locking: callers take turns. Two concurrent calls would lose the changes of one.
     pub(super) fn follow(
         &self,
         repository: &Repository,
         names: &[&str],
-        holds: Option<&HoldTable>,
+        holds: &mut dyn FnMut(&[MovedReference]) -> Option<HoldTable>,
     ) -> Result<PublishedReferences, git2::Error> {
         let before = self.table.load_full();
         let mut references = before.references.clone();
@@ -198,12 +198,13 @@ impl Published {
         } else {
             before.record.clone()
         };
+        let holds = holds(&moved).unwrap_or_else(|| before.holds.clone());
         self.table.store(Arc::new(Table {
             head: before.head.clone(),
             references,
             record,
             record_id,
-            holds: holds.unwrap_or(&before.holds).clone(),
+            holds,
             is_record_complete: before.is_record_complete,
         }));
         Ok(PublishedReferences { moved, has_new_record })

@@ -141,6 +141,7 @@ impl Replica {
             .arg(self.data())
             .arg("--seed")
             .arg(&self.seed)
+            .env("HEADWATER_ROLLOUT_DEFAULT", "off")
             .current_dir(&self.place);
         if self.has_own_clock {
             command

@@ -41,9 +41,7 @@ fn an_unknown_option_rejects_the_push_and_names_the_known_ones() {
     assert!(!said.err.contains("s3cr3t"), "{}", said.err);
     tree.push(&["-o", "wait=0", "main"]).fails(&["expected a share from 1% to 100%"]);
     tree.push(&["-o", "timeout=841", "main"]).fails(&["from 1 to 840"]);
-    for option in ["blast", "plan=careful"] {
-        tree.push(&["-o", option, "main"]).fails(&["this server stages no changes"]);
-    }
+    tree.push(&["-o", "plan=careful", "main"]).fails(&["this repository has no rollouts"]);
     assert_eq!(state(&hosted), before);
     tree.push(&["main"]).succeeds();
 }
@@ -121,7 +119,7 @@ fn an_override_is_recorded_with_its_reason() {
     tree.push(&["-o", "override=contract", "main"]).fails(&["override=contract needs a reason"]);
     tree.push(&["-o", "override=contract", "-o", "reason=incident 7", "-o", "now", "main"])
         .succeeds()
-        .says(&["option now: this server stages no changes", "published main at"]);
+        .says(&["option now: no effect, because this repository", "published main at"]);
     let facts = ["override=contract", "now", "reason=incident 7"].map(str::to_owned).to_vec();
     let expected = [("rejected".to_owned(), vec![]), ("accepted".to_owned(), facts)];
     assert_eq!(recorded(&trail), expected);

@@ -15,11 +15,11 @@ use crate::fixture::{
 
 /// The configuration of a service that accepts limits below 100.
 #[derive(Debug, Deserialize)]
-struct Orders {
-    limit: u64,
+pub(super) struct Orders {
+    pub(super) limit: u64,
 }
 
-fn commit(tree: &Tree, limit: u64) -> String {
+pub(super) fn commit(tree: &Tree, limit: u64) -> String {
     tree.commit(&format!("//- orders.yml\nname: Orders\nlimit: {limit}\n"))
 }
 
@@ -34,7 +34,7 @@ fn begin(tree: &Tree, options: &[&str]) -> Pushing {
 }
 
 #[track_caller]
-fn ends(pushing: Pushing, is_success: bool, parts: &[&str]) -> String {
+pub(super) fn ends(pushing: Pushing, is_success: bool, parts: &[&str]) -> String {
     let (code, said) = pushing.end();
     assert_eq!(code == 0, is_success, "{code}: {said}");
     for part in parts {
@@ -44,7 +44,7 @@ fn ends(pushing: Pushing, is_success: bool, parts: &[&str]) -> String {
 }
 
 /// A service with the client crate.
-fn service(runtime: &Runtime, server: Address, name: &str) -> Live<Orders> {
+pub(super) fn service(runtime: &Runtime, server: Address, name: &str) -> Live<Orders> {
     let builder = Client::builder().urls([format!("http://{}", server.0)]);
     let builder = builder.application("orders").profiles(["dev"]).instance(name);
     let below_100 = |orders: &Orders| if orders.limit < 100 { Ok(()) } else { Err("too large") };

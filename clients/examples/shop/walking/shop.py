@@ -85,6 +85,8 @@ class Shop:
         (seed / "gateway-prod.yml").write_text(self.gateway_settings(requests_per_second=500))
         self.secret_file("encrypt-key", secrets.token_hex(32))
         settings = '[access]\npolicy_file = "policy.toml"\n\n[secrets]\nkey_files = ["encrypt-key"]\n\n'
+        # The walk compares instances right after a push, and both instances of a service are to have it.
+        settings += '[rollout]\ndefault = "off"\n\n'
         # Both servers use the same name, so that clients see no difference between them.
         source = '[[source]]\nname = "hosted:main"\ndefault_label = "main"\n'
         (self.place / "host.toml").write_text(f'{settings}{source}uri = "hosted:main"\nseed = "seed"\n')

@@ -1,0 +1,26 @@
+//! The conduct of rollouts: the state of each hosted repository, the evidence of instances, and the task that advances.
+//!
+//! The crate `headwater-rollout` decides what happens as pure functions. This module gives them the state, the evidence and
+//! the time, makes their decisions durable, and publishes the holds that follow from them.
+//!
+//! `ledger` is the state of one repository and its file. `changes` finds what a push changes for each application. `holds`
+//! turns a state into what the source hands out. `evidence` turns the instances into reports. `keeper` advances the rollouts
+//! of one repository. `view` is what people and programs see.
+//!
+//! Locking: a [`LedgerTurn`] is taken after the push turn of a repository, before its references lock, and before the locks of
+//! the store.
+
+mod changes;
+mod evidence;
+mod file;
+mod holds;
+mod journal;
+mod keeper;
+mod ledger;
+mod view;
+
+pub use changes::{BranchChanges, Comparison, changes};
+pub use evidence::{EvidenceTracker, Situated};
+pub use keeper::{HoldPublisher, Keeper, KeeperParts, is_connected};
+pub use ledger::{Ledger, LedgerError, LedgerTurn, Tips};
+pub use view::{Conduct, ConductError, EventSink, RecordedEvent, RolloutStanding, RolloutView};

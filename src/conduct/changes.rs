@@ -1,0 +1,247 @@
+//! What a push changes for each application, compared with the content before it.
+//!
+//! Applications with instances or with an entry are named. All others are held together, as `*`, if a shared file changes.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use headwater_rollout::Name;
+use headwater_rollout::open::{Change, Headcount};
+use headwater_rollout::state::{Branch, Content};
+
+use crate::check::{self, DirectoryCache};
+use crate::fleet::Instance;
+use crate::model::{Label, PropertySource, Query, SHARED_APPLICATION};
+use crate::render;
+use crate::resolve::{self, Differences};
+use crate::snapshot::Snapshot;
+use crate::tree::TreeError;
+
+/// The most applications without an instance that a rollout names. More of them are held as `*`.
+const IDLE_APPLICATION_COUNT_MAX: usize = 500;
+
+/// The two contents of a branch, and who uses them.
+pub struct Comparison<'c> {
+    /// The content before the push.
+    pub old: &'c Snapshot,
+    /// The content after it.
+    pub new: &'c Snapshot,
+    /// The overrides of the server.
+    pub overrides: Option<&'c PropertySource>,
+    /// The connected instances that follow the branch, under any of its labels.
+    pub instances: &'c [Instance],
+    /// The rollouts of the branch.
+    pub branch: Option<&'c Branch>,
+    /// True if the stable revision has a plan file, whose limits and checks may concern applications without witnesses.
+    pub has_plan_file: bool,
+}
+
+/// What a push changes at one branch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BranchChanges {
+    /// In the order of their names.
+    pub changes: Vec<Change>,
+    /// True if a file changed that every application shares.
+    pub is_shared: bool,
+    headcounts: BTreeMap<Name, Headcount>,
+}
+
+impl BranchChanges {
+    /// The instances whose environment changes, of one application.
+    pub fn headcount(&self, application: &str) -> Headcount {
+        self.headcounts.get(application).copied().unwrap_or_default()
+    }
+}
+
+/// Finds what a push changes. Without instances, entries and a plan file the result is empty, and costs nothing. Blocking.
+///
+/// # Errors
+/// When a source cannot be read.
+pub fn changes(comparison: &Comparison<'_>) -> Result<BranchChanges, TreeError> {
+    let has_entries = comparison.branch.is_some_and(|own| own.entries().next().is_some());
+    if comparison.instances.is_empty() && !has_entries && !comparison.has_plan_file {
+        return Ok(BranchChanges::default());
+    }
+    let old = check::at_label_of(comparison.new, comparison.old);
+    let mut sides = SidesReader { comparison, old: &old, caches: Default::default() };
+    let affected = sides.differing()?;
+    let headcounts = headcounts(&affected, comparison.instances);
+    let is_watched = has_entries
+        || headcounts.values().any(|own| own.acknowledging > 0)
+        || comparison.has_plan_file && headcounts.values().any(|own| own.instances > 0);
+    let selection = select(&affected, comparison.branch, &headcounts, is_watched);
+    let mut changes = Vec::new();
+    for (application, profiles) in selection.named {
+        let (before, after) = match is_watched {
+            true => sides.contents(application, &affected.queries)?,
+            // They are served at once, and nothing has to be compared later.
+            false => (None, Some(Content::of(application.as_bytes()))),
+        };
+        let profiles = profiles.iter().map(|profile| Name::from(&**profile)).collect();
+        changes.push(Change { application: Name::from(&**application), profiles, before, after });
+    }
+    Ok(BranchChanges { changes, is_shared: selection.is_shared, headcounts })
+}
+
+/// The environments that differ.
+#[derive(Default)]
+struct Differing {
+    queries: HashSet<Query>,
+    /// The profiles of each application.
+    applications: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    is_shared: bool,
+}
+
+impl Differing {
+    fn add(&mut self, query: Query) {
+        for name in query.application_names() {
+            if name == SHARED_APPLICATION {
+                self.is_shared = true;
+            }
+            let profiles = self.applications.entry(Arc::from(name)).or_default();
+            profiles.insert(Arc::clone(&query.profiles));
+        }
+        self.queries.insert(query);
+    }
+}
+
+/// The applications that a rollout names.
+struct Selection<'a> {
+    named: Vec<(&'a Arc<str>, &'a BTreeSet<Arc<str>>)>,
+    is_shared: bool,
+}
+
+fn select<'a>(
+    affected: &'a Differing,
+    branch: Option<&Branch>,
+    headcounts: &BTreeMap<Name, Headcount>,
+    is_watched: bool,
+) -> Selection<'a> {
+    let is_in_use = |name: &str| {
+        headcounts.contains_key(name) || branch.is_some_and(|own| own.has_own_entry(name))
+    };
+    let (used, idle): (Vec<_>, Vec<_>) =
+        affected.applications.iter().partition(|(name, _)| is_in_use(name));
+    let is_shared = affected.is_shared || idle.len() > IDLE_APPLICATION_COUNT_MAX;
+    if is_watched && is_shared {
+        return Selection { named: used, is_shared };
+    }
+    let is_application = |(name, _): &(&Arc<str>, _)| ***name != *SHARED_APPLICATION;
+    let mut named: Vec<_> =
+        used.into_iter().chain(idle.into_iter().filter(is_application)).collect();
+    named.sort_by_key(|(name, _)| Arc::clone(name));
+    Selection { named, is_shared: is_watched && is_shared }
+}
+
+fn headcounts(affected: &Differing, instances: &[Instance]) -> BTreeMap<Name, Headcount> {
+    let mut names: BTreeMap<(&str, &str), bool> = BTreeMap::new();
+    for instance in instances {
+        let query = Query { label: Label::Default, ..instance.query.clone() };
+        if affected.queries.contains(&query) {
+            for application in instance.query.application_names() {
+                *names.entry((application, &instance.name)).or_default() |= instance.is_witness;
+            }
+        }
+    }
+    let mut counts: BTreeMap<Name, Headcount> = BTreeMap::new();
+    for ((application, _), is_witness) in names {
+        let count = counts.entry(Name::from(application)).or_default();
+        count.instances += 1;
+        count.acknowledging += u64::from(is_witness);
+    }
+    counts
+}
+
+/// Reads environments on both sides of a push.
+struct SidesReader<'c> {
+    comparison: &'c Comparison<'c>,
+    old: &'c Snapshot,
+    caches: (DirectoryCache, DirectoryCache),
+}
+
+impl SidesReader<'_> {
+    /// The environments that differ, among those that the change can affect and those of instances.
+    fn differing(&mut self) -> Result<Differing, TreeError> {
+        let new = self.comparison.new;
+        let differences = Differences::between(self.old, new)?;
+        let known = check::affected_environments(new, self.old, &differences)?;
+        let used = self.comparison.instances.iter();
+        let used = used.map(|own| Query { label: Label::Default, ..own.query.clone() });
+        let queries: HashSet<Query> = known.into_iter().chain(used).collect();
+        let mut differing = Differing::default();
+        for query in queries {
+            let (before, after) = (self.before(&query)?, self.after(&query)?);
+            if before != after {
+                differing.add(query);
+            }
+        }
+        Ok(differing)
+    }
+
+    fn before(&mut self, query: &Query) -> Result<Vec<u8>, TreeError> {
+        fingerprint(self.old, query, self.comparison.overrides, &mut self.caches.0)
+    }
+
+    fn after(&mut self, query: &Query) -> Result<Vec<u8>, TreeError> {
+        let Comparison { new, overrides, .. } = *self.comparison;
+        fingerprint(new, query, overrides, &mut self.caches.1)
+    }
+
+    /// The content of an application on both sides: all environments that files mention, and the others that differ.
+    fn contents(
+        &mut self,
+        application: &Arc<str>,
+        differing: &HashSet<Query>,
+    ) -> Result<(Option<Content>, Option<Content>), TreeError> {
+        let has_name =
+            |query: &&Query| query.application_names().any(|name| *name == **application);
+        let others: BTreeSet<(Arc<str>, Arc<str>)> = differing
+            .iter()
+            .filter(has_name)
+            .map(|query| (Arc::clone(&query.application), Arc::clone(&query.profiles)))
+            .collect();
+        let mut contents = [None, None];
+        for (side, content) in contents.iter_mut().enumerate() {
+            let snapshot = if side == 0 { self.old } else { self.comparison.new };
+            let profiles = check::known_profiles(application, snapshot)?;
+            let known = profiles.into_iter().map(|own| (Arc::clone(application), Arc::from(own)));
+            let names: BTreeSet<_> = known.chain(others.iter().cloned()).collect();
+            let mut bytes = Vec::new();
+            for (application, profiles) in names {
+                let query = Query { application, profiles, label: Label::Default };
+                let own = if side == 0 { self.before(&query)? } else { self.after(&query)? };
+                bytes.extend_from_slice(query.application.as_bytes());
+                bytes.push(0);
+                bytes.extend_from_slice(query.profiles.as_bytes());
+                bytes.push(0);
+                bytes.extend(own);
+            }
+            *content = Some(Content::of(&bytes));
+        }
+        let [before, after] = contents;
+        Ok((before, after))
+    }
+}
+
+/// A short text that differs if an instance would receive something else.
+fn fingerprint(
+    snapshot: &Snapshot,
+    query: &Query,
+    overrides: Option<&PropertySource>,
+    directories: &mut DirectoryCache,
+) -> Result<Vec<u8>, TreeError> {
+    let mut sources: Vec<PropertySource> = overrides.cloned().into_iter().collect();
+    for index in resolve::choose(snapshot, query).unwrap_or_default() {
+        let member = &snapshot.members[index];
+        let searched = directories.of(member, query)?;
+        let resolved = resolve::resolve_in(member, &member.tree, query, searched)?;
+        match resolved.outcome {
+            Ok(found) => sources.extend(found),
+            Err(problem) => return Ok(format!("broken {}", problem.message).into_bytes()),
+        }
+    }
+    Ok(render::digest(&sources).to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests;

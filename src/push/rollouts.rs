@@ -1,0 +1,225 @@
+//! The rollouts of a hosted repository: what a push changes for them, and the decisions that take effect with a push.
+//!
+//! Invariant: the holds of a push are durable before git may move a reference, and published in the same step as the
+//! reference.
+
+use std::sync::Arc;
+
+use headwater_rollout::Name;
+use headwater_rollout::event::Event;
+use headwater_rollout::open::{NowPolicy, Opened};
+use headwater_rollout::plan::PlanFile;
+use headwater_rollout::state::State;
+use jiff::Timestamp;
+
+use super::updates::Update;
+use crate::check;
+use crate::conduct::{self, BranchChanges, Comparison, Ledger, LedgerTurn};
+use crate::fleet::{Instance, Instances};
+use crate::model::{Label, PropertySource};
+use crate::snapshot::{Layout, Snapshot};
+use crate::source::git::{GitSource, HoldTable, MovedReference};
+use crate::tree::{Tree, TreeError};
+
+/// The plan of changes that go to all instances at once.
+const ALL_AT_ONCE: &str = "all-at-once";
+/// The strictest built-in plan.
+const STRICTEST: &str = "careful";
+
+/// The rollouts of a hosted repository, and how they begin.
+pub(super) struct RepositoryRollouts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) instances: Arc<Instances>,
+    pub(super) settings: RolloutPolicy,
+}
+
+/// The operator's settings for rollouts.
+#[derive(Debug, Clone, Default)]
+pub struct RolloutPolicy {
+    /// The built-in plan of a branch without a plan file. `None` for no rollouts.
+    pub default: Option<&'static str>,
+    /// Whether a push may skip the stages.
+    pub now: NowPolicy,
+    /// The names of the checks that the operator defines.
+    pub checks: Vec<String>,
+}
+
+/// What a push changes at one branch, and the plans that govern it.
+pub(super) struct StagedBranch {
+    pub(super) branch: Name,
+    pub(super) from: Name,
+    pub(super) to: Name,
+    pub(super) changes: BranchChanges,
+    pub(super) plans: Arc<PlanFile>,
+    /// The connected instances that follow the branch.
+    pub(super) fleet: u64,
+    /// True if the push changes an environment of the branch.
+    pub(super) changes_environments: bool,
+}
+
+/// The decision about one branch.
+pub(super) struct OpenedBranch {
+    pub(super) branch: Name,
+    pub(super) opened: Opened,
+    /// The rollouts before the push.
+    pub(super) before: Arc<State>,
+    pub(super) changes: BranchChanges,
+    pub(super) plans: Arc<PlanFile>,
+    /// True if the push changes an environment of the branch.
+    pub(super) changes_environments: bool,
+}
+
+/// The decisions of a push, durable and not in effect yet.
+///
+/// Locking: it holds the turn of the ledger until the push is published.
+pub(super) struct PendingRollouts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) turn: LedgerTurn,
+    /// In the order of the branches.
+    pub(super) branches: Vec<OpenedBranch>,
+}
+
+impl RepositoryRollouts {
+    /// The plans of a tree, and whether it has a plan file. A file that cannot be used was accepted because of a setting, or
+    /// names a check that the operator has removed. The strictest built-in plan then takes its place, so that no change of
+    /// the branch goes out unwatched by mistake.
+    pub(super) fn plans(&self, tree: &Tree) -> Result<(PlanFile, bool), TreeError> {
+        let checks: Vec<&str> = self.settings.checks.iter().map(String::as_str).collect();
+        let built_in = |name| PlanFile::without_file(name).unwrap_or_else(all_at_once);
+        Ok(match check::read_plan(tree, &checks)? {
+            None => (built_in(self.settings.default.unwrap_or(ALL_AT_ONCE)), false),
+            Some(Ok(plans)) => (plans, true),
+            Some(Err(_)) => (built_in(STRICTEST), true),
+        })
+    }
+
+    /// Finds what a push changes at a branch. Returns `None` if no plan governs the branch and nothing of it is held.
+    /// Blocking.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub(super) fn stage(
+        &self,
+        update: &Update,
+        labels: &[Label],
+        (old, new): (&Snapshot, &Snapshot),
+        layout: &Arc<Layout>,
+        overrides: Option<&PropertySource>,
+    ) -> Result<Option<StagedBranch>, TreeError> {
+        let (Some(branch), Some(from), Some(to)) = (update.branch(), &update.old, &update.new)
+        else {
+            return Ok(None);
+        };
+        let state = self.ledger.state();
+        let entries = state.branch(branch);
+        let member = old.members.iter().find(|member| member.layout == *layout);
+        let (plans, has_plan_file) = match member {
+            Some(member) => self.plans(&member.tree)?,
+            None => (all_at_once(), false),
+        };
+        let has_entries = entries.is_some_and(|own| own.entries().next().is_some());
+        if self.settings.default.is_none() && !has_plan_file && !has_entries {
+            return Ok(None);
+        }
+        let instances = self.connected(labels);
+        let comparison = Comparison {
+            old,
+            new,
+            overrides,
+            instances: &instances,
+            branch: entries,
+            has_plan_file,
+        };
+        Ok(Some(StagedBranch {
+            branch: branch.into(),
+            from: Name::from(&**from),
+            to: Name::from(&**to),
+            changes: conduct::changes(&comparison)?,
+            plans: Arc::new(plans),
+            fleet: instances.len() as u64,
+            changes_environments: false,
+        }))
+    }
+
+    /// The instances that follow one of these labels.
+    fn connected(&self, labels: &[Label]) -> Vec<Instance> {
+        let now = Timestamp::now();
+        let mut found = self.instances.snapshot(|_, query| labels.contains(&query.label));
+        found.retain(|instance| conduct::is_connected(instance, now));
+        found
+    }
+}
+
+/// The plans of a branch without stages.
+pub(super) fn all_at_once() -> PlanFile {
+    PlanFile::without_file(ALL_AT_ONCE).expect("the plan is built in")
+}
+
+impl PendingRollouts {
+    /// The publication of earlier pushes, whose holds are durable already.
+    pub(super) async fn of_earlier(ledger: &Arc<Ledger>) -> Self {
+        let turn = ledger.take_turn().await;
+        Self { ledger: Arc::clone(ledger), turn, branches: Vec::new() }
+    }
+
+    /// Drops the intents of a push that git will not make.
+    pub(super) async fn abandon(self, source: &GitSource) {
+        let (ledger, turn) = (&self.ledger, &self.turn);
+        let state = settled(&ledger.state(), &[], source);
+        if state != *ledger.state() {
+            ledger.adopt(turn, state, Vec::new());
+            // The next start decides the same.
+            let _ = ledger.write(turn, ledger.state()).await;
+        }
+    }
+
+    /// Takes effect, after the references and the holds of `state` were published.
+    pub(super) async fn conclude(&self, state: State, moved: &[MovedReference]) {
+        let has_moved = |branch: &str| {
+            moved.iter().any(|it| it.name.strip_prefix("refs/heads/") == Some(branch))
+        };
+        if state == *self.ledger.state() {
+            return;
+        }
+        let events = self.branches.iter().filter(|own| has_moved(&own.branch));
+        let events: Vec<(Name, Vec<Event>)> =
+            events.map(|own| (own.branch.clone(), own.opened.events.clone())).collect();
+        self.ledger.adopt(&self.turn, state, events);
+        // The next start decides the intents again, with the same result.
+        let _ = self.ledger.write(&self.turn, self.ledger.state()).await;
+    }
+}
+
+/// The state after the references have moved, with the decided intents. Branches that are gone have no entries.
+fn settled(state: &State, moved: &[MovedReference], source: &GitSource) -> State {
+    let tip = |branch: &str| {
+        let name = format!("refs/heads/{branch}");
+        match moved.iter().find(|moved| moved.name == name) {
+            Some(moved) => moved.new.clone(),
+            None => source.published(&name),
+        }
+    };
+    let mut settled = state.clone();
+    for branch in state.unsettled() {
+        if let Some(tip) = tip(branch) {
+            settled.settle(branch, &tip, |_| false);
+        }
+    }
+    for branch in state.branches.keys().chain(state.unsettled()) {
+        if tip(branch).is_none() {
+            settled = settled.forget(branch).0;
+        }
+    }
+    settled
+}
+
+/// The holds of the state after the references have moved, and that state.
+pub(super) fn holds_after(
+    ledger: &Ledger,
+    moved: &[MovedReference],
+    source: &GitSource,
+) -> (State, HoldTable) {
+    let state = settled(&ledger.state(), moved, source);
+    let holds = ledger.holds_of(&state);
+    (state, holds)
+}
