@@ -409,7 +409,7 @@ async fn a_published_table_has_the_references_and_their_rollouts() {
     let tip = pushed.push("main", "v: 2");
     let holds = record(1, [rollout(&["cart"], 1, [&stable, &tip], &[])]);
     let table = [(Box::from("main"), Arc::new(holds.clone()))].into();
-    source.publish_with_holds(&["refs/heads/main"], &table).expect("published");
+    source.publish_with_holds(&["refs/heads/main"], |_| table.clone()).expect("published");
     for label in [Label::Default, named("main")] {
         let held = load(&source, &label).await;
         assert_eq!(held.revision, tip);
@@ -428,7 +428,7 @@ async fn a_published_table_has_the_references_and_their_rollouts() {
     let held = load(&source, &Label::Default).await;
     assert_eq!(held.revision, next);
     assert_eq!(held.members[0].holds.stables[0].revision, stable);
-    source.publish_with_holds(&[], &HoldTable::new()).expect("published");
+    source.publish_with_holds(&[], |_| HoldTable::new()).expect("published");
     let free = load(&source, &Label::Default).await;
     assert!(!free.is_same_publication(&held), "the end of a rollout is a publication");
     assert!(free.members[0].holds.stables.is_empty());
@@ -437,7 +437,7 @@ async fn a_published_table_has_the_references_and_their_rollouts() {
     let missing = Revision::new("1".repeat(40));
     let broken = record(2, [rollout(&["cart"], 2, [&missing, &next], &[])]);
     let table = [(Box::from("main"), Arc::new(broken))].into();
-    source.publish_with_holds(&[], &table).expect("published");
+    source.publish_with_holds(&[], |_| table.clone()).expect("published");
     let error = source.load(&Label::Default, Some(&free)).await.err();
     assert!(matches!(error, Some(SourceError::Unavailable { .. })), "{error:?}");
 }
