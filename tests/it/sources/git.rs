@@ -408,7 +408,7 @@ async fn a_published_table_has_the_references_and_their_rollouts() {
 
     let tip = pushed.push("main", "v: 2");
     let holds = record(1, [rollout(&["cart"], 1, [&stable, &tip], &[])]);
-    let table = [(Box::from("main"), Arc::new(holds.clone()))].into();
+    let table: HoldTable = [(Box::from("main"), Arc::new(holds.clone()))].into();
     source.publish_with_holds(&["refs/heads/main"], |_| table.clone()).expect("published");
     for label in [Label::Default, named("main")] {
         let held = load(&source, &label).await;
@@ -436,7 +436,7 @@ async fn a_published_table_has_the_references_and_their_rollouts() {
     // A stable commit that the repository lacks makes the label unreadable, and never serves the candidate.
     let missing = Revision::new("1".repeat(40));
     let broken = record(2, [rollout(&["cart"], 2, [&missing, &next], &[])]);
-    let table = [(Box::from("main"), Arc::new(broken))].into();
+    let table: HoldTable = [(Box::from("main"), Arc::new(broken))].into();
     source.publish_with_holds(&[], |_| table.clone()).expect("published");
     let error = source.load(&Label::Default, Some(&free)).await.err();
     assert!(matches!(error, Some(SourceError::Unavailable { .. })), "{error:?}");
