@@ -45,13 +45,17 @@ pub(super) struct Acknowledged {
 
 impl Acknowledged {
     /// Reads an acknowledgement. `None` if the instance follows a variant of the answer that is the same on both sides.
-    fn of(acknowledgement: &Acknowledgement, sides: &Sides) -> Option<Self> {
+    ///
+    /// An instance that has rejected an earlier candidate still uses the content before it.
+    fn of(acknowledgement: &Acknowledgement, sides: &Sides, is_witness: bool) -> Option<Self> {
         let Acknowledgement { digest, outcome, .. } = acknowledgement;
         let is_candidate = sides.candidate.contains(digest);
-        if is_candidate && sides.stable.contains(digest) {
+        let is_stable = sides.stable.contains(digest);
+        if is_candidate && is_stable {
             return None;
         }
-        let is_applied = *outcome == Outcome::Applied;
+        let uses_former = is_witness && !is_candidate && !is_stable;
+        let is_applied = *outcome == Outcome::Applied || uses_former;
         Some(Self {
             accepts_candidate: is_candidate && is_applied,
             rejects_candidate: is_candidate && !is_applied,
@@ -87,7 +91,7 @@ impl Observation {
             return None;
         }
         let known = sides.zip(instance.applied.as_ref());
-        let acknowledged = known.map(|(sides, own)| Acknowledged::of(own, sides));
+        let acknowledged = known.map(|(sides, own)| Acknowledged::of(own, sides, instance.is_witness));
         let acknowledged = match acknowledged {
             Some(None) => return None,
             acknowledged => acknowledged.flatten().unwrap_or_default(),

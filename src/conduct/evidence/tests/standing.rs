@@ -3,10 +3,11 @@
 use super::*;
 
 /// What an instance has reported, and what that makes of it.
-const REPORTS: [(Option<(u8, Ack)>, u32, Standing); 8] = [
+const REPORTS: [(Option<(u8, Ack)>, u32, Standing); 9] = [
     (None, 0, Standing::Unknown),
     (Some((STABLE, Ack::Applied)), 0, Standing::Accepted),
     (Some((FORMER, Ack::Applied)), 0, Standing::Accepted),
+    (Some((FORMER, Ack::Rejected)), 0, Standing::Accepted),
     (Some((STABLE, Ack::Applied)), 1, Standing::Broken),
     (Some((STABLE, Ack::Rejected)), 0, Standing::Broken),
     (Some((CANDIDATE, Ack::Applied)), 0, Standing::Unknown),
