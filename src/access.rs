@@ -49,7 +49,7 @@ pub enum Operation {
     OpenEnvironment,
     /// Reads a file by its path. The environment in the path has to be readable as well.
     ReadFile,
-    /// Reads lists of environments, problems, instances and events.
+    /// Reads lists of environments, problems, instances, rollouts and events.
     ReadLists,
     /// Reads the state of the fleet, the details of health, and lists of all applications.
     ReadOverview,
@@ -65,6 +65,8 @@ pub enum Operation {
     ReadRepository,
     /// Updates some branches and tags of a hosted repository. The push itself is decided by its paths.
     Push,
+    /// Sends commands for some rollouts. The command itself is decided by the applications of its rollout.
+    ControlRollouts,
     /// Clones, fetches or updates the hosted repository of the policy.
     ChangePolicy,
     /// Reads the audit trail.
@@ -97,7 +99,7 @@ pub fn may(policy: Policy, caller: &Caller, action: Operation, target: Resource<
     if let Caller::Identified(identity) = caller {
         return identity.permission(action, target) != Permission::Denied;
     }
-    if matches!(action, Operation::Push | Operation::ChangePolicy) {
+    if matches!(action, Operation::Push | Operation::ChangePolicy | Operation::ControlRollouts) {
         return matches!(caller, Caller::Pusher | Caller::Operator);
     }
     match (policy, caller) {

@@ -24,6 +24,8 @@ pub use policy::{
     Proof, SHARED_APPLICATION, SecretReference, Severity, Storage, TableChange, Universe, diff,
 };
 pub use principal::{ANONYMOUS, Kind, Principal, is_principal_name};
-pub use request::{Change, Environment, Label, RawFile, Reference, Request, ServerRight};
+pub use request::{
+    Change, EVERY_APPLICATION, Environment, Label, RawFile, Reference, Request, ServerRight,
+};
 pub use right::{Right, RightSet};
 pub use sha256::Sha256;

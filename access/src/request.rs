@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::right::Right;
 
+/// Stands for every application that a rollout does not name, after a change of a file that all of them share.
+pub const EVERY_APPLICATION: &str = "*";
+
 /// An operation on named objects. The one route function of the server has parsed all names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -14,7 +17,7 @@ pub enum Request<'a> {
     Push(Change<'a>),
     /// Encryption, for the named applications if the route names any.
     Seal(Vec<Cow<'a, str>>),
-    /// An act on the rollout of these applications.
+    /// An act on the rollout of these applications. [`EVERY_APPLICATION`] among them needs a rule for all applications.
     Rollout(Vec<Cow<'a, str>>),
     /// An operation on the whole server.
     Server(ServerRight),

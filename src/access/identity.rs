@@ -85,6 +85,27 @@ impl Identity {
         !policy.is_enforced() || policy.allows_some_environment(&self.principal, names)
     }
 
+    /// Returns true if the principal may read an application at a label, in some profile. Decides by the names alone.
+    pub fn reads_application_at(&self, application: &str, label: &crate::model::Label) -> bool {
+        let policy = self.policy();
+        !policy.is_enforced()
+            || policy.allows_some_profile(&self.principal, application, &self.labels(label))
+    }
+
+    /// Decides about a command for a rollout of these applications.
+    pub fn rollout_permission<'n>(
+        &self,
+        applications: impl IntoIterator<Item = &'n str>,
+    ) -> Permission {
+        let names = applications.into_iter().map(Into::into).collect();
+        self.permission_of(&Request::Rollout(names))
+    }
+
+    /// Describes a command for a rollout of these applications, for the log and the audit trail.
+    pub fn describe_rollout<'n>(&self, applications: impl IntoIterator<Item = &'n str>) -> String {
+        Request::Rollout(applications.into_iter().map(Into::into).collect()).to_string()
+    }
+
     pub(super) fn policy(&self) -> &headwater_access::Policy {
         &self.policy.policy
     }
@@ -124,6 +145,7 @@ impl Identity {
             Operation::Seal => self.allows_request(&Request::Seal(Vec::new())),
             Operation::Unseal => self.decides(ServerRight::Unseal),
             Operation::Push => self.policy.policy.allows_some_push(&self.principal),
+            Operation::ControlRollouts => self.policy.policy.allows_some_rollout(&self.principal),
             Operation::ReadAudit => self.decides(ServerRight::Audit),
             Operation::ChangePolicy => self.decides(ServerRight::Admin),
         }
@@ -176,6 +198,7 @@ impl Identity {
             (Operation::Seal, _) => "seal".to_owned(),
             (Operation::Unseal, _) => server(ServerRight::Unseal),
             (Operation::Push, _) => "push".to_owned(),
+            (Operation::ControlRollouts, _) => "control rollouts".to_owned(),
             (Operation::ReadAudit, _) => server(ServerRight::Audit),
             (Operation::ChangePolicy, _) => server(ServerRight::Admin),
             (Operation::ReadHealth, _) => "health".to_owned(),

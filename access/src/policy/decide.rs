@@ -84,6 +84,12 @@ impl Policy {
         grants.iter().any(|rule| rule.may.contains(Right::Push))
     }
 
+    /// Returns true if a rule allows the principal to control the rollouts of some application.
+    pub fn allows_some_rollout(&self, principal: &Principal) -> bool {
+        let grants = self.grants(principal).unwrap_or_default();
+        grants.iter().any(|rule| rule.may.contains(Right::Rollout))
+    }
+
     /// Returns true if one rule allows this change of a reference with any paths, so that they need not be compared.
     pub fn allows_every_path(&self, principal: &Principal, change: &Change<'_>) -> bool {
         let is_nested = self.areas.known().iter().any(|name| name.contains('/'));
@@ -112,6 +118,24 @@ impl Policy {
         };
         let mut applications = applications.peekable();
         applications.peek().is_some() && applications.all(reads)
+    }
+
+    /// Returns true if, for each label, a rule lets the principal read the application in some profile.
+    pub fn allows_some_profile(
+        &self,
+        principal: &Principal,
+        application: &str,
+        labels: &[Label<'_>],
+    ) -> bool {
+        let grants = self.grants(principal).unwrap_or_default();
+        let reads = |label: &Label<'_>| {
+            grants.iter().any(|rule| {
+                rule.may.contains(Right::Read)
+                    && rule.names_application(application)
+                    && rule.names_label(label)
+            })
+        };
+        !labels.is_empty() && labels.iter().all(reads)
     }
 
     fn outcome(&self, grants: &[Arc<Rule>], request: &Request<'_>) -> Outcome {

@@ -8,7 +8,7 @@ use super::document::{Item, Reader, Section, printable};
 use super::problem::Place;
 use crate::pattern::{Pattern, PatternError};
 use crate::principal::{ANONYMOUS, Kind, Principal};
-use crate::request::{Change, Label, Reference};
+use crate::request::{Change, EVERY_APPLICATION, Label, Reference};
 use crate::right::{Right, RightSet};
 
 /// Stands for the name of the principal that a rule is applied to.
@@ -415,6 +415,11 @@ impl Rule {
         any(self.applications(), application) && !any(&*self.except, application)
     }
 
+    /// Returns true if a pattern stands for all applications, and no exception takes one away.
+    fn names_every_application(&self) -> bool {
+        self.except.is_empty() && self.applications().iter().any(Pattern::is_any)
+    }
+
     pub(super) fn names_profile(&self, profile: &str) -> bool {
         any(&*self.profile, profile)
     }
@@ -456,7 +461,12 @@ impl Rule {
             }
             Question::Rollout { application } => {
                 mismatches.add_unless(self.may.contains(Right::Rollout), Field::May);
-                mismatches.add_unless(self.names_application(application), Field::Application);
+                let is_named = if *application == EVERY_APPLICATION {
+                    self.names_every_application()
+                } else {
+                    self.names_application(application)
+                };
+                mismatches.add_unless(is_named, Field::Application);
             }
             Question::Server(right) => {
                 mismatches.add_unless(self.may.contains(*right), Field::May);

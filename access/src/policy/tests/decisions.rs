@@ -164,6 +164,51 @@ fn an_exception_removes_applications_from_its_rule_only() {
 }
 
 #[test]
+fn a_rollout_of_every_application_needs_a_rule_for_all() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"a\"]\nmay = [\"rollout\"]\napplication = [\"*\"]\n\
+         [[allow]]\nwho = [\"b\"]\nmay = [\"rollout\"]\napplication = [\"*\"]\nexcept = [\"x\"]\n\
+         [[allow]]\nwho = [\"ci\"]\nmay = [\"rollout\"]\napplication = [\"*-web\", \"x\"]\n",
+    );
+    let rollout = |names: &[&'static str]| {
+        Request::Rollout(names.iter().map(|name| Cow::Borrowed(*name)).collect())
+    };
+    for (who, names, expected) in [
+        ("a", &["x", "*"][..], true),
+        ("b", &["y"], true),
+        ("b", &["*"], false),
+        ("ci", &["x", "shop-web"], true),
+        ("ci", &["x", "*"], false),
+        ("jo", &["x"], false),
+    ] {
+        assert_eq!(allows(&policy, who, &rollout(names)), expected, "{who} {names:?}");
+        let is_named = who != "jo";
+        assert_eq!(policy.allows_some_rollout(&principal(&policy, who)), is_named, "{who}");
+    }
+}
+
+#[test]
+fn an_application_is_readable_at_a_label_if_each_of_its_names_is() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"a\"]\nmay = [\"read\"]\napplication = [\"x\"]\nprofile = [\"dev\"]\n\
+         [[allow]]\nwho = [\"a\"]\nmay = [\"read\"]\napplication = [\"y\"]\nprofile = [\"*\"]\n\
+         label = [\"v1\"]\n",
+    );
+    let v1 = || Label::Named("v1".into());
+    for (application, labels, expected) in [
+        ("x", vec![DEFAULT], true),
+        ("x", vec![v1()], false),
+        ("x", vec![DEFAULT, v1()], false),
+        ("y", vec![v1()], true),
+        ("y", vec![DEFAULT], false),
+        ("x", vec![], false),
+    ] {
+        let reads = policy.allows_some_profile(&principal(&policy, "a"), application, &labels);
+        assert_eq!(reads, expected, "{application} {labels:?}");
+    }
+}
+
+#[test]
 fn anonymous_and_kinds_are_different_callers() {
     let policy = policy(
         "[[allow]]\nwho = [\"anonymous\"]\nmay = [\"metrics\"]\n\
