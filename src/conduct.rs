@@ -17,10 +17,12 @@ mod holds;
 mod journal;
 mod keeper;
 mod ledger;
+mod sinks;
 mod view;
 
 pub use changes::{BranchChanges, Comparison, changes};
 pub use evidence::{EvidenceTracker, Situated};
 pub use keeper::{HoldPublisher, Keeper, KeeperParts, is_connected};
 pub use ledger::{Ledger, LedgerError, LedgerTurn, Tips};
+pub use sinks::{RolloutFigures, RolloutOutcome, sinks};
 pub use view::{Conduct, ConductError, EventSink, RecordedEvent, RolloutStanding, RolloutView};

@@ -31,6 +31,7 @@ mod read_timer;
 mod reader;
 mod renderings;
 mod replicas;
+mod rollouts;
 pub mod route;
 mod socket;
 mod token;
@@ -46,6 +47,7 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 
 use crate::access::{Caller, Guard, Operation, Resource};
 use crate::audit::{Audit, OpenedReads};
+use crate::conduct::RolloutFigures;
 use crate::fleet::{Contracts, History, Instances};
 use crate::push::{BuildSource, Hosts};
 use crate::replicas::Replicas;
@@ -66,6 +68,7 @@ pub use monitor::Monitor;
 #[cfg(feature = "fuzzing")]
 pub use monitor::fuzzing;
 pub use renderings::Renderings;
+pub use rollouts::{RolloutControl, RolloutControlError};
 pub use socket::{ConnectionHandle, Io, Socket};
 pub use token::Token;
 pub use watch::{IpNetwork, WatchLimits, WatcherGroups, Watchers};
@@ -111,6 +114,10 @@ pub struct Http {
     pub builds: Arc<dyn BuildSource>,
     /// What the instances ran in the past, if this is recorded.
     pub history: Option<Arc<History>>,
+    /// The rollouts of hosted repositories, if this server has any.
+    pub rollouts: Option<Arc<dyn RolloutControl>>,
+    /// The figures of rollouts.
+    pub rollout_figures: Arc<RolloutFigures>,
     /// The replicas of the fleet.
     pub replicas: Arc<Replicas>,
     /// The metrics.
@@ -262,14 +269,14 @@ async fn answer(
     let is_allowed = match *request.method() {
         Method::POST => route.allows_post(),
         Method::PUT => route.allows_put(),
-        _ => reads && !route.allows_post(),
+        _ => reads && route.allows_get(),
     };
     if !is_allowed {
         return Err(HttpError::MethodNotAllowed);
     }
     let is_decided = identified.is_some();
     let caller = identified.unwrap_or_else(|| match route {
-        Route::Git(..) | Route::Crypto(_) => http.git_caller(request),
+        Route::Git(..) | Route::Crypto(_) | Route::Rollout(_) => http.git_caller(request),
         _ => http.caller(request.headers()),
     });
     if !is_decided && !http.store.may(&caller, route.action(), Resource::Server) {
@@ -294,6 +301,7 @@ async fn answer(
         }
         Route::Monitor => monitor::post(request, payload, http).await,
         Route::Contract(route) => contracts::answer(request, payload, http, &caller, route).await,
+        Route::Rollout(id) => rollouts::answer(request, payload, http, &caller, id).await,
         Route::Server(route) => server_resource(request, http, &caller, *route).await,
     }
 }
@@ -314,6 +322,7 @@ async fn server_resource(
         ServerRoute::Fleet => fleet::get(request, http, caller, filter()).await,
         ServerRoute::FleetHistory => fleet::history(request, http, filter()).await,
         ServerRoute::Contracts => Ok(contracts::list(http, filter(), None)),
+        ServerRoute::Rollouts => Ok(rollouts::list(http, filter())),
         ServerRoute::Replicas => Ok(replicas::list(http)),
         ServerRoute::Audit => audit_query::page(request, http).await,
         ServerRoute::Events => watch::moves(request, http, caller).await,
@@ -341,6 +350,7 @@ fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
             .body("Invalid CORS request");
     }
     let allow = match route {
+        route if route.allows_post() && route.allows_get() => "GET,HEAD,POST,OPTIONS",
         route if route.allows_post() => "POST,OPTIONS",
         route if route.allows_put() => "GET,HEAD,PUT,OPTIONS",
         _ => "GET,HEAD,OPTIONS",
@@ -351,6 +361,7 @@ fn options(request: &HttpRequest, route: &Route) -> HttpResponse {
 /// Returns the header `Allow` of a 405.
 fn allowed(route: Option<&Route>) -> &'static str {
     match route {
+        Some(route) if route.allows_post() && route.allows_get() => "GET,POST",
         Some(route) if route.allows_post() => "POST",
         Some(route) if route.allows_put() => "GET,PUT",
         _ => "GET",

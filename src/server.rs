@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::access::Policy;
 use crate::check::{Enforcement, Strictness, TimeoutAction};
+use crate::conduct;
 use crate::data::DataDirectory;
 use crate::faults::Faults;
 use crate::fleet::{History, Instances};
@@ -240,6 +241,7 @@ fn assemble(
     if let Some(policy) = &follower {
         policy.start()?;
     }
+    let (_sinks, rollout_figures) = conduct::sinks(&store, audit.as_ref());
     let key_refresh = policy::read_first_keys(settings, guard.as_ref(), follower, &store, &runtime);
     let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
     if let Some(hosts) = &hosts {
@@ -267,6 +269,8 @@ fn assemble(
         contracts,
         builds,
         history,
+        rollouts: None,
+        rollout_figures,
         replicas,
         metrics: Metrics::default(),
         audit,

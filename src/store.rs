@@ -39,6 +39,7 @@ mod refresh;
 mod refresh_hint;
 mod reopening;
 mod resume;
+mod rollout_notice;
 mod sequence_lock;
 mod served_file;
 mod sides;
@@ -78,10 +79,11 @@ pub use build::AnswerSettings;
 pub use cached_answer::CachedAnswer;
 pub use counters::Counters;
 pub use error::AnswerError;
-pub use event_log::{EventLog, EventSubscription, NextEvent};
+pub use event_log::{EventContent, EventLog, EventSubscription, LoggedEvent, NextEvent};
 pub use holds::{Reader, Side, SideChoice};
 pub use move_event::{Actor, ChangedEnvironment, CommitDetails, MoveEvent};
 pub use refresh::PushedReference;
+pub use rollout_notice::RolloutNotice;
 pub use sequence_lock::SequenceStamp;
 pub use served_file::{FileLookup, ServedFile, Template};
 pub use sides::SideDigests;
@@ -98,7 +100,7 @@ pub struct Store {
     policy: Policy,
     labels: Arc<LiveLabels>,
     admission: WorkAdmission,
-    /// The latest moves of all labels.
+    /// The latest moves of all labels and events of rollouts.
     pub events: Arc<EventLog>,
     hints: Arc<RefreshHints>,
     /// Notified after a label was loaded, has moved or is gone.

@@ -98,6 +98,7 @@ static PUSHES: [Histogram; 4] = [const { Histogram::new() }; 4];
 static PUSH_STAGES: [Histogram; 6] = [const { Histogram::new() }; 6];
 static PUBLICATIONS: [Histogram; 1] = [const { Histogram::new() }; 1];
 static EVENT_DELAYS: [Histogram; 1] = [const { Histogram::new() }; 1];
+static ROLLOUT_PUBLICATIONS: [Histogram; 1] = [const { Histogram::new() }; 1];
 static ETCD_CALLS: [Histogram; 2] = [const { Histogram::new() }; 2];
 static GIT_PROCESSES: [Histogram; 2] = [const { Histogram::new() }; 2];
 
@@ -113,7 +114,7 @@ pub struct Family {
 }
 
 /// All families, in the order of the documentation.
-pub static FAMILIES: [Family; 7] = [
+pub static FAMILIES: [Family; 8] = [
     Family {
         name: "read_seconds",
         help: "Time to answer a read that left the hot path, without waits for a change, by route",
@@ -150,6 +151,13 @@ pub static FAMILIES: [Family; 7] = [
         histograms: &EVENT_DELAYS,
     },
     Family {
+        name: "rollout_publication_seconds",
+        help: "Time from the verdict about a rollout, or a command for it, until it is published to the instances",
+        label: "",
+        values: &[""],
+        histograms: &ROLLOUT_PUBLICATIONS,
+    },
+    Family {
         name: "etcd_call_seconds",
         help: "Time of calls to etcd, by outcome",
         label: "outcome",
@@ -179,6 +187,10 @@ pub fn record_publication(duration: Duration) {
 
 pub fn record_event_delay(duration: Duration) {
     EVENT_DELAYS[0].record(duration);
+}
+
+pub fn record_rollout_publication(duration: Duration) {
+    ROLLOUT_PUBLICATIONS[0].record(duration);
 }
 
 pub fn record_etcd_call(duration: Duration, is_ok: bool) {

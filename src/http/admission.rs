@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::HttpRequest;
+use actix_web::http::Method;
 
 use super::route::{GitRequest, Route, RouteError};
 use super::{Http, git};
@@ -36,7 +37,7 @@ pub(super) fn admit(
         return if is_closed { Admission::CredentialNeeded } else { Admission::Continued };
     };
     let permission = match operation {
-        Operation::Push | Operation::Seal | Operation::Unseal => {
+        Operation::Push | Operation::Seal | Operation::Unseal | Operation::ControlRollouts => {
             git::local_permission(identity, request, operation)
         }
         operation => identity.permission(operation, target),
@@ -45,9 +46,10 @@ pub(super) fn admit(
     match (permission, route) {
         (Permission::Allowed | Permission::WouldDeny, _) => Admission::Continued,
         (Permission::Denied, _) if identity.is_anonymous() => Admission::CredentialNeeded,
-        (Permission::Denied, Ok(Route::Server(_) | Route::Crypto(_) | Route::Contract(_))) => {
-            Admission::Hidden
-        }
+        (
+            Permission::Denied,
+            Ok(Route::Server(_) | Route::Crypto(_) | Route::Contract(_) | Route::Rollout(_)),
+        ) => Admission::Hidden,
         (Permission::Denied, _) => Admission::Continued,
     }
 }
@@ -68,9 +70,14 @@ fn asked<'r>(
         // The route decides, because any environment of the application admits to its contracts.
         Route::NoFile | Route::Contract(_) => None,
         Route::Git(_, GitRequest::Refs) => Some((git::refs_operation(request), Resource::Server)),
+        // The route decides about the rollout itself.
+        Route::Rollout(_) if request.method() == Method::POST => {
+            Some((Operation::ControlRollouts, Resource::Server))
+        }
         Route::Git(_, GitRequest::UploadPack | GitRequest::ReceivePack)
         | Route::Crypto(_)
         | Route::Monitor
+        | Route::Rollout(_)
         | Route::Server(_) => Some((route.action(), Resource::Server)),
     }
 }

@@ -84,7 +84,8 @@ pub(super) fn count_opened_read(
 }
 
 impl Http {
-    fn audit_actor(&self, request: &HttpRequest, caller: &Caller) -> AuditActor {
+    /// The caller of a request in audit lines.
+    pub(super) fn audit_actor(&self, request: &HttpRequest, caller: &Caller) -> AuditActor {
         let claimed = match (caller, &self.push_token) {
             (Caller::Pusher, Some(token)) => token.name_in(request.headers()),
             _ => None,
@@ -165,7 +166,9 @@ impl Http {
     pub(super) fn record_unauthorized(&self, request: &HttpRequest, error: &HttpError) {
         let reason = match error {
             HttpError::Unauthorized => "the token is missing or wrong",
-            HttpError::RemoteEncryption | HttpError::Git(GitHttpError::RemotePush) => {
+            HttpError::RemoteEncryption
+            | HttpError::RemoteRolloutCommand
+            | HttpError::Git(GitHttpError::RemotePush) => {
                 "a request from another machine needs a push token, and the server has none"
             }
             _ => return,

@@ -86,6 +86,16 @@ pub(super) enum HttpError {
     TooManyRequests,
     /// A client on another machine wants to use the keys, and the server has no push token.
     RemoteEncryption,
+    /// A client on another machine sends a command for a rollout, and the server has no push token.
+    RemoteRolloutCommand,
+    /// No rollout has the id, or the caller may not see or control it.
+    UnknownRollout,
+    /// The body is no command for a rollout. The value is the reason.
+    RolloutCommand(String),
+    /// The command does not fit the rollout. The value is the reason.
+    RolloutConflict(String),
+    /// The state of the rollouts cannot be written.
+    RolloutsUnwritable,
     /// The audit trail cannot be written, and the request may not take place without a line in it.
     AuditUnwritable,
     /// The audit trail cannot be read.
@@ -120,26 +130,29 @@ impl HttpError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Route(RouteError::Invalid) => StatusCode::BAD_REQUEST,
-            Self::Route(RouteError::NotFound) | Self::UnknownLabel | Self::Empty | Self::NoFile => {
-                StatusCode::NOT_FOUND
-            }
+            Self::Route(RouteError::NotFound)
+            | Self::UnknownLabel
+            | Self::Empty
+            | Self::NoFile
+            | Self::UnknownRollout => StatusCode::NOT_FOUND,
             Self::Unauthorized | Self::Rejected => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable | Self::UnknownCharset(_) => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTooLarge(_) | Self::Contract(ContractError::TooLong) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::Contract(_) => StatusCode::BAD_REQUEST,
-            Self::ContractsFull { .. } => StatusCode::CONFLICT,
+            Self::Contract(_) | Self::RolloutCommand(_) => StatusCode::BAD_REQUEST,
+            Self::ContractsFull { .. } | Self::RolloutConflict(_) => StatusCode::CONFLICT,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests | Self::TooManyRejections => StatusCode::TOO_MANY_REQUESTS,
-            Self::RemoteEncryption => StatusCode::FORBIDDEN,
+            Self::RemoteEncryption | Self::RemoteRolloutCommand => StatusCode::FORBIDDEN,
             Self::Answer(AnswerError::Unavailable(_) | AnswerError::Overloaded)
             | Self::TooManyWatchers(_)
             | Self::ClientGone
             | Self::AuditUnwritable
             | Self::AuditUnreadable
+            | Self::RolloutsUnwritable
             | Self::Behind { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(problem) if reveal::is_pending(problem) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Answer(AnswerError::UnknownLabel(_)) => StatusCode::NOT_FOUND,
@@ -210,6 +223,22 @@ impl HttpError {
                  push.token_file on the server"
                     .to_owned(),
             ),
+            Self::RemoteRolloutCommand => Some(
+                "a command for a rollout from another machine needs a push token: set \
+                 HEADWATER_PUSH_TOKEN or push.token_file on the server"
+                    .to_owned(),
+            ),
+            Self::UnknownRollout => Some(
+                "no rollout has this id, or these credentials do not permit the request; list the \
+                 rollouts with headwater rollout list"
+                    .to_owned(),
+            ),
+            Self::RolloutCommand(reason) | Self::RolloutConflict(reason) => Some(reason.clone()),
+            Self::RolloutsUnwritable => Some(
+                "the server cannot write the state of its rollouts, and nothing was done; its log \
+                 names the error"
+                    .to_owned(),
+            ),
             Self::Contract(error) => Some(error.to_string()),
             Self::ContractsFull { error, hours } => Some(format!(
                 "{error}; a contract is removed push.contract_hours ({hours}) hours after the last instance that names it"
@@ -252,6 +281,7 @@ impl HttpError {
             | Self::TooManyWatchersOfClient(_)
             | Self::TooManyRequests
             | Self::AuditUnwritable
+            | Self::RolloutsUnwritable
             | Self::Git(GitHttpError::Busy | GitHttpError::Unwritable) => {
                 response.insert_header(("Retry-After", "1"));
             }
@@ -285,7 +315,9 @@ impl HttpError {
             Some(Route::Contract(_)) if status == StatusCode::NOT_FOUND => {
                 self.spring_document(&mut response, request)
             }
-            Some(Route::Server(_) | Route::Contract(_)) => self.problem_document(&mut response),
+            Some(Route::Server(_) | Route::Contract(_) | Route::Rollout(_)) => {
+                self.problem_document(&mut response)
+            }
             _ => self.spring_document(&mut response, request),
         }
     }

@@ -104,7 +104,13 @@ pub(super) fn local_permission(
     request: &HttpRequest,
     operation: Operation,
 ) -> Permission {
-    match identity.permission(operation, Resource::Server) {
+    closed_to_others(identity.permission(operation, Resource::Server), request)
+}
+
+/// The permission of a request for which a policy with `enforce = false` does not replace a rule, unless the client is on
+/// this machine.
+pub(super) fn closed_to_others(permission: Permission, request: &HttpRequest) -> Permission {
+    match permission {
         Permission::WouldDeny if !is_local(request) => Permission::Denied,
         permission => permission,
     }

@@ -67,6 +67,7 @@ fn details(http: &Http) -> ConfigServerDetails {
         source: http.store.source_name().to_owned(),
         repositories: http.store.label_statuses().into_iter().map(label).collect(),
         held_back: http.store.problems().len() as u64,
+        withheld: http.store.withheld().len() as u64,
         faults: super::faults::current(http).iter().map(super::faults::detail).collect(),
         remotes: http.store.remotes().iter().map(remote).collect(),
         problems: http.store.source_problems().iter().map(of_source).collect(),

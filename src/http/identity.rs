@@ -320,6 +320,11 @@ impl<'a> ListFilter<'a> {
         }
     }
 
+    /// The filter of a server without a policy.
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
     fn of_identity(identity: &'a Arc<Identity>) -> Self {
         let overview = identity.permission(Operation::ReadOverview, Resource::Server);
         Self((overview == Permission::Denied).then_some(identity))

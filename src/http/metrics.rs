@@ -2,6 +2,7 @@
 
 mod durations;
 mod exposition;
+mod rollouts;
 mod vaults;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use self::rollouts::RolloutMetrics;
 use self::vaults::VaultMetrics;
 use super::route::Route;
 use super::{Http, faults};
@@ -84,6 +86,7 @@ pub struct Metrics {
     vaults: VaultMetrics,
     audit: AuditMetrics,
     fleet: FleetMetrics,
+    rollouts: RolloutMetrics,
     store: StoreMetrics,
     traces: TraceMetrics,
     /// The metrics of the process. They have no prefix, so that common dashboards find them.
@@ -190,6 +193,7 @@ impl Default for Metrics {
             vaults: VaultMetrics::new(registered),
             audit: AuditMetrics::new(registered),
             fleet: FleetMetrics::new(registered),
+            rollouts: RolloutMetrics::new(registered),
             store: StoreMetrics::new(registered),
             traces: TraceMetrics::new(registered),
             process: ProcessMetrics::new(),
@@ -426,7 +430,7 @@ impl Metrics {
             Some(Route::Crypto(_)) => "crypto",
             Some(Route::Git(..)) => "git",
             Some(Route::Monitor) => "monitor",
-            Some(Route::Contract(_) | Route::Server(_)) => "own",
+            Some(Route::Contract(_) | Route::Rollout(_) | Route::Server(_)) => "own",
             None => "none",
         };
         let labels = RequestLabels { route, status: status.as_u16() };
@@ -472,6 +476,7 @@ impl Metrics {
         self.vaults.update(&http.encryption.keys);
         self.access.update_expiries(&http.store.faults.expiries());
         self.fleet.set(http.replicas.figures());
+        self.rollouts.update(http);
         for (kind, count) in faults::counts(&faults::current(http)) {
             let labels = FaultLabels { kind: kind.name() };
             self.faults.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::error::HttpError;
 use super::identity::ListFilter;
 use super::route::{self, SERVER_ROUTES, ServerRoute};
-use super::{Http, parameter};
+use super::{Http, parameter, rollouts};
 use crate::access::Identity;
 use crate::catalog::Catalog;
 use crate::faults::FaultKind;
@@ -142,7 +142,7 @@ pub(super) fn problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let notices = http.store.notices();
     let problems = held_back.iter().map(problem).chain(notices.iter().map(notice));
     let withheld = http.store.withheld();
-    let problems = problems.chain(withheld.iter().map(|it| withheld_report(http, it)));
+    let problems = problems.chain(withheld.iter().map(|it| withheld_report(http, filter, it)));
     let problems = problems.chain(of_sources.iter().map(of_source));
     let has_rollouts =
         |source: &str| http.hosts.as_ref().is_some_and(|hosts| hosts.has_rollouts(source));
@@ -163,7 +163,7 @@ fn visible_problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let notices = notices.iter().filter(|it| filter.shows(&it.query)).map(notice);
     let withheld = http.store.withheld();
     let withheld = withheld.iter().filter(|it| filter.shows(&it.query));
-    let withheld = withheld.map(|it| withheld_report(http, it));
+    let withheld = withheld.map(|it| withheld_report(http, filter, it));
     let problems = held_back.chain(notices).chain(withheld);
     HttpResponse::Ok().json(ProblemList { problems: problems.collect() })
 }
@@ -201,8 +201,14 @@ fn problem(problem: &EnvironmentProblem) -> ProblemReport {
 }
 
 /// Shows an environment whose newest content is withheld after a rollback.
-fn withheld_report(http: &Http, withheld: &WithheldEnvironment) -> ProblemReport {
+fn withheld_report(
+    http: &Http,
+    filter: ListFilter<'_>,
+    withheld: &WithheldEnvironment,
+) -> ProblemReport {
     let WithheldEnvironment { query, tip, stable, rollout } = withheld;
+    let (why, since) = rollouts::rollback(http, filter, rollout).unwrap_or_default();
+    let because = why.map(|why| format!(", because {why}")).unwrap_or_default();
     ProblemReport {
         kind: ProblemReport::WITHHELD.to_owned(),
         application: Some(query.application.to_string()),
@@ -211,9 +217,10 @@ fn withheld_report(http: &Http, withheld: &WithheldEnvironment) -> ProblemReport
         source: http.store.source_name().to_owned(),
         tip: Some(tip.to_string()),
         served: Some(stable.to_string()),
+        since,
         reason: format!(
-            "rollout {rollout} was rolled back; the newest content is not served until a push \
-             changes it or an operator releases it"
+            "rollout {rollout} was rolled back{because}; the newest content is not served until a \
+             push changes it, or until a user promotes or retries the rollout"
         ),
         ..ProblemReport::default()
     }

@@ -63,6 +63,7 @@ pub(super) fn kind(route: &Route) -> Option<ReadKind> {
         | Route::Git(..)
         | Route::Monitor
         | Route::Contract(_)
+        | Route::Rollout(_)
         | Route::Server(_) => None,
     }
 }

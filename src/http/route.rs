@@ -41,6 +41,8 @@ pub enum Route {
     Monitor,
     /// The contracts of one application, one of them, or the keys that they read.
     Contract(ContractRoute),
+    /// One rollout by its id.
+    Rollout(String),
     /// A resource of Headwater itself or of Spring's actuator.
     Server(ServerRoute),
 }
@@ -127,6 +129,8 @@ pub enum ServerRoute {
     FleetHistory,
     /// `/-/contracts`
     Contracts,
+    /// `/-/rollouts`
+    Rollouts,
     /// `/-/replicas`
     Replicas,
     /// `/-/audit`
@@ -136,7 +140,7 @@ pub enum ServerRoute {
 }
 
 /// All server routes with their paths. The paths below the prefix come first.
-pub const SERVER_ROUTES: [(&str, ServerRoute); 17] = [
+pub const SERVER_ROUTES: [(&str, ServerRoute); 18] = [
     ("/", ServerRoute::Index),
     ("/openapi.json", ServerRoute::OpenApi),
     ("/-/environments", ServerRoute::Environments),
@@ -145,6 +149,7 @@ pub const SERVER_ROUTES: [(&str, ServerRoute); 17] = [
     ("/-/fleet", ServerRoute::Fleet),
     ("/-/fleet/history", ServerRoute::FleetHistory),
     ("/-/contracts", ServerRoute::Contracts),
+    ("/-/rollouts", ServerRoute::Rollouts),
     ("/-/replicas", ServerRoute::Replicas),
     ("/-/audit", ServerRoute::Audit),
     ("/-/events", ServerRoute::Events),
@@ -182,7 +187,7 @@ impl Route {
             Self::Git(_, GitRequest::ReceivePack) => Operation::Push,
             Self::Git(_, GitRequest::Refs | GitRequest::UploadPack) => Operation::ReadRepository,
             Self::Monitor => Operation::Notify,
-            Self::Contract(_) => Operation::ReadLists,
+            Self::Contract(_) | Self::Rollout(_) => Operation::ReadLists,
             Self::Server(
                 ServerRoute::Environments
                 | ServerRoute::Problems
@@ -190,6 +195,7 @@ impl Route {
                 | ServerRoute::Fleet
                 | ServerRoute::FleetHistory
                 | ServerRoute::Contracts
+                | ServerRoute::Rollouts
                 | ServerRoute::Events,
             ) => Operation::ReadLists,
             Self::Server(ServerRoute::Replicas) => Operation::ReadOverview,
@@ -211,13 +217,19 @@ impl Route {
         matches!(resource, ContractResource::Contract(_))
     }
 
-    /// Returns true for a route of `POST`. All other routes are of `GET` and `HEAD`.
+    /// Returns true for a route of `GET` and `HEAD`.
+    pub fn allows_get(&self) -> bool {
+        !self.allows_post() || matches!(self, Self::Rollout(_))
+    }
+
+    /// Returns true for a route of `POST`.
     pub fn allows_post(&self) -> bool {
         matches!(
             self,
             Self::Crypto(CryptoRoute::Encrypt | CryptoRoute::Decrypt)
                 | Self::Git(_, GitRequest::UploadPack | GitRequest::ReceivePack)
                 | Self::Monitor
+                | Self::Rollout(_)
         )
     }
 }
@@ -293,6 +305,7 @@ pub(super) fn ignores_prefix(route: ServerRoute) -> bool {
             | ServerRoute::Fleet
             | ServerRoute::FleetHistory
             | ServerRoute::Contracts
+            | ServerRoute::Rollouts
             | ServerRoute::Replicas
             | ServerRoute::Events
     )
@@ -325,6 +338,7 @@ fn reserved(segments: &[String]) -> Result<Route, RouteError> {
         ["-", "contracts", application, digest] if is_hex(digest, DIGEST_LENGTH) => {
             contract(application, ContractResource::Contract(digest.to_owned()))
         }
+        ["-", "rollouts", id] => Ok(Route::Rollout(id.to_owned())),
         ["key"] => Ok(Route::Crypto(CryptoRoute::Key)),
         ["key", name, profiles] => {
             query(name, profiles, None)?;
@@ -503,6 +517,7 @@ mod tests {
             Ok(Route::Contract(ContractRoute { application, resource })) => {
                 format!("{resource:?} {application}")
             }
+            Ok(Route::Rollout(id)) => format!("rollout {id}"),
             Ok(Route::Server(route)) => format!("{route:?}"),
             Err(RouteError::Invalid) => "400".to_owned(),
             Err(RouteError::NotFound) => "404".to_owned(),
@@ -538,6 +553,9 @@ mod tests {
         check(&format!("/-/contracts/foo/{digest}"), &format!("Contract({digest:?}) foo"));
         check("/-/contracts/foo/0", "404");
         check("/-/contracts/../keys", "400");
+        check("/-/rollouts", "Rollouts");
+        check("/-/rollouts/r-0123456789", "rollout r-0123456789");
+        check("/-/rollouts/r-0123456789/x", "404");
         check("/monitor", "monitor");
         check("/monitor/", "404");
         check("/monitor/dev", "404");

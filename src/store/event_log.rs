@@ -1,36 +1,38 @@
-//! The log of the latest moves of all labels, for clients that watch the server as a whole.
+//! The log of the latest moves of all labels and events of rollouts, for clients that watch the server as a whole.
 //!
 //! The changes of a move are computed after its publication, in a task of their own, and only while a subscriber exists
 //! or existed within [`LINGER`]. A move without a subscriber is counted and not kept. A client that asks for it later
-//! learns that it missed some.
+//! learns that it missed some. An event of a rollout takes its place in the same queue, so that all events are in order.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::move_event::{MoveEvent, PendingMove};
+use super::rollout_notice::RolloutNotice;
 use crate::sync::lock;
 
 /// The limit on kept events.
 const KEPT_COUNT_MAX: usize = 256;
 /// The limit on key names in all kept events together.
 const KEPT_KEY_COUNT_MAX: usize = 100_000;
-/// The limit on moves that wait for their changes to be computed. A move beyond it is missed.
+/// The limit on events that wait, for their changes to be computed or for those before them. One beyond it is missed.
 const PENDING_COUNT_MAX: usize = 64;
 /// The time for which events are kept after the last subscriber left, because that subscriber may reconnect.
 const LINGER: Duration = Duration::from_secs(60);
 
-/// The log of the latest moves.
+/// The log of the latest events.
 pub struct EventLog {
     kept: Mutex<KeptEvents>,
     /// The id of the newest event.
     ///
     /// Locking: it changes only under the lock of `kept`.
     newest: watch::Sender<u64>,
-    pending: mpsc::Sender<PendingMove>,
+    pending: mpsc::Sender<PendingEvent>,
     /// The time at which a subscriber left last.
     last_left: Mutex<Option<Instant>>,
 }
@@ -38,8 +40,44 @@ pub struct EventLog {
 /// Invariant: the events have consecutive ids, and the last one is the newest event of the log.
 #[derive(Default)]
 struct KeptEvents {
-    events: VecDeque<Arc<MoveEvent>>,
+    events: VecDeque<Arc<LoggedEvent>>,
     key_count: usize,
+}
+
+/// An event of the log.
+#[derive(Debug)]
+pub struct LoggedEvent {
+    /// The id of the previous event plus one.
+    pub id: u64,
+    pub content: EventContent,
+    encoded: OnceLock<Bytes>,
+}
+
+/// The kinds of events in the log.
+#[derive(Debug)]
+pub enum EventContent {
+    Move(MoveEvent),
+    Rollout(RolloutNotice),
+}
+
+impl LoggedEvent {
+    /// The event for watchers that may read all of it, encoded at most once.
+    pub fn encoded(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| encode(self)).clone()
+    }
+
+    fn key_count(&self) -> usize {
+        match &self.content {
+            EventContent::Move(moved) => moved.key_count(),
+            EventContent::Rollout(_) => 0,
+        }
+    }
+}
+
+/// An event that does not have its id yet.
+enum PendingEvent {
+    Move(PendingMove),
+    Rollout(RolloutNotice),
 }
 
 /// The result of [`EventLog::read_after`].
@@ -47,7 +85,7 @@ pub enum NextEvent {
     /// The event is the newest one.
     UpToDate,
     /// The next event.
-    Event(Arc<MoveEvent>),
+    Event(Arc<LoggedEvent>),
     /// The next event is not kept any more, or the id is of another server.
     Missed {
         /// The id to continue from.
@@ -92,8 +130,18 @@ impl EventLog {
         EventSubscription { receiver: self.newest.subscribe(), log: Arc::clone(self) }
     }
 
-    /// Records a move. Without a subscriber, or with a full queue, it clears the kept events and only advances the id.
+    /// Records a move.
     pub(super) fn record(&self, pending: PendingMove) {
+        self.queue(PendingEvent::Move(pending));
+    }
+
+    /// Records an event of a rollout.
+    pub fn record_rollout(&self, notice: RolloutNotice) {
+        self.queue(PendingEvent::Rollout(notice));
+    }
+
+    /// Without a subscriber, or with a full queue, this clears the kept events and only advances the id.
+    fn queue(&self, pending: PendingEvent) {
         if !self.has_subscriber() || self.pending.try_send(pending).is_err() {
             let mut kept = lock(&self.kept);
             *kept = KeptEvents::default();
@@ -108,10 +156,13 @@ impl EventLog {
     }
 
     /// Computes the changes of a move and appends its event. Blocking.
-    fn append(&self, pending: &PendingMove) {
-        let mut event = pending.to_event();
+    fn append_move(&self, pending: &PendingMove) {
+        self.append(EventContent::Move(pending.to_event()));
+    }
+
+    fn append(&self, content: EventContent) {
         let mut kept = lock(&self.kept);
-        event.id = self.newest() + 1;
+        let event = LoggedEvent { id: self.newest() + 1, content, encoded: OnceLock::new() };
         kept.key_count += event.key_count();
         kept.events.push_back(Arc::new(event));
         while kept.events.len() > KEPT_COUNT_MAX || kept.key_count > KEPT_KEY_COUNT_MAX {
@@ -146,14 +197,21 @@ impl Drop for EventSubscription {
     }
 }
 
-/// Computes the changes of one move after the other, until the log is dropped.
-async fn process(log: Weak<EventLog>, mut queue: mpsc::Receiver<PendingMove>) {
+/// Appends one event after the other and computes the changes of moves, until the log is dropped.
+async fn process(log: Weak<EventLog>, mut queue: mpsc::Receiver<PendingEvent>) {
     while let Some(pending) = queue.recv().await {
         let Some(log) = log.upgrade() else {
             return;
         };
+        let pending = match pending {
+            PendingEvent::Move(pending) => pending,
+            PendingEvent::Rollout(notice) => {
+                log.append(EventContent::Rollout(notice));
+                continue;
+            }
+        };
         let label = pending.label.clone();
-        let appended = tokio::task::spawn_blocking(move || log.append(&pending)).await;
+        let appended = tokio::task::spawn_blocking(move || log.append_move(&pending)).await;
         if appended.is_err() {
             tracing::error!(%label, "comparing two revisions failed, /-/events lacks this move");
         }

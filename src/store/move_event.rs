@@ -1,9 +1,7 @@
 //! A move of a label as an event for clients: the originator, the commit and the changed keys.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-
-use bytes::Bytes;
+use std::sync::Arc;
 
 use super::answer::Answer;
 use super::publication::{CompletedPublication, ReplacedAnswer};
@@ -43,8 +41,6 @@ impl fmt::Display for Actor {
 /// A move of a label, with its changes.
 #[derive(Debug)]
 pub struct MoveEvent {
-    /// The id of the previous event plus one.
-    pub id: u64,
     pub label: Label,
     /// The revision before the move. None if the label is new.
     pub from: Option<Revision>,
@@ -61,7 +57,6 @@ pub struct MoveEvent {
     pub more_environment_count: usize,
     /// The number of differing files that no environment in use depends on. None if the label is not live.
     pub other_file_count: Option<usize>,
-    encoded: OnceLock<Bytes>,
 }
 
 /// The commit that a label has moved to.
@@ -85,11 +80,6 @@ pub struct ChangedEnvironment {
 }
 
 impl MoveEvent {
-    /// The event for watchers, encoded at most once.
-    pub fn encoded(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.encoded.get_or_init(|| encode(self)).clone()
-    }
-
     /// The number of listed keys.
     pub(super) fn key_count(&self) -> usize {
         let counts = self.environments.iter().map(|changed| key_count(&changed.change));
@@ -108,10 +98,9 @@ pub(super) struct PendingMove {
 }
 
 impl PendingMove {
-    /// Computes the changes. The id of the event is not set yet. Blocking.
+    /// Computes the changes. Blocking.
     pub(super) fn to_event(&self) -> MoveEvent {
         let mut event = MoveEvent {
-            id: 0,
             label: self.label.clone(),
             from: self.from.clone(),
             to: self.to.clone(),
@@ -120,7 +109,6 @@ impl PendingMove {
             environments: Vec::new(),
             more_environment_count: 0,
             other_file_count: None,
-            encoded: OnceLock::new(),
         };
         if let Some(completed) = &self.publication {
             let CompletedPublication { previous, replaced, publication } = completed;

@@ -37,8 +37,11 @@ pub struct ConfigServerDetails {
     pub source: String,
     /// The labels that the server serves.
     pub repositories: Vec<LabelHealth>,
-    /// The number of environments that are held back.
+    /// The number of environments that a problem holds back.
     pub held_back: u64,
+    /// The number of environments whose newest content is withheld after a rollback.
+    #[serde(default)]
+    pub withheld: u64,
     /// The present faults.
     pub faults: Vec<FaultHealth>,
     /// The remote sources. Absent for a server without any.

@@ -1,5 +1,5 @@
-//! `GET /-/events`: the moves of all labels as a subject of event streams. An event names the changed keys and contains
-//! no value.
+//! `GET /-/events`: the moves of all labels and the events of rollouts as a subject of event streams. An event names the
+//! changed keys and contains no value.
 
 use std::rc::Weak;
 use std::sync::Arc;
@@ -12,14 +12,15 @@ use serde_json::{Value, json};
 use super::feed::{StreamEnd, WatchSubject};
 use super::group::WatcherGroup;
 use super::wire;
-use crate::http::Http;
 use crate::http::identity::{Lease, ListFilter};
+use crate::http::{Http, rollouts};
 use crate::model::Revision;
 use crate::store::{
-    ChangedEnvironment, CommitDetails, EventLog, EventSubscription, MoveEvent, NextEvent,
+    ChangedEnvironment, CommitDetails, EventContent, EventLog, EventSubscription, LoggedEvent,
+    MoveEvent, NextEvent,
 };
 
-/// The watched moves of all labels.
+/// The watched moves of all labels, with the events of rollouts.
 pub(super) struct WatchedMoves(Arc<EventLog>);
 
 impl WatchedMoves {
@@ -29,22 +30,25 @@ impl WatchedMoves {
 }
 
 impl WatchSubject for WatchedMoves {
-    /// The id of the last move.
+    /// The id of the last event.
     type Cursor = u64;
 
     fn next(&self, cursor: &mut u64, lease: Option<&Lease>) -> Option<Bytes> {
-        let filter = lease.map(Lease::filter).filter(|filter| !filter.is_complete());
+        let filter = lease.map_or_else(ListFilter::none, Lease::filter);
         loop {
             match self.0.read_after(*cursor) {
                 NextEvent::UpToDate => return None,
-                NextEvent::Event(moved) => {
-                    *cursor = moved.id;
-                    let encode = |document| event(events::MOVE, moved.id, &json!(document));
-                    let Some(filter) = filter else {
-                        return Some(moved.encoded(|moved| encode(move_event(moved))));
+                NextEvent::Event(logged) => {
+                    *cursor = logged.id;
+                    let visible = if filter.is_complete() {
+                        let encoded =
+                            logged.encoded(|logged| encode(logged, filter).unwrap_or_default());
+                        Some(encoded).filter(|event| !event.is_empty())
+                    } else {
+                        encode(&logged, filter)
                     };
-                    if let Some(visible) = visible_event(&moved, filter) {
-                        return Some(encode(visible));
+                    if visible.is_some() {
+                        return visible;
                     }
                 }
                 NextEvent::Missed { newest } => {
@@ -56,7 +60,19 @@ impl WatchSubject for WatchedMoves {
     }
 }
 
-/// Notifies a group of every move, until the group is dropped or the server stops.
+/// Encodes an event for the watchers with a filter. `None` if they may see nothing of it.
+fn encode(logged: &LoggedEvent, filter: ListFilter<'_>) -> Option<Bytes> {
+    let (name, document) = match &logged.content {
+        EventContent::Move(moved) if filter.is_complete() => {
+            (events::MOVE, json!(move_event(moved)))
+        }
+        EventContent::Move(moved) => (events::MOVE, json!(visible_event(moved, filter)?)),
+        EventContent::Rollout(notice) => (events::ROLLOUT, json!(rollouts::event(notice, filter)?)),
+    };
+    Some(event(name, logged.id, &document))
+}
+
+/// Notifies a group of every event, until the group is dropped or the server stops.
 pub(super) async fn follow(
     group: Weak<WatcherGroup<WatchedMoves>>,
     mut events: EventSubscription,
