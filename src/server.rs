@@ -228,12 +228,13 @@ fn assemble(
     let builds: Arc<dyn BuildSource> =
         FleetBuilds::new(Arc::clone(&contracts), Arc::clone(&instances));
     let history = history(settings, opened.data.as_deref(), &instances, &store.faults)?;
+    let (sinks, rollout_figures) = conduct::sinks(&store, audit.as_ref());
     let hosts = opened.data.map(|data| {
         let hook = settings.push.hook_program.as_deref();
         let of_policy = hosted_policy.map(|(hosted, policy)| (hosted, policy as Arc<_>));
         let repositories = HostedRepositories { sources: opened.hosted, policy: of_policy };
         let policy = push_policy(settings, &keys, &builds);
-        let setup = rollouts::setup(settings, &instances);
+        let setup = rollouts::setup(settings, &instances, sinks, &rollout_figures);
         Hosts::open(data, hook, repositories, &store, policy, setup, &runtime)
     });
     let hosts = hosts.transpose()?;
@@ -241,7 +242,6 @@ fn assemble(
     if let Some(policy) = &follower {
         policy.start()?;
     }
-    let (_sinks, rollout_figures) = conduct::sinks(&store, audit.as_ref());
     let key_refresh = policy::read_first_keys(settings, guard.as_ref(), follower, &store, &runtime);
     let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
     if let Some(hosts) = &hosts {
@@ -262,6 +262,7 @@ fn assemble(
             is_decrypting: settings.secrets.decrypt_endpoint,
             files: secret_files,
         },
+        rollouts: rollouts::control(hosts.as_ref()),
         hosts,
         renderings: Renderings::new(bounds.texts_bytes),
         watchers: Watchers::new(limits(&settings.watch)),
@@ -269,7 +270,6 @@ fn assemble(
         contracts,
         builds,
         history,
-        rollouts: None,
         rollout_figures,
         replicas,
         metrics: Metrics::default(),

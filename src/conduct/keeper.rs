@@ -26,12 +26,14 @@ use super::evidence::{EvidenceTracker, Situated};
 use super::holds::AdmittedInstances;
 use super::journal::Standing;
 use super::ledger::{self, Ledger, LedgerError, LedgerTurn};
+use super::sinks::RolloutFigures;
 use super::view::ConductError;
 use crate::fleet::{Instance, Instances};
 use crate::model::{InstanceKey, Label, Query};
 use crate::source::git::HoldTable;
 use crate::store::{Actor, SideDigests, Store};
 use crate::sync::lock;
+use crate::telemetry;
 
 /// The shortest pause between two steps.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -75,6 +77,7 @@ pub trait HoldPublisher: Send + Sync {
 pub struct KeeperParts {
     pub store: Arc<Store>,
     pub instances: Arc<Instances>,
+    pub figures: Arc<RolloutFigures>,
     /// The name of this server in reports.
     pub replica: Name,
 }
@@ -163,11 +166,14 @@ impl Keeper {
         events: Vec<Event>,
         rollout: &str,
     ) -> Result<(), LedgerError> {
-        let next = Arc::new(next);
+        let (next, decided) = (Arc::new(next), Instant::now());
         self.ledger.write(turn, Arc::clone(&next)).await?;
         let holds = self.ledger.holds_of(&next);
         let actor = Actor::Rollout(rollout.into());
         let published = self.publisher.publish_holds(turn, holds, actor).await;
+        if published.is_ok() {
+            telemetry::record_rollout_publication(decided.elapsed());
+        }
         self.ledger.adopt(turn, State::clone(&next), vec![(branch.clone(), events)]);
         published.map_err(LedgerError::Unwritable)
     }
@@ -191,6 +197,7 @@ impl Keeper {
         let running: Vec<&Name> = state.branches.iter().filter(runs).map(|it| it.0).collect();
         memory.trackers.retain(|name, _| running.contains(&name));
         memory.watches.retain(|name, _| running.contains(&name));
+        self.parts.figures.record_evidence(self.ledger.repository(), !running.is_empty());
         if running.is_empty() {
             self.show(BTreeMap::new());
             return Next::Idle;

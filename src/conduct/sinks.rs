@@ -162,7 +162,7 @@ impl RolloutOutcome {
 #[derive(Debug, Default)]
 pub struct RolloutFigures {
     ended: [AtomicU64; RolloutOutcome::ALL.len()],
-    /// By repository, the time at which its evidence was summed up last.
+    /// By repository with running rollouts, the time at which their evidence was collected last.
     evidence: Mutex<BTreeMap<Arc<str>, Instant>>,
 }
 
@@ -173,12 +173,17 @@ impl RolloutFigures {
         RolloutOutcome::ALL.into_iter().map(move |outcome| (outcome, count(outcome)))
     }
 
-    /// Records that the evidence of a repository is summed up now.
-    pub fn record_evidence(&self, repository: &Arc<str>) {
-        lock(&self.evidence).insert(Arc::clone(repository), Instant::now());
+    /// Records that the evidence of a repository is collected now, or that no rollout needs any.
+    pub fn record_evidence(&self, repository: &Arc<str>, is_needed: bool) {
+        let mut evidence = lock(&self.evidence);
+        if is_needed {
+            evidence.insert(Arc::clone(repository), Instant::now());
+        } else {
+            evidence.remove(repository);
+        }
     }
 
-    /// The time since the evidence of a repository was summed up. `None` before the first time.
+    /// The time since the evidence of a repository was collected. `None` if no rollout needs any.
     pub fn evidence_age(&self, repository: &str) -> Option<Duration> {
         lock(&self.evidence).get(repository).map(Instant::elapsed)
     }
@@ -238,12 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn evidence_has_an_age_once_it_was_summed_up() {
+    fn evidence_has_an_age_while_a_rollout_needs_it() {
         let figures = RolloutFigures::default();
         assert_eq!(figures.evidence_age("main"), None);
-        figures.record_evidence(&"main".into());
+        figures.record_evidence(&"main".into(), true);
         assert!(figures.evidence_age("main").is_some());
         assert_eq!(figures.evidence_age("other"), None);
+        figures.record_evidence(&"main".into(), false);
+        assert_eq!(figures.evidence_age("main"), None);
     }
 
     #[test]

@@ -8,7 +8,9 @@ use tokio::runtime::Handle;
 
 use super::repository::HostedRepository;
 use super::rollouts::{RepositoryRollouts, RolloutPolicy};
-use crate::conduct::{EventSink, HoldPublisher, Keeper, KeeperParts, Ledger, LedgerError, Tips};
+use crate::conduct::{
+    EventSink, HoldPublisher, Keeper, KeeperParts, Ledger, LedgerError, RolloutFigures, Tips,
+};
 use crate::fleet::Instances;
 use crate::source::git::{GitSource, Incoming};
 use crate::store::Store;
@@ -21,6 +23,8 @@ pub struct RolloutSetup {
     pub instances: Arc<Instances>,
     /// The receivers of events.
     pub sinks: Arc<[Arc<dyn EventSink>]>,
+    /// The figures of all rollouts.
+    pub figures: Arc<RolloutFigures>,
     /// The name of this server.
     pub replica: String,
     /// True if the states are put aside, so that every tip is served.
@@ -70,6 +74,7 @@ impl RolloutSetup {
         let parts = KeeperParts {
             store: Arc::clone(store),
             instances: Arc::clone(&self.instances),
+            figures: Arc::clone(&self.figures),
             replica: Name::from(self.replica.as_str()),
         };
         Some(Keeper::start(ledger, publisher, parts, runtime))

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
+use crate::conduct::{EventSink, RolloutFigures};
 use crate::fleet::Instances;
-use crate::push::{RolloutPolicy, RolloutSetup};
+use crate::http::RolloutControl;
+use crate::push::{Hosts, RolloutPolicy, RolloutSetup};
 use crate::settings::Settings;
 
 use super::replicas;
 
 /// What the rollouts of all repositories have in common.
-pub(super) fn setup(settings: &Settings, instances: &Arc<Instances>) -> RolloutSetup {
+pub(super) fn setup(
+    settings: &Settings,
+    instances: &Arc<Instances>,
+    sinks: Vec<Arc<dyn EventSink>>,
+    figures: &Arc<RolloutFigures>,
+) -> RolloutSetup {
     let configured = &settings.rollout;
     RolloutSetup {
         policy: RolloutPolicy {
@@ -18,8 +25,14 @@ pub(super) fn setup(settings: &Settings, instances: &Arc<Instances>) -> RolloutS
             checks: Vec::new(),
         },
         instances: Arc::clone(instances),
-        sinks: Arc::from([]),
+        sinks: sinks.into(),
+        figures: Arc::clone(figures),
         replica: replicas::name(settings),
         is_forgetting: settings.is_forgetting_rollouts,
     }
+}
+
+/// The rollouts that requests show and command.
+pub(super) fn control(hosts: Option<&Hosts>) -> Option<Arc<dyn RolloutControl>> {
+    hosts.map(|hosts| Arc::clone(hosts.conduct()) as Arc<dyn RolloutControl>)
 }

@@ -53,12 +53,13 @@ impl RolloutMetrics {
             evidence_ages: register(
                 registry,
                 "rollout_evidence_age_seconds",
-                "Seconds since the reports of instances about the rollouts of a repository were summed up",
+                "Seconds since the server collected the evidence about the running rollouts of a repository",
             ),
         }
     }
 
     pub(super) fn update(&self, http: &Http) {
+        self.evidence_ages.clear();
         for repository in http.hosts.iter().flat_map(Hosts::names) {
             let counts = rollouts::count(http, repository);
             for (state, count) in [
