@@ -94,14 +94,15 @@ impl EventSink for LogSink {
     fn record(&self, recorded: &RecordedEvent) {
         let RecordedEvent { repository, branch, event, .. } = recorded;
         let (rollout, kind) = (&event.rollout, &event.kind);
+        let (event, text) = (kind.as_str(), kind.to_string());
         let needs_attention = matches!(
             kind,
             EventKind::Withheld { .. } | EventKind::Paused { .. } | EventKind::CheckFails { .. }
         );
         if needs_attention {
-            tracing::warn!(%repository, %branch, %rollout, "rollout {kind}");
+            tracing::warn!(%repository, %branch, %rollout, event, text, "a rollout needs attention");
         } else {
-            tracing::info!(%repository, %branch, %rollout, "rollout {kind}");
+            tracing::info!(%repository, %branch, %rollout, event, text, "a rollout has changed");
         }
     }
 }

@@ -18,6 +18,7 @@ mod recorded;
 mod references;
 mod repositories;
 mod revocation;
+mod rollouts;
 mod values;
 mod variants;
 
@@ -81,7 +82,7 @@ application = ["orders"]
 branch = ["main"]
 [[allow]]
 who = ["ops"]
-may = ["read", "file", "push"]
+may = ["read", "file", "push", "rollout"]
 application = ["*"]
 profile = ["*"]
 label = ["*"]
@@ -186,7 +187,7 @@ pub(crate) fn bearer(principal: &str, number: u32) -> String {
     format!("Bearer {}", token(principal, number))
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 

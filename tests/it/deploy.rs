@@ -5,7 +5,7 @@ mod compose;
 mod confined;
 mod container;
 mod kubernetes;
-mod monitoring;
+pub(crate) mod monitoring;
 mod traffic;
 mod unit;
 mod validators;

@@ -8,6 +8,7 @@ mod proxies;
 mod quiet;
 mod revision;
 mod rewind;
+mod rollouts;
 mod slow;
 mod storm;
 mod stream;

@@ -53,13 +53,12 @@ impl RolloutMetrics {
             evidence_ages: register(
                 registry,
                 "rollout_evidence_age_seconds",
-                "Seconds since the server collected the evidence about the running rollouts of a repository",
+                "Seconds since the server collected evidence about running rollouts of a repository, or 0",
             ),
         }
     }
 
     pub(super) fn update(&self, http: &Http) {
-        self.evidence_ages.clear();
         for repository in http.hosts.iter().flat_map(Hosts::names) {
             let counts = rollouts::count(http, repository);
             for (state, count) in [
@@ -70,11 +69,10 @@ impl RolloutMetrics {
                 let labels = StateLabels { repository: repository.to_owned(), state };
                 self.present.get_or_create(&labels).set(count);
             }
-            if let Some(age) = http.rollout_figures.evidence_age(repository) {
-                let labels = RepositoryLabels { repository: repository.to_owned() };
-                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-                self.evidence_ages.get_or_create(&labels).set(age);
-            }
+            let age = http.rollout_figures.evidence_age(repository).unwrap_or_default();
+            let labels = RepositoryLabels { repository: repository.to_owned() };
+            let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            self.evidence_ages.get_or_create(&labels).set(age);
         }
         for (outcome, count) in http.rollout_figures.ended() {
             let labels = EndLabels { outcome: outcome.name() };

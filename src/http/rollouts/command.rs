@@ -144,7 +144,8 @@ impl Order {
         let (action, because) = (action(command.action)?, &command.because);
         match control.command(&id, action, &by, because).await {
             Ok(effects) => {
-                tracing::info!(rollout = id, by, "command {} carried out", action.as_str());
+                let action = action.as_str();
+                tracing::info!(rollout = id, action, by, "a rollout was commanded");
                 Ok(effects)
             }
             Err(RolloutControlError::Command(error)) => {
@@ -152,7 +153,7 @@ impl Order {
                 Err(HttpError::RolloutConflict(error.to_string()))
             }
             Err(error @ RolloutControlError::Unwritable(_)) => {
-                tracing::error!(rollout = id, by, %error, "a command was not carried out");
+                tracing::error!(rollout = id, by, %error, "a command for a rollout has failed");
                 let reason = "the state of the rollouts could not be written".to_owned();
                 record_rejection(audit.as_ref(), entry, reason);
                 Err(HttpError::RolloutsUnwritable)

@@ -32,16 +32,22 @@ impl Sight {
         branch: &str,
         members: impl IntoIterator<Item = &'n Name>,
     ) -> Option<Self> {
-        let members: BTreeSet<Name> = members.into_iter().cloned().collect();
         let Some(identity) = filter.identity() else {
-            return Some(Self { shown: members, is_complete: true, shows_replicas: true });
+            return Some(Self::complete(members));
         };
+        let members: BTreeSet<Name> = members.into_iter().cloned().collect();
         let label = Label::Named(branch.into());
         let shown: BTreeSet<Name> =
             members.iter().filter(|name| reads(identity, name, &label)).cloned().collect();
         // The applications behind OTHERS are not known, so that the caller may not be able to read all of them.
         let is_complete = shown.len() == members.len() && !members.contains(OTHERS);
         (!shown.is_empty()).then_some(Self { shown, is_complete, shows_replicas: false })
+    }
+
+    /// The whole rollout.
+    pub(super) fn complete<'n>(members: impl IntoIterator<Item = &'n Name>) -> Self {
+        let shown = members.into_iter().cloned().collect();
+        Self { shown, is_complete: true, shows_replicas: true }
     }
 
     /// The names of all applications, for a caller that may control but not read them.

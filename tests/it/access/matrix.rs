@@ -129,6 +129,8 @@ fn expected(route: &Route, caller: Caller) -> Expected {
         // Its own secret guards it.
         Route::Monitor => true,
         Route::Contract(contract) => reads(&contract.application, None),
+        // Commands are decided by `commands`.
+        Route::Rollout(_) => matches!(caller, Caller::Ops | Caller::Lister),
         Route::Server(
             ServerRoute::Environments
             | ServerRoute::Problems
@@ -136,6 +138,7 @@ fn expected(route: &Route, caller: Caller) -> Expected {
             | ServerRoute::Fleet
             | ServerRoute::FleetHistory
             | ServerRoute::Contracts
+            | ServerRoute::Rollouts
             | ServerRoute::Events,
         ) => matches!(caller, Caller::Ops | Caller::Lister),
         Route::Server(
@@ -162,6 +165,7 @@ fn expected(route: &Route, caller: Caller) -> Expected {
         | Route::NoFile
         | Route::Crypto(_)
         | Route::Contract(_)
+        | Route::Rollout(_)
         | Route::Git(..) => false,
     };
     match caller {
@@ -186,6 +190,7 @@ fn is_health(route: ServerRoute) -> bool {
         | ServerRoute::Fleet
         | ServerRoute::FleetHistory
         | ServerRoute::Contracts
+        | ServerRoute::Rollouts
         | ServerRoute::Replicas
         | ServerRoute::Audit
         | ServerRoute::Events
@@ -219,6 +224,7 @@ fn shape(route: &Route) -> Option<Shape> {
         | Route::Git(..)
         | Route::Monitor
         | Route::Contract(_)
+        | Route::Rollout(_)
         | Route::Server(_) => None,
     }
 }
@@ -416,9 +422,27 @@ fn samples() -> Vec<String> {
         "/-/contracts/orders",
         "/-/contracts/billing",
         "/-/contracts/orders/keys",
+        "/-/rollouts/r-0000000000",
     ];
     let plain = crypto.into_iter().chain(others).map(str::to_owned);
     git.chain(server).chain(plain).collect()
+}
+
+/// The requests that a path allows.
+fn manners(path: String) -> impl Iterator<Item = (String, Manner)> {
+    let parsed = route(&path, "", false).unwrap();
+    let manners = [(Manner::Get, parsed.allows_get()), (Manner::Post, parsed.allows_post())];
+    let allowed = manners.into_iter().filter(|(_, is_allowed)| *is_allowed);
+    allowed.map(move |(manner, _)| (path.clone(), manner))
+}
+
+/// Decides about a command for a rollout.
+fn commands(caller: Caller) -> Expected {
+    match caller {
+        Caller::Nobody | Caller::Bad | Caller::Expired => Expected::Rejected,
+        Caller::Ops => Expected::Answered,
+        Caller::Orders | Caller::Billing | Caller::Lister | Caller::Builder => Expected::Absent,
+    }
 }
 
 #[test]
@@ -431,18 +455,20 @@ fn every_route_without_a_target_gets_its_answer() {
     let rejected = ask(server, Manner::Get, "/orders/prod", Caller::Nobody).expect(401);
     let mut count = 0;
     for caller in CALLERS {
-        for path in samples() {
+        for (path, manner) in samples().into_iter().flat_map(manners) {
             let parsed = route(&path, "", false).unwrap();
             assert_eq!(shape(&parsed), None, "{path}");
-            let wanted = expected(&parsed, caller);
-            let what = format!("{caller:?} {path}: expected {wanted:?}");
+            let wanted = match (&parsed, manner) {
+                (Route::Rollout(_), Manner::Post) => commands(caller),
+                _ => expected(&parsed, caller),
+            };
+            let what = format!("{caller:?} {manner:?} {path}: expected {wanted:?}");
             count += 1;
             let is_events = parsed == Route::Server(ServerRoute::Events);
             if wanted == Expected::Answered && is_events {
                 assert_eq!(stream_status(server, &path, caller), 200, "{what}");
                 continue;
             }
-            let manner = if parsed.allows_post() { Manner::Post } else { Manner::Get };
             let asked = match parsed {
                 Route::Git(_, GitRequest::Refs) => format!("{path}?service=git-upload-pack"),
                 Route::Server(ServerRoute::FleetHistory) => format!("{path}?instance=a"),

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use headwater::settings::SourceSettings;
 use serde_json::Value;
 
 use super::{read, root};
@@ -44,6 +45,7 @@ fn promtool_takes_the_rules_and_would_refuse_wrong_ones() {
         ("headwater_held_back > 0", "headwater_held_back >= 0"),
         ("(headwater_faults) > 0", "(headwater_fault) > 0"),
         ("outcome=\"unknown\"", "outcome=\"accepted\""),
+        ("state=\"paused\"", "state=\"running\""),
         ("route!=\"git\"", "route!=\"\""),
     ] {
         assert!(rules.contains(old), "{old}");
@@ -83,12 +85,22 @@ may = ["metrics"]
 {"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "1", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}
 "#;
 
-/// A server with a mirrored source and a policy, so that it has the metrics of remotes, issuers and credentials.
+/// A hosted repository, seeded from a directory in a place, so that a server has the metrics of rollouts.
+pub(crate) fn hosted(place: &Path) -> SourceSettings {
+    let seed = place.join("seed");
+    std::fs::create_dir(&seed).unwrap();
+    std::fs::write(seed.join("hosted.yml"), "a: 1\n").unwrap();
+    SourceSettings { uri: "hosted:main".to_owned(), seed: Some(seed), ..SourceSettings::default() }
+}
+
+/// A server with a mirrored source, a hosted one and a policy, so that it has the metrics of remotes, rollouts, issuers and
+/// credentials.
 fn server() -> (Repository, tempfile::TempDir, Server) {
     let (repository, data) = (Repository::new("//- orders.yml\na: 1\n"), directory(POLICY));
     let mut settings = settings(&repository.uri());
     settings.access.policy_file = Some(data.path().join("policy.toml"));
     settings.sources[0].mirror = true;
+    settings.sources.push(hosted(data.path()));
     settings.data = data.path().join("data");
     let server = Server::with(settings);
     eventually("it is mirrored", || {

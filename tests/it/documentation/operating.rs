@@ -497,6 +497,14 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
     ("options of a push", &[("src/push/options.rs", "OPTION_COUNT_MAX: usize = 16")]),
     ("an option of a push", &[("src/push/options.rs", "OPTION_BYTES_MAX: usize = 512")]),
     ("the reason of a push", &[("src/push/options.rs", "REASON_BYTES_MAX: usize = 240")]),
+    (
+        "the body of a command for a rollout",
+        &[("src/http/rollouts/command.rs", "BODY_BYTES_MAX: usize = 4 * 1024")],
+    ),
+    (
+        "the reason of a command for a rollout",
+        &[("src/http/rollouts/command.rs", "REASON_BYTES_MAX: usize = 240")],
+    ),
     ("wait of a push for instances", &[("src/push/options.rs", "TIMEOUT_SECONDS_MAX: u64 = 840")]),
     (
         "pushes that wait for instances at a time",
@@ -565,6 +573,7 @@ fn the_metrics_are_those_of_a_running_server() {
     let (repository, data) = (Repository::new("//- orders.yml\na: 1\n"), directory(""));
     let mut settings = settings(&repository.uri());
     settings.sources[0].mirror = true;
+    settings.sources.push(crate::deploy::monitoring::hosted(data.path()));
     settings.data = data.path().join("data");
     let keys = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}"#;
     fs::write(data.path().join("keys.json"), keys).unwrap();

@@ -15,7 +15,7 @@ use crate::fixture::{
 use crate::secrets::keys::Vectors;
 
 /// Paths that are neither in the table of our own resources nor git's.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 18] = [
     "/{application}/{profiles}",
     "/{application}/{profiles}/{label}",
     "/{application}-{profiles}.{extension}",
@@ -33,6 +33,7 @@ const OTHERS: [&str; 17] = [
     "/-/contracts/{application}",
     "/-/contracts/{application}/keys",
     "/-/contracts/{application}/{digest}",
+    "/-/rollouts/{id}",
 ];
 
 fn contract(server: Address, path: &str) -> Value {
@@ -71,13 +72,14 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
             .replace("{extension}", "yml")
             .replace("{path}", "plain.txt")
             .replace("{repository}", "none")
-            .replace("{digest}", &"0".repeat(64));
+            .replace("{digest}", &"0".repeat(64))
+            .replace("{id}", "r-0000000000");
         let asked = if path.ends_with("/history") { asked + "?instance=a" } else { asked };
         // HEAD begins no stream.
         let reply = server.ask("HEAD", &asked, &[]);
         let is_git = path.contains("/-/git/");
         let is_key = ["encrypt", "decrypt", "key"].iter().any(|name| path.contains(name));
-        let is_one = path.ends_with("/{digest}");
+        let is_one = path.ends_with("/{digest}") || path.ends_with("/{id}");
         let is_file = path.ends_with("/{profiles}/{path}");
         let is_post = paths[path].get("post").is_some();
         match reply.status {
@@ -97,10 +99,16 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
 }
 
 /// Statuses that no request of this test brings about: they need time, load, or a broken disk. Other tests do.
-const ELSEWHERE: [(&str, &str); 24] = [
+const ELSEWHERE: [(&str, &str); 30] = [
     ("/-/audit", "503"),
     ("/-/contracts/{application}/{digest}", "408"),
     ("/-/contracts/{application}/{digest}", "409"),
+    ("/-/rollouts/{id}", "200"),
+    ("/-/rollouts/{id}", "400"),
+    ("/-/rollouts/{id}", "408"),
+    ("/-/rollouts/{id}", "409"),
+    ("/-/rollouts/{id}", "413"),
+    ("/-/rollouts/{id}", "503"),
     ("/-/events", "429"),
     ("/-/events", "503"),
     ("/-/environments", "503"),
@@ -226,6 +234,8 @@ const ASKED: &[(&str, &[&str])] = &[
         "/-/contracts/{application}/{digest}",
         &["/-/contracts/orders/0000000000000000000000000000000000000000000000000000000000000000"],
     ),
+    ("/-/rollouts", &["/-/rollouts"]),
+    ("/-/rollouts/{id}", &["/-/rollouts/r-0000000000"]),
     ("/-/replicas", &["/-/replicas"]),
     ("/-/audit", &["/-/audit"]),
     ("/livez", &["/livez"]),
@@ -333,6 +343,8 @@ fn post_all(answers: &mut Answers, server: Address) {
     ] {
         answers.post(server, path, asked, "", "text");
     }
+    let (path, asked) = ("/-/rollouts/{id}", "/-/rollouts/r-0000000000");
+    answers.post(server, path, asked, "", "{}");
     for kind in ["upload", "receive"] {
         let path = format!("/-/git/{{repository}}.git/git-{kind}-pack");
         let asked = format!("/-/git/main.git/git-{kind}-pack");
@@ -460,6 +472,7 @@ fn servers_answer_what_the_contract_says_and_nothing_else() {
         let media_type = format!("Content-Type: application/x-git-{kind}-pack-request\r\n");
         answers.post(*open, &path, &asked, &format!("{media_type}{proxied}"), "0000");
     }
+    answers.post(*open, "/-/rollouts/{id}", "/-/rollouts/r-0000000000", proxied, "{}");
     let events = open.ask("HEAD", "/-/events", &[]).expect(200);
     assert_eq!(events.header("content-type"), Some("text/event-stream"));
     answers.seen.insert(("/-/events".to_owned(), "200".to_owned()));

@@ -11,7 +11,9 @@ use headwater_wire::{
     InstanceList, InstanceStatus, KeyList, KeyReader, KeyReaders, LabelHealth, LabelStatus,
     MoveCommit, MoveEvent, OtherChanges, Outcome, PolicyStatus, ProblemDocument, ProblemList,
     ProblemReport, PropertySource, RemoteHealth, ReplicaList, ReplicaState, ReplicaStatus,
-    ShareStatus, SourceProblemHealth, SourceStatus, ValueType,
+    RolloutAction, RolloutApplication, RolloutCommand, RolloutCommandAnswer, RolloutEvent,
+    RolloutList, RolloutRecord, RolloutState, RolloutStatus, ShareStatus, SourceProblemHealth,
+    SourceStatus, ValueType,
 };
 use serde_json::{Map, Value, json};
 
@@ -340,6 +342,7 @@ fn health() -> Vec<Sample> {
         source: "s".into(),
         repositories: vec![label(Some(1))],
         held_back: 1,
+        withheld: 1,
         faults: vec![fault.clone()],
         remotes,
         problems,
@@ -368,6 +371,80 @@ fn audit() -> Vec<Sample> {
     vec![sample("AuditPage", page(Some(1)), page(None))]
 }
 
+fn rollouts() -> Vec<Sample> {
+    let record = RolloutRecord {
+        at: "2026-01-02T03:04:05Z".into(),
+        event: "paused".into(),
+        text: "paused: by ada: a test".into(),
+    };
+    let application = RolloutApplication {
+        application: "orders".into(),
+        stable: "a".into(),
+        canaries: Some(1),
+        instances: Some(3),
+        ok: None,
+    };
+    let status = RolloutStatus {
+        id: "r-0000000000".into(),
+        repository: "main".into(),
+        branch: "main".into(),
+        from: "a".into(),
+        to: "b".into(),
+        state: RolloutState::Paused,
+        why: text("by ada: a test"),
+        missing: None,
+        stage: Some(1),
+        stages: 2,
+        reach: text("5%"),
+        plan: "auto".into(),
+        applications: vec![application.clone()],
+        instances: Some(3),
+        ok: Some(1),
+        by: "ada".into(),
+        because: None,
+        opened: "2026-01-02T03:04:05Z".into(),
+        since: None,
+        depends_on: vec!["r-0000000001".into()],
+        events: vec![record.clone()],
+    };
+    let command = RolloutCommand { action: RolloutAction::Retry, because: "a test".into() };
+    let answer = RolloutCommandAnswer { rollout: status.clone(), effects: vec![record.clone()] };
+    let event = RolloutEvent {
+        at: "2026-01-02T03:04:05Z".into(),
+        repository: "main".into(),
+        branch: "main".into(),
+        rollout: "r-0000000000".into(),
+        event: "suspect".into(),
+        applications: vec!["orders".into()],
+        instances: vec!["one".into()],
+        text: "one has restarted".into(),
+    };
+    vec![
+        always("RolloutList", &RolloutList { rollouts: vec![status.clone()] }),
+        always("RolloutStatus", &status),
+        always("RolloutApplication", &application),
+        always("RolloutRecord", &record),
+        always("RolloutCommand", &command),
+        always("RolloutCommandAnswer", &answer),
+        always("RolloutEvent", &event),
+    ]
+}
+
+fn all() -> impl Iterator<Item = Sample> {
+    let parts = [overview(), contracts(), fleet(), health(), audit(), rollouts()];
+    parts.into_iter().flatten()
+}
+
+#[test]
+fn states_and_actions_have_one_name() {
+    for state in RolloutState::ALL {
+        assert_eq!(serde_json::to_value(state).unwrap(), json!(state.name()));
+    }
+    for action in RolloutAction::ALL {
+        assert_eq!(serde_json::to_value(action).unwrap(), json!(action.name()));
+    }
+}
+
 fn members(document: &Value) -> BTreeSet<&str> {
     document.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -382,10 +459,10 @@ fn the_schemas_have_the_members_of_the_documents() {
         "FleetInstanceState",
         "FleetChange",
         "ValueType",
+        "RolloutState",
+        "RolloutAction",
     ]);
-    for Sample { schema: name, full, least } in
-        overview().into_iter().chain(contracts()).chain(fleet()).chain(health()).chain(audit())
-    {
+    for Sample { schema: name, full, least } in all() {
         let schema = &schemas[name];
         assert_eq!(members(&schema["properties"]), members(&full), "{name}");
         let required = schema["required"].as_array().expect("required members");
