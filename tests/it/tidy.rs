@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 39] = [
+const ROOMS: [(&str, &[&str]); 40] = [
     ("model", &[]),
     ("areas", &[]),
     ("backoff", &[]),
@@ -88,9 +88,28 @@ const ROOMS: [(&str, &[&str]); 39] = [
     ("faults", &["sync"]),
     ("fleet", &["model", "faults", "sync"]),
     (
+        "conduct",
+        &[
+            "model",
+            "tree",
+            "snapshot",
+            "resolve",
+            "render",
+            "check",
+            "audit",
+            "source",
+            "store",
+            "fleet",
+            "faults",
+            "sync",
+            "telemetry",
+        ],
+    ),
+    (
         "push",
         &[
             "model",
+            "conduct",
             "access",
             "backoff",
             "outage",
@@ -114,6 +133,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
         "http",
         &[
             "model",
+            "conduct",
             "charset",
             "percent",
             "placeholder",
@@ -141,6 +161,7 @@ const ROOMS: [(&str, &[&str]); 39] = [
         "server",
         &[
             "model",
+            "conduct",
             "access",
             "audit",
             "check",
@@ -196,7 +217,18 @@ const ROOMS: [(&str, &[&str]); 39] = [
 
 /// The modules in which each crate and each interface to the system is permitted.
 const DOORS: [(&str, &[&str]); 43] = [
-    ("headwater_rollout", &["model/canary", "settings/rollout", "check/plan", "push"]),
+    (
+        "headwater_rollout",
+        &[
+            "model/canary",
+            "settings/rollout",
+            "check/plan",
+            "conduct",
+            "push",
+            "store/rollout_notice",
+            "http/rollouts",
+        ],
+    ),
     ("headwater_access", &["access", "areas", "audit", "cli/audit", "cli/policy", "cli/token"]),
     ("encoding_rs", &["charset"]),
     ("oem_cp", &["charset"]),
@@ -244,7 +276,7 @@ const DOORS: [(&str, &[&str]); 43] = [
     ("indicatif", &["cli/progress"]),
     ("minijinja", &["cli/run"]),
     ("percent_encoding", &["percent"]),
-    ("tokio_util", &["source", "store", "push", "replicas", "http", "server"]),
+    ("tokio_util", &["source", "store", "conduct", "push", "replicas", "http", "server"]),
     (
         "tempfile",
         &["cli/run", "cli/copy", "cli/compare", "cli/seal", "source/atomic_replace", "push"],
@@ -258,6 +290,7 @@ const DOORS: [(&str, &[&str]); 43] = [
         "tokio",
         &[
             "audit",
+            "conduct",
             "fleet",
             "http/audit",
             "http/fleet",
@@ -282,6 +315,7 @@ const DOORS: [(&str, &[&str]); 43] = [
     (
         "std::fs",
         &[
+            "conduct/file",
             "fleet/contracts/files",
             "fleet/history",
             "audit",
