@@ -19,6 +19,7 @@ mod origins;
 mod output;
 mod policy;
 mod progress;
+mod rollout;
 mod run;
 mod seal;
 mod serve;
@@ -80,6 +81,9 @@ enum Command {
     /// Show which configuration the instances of services run, at all replicas
     #[command(after_help = examples::FLEET)]
     Fleet(fleet::FleetArguments),
+    /// List, stop, continue and end staged rollouts, and show the stages of a push
+    #[command(after_help = examples::ROLLOUT)]
+    Rollout(rollout::RolloutArguments),
     /// Make tokens for the principals of a policy
     #[command(after_help = examples::TOKEN)]
     Token(token::TokenArguments),
@@ -121,6 +125,7 @@ impl Cli {
             | Command::Seal(_)
             | Command::Status(_)
             | Command::Fleet(_)
+            | Command::Rollout(_)
             | Command::Token(_)
             | Command::Policy(_)
             | Command::Audit(_)
@@ -150,6 +155,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Seal(arguments) => seal::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Fleet(arguments) => fleet::run(arguments),
+        Command::Rollout(arguments) => rollout::run(arguments),
         Command::Token(arguments) => token::run(arguments),
         Command::Policy(arguments) => policy::run(arguments),
         Command::Audit(arguments) => audit::run(arguments),

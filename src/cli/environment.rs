@@ -56,12 +56,21 @@ pub(super) struct ServerArguments {
 impl ServerArguments {
     /// A client of the server. No environment is asked for, so that any name will do.
     pub(super) fn client(&self) -> Builder {
+        self.client_of(&self.url)
+    }
+
+    /// A client for each of the servers, in their order.
+    pub(super) fn clients(&self) -> impl Iterator<Item = Builder> {
+        self.url.iter().map(|url| self.client_of(std::slice::from_ref(url)))
+    }
+
+    fn client_of(&self, urls: &[String]) -> Builder {
         let unused = EnvironmentArguments {
             application: "application".to_owned(),
             profiles: "default".to_owned(),
             label: None,
         };
-        client(&unused, &self.url, self.token_file.as_deref())
+        client(&unused, urls, self.token_file.as_deref())
     }
 }
 

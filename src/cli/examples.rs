@@ -85,6 +85,69 @@ Examples:
   Show what one instance reports, for programs:
     headwater fleet product --instance web-3 --output json";
 
+pub(super) const ROLLOUT: &str = "\
+Examples:
+  List the rollouts of a server:
+    headwater rollout
+  Give every instance a change now, with the reason:
+    headwater rollout promote r-7f3a2c91d0 --because 'the fault is fixed elsewhere'";
+
+pub(super) const ROLLOUT_LIST: &str = "\
+Examples:
+  List the rollouts of a server:
+    headwater rollout list
+  List them for programs:
+    headwater rollout list --output json";
+
+pub(super) const ROLLOUT_STATUS: &str = "\
+Examples:
+  Show the only rollout that runs:
+    headwater rollout status
+  Show one by the beginning of its id:
+    headwater rollout status 7f3a --url http://127.0.0.1:8888";
+
+pub(super) const ROLLOUT_PLAN: &str = "\
+Examples:
+  Show what a push of the current commit would do:
+    headwater rollout plan
+  Show what a push of a branch would do, with another plan:
+    headwater rollout plan feature --branch main --push-option plan=careful";
+
+pub(super) const ROLLOUT_PAUSE: &str = "\
+Examples:
+  Stop the only rollout that runs:
+    headwater rollout pause --because 'looking at the error rate'
+  Stop one of several:
+    headwater rollout pause r-7f3a2c91d0 --because 'looking at the error rate'";
+
+pub(super) const ROLLOUT_RESUME: &str = "\
+Examples:
+  Continue the only rollout that runs:
+    headwater rollout resume --because 'the error rate is normal'
+  Continue one of several:
+    headwater rollout resume r-7f3a2c91d0 --because 'the error rate is normal'";
+
+pub(super) const ROLLOUT_PROMOTE: &str = "\
+Examples:
+  Give every instance the change now, after a question at the terminal:
+    headwater rollout promote --because 'the other services wait for it'
+  Do so in a script:
+    headwater rollout promote r-7f3a2c91d0 --because 'change 4711' --yes";
+
+pub(super) const ROLLOUT_ABORT: &str = "\
+Examples:
+  Roll the only rollout back that runs:
+    headwater rollout abort --because 'the canary shows wrong prices'
+  Roll one of several back:
+    headwater rollout abort r-7f3a2c91d0 --because 'the canary shows wrong prices'";
+
+pub(super) const ROLLOUT_RETRY: &str = "\
+Examples:
+  Begin the only withheld rollout again:
+    headwater rollout retry --because 'the canary failed for another reason'
+  Do so in a script:
+    headwater rollout retry r-7f3a2c91d0 --because 'change 4711' --yes";
+
 pub(super) const TOKEN: &str = "\
 Examples:
   Make a token, and the line for the policy:

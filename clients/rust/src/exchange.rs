@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout;
 
 use crate::client::Client;
 use crate::error::{AttemptError, DeadlineError, Error, ServerAttempts};
 use crate::fetch::{Attempt, bounded_body};
+use crate::http::Request;
 use crate::server::Server;
 
 /// The response of a server with any status.
@@ -54,8 +55,7 @@ impl Client {
         query: Option<&str>,
         headers: &[(&'static str, &str)],
     ) -> Result<RawResponse, Error> {
-        let server = &self.servers[0];
-        let url = server.url_below_base(path);
+        let url = self.servers[0].url_below_base(path);
         let url = query.into_iter().fold(url, |url, query| url.with_query(query));
         let mut request = self.http.get(url);
         for (name, value) in headers {
@@ -67,6 +67,26 @@ impl Client {
             let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
             request = request.header(HeaderName::from_static(name), value);
         }
+        self.send_once(request).await
+    }
+
+    /// Sends one POST request with a JSON document to the first server and returns the response with any status.
+    ///
+    /// The client does not repeat the request and follows no redirect. `path` contains the unescaped segments below the
+    /// base URL. After [`Error::Deadline`], the server may or may not have received the document.
+    ///
+    /// # Errors
+    /// The errors of [`Client::exchange`].
+    pub async fn post(&self, path: &[&str], json: String) -> Result<RawResponse, Error> {
+        let media_type = HeaderValue::from_static("application/json");
+        let request = self.http.post(self.servers[0].url_below_base(path), json.into());
+        let request = request.header(CONTENT_TYPE, media_type.clone()).header(ACCEPT, media_type);
+        self.send_once(request).await
+    }
+
+    /// Sends a request to the first server, with the credentials.
+    async fn send_once(&self, mut request: Request) -> Result<RawResponse, Error> {
+        let server = &self.servers[0];
         let own = self.credentials.current_header().await?;
         if let Some(header) = server.credentials().or(own.as_ref()) {
             request = request.header(AUTHORIZATION, header.clone());

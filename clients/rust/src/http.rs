@@ -52,6 +52,10 @@ impl Http {
         Request { body, ..self.request(Method::PUT, url) }
     }
 
+    pub(crate) fn post(&self, url: Url, body: Bytes) -> Request {
+        Request { body, ..self.request(Method::POST, url) }
+    }
+
     fn request(&self, method: Method, url: Url) -> Request {
         let headers = HeaderMap::from_iter([
             (USER_AGENT, USER_AGENT_VALUE),
