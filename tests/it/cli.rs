@@ -8,6 +8,7 @@ mod examples;
 mod on_a_terminal;
 mod origins;
 mod policy;
+mod rollout;
 mod terminal;
 pub(crate) mod watch;
 mod watching_page;

@@ -7,6 +7,7 @@ mod house;
 mod moving;
 mod operating;
 mod page;
+mod rollouts;
 mod start;
 mod threats;
 mod typed;
@@ -16,6 +17,7 @@ use std::path::{Component, Path, PathBuf};
 
 use headwater::format::{self, Format};
 use headwater::settings::{Flags, Settings};
+use headwater_rollout::plan::PlanFile;
 
 use self::page::{Block, Page, pages};
 pub(crate) use self::page::{root, rust_files};
@@ -242,8 +244,12 @@ fn parses(format: Format, block: &Block) -> Result<(), String> {
     format::parse(format, block.text.as_bytes()).map(drop).map_err(|error| format!("{error:?}"))
 }
 
-/// A block of TOML is settings of the server, unless it is a policy or the manifest of a service.
+/// A block of TOML is settings of the server, unless it is a policy, a plan of rollouts or the manifest of a service.
 fn is_settings(block: &Block) -> Result<(), String> {
+    if block.text.starts_with(&format!("# {}\n", PlanFile::PATH)) {
+        let plan = PlanFile::parse(PlanFile::PATH, block.text.as_bytes(), &[]);
+        return plan.map(drop).map_err(|error| error.to_string());
+    }
     let is_part = ["[[area]]", "[[principal]]"].iter().any(|begin| block.text.starts_with(begin));
     if is_part || block.text.starts_with("version = 1\n") {
         let version = if is_part { "version = 1\n" } else { "" };

@@ -92,6 +92,10 @@ const EXIT_CODES: &str = "
 | `seal` | the value was sealed, the key was written, or all values were sealed anew | with `--migrate`, a value was left as it is | no key, or any other failure |
 | `status` | no finding: all replicas are live, none has lagged for more than 30 s, all have the same policy, nothing is held back, and no fault lasts. There may be notices | at least one finding | no server answers, or the token is rejected |
 | `fleet` | every instance that reports runs the present configuration, and every replica answered | an instance rejected it or runs other content, a replica did not answer, or no instance of the named service has reported | no server answers, or the token is rejected |
+| `rollout`, `rollout list` | no rollout is paused or withheld | at least one is | no server answers, or the token is rejected |
+| `rollout status` | the rollout is over, and the applications receive the newest content | it runs, is paused or is withheld | the rollout is unknown, or any other failure |
+| `rollout plan` | the push would be accepted, or there is nothing to push | it would be rejected | the push cannot be tried |
+| `rollout pause`, `resume`, `promote`, `abort`, `retry` | the command has taken effect | the command does not fit the state of the rollout, or was not confirmed | the rollout is unknown, the token is rejected, or any other failure |
 | `token new` | printed | | the name or the date is not valid |
 | `policy check` | the policy can take effect. There may be warnings | the policy has an error | the file cannot be read |
 | `policy test` | all expectations hold | an expectation does not hold | the policy cannot be used, or has no expectation |
