@@ -106,18 +106,24 @@ fn document<T: DeserializeOwned>(client: &Client, response: &RawResponse) -> any
         200 => serde_json::from_slice(response.body())
             .ok()
             .context("the answer is not from a Headwater of this version"),
-        status @ (401 | 403) => bail!("{server} rejected the credentials with status {status}"),
+        status @ (401 | 403) => {
+            let detail = detail(response).map(|detail| format!(": {detail}")).unwrap_or_default();
+            bail!("{server} rejected the credentials with status {status}{detail}")
+        }
         404 => bail!("{server} has no rollouts: it is no Headwater, or one of an earlier version"),
         _ => bail!("{server}: {}", describe(client, response)),
     }
 }
 
-/// The description of an error in the words of the server.
+/// The description of an error.
 fn describe(client: &Client, response: &RawResponse) -> String {
-    let problem: Option<ProblemDocument> = serde_json::from_slice(response.body()).ok();
-    let (server, status) = (client.first_server(), response.status());
-    match problem.and_then(|problem| problem.detail) {
-        Some(detail) => detail,
-        None => format!("{server} answered with status {status}"),
-    }
+    let unnamed =
+        || format!("{} answered with status {}", client.first_server(), response.status());
+    detail(response).unwrap_or_else(unnamed)
+}
+
+/// The words of the server about an error.
+fn detail(response: &RawResponse) -> Option<String> {
+    let problem: ProblemDocument = serde_json::from_slice(response.body()).ok()?;
+    problem.detail
 }

@@ -42,7 +42,7 @@ fn withheld() -> Value {
 }
 
 fn done(action: &str) -> (u16, Value) {
-    let text = format!("{ID}: {action} by ada: because");
+    let text = format!("{action} by ada: because");
     let effects =
         json!([{"at": "2026-11-30T20:04:00Z", "event": action, "text": text}]);
     (200, json!({"rollout": rollout(&json!({})), "effects": effects}))
@@ -107,7 +107,7 @@ fn a_command_is_sent_with_its_reason_and_shows_its_effects() {
         let server = StandIn::with(vec![rollout(&json!({}))], done(action));
         let said = type_at(&server.url(), &[action, "--because", "looking at it"]);
         assert_eq!(said.code, Some(0), "{}", said.err);
-        let effects = format!("{ID}: {action} by ada: because\n{ID} is in stage 1 of 2 (5%)\n");
+        let effects = format!("{action} by ada: because\n{ID} is in stage 1 of 2 (5%)\n");
         assert_eq!(said.out, effects);
         assert_eq!(server.commands(), [json!({"do": action, "because": "looking at it"})]);
         let line = server.requests().last().unwrap().line.clone();
@@ -180,7 +180,7 @@ fn a_server_can_decline_a_command() {
     let expected = (Some(1), "", "headwater: r-7f3a2c91d0 is not paused\n");
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), expected);
     for (answer, parts) in [
-        (problem(403, "no"), &["rejected the credentials with status 403"][..]),
+        (problem(403, "no"), &["rejected the credentials with status 403: no"][..]),
         (problem(404, "no"), &["has no rollout r-7f3a2c91d0 any more, or does not allow pause"]),
         (problem(503, "the state cannot be written: disk"), &["cannot be written: disk"]),
         ((200, json!([])), &["not from a Headwater of this version"]),

@@ -166,11 +166,11 @@ fn texts_of_others_cannot_steer_the_terminal() {
 #[test]
 fn a_command_shows_its_effects_and_the_state_after_it() {
     let last = RolloutStatus { stage: Some(2), reach: Some("all".to_owned()), ..rollout() };
-    let effects_of = vec![record("promoted", "r-7f3a2c91d0: promoted by ada: it is safe")];
+    let effects_of = vec![record("promoted", "promoted by ada: it is safe")];
     let answer = RolloutCommandAnswer { rollout: last, effects: effects_of };
     assert_eq!(
         effects(&answer),
-        "r-7f3a2c91d0: promoted by ada: it is safe\nr-7f3a2c91d0 is in stage 2 of 2 (all)\n"
+        "promoted by ada: it is safe\nr-7f3a2c91d0 is in stage 2 of 2 (all)\n"
     );
 }
 
