@@ -78,7 +78,7 @@ fn the_limits_are_those_of_the_program() {
         ("running rollouts of a branch", RUNNING_COUNT_MAX.to_string()),
         ("running and withheld rollouts of a branch", WITHHELD_COUNT_MAX.to_string()),
         ("bounds and named canaries of a repository", format!("{},000", ENTRY_COUNT_MAX / 1_000)),
-        ("the state of a repository, `rollouts.json`", kib(STATE_BYTES_MAX)),
+        ("the state of a repository, `headwater-rollouts.json`", kib(STATE_BYTES_MAX)),
         ("stages of a plan", STAGE_COUNT_MAX.to_string()),
     ] {
         assert!(text.contains(&format!("{subject}|{limit}|")), "{subject} {limit}: {text}");
