@@ -74,7 +74,7 @@ mod tests {
         let rollouts = rollouts(states);
         let chosen = choose(&rollouts, id).map(|rollout| rollout.id.as_str());
         let chosen = chosen.map_err(|error| error.to_string());
-        assert_eq!(chosen.as_deref().map_err(String::as_str).copied(), expected);
+        assert_eq!(chosen.as_deref().map_err(String::as_str), expected);
     }
 
     #[test]
