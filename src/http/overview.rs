@@ -1,10 +1,10 @@
 //! The server's own read resources: the index, the OpenAPI description, the known environments and the problems.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
-use headwater_wire::{EnvironmentList, ProblemList, ProblemReport};
+use headwater_wire::{EnvironmentList, ProblemList, ProblemReport, RolloutStatus};
 use serde_json::{Value, json};
 
 use super::error::HttpError;
@@ -142,7 +142,8 @@ pub(super) fn problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let notices = http.store.notices();
     let problems = held_back.iter().map(problem).chain(notices.iter().map(notice));
     let withheld = http.store.withheld();
-    let problems = problems.chain(withheld.iter().map(|it| withheld_report(http, filter, it)));
+    let rollouts = rollouts::withheld(http, filter);
+    let problems = problems.chain(withheld.iter().map(|it| withheld_report(http, &rollouts, it)));
     let problems = problems.chain(of_sources.iter().map(of_source));
     let has_rollouts =
         |source: &str| http.hosts.as_ref().is_some_and(|hosts| hosts.has_rollouts(source));
@@ -163,7 +164,8 @@ fn visible_problems(http: &Http, filter: ListFilter<'_>) -> HttpResponse {
     let notices = notices.iter().filter(|it| filter.shows(&it.query)).map(notice);
     let withheld = http.store.withheld();
     let withheld = withheld.iter().filter(|it| filter.shows(&it.query));
-    let withheld = withheld.map(|it| withheld_report(http, filter, it));
+    let rollouts = rollouts::withheld(http, filter);
+    let withheld = withheld.map(|it| withheld_report(http, &rollouts, it));
     let problems = held_back.chain(notices).chain(withheld);
     HttpResponse::Ok().json(ProblemList { problems: problems.collect() })
 }
@@ -203,11 +205,12 @@ fn problem(problem: &EnvironmentProblem) -> ProblemReport {
 /// Shows an environment whose newest content is withheld after a rollback.
 fn withheld_report(
     http: &Http,
-    filter: ListFilter<'_>,
+    rollouts: &HashMap<String, RolloutStatus>,
     withheld: &WithheldEnvironment,
 ) -> ProblemReport {
     let WithheldEnvironment { query, tip, stable, rollout } = withheld;
-    let (why, since) = rollouts::rollback(http, filter, rollout).unwrap_or_default();
+    let known = rollouts.get(&**rollout);
+    let why = known.and_then(|status| status.why.as_ref());
     let because = why.map(|why| format!(", because {why}")).unwrap_or_default();
     ProblemReport {
         kind: ProblemReport::WITHHELD.to_owned(),
@@ -217,7 +220,7 @@ fn withheld_report(
         source: http.store.source_name().to_owned(),
         tip: Some(tip.to_string()),
         served: Some(stable.to_string()),
-        since,
+        since: known.and_then(|status| status.since.clone()),
         reason: format!(
             "rollout {rollout} was rolled back{because}; the newest content is not served until a \
              push changes it, or until a user promotes or retries the rollout"

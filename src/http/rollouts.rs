@@ -7,6 +7,7 @@ mod command;
 mod sight;
 mod status;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix_web::http::Method;
@@ -14,7 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::BoxFuture;
 use headwater_rollout::command::{Command, CommandError};
 use headwater_rollout::event::Event;
-use headwater_wire::{RolloutEvent, RolloutList, RolloutState};
+use headwater_wire::{RolloutEvent, RolloutList, RolloutState, RolloutStatus};
 
 use super::Http;
 use super::error::HttpError;
@@ -121,19 +122,19 @@ fn is_visible(views: &[RolloutView], filter: ListFilter<'_>, id: &str) -> bool {
     found.is_some_and(|view| sight(view, filter).is_some())
 }
 
-/// Why a rollout with withheld content was rolled back, and since when, as far as the caller may know it.
-pub(super) fn rollback(
-    http: &Http,
-    filter: ListFilter<'_>,
-    id: &str,
-) -> Option<(Option<String>, Option<String>)> {
+/// The withheld rollouts that the caller may see, by their ids, with the reasons as far as it may know them.
+pub(super) fn withheld(http: &Http, filter: ListFilter<'_>) -> HashMap<String, RolloutStatus> {
     let views = views(http);
-    let view = views.iter().find(|view| *view.rollout.id == *id)?;
-    let status = status(view, &sight(view, filter)?, Extent::Summary, |_| false);
-    Some((status.why, status.since))
+    let is_withheld = |view: &&RolloutView| status::state(view) == RolloutState::Withheld;
+    let shown = views.iter().filter(is_withheld).filter_map(|view| {
+        let sight = sight(view, filter)?;
+        let status = status(view, &sight, Extent::Summary, |_| false);
+        Some((status.id.clone(), status))
+    });
+    shown.collect()
 }
 
-/// The rollouts of one server.
+/// The rollouts of a repository, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RolloutCounts {
     pub(super) running: i64,

@@ -193,8 +193,9 @@ fn totals(view: &RolloutView, sight: &Sight) -> Option<(u64, u64)> {
     if sight.is_complete {
         return view.progress.as_ref().map(|progress| (progress.instances, progress.ok));
     }
+    let is_shown = |name: &Name| **name != *OTHERS && sight.shows(name);
     let shown: Vec<&Counts> =
-        view.counts.iter().filter(|(name, _)| sight.shows(name)).map(|(_, own)| own).collect();
+        view.counts.iter().filter(|(name, _)| is_shown(name)).map(|(_, own)| own).collect();
     let total = sum(shown.iter().copied());
     (!shown.is_empty()).then_some((total.instances, total.ok))
 }
