@@ -754,6 +754,11 @@ const FAULT_TESTS: &[(&str, &str, &str)] = &[
         "tests/it/durability.rs",
         "a_full_disk_costs_lines_of_the_history_and_no_answer",
     ),
+    (
+        "rollouts-unwritable",
+        "tests/it/rollouts/driven.rs",
+        "a_state_that_cannot_be_written_declines_commands_and_is_reported",
+    ),
     ("open-files-exhausted", "tests/it/faults.rs", "files_that_run_out_are_told"),
 ];
 

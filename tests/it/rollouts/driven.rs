@@ -114,6 +114,40 @@ fn a_rollout_is_paused_resumed_and_promoted() {
 }
 
 #[test]
+fn a_state_that_cannot_be_written_declines_commands_and_is_reported() {
+    let hosted = hosted();
+    let server = *hosted.server;
+    let id = open(&hosted, 2);
+    // A directory takes the place of the new file, also for root.
+    let blocked = hosted.repository().path.join("headwater-rollouts.lock");
+    std::fs::create_dir(&blocked).unwrap();
+    let reply = command(server, &id, &body("abort"), &[]).expect(503);
+    assert!(reply.text().contains("nothing was done"), "{}", reply.text());
+    assert_eq!(one(server, &id)["state"], "stage");
+    assert_eq!(received(server), [1, 2]);
+    let reported = || {
+        let problems = server.get("/-/problems").expect(200).text();
+        problems.contains("\"kind\":\"rollouts-unwritable\"")
+    };
+    assert!(reported());
+    let faults = "headwater_faults{kind=\"rollouts-unwritable\"}";
+    assert_eq!(figure(server, faults), "1");
+    let health = server.get("/actuator/health").expect(200).text();
+    assert!(health.contains("rollouts-unwritable"), "{health}");
+    let place = crate::fixture::directory("");
+    let status = crate::fixture::command(place.path())
+        .args(["status", "--url", &format!("http://{}", server.0)])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(status.stdout).unwrap();
+    assert!(text.contains("main: the state of rollouts cannot be written: "), "{text}");
+    std::fs::remove_dir(&blocked).unwrap();
+    command(server, &id, &body("abort"), &[]).expect(200);
+    assert!(!reported());
+    assert_eq!(received(server), [1, 1]);
+}
+
+#[test]
 fn a_rollout_is_aborted_and_begins_again() {
     let hosted = hosted();
     let server = *hosted.server;
