@@ -11,8 +11,8 @@ pub struct RolloutList {
 
 /// The answer to `GET /-/rollouts/{id}`: one rollout.
 ///
-/// A caller that may not read every application of the rollout receives the others only. The counts then contain no
-/// instance of a hidden application, and texts name no instance.
+/// A caller that may not read every application of the rollout receives those that it may read. The counts then contain no
+/// instance of a hidden application, and texts name no instance and no user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutStatus {
     /// The id: `r-` and ten hexadecimal digits.
@@ -27,7 +27,7 @@ pub struct RolloutStatus {
     pub to: String,
     /// The state.
     pub state: RolloutState,
-    /// The reason for which the rollout is paused or withheld, as a sentence. Otherwise `None`.
+    /// The reason for which the rollout waits, is paused or is withheld, as a sentence. Otherwise `None`.
     pub why: Option<String>,
     /// What is missing for the next stage, as a phrase. `None` when nothing is, or when the rollout does not run.
     pub missing: Option<String>,
@@ -45,9 +45,9 @@ pub struct RolloutStatus {
     pub instances: Option<u64>,
     /// The number of instances that have accepted the commit. `None` when it is not known.
     pub ok: Option<u64>,
-    /// The user of the push, or of the command that began the rollout again.
+    /// The user of the push, or of the command that began the rollout again. Empty when applications are hidden.
     pub by: String,
-    /// The reason that the user gave.
+    /// The reason that the user gave. `None` when applications are hidden.
     pub because: Option<String>,
     /// The time at which the rollout was opened, as an RFC 3339 timestamp.
     pub opened: String,
