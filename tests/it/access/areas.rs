@@ -172,7 +172,7 @@ fn assert_lists_are_closed(shop: &Shop) {
         assert!(all.contains(file), "{file}: {all}");
     }
     assert!(all.contains("leads to a file of another area"), "{all}");
-    for path in ["/-/problems", "/-/environments", "/-/instances", "/-/fleet"] {
+    for path in ["/-/problems", "/-/environments", "/-/instances", "/-/fleet", "/-/rollouts"] {
         let text = get(shop.server, path, "lister").expect(200).text();
         assert!(!text.contains("canary") && !text.contains("billing.yml"), "{path}: {text}");
     }

@@ -161,6 +161,7 @@ fn each_caller_receives_its_variant_on_every_route() {
         "/-/problems",
         "/-/instances",
         "/-/fleet?instance=a",
+        "/-/rollouts",
         "/-/replicas",
         "/metrics",
         "/actuator/health",

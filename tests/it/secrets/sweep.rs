@@ -371,6 +371,7 @@ fn read_everything(swept: &Swept) {
         "/-/environments",
         "/-/instances",
         "/-/fleet",
+        "/-/rollouts",
         "/-/replicas",
         "/openapi.json",
         "/",
