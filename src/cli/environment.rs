@@ -49,7 +49,7 @@ pub(super) struct ServerArguments {
     )]
     url: Vec<String>,
     /// File with the token that the server requires
-    #[arg(long, env = "HEADWATER_TOKEN_FILE")]
+    #[arg(long, env = "HEADWATER_TOKEN_FILE", hide_env_values = true)]
     token_file: Option<PathBuf>,
 }
 

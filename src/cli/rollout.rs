@@ -4,6 +4,8 @@ mod ask;
 mod choose;
 mod command;
 mod findings;
+#[cfg(test)]
+mod fixture;
 mod plan;
 
 use std::process::ExitCode;

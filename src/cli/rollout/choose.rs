@@ -58,7 +58,7 @@ fn ids(rollouts: &[&RolloutStatus]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rollout::findings::tests::rollout;
+    use crate::cli::rollout::fixture::rollout;
 
     fn rollouts(states: &[(&str, RolloutState)]) -> Vec<RolloutStatus> {
         let rollout = |(id, state): &(&str, RolloutState)| RolloutStatus {
@@ -90,9 +90,8 @@ mod tests {
             Err("several rollouts begin with 7f: r-7f3a2c91d0, r-7f00000000"),
         );
         for id in ["r-9", ""] {
-            let unknown = format!(
-                "no rollout begins with {id:?}. List them with headwater rollout list"
-            );
+            let unknown =
+                format!("no rollout begins with {id:?}. List them with headwater rollout list");
             check(&states, Some(id), Err(&unknown));
         }
     }

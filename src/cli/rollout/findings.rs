@@ -187,4 +187,4 @@ fn below(lines: &[String]) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -94,7 +94,9 @@ fn git<const N: usize>(arguments: [&str; N]) -> Command {
 }
 
 /// Runs git and returns its output. `None` if git ends with an error.
-fn answer(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> anyhow::Result<Option<String>> {
+fn answer(
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> anyhow::Result<Option<String>> {
     let output = git([]).args(arguments).output().context("git cannot be run")?;
     let text = || String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Ok(output.status.success().then(text))
@@ -104,7 +106,9 @@ fn check_directory() -> anyhow::Result<()> {
     match answer(["rev-parse", "--git-dir"])? {
         Some(_) => Ok(()),
         None => {
-            bail!("the current directory is no git repository. Run the command in a clone of the configuration")
+            bail!(
+                "the current directory is no git repository. Run the command in a clone of the configuration"
+            )
         }
     }
 }

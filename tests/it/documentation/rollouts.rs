@@ -72,7 +72,8 @@ fn every_event_is_described() {
 
 #[test]
 fn the_limits_are_those_of_the_program() {
-    let text: String = rows(REFERENCE, "Limits").into_iter().flatten().collect::<Vec<_>>().join("|");
+    let text: String =
+        rows(REFERENCE, "Limits").into_iter().flatten().collect::<Vec<_>>().join("|");
     let kib = |bytes: usize| format!("{} KiB", bytes / 1024);
     for (subject, limit) in [
         ("running rollouts of a branch", RUNNING_COUNT_MAX.to_string()),

@@ -1,49 +1,5 @@
 use super::*;
-
-/// A rollout in its first stage.
-pub(in crate::cli::rollout) fn rollout() -> RolloutStatus {
-    RolloutStatus {
-        id: "r-7f3a2c91d0".to_owned(),
-        repository: "config".to_owned(),
-        branch: "main".to_owned(),
-        from: "81668b06af".repeat(4),
-        to: "e796e2dd67".repeat(4),
-        state: RolloutState::Stage,
-        why: None,
-        missing: Some("watching for 7 s more".to_owned()),
-        stage: Some(1),
-        stages: 2,
-        reach: Some("5%".to_owned()),
-        plan: "auto".to_owned(),
-        applications: vec![application("product", Some(1))],
-        instances: Some(12),
-        ok: Some(1),
-        by: "ada".to_owned(),
-        because: None,
-        opened: "2026-11-30T20:01:02Z".to_owned(),
-        since: None,
-        depends_on: Vec::new(),
-        events: vec![
-            record("opened", "opened for product with plan auto"),
-            record("stage", "stage 1 of 2: product 1 of 12"),
-        ],
-    }
-}
-
-fn application(name: &str, canaries: Option<u64>) -> RolloutApplication {
-    RolloutApplication {
-        application: name.to_owned(),
-        stable: "81668b06af".repeat(4),
-        canaries,
-        instances: Some(12),
-        ok: canaries,
-    }
-}
-
-fn record(event: &str, text: &str) -> RolloutRecord {
-    let at = "2026-11-30T20:01:02Z".to_owned();
-    RolloutRecord { at, event: event.to_owned(), text: text.to_owned() }
-}
+use crate::cli::rollout::fixture::{application, record, rollout};
 
 fn withheld() -> RolloutStatus {
     RolloutStatus {
@@ -135,7 +91,8 @@ fn a_status_names_the_reason_of_a_pause_and_of_a_rollback() {
 #[test]
 fn a_rollout_without_counts_and_with_every_application_is_shown() {
     let mut hidden = RolloutStatus { ok: None, instances: None, ..rollout() };
-    hidden.applications = ["a", "b", "c", "d", "e", OTHERS].map(|own| application(own, None)).into();
+    hidden.applications =
+        ["a", "b", "c", "d", "e", OTHERS].map(|own| application(own, None)).into();
     hidden.applications[5].instances = None;
     let text = status(&hidden);
     assert!(!text.contains("instances have it"), "{text}");
