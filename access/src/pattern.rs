@@ -3,7 +3,10 @@
 //! The wildcards of the server's settings and search paths have one kind of star, which crosses separators. A policy
 //! needs both kinds, because `payments/*` must not reach into the directories below.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// The longest accepted pattern. The bound keeps the states of a match on the stack.
 pub const PATTERN_BYTES_MAX: usize = 256;
@@ -12,10 +15,18 @@ pub const PATTERN_BYTES_MAX: usize = 256;
 const STATE_COUNT_MAX: usize = PATTERN_BYTES_MAX + 1;
 
 /// A pattern that a whole text matches or does not match.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Pattern {
-    text: Box<str>,
+    text: Arc<str>,
+    /// Empty for a pattern without a star, because most patterns of a large policy are names.
     tokens: Box<[Token]>,
+    separator: u8,
+}
+
+/// The states of a pattern.
+#[derive(Clone, Copy)]
+struct Automaton<'p> {
+    tokens: &'p [Token],
     separator: u8,
 }
 
@@ -58,7 +69,20 @@ impl Pattern {
         Self::with_separator(text, b'.')
     }
 
-    fn with_separator(text: &str, separator: u8) -> Result<Self, PatternError> {
+    /// Parses a pattern over paths and names, and keeps the text without a copy.
+    pub(crate) fn of_shared(text: Arc<str>) -> Result<Self, PatternError> {
+        Self::with_separator(text, b'/')
+    }
+
+    fn with_separator(
+        text: impl AsRef<str> + Into<Arc<str>>,
+        separator: u8,
+    ) -> Result<Self, PatternError> {
+        let tokens = Self::parse_tokens(text.as_ref(), separator)?;
+        Ok(Self { text: text.into(), tokens, separator })
+    }
+
+    fn parse_tokens(text: &str, separator: u8) -> Result<Box<[Token]>, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
         }
@@ -71,12 +95,17 @@ impl Pattern {
         if text.chars().any(char::is_control) {
             return Err(PatternError::Control);
         }
-        let tokens = tokens(text.as_bytes(), separator);
-        Ok(Self { text: text.into(), tokens: tokens.into(), separator })
+        let has_star = text.contains('*');
+        Ok(if has_star { tokens(text.as_bytes(), separator).into() } else { Box::default() })
     }
 
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The text without a copy.
+    pub(crate) fn shared_text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
     }
 
     /// Returns true if the pattern contains no star.
@@ -97,15 +126,16 @@ impl Pattern {
         if !text.starts_with(prefix) {
             return false;
         }
+        let automaton = Automaton { tokens: &self.tokens, separator: self.separator };
         let count = self.tokens.len();
         let (mut states, mut next) = ([false; STATE_COUNT_MAX], [false; STATE_COUNT_MAX]);
-        self.enter(&mut states, prefix.len());
+        automaton.enter(&mut states, prefix.len());
         for byte in text.bytes().skip(prefix.len()) {
             next[..=count].fill(false);
             let mut alive = false;
             for state in (0..count).filter(|state| states[*state]) {
-                if let Some(target) = self.step(state, byte) {
-                    self.enter(&mut next, target);
+                if let Some(target) = automaton.step(state, byte) {
+                    automaton.enter(&mut next, target);
                     alive = true;
                 }
             }
@@ -124,24 +154,38 @@ impl Pattern {
         alphabet.extend([self.separator, other.separator, 0]);
         alphabet.sort_unstable();
         alphabet.dedup();
-        let width = other.tokens.len() + 1;
-        let mut seen = vec![false; (self.tokens.len() + 1) * width];
+        let (own, theirs) = (self.all_tokens(), other.all_tokens());
+        let own = Automaton { tokens: &own, separator: self.separator };
+        let theirs = Automaton { tokens: &theirs, separator: other.separator };
+        let width = theirs.tokens.len() + 1;
+        let mut seen = vec![false; (own.tokens.len() + 1) * width];
         let mut open = vec![(0, 0)];
-        while let Some((mine, theirs)) = open.pop() {
-            if std::mem::replace(&mut seen[mine * width + theirs], true) {
+        while let Some((one, two)) = open.pop() {
+            if std::mem::replace(&mut seen[one * width + two], true) {
                 continue;
             }
-            if mine == self.tokens.len() && theirs == other.tokens.len() {
+            if one == own.tokens.len() && two == theirs.tokens.len() {
                 return true;
             }
-            open.extend(self.skip(mine).map(|next| (next, theirs)));
-            open.extend(other.skip(theirs).map(|next| (mine, next)));
-            let both = |byte: &u8| Some((self.step(mine, *byte)?, other.step(theirs, *byte)?));
+            open.extend(own.skip(one).map(|next| (next, two)));
+            open.extend(theirs.skip(two).map(|next| (one, next)));
+            let both = |byte: &u8| Some((own.step(one, *byte)?, theirs.step(two, *byte)?));
             open.extend(alphabet.iter().filter_map(both));
         }
         false
     }
 
+    /// The tokens, also of a pattern without a star.
+    fn all_tokens(&self) -> Cow<'_, [Token]> {
+        if self.is_literal() {
+            tokens(self.text.as_bytes(), self.separator).into()
+        } else {
+            Cow::Borrowed(&self.tokens)
+        }
+    }
+}
+
+impl Automaton<'_> {
     /// Marks a state and the states that follow it without a byte.
     fn enter(&self, states: &mut [bool; STATE_COUNT_MAX], state: usize) {
         let mut next = Some(state);
@@ -170,6 +214,21 @@ impl Pattern {
             Token::Segments => Some(if is_separator { state } else { state + 1 }),
             Token::InsideSegment => Some(if is_separator { state - 1 } else { state }),
         }
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        // The tokens follow from both.
+        self.text == other.text && self.separator == other.separator
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 

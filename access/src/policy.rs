@@ -18,14 +18,13 @@ mod rule;
 mod sealing;
 mod table_change;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use area::{Area, AreaMap};
 use document::{Reader, Section};
 use expectation::Expectation;
 use identity::{Identities, unknown_principal};
-use rule::{Rule, Who};
+use rule::{Rule, RuleLists, Who};
 use sealing::SealingRule;
 
 use crate::pattern::Pattern;
@@ -58,10 +57,10 @@ pub struct Policy {
     digest: Sha256,
     is_enforced: bool,
     identities: Identities,
-    rules: Vec<Arc<Rule>>,
-    /// The rules of each principal, with its name in place of `{principal}`.
-    grants: HashMap<Arc<str>, Vec<Arc<Rule>>>,
-    anonymous_grants: Vec<Arc<Rule>>,
+    rules: Box<[Arc<Rule>]>,
+    /// The rules of each declared principal, with its name in place of `{principal}`, in the order of the declarations.
+    grants: Box<[Grants]>,
+    anonymous_grants: Grants,
     areas: Arc<AreaMap>,
     sealing: Arc<[SealingRule]>,
     expectations: Vec<Expectation>,
@@ -98,8 +97,9 @@ impl Policy {
         let is_enforced = root.flag("enforce", reader).unwrap_or(true);
         let identities = Identities::parse(&mut root, reader);
         let rules = root.sections("allow", "[[allow]]", reader);
-        let rules = rules.into_iter().filter_map(|section| Rule::parse(section, reader));
-        let rules: Vec<Arc<Rule>> = rules.map(Arc::new).collect();
+        let mut lists = RuleLists::default();
+        let rules = rules.into_iter().filter_map(|it| Rule::parse(it, &mut lists, reader));
+        let rules: Box<[Arc<Rule>]> = rules.map(Arc::new).collect();
         let areas = root.sections("area", "[[area]]", reader);
         let areas: Vec<Area> =
             areas.into_iter().map(|section| Area::parse(section, reader)).collect();
@@ -107,7 +107,7 @@ impl Policy {
         let expectations = Expectation::parse_all(&mut root, reader);
         root.finish(reader);
         let (grants, anonymous_grants) = compile(&identities, &rules, reader);
-        let all = || grants.values().flatten().chain(&anonymous_grants);
+        let all = || grants.iter().flatten().chain(&anonymous_grants);
         let applications = all().flat_map(|rule| rule.applications());
         let applications = literals(applications.chain(all().flat_map(|rule| &*rule.except)));
         let profiles = literals(all().flat_map(|rule| &*rule.profile));
@@ -179,8 +179,19 @@ impl Policy {
         if name == ANONYMOUS {
             return Some(Principal::anonymous());
         }
-        let index = self.identities.by_name.get(name)?;
-        Some(self.identities.declarations[*index].principal.clone())
+        Some(self.declared(name)?.1.clone())
+    }
+
+    /// The number of a declared principal in the order of the file, which begins at 1.
+    pub fn number_of(&self, principal: &Principal) -> Option<usize> {
+        let (place, declared) = self.declared(principal.name())?;
+        (declared == principal).then_some(place + 1)
+    }
+
+    /// The place of a declaration, and its principal.
+    fn declared(&self, name: &str) -> Option<(usize, &Principal)> {
+        let place = *self.identities.by_name.get(name)?;
+        Some((place, &self.identities.declarations.get(place)?.principal))
     }
 
     /// Returns true if at least one rule allows something to callers without a credential. Otherwise the server answers
@@ -229,56 +240,50 @@ impl Policy {
         if principal.is_anonymous() {
             return Some(&self.anonymous_grants);
         }
-        let is_own = self.principal(principal.name()).is_some_and(|own| own == *principal);
-        is_own.then(|| self.grants.get(principal.name())).flatten().map(Vec::as_slice)
+        let (place, declared) = self.declared(principal.name())?;
+        (declared == principal).then(|| self.grants.get(place)).flatten().map(|grants| &**grants)
     }
 }
 
-type Grants = HashMap<Arc<str>, Vec<Arc<Rule>>>;
+type Grants = Box<[Arc<Rule>]>;
 
-/// Distributes the rules to the principals. Principals share a rule that does not depend on their names.
+/// Distributes the rules to the principals. Principals share a rule that does not depend on their names. Each rule costs
+/// as much as it has principals, and not as much as the policy has.
 fn compile(
     identities: &Identities,
     rules: &[Arc<Rule>],
     reader: &mut Reader<'_>,
-) -> (Grants, Vec<Arc<Rule>>) {
-    let mut grants = Grants::new();
-    for declaration in &identities.declarations {
-        grants.insert(declaration.principal.name().into(), Vec::new());
-    }
+) -> (Box<[Grants]>, Grants) {
+    let mut grants = vec![Vec::new(); identities.declarations.len()];
     let mut anonymous = Vec::new();
     for rule in rules {
         let has_placeholder = rule.has_placeholder();
-        if rule.includes(&Principal::anonymous()) {
+        if rule.who.contains(&Who::Anonymous) {
             if has_placeholder {
                 reader
                     .error_at(rule.place, "{principal} has no value for anonymous. Split the rule");
             }
             anonymous.push(rule.clone());
         }
-        for declaration in &identities.declarations {
-            let principal = &declaration.principal;
-            if !rule.includes(principal) {
-                continue;
-            }
+        for place in identities.places_of(&rule.who) {
+            let principal = &identities.declarations[place].principal;
             let expanded = if has_placeholder {
-                rule.expanded(principal.name()).map(Arc::new)
+                rule.expanded(principal).map(Arc::new)
             } else {
                 Ok(rule.clone())
             };
             match expanded {
-                Ok(rule) => grants.entry(principal.name().into()).or_default().push(rule),
+                Ok(rule) => grants[place].push(rule),
                 Err(error) => reader.error_at(rule.place, format!("for {principal}: {error}")),
             }
         }
     }
-    (grants, anonymous)
+    (grants.into_iter().map(Into::into).collect(), anonymous.into())
 }
 
 /// The names among patterns.
-fn literals<'p>(patterns: impl Iterator<Item = &'p Pattern>) -> Vec<Box<str>> {
-    let literals = patterns.filter(|pattern| pattern.is_literal());
-    literals.map(|pattern| pattern.as_str().into()).collect()
+fn literals<'p>(patterns: impl Iterator<Item = &'p Pattern>) -> impl Iterator<Item = Arc<str>> {
+    patterns.filter(|pattern| pattern.is_literal()).map(Pattern::shared_text)
 }
 
 /// Returns true for the kinds whose acts are those of people and their automation.

@@ -20,6 +20,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::document::{Item, Reader, Section, printable};
 use super::problem::Place;
@@ -96,8 +97,8 @@ pub enum SecretReference<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct AreaMap {
     pub(super) areas: Vec<Area>,
-    known: HashSet<Box<str>>,
-    known_profiles: HashSet<Box<str>>,
+    known: HashSet<Arc<str>>,
+    known_profiles: HashSet<Arc<str>>,
     /// The length of the longest known name, which bounds the lookups for one path.
     known_bytes_max: usize,
 }
@@ -192,11 +193,11 @@ impl AreaMap {
     /// `known` are the applications that rules name without a star, and `profiles` the profiles.
     pub(super) fn new(
         areas: Vec<Area>,
-        known: impl IntoIterator<Item = Box<str>>,
-        profiles: impl IntoIterator<Item = Box<str>>,
+        known: impl IntoIterator<Item = Arc<str>>,
+        profiles: impl IntoIterator<Item = Arc<str>>,
     ) -> Self {
-        let of_areas = areas.iter().flat_map(|area| area.application.iter().cloned());
-        let mut known: HashSet<Box<str>> = of_areas.chain(known).collect();
+        let of_areas = areas.iter().flat_map(|area| &area.application).map(|name| (**name).into());
+        let mut known: HashSet<Arc<str>> = known.into_iter().chain(of_areas).collect();
         known.remove(SHARED_APPLICATION);
         let known_bytes_max = known.iter().map(|name| name.len()).max().unwrap_or(0);
         let known_profiles = profiles.into_iter().collect();

@@ -164,16 +164,14 @@ impl Policy {
         now: Timestamp,
     ) -> Result<AuthenticatedCaller, AuthenticationError> {
         let digest = presented.digest();
-        let owner = self.identities.by_token.get(&digest);
-        let owner = owner.filter(|owner| owner.digest.equals(&digest));
-        let authenticated = match owner {
-            Some(owner) => {
-                let principal = self.principal_at(owner.principal);
-                let digest = digest.short();
-                if owner.expires.is_some_and(|expires| now >= expires) {
+        let found = self.identities.token(&digest);
+        let authenticated = match found.filter(|(_, token)| token.digest.equals(&digest)) {
+            Some((principal, token)) => {
+                let (principal, digest) = (principal.clone(), digest.short());
+                if token.expires.is_some_and(|expires| now >= expires) {
                     return Err(AuthenticationError::ExpiredToken { digest, principal });
                 }
-                let (proof, valid_until) = (Proof::Token(digest), owner.expires);
+                let (proof, valid_until) = (Proof::Token(digest), token.expires);
                 AuthenticatedCaller { principal, proof, valid_until }
             }
             None if jwt::is_jwt(presented.secret()) => {

@@ -211,9 +211,8 @@ impl Policy {
             let rights = rights.join(", ");
             report.warning(rule.place, format!("{key} has no effect on {rights}. Remove it"));
         }
-        let mut principals = self.principals();
         let is_anonymous = rule.who.contains(&Who::Anonymous);
-        if !is_anonymous && !principals.any(|principal| rule.includes(principal)) {
+        if !is_anonymous && self.identities.included(&rule.who).next().is_none() {
             report.warning(
                 rule.place,
                 "no declared principal is included, so that the rule allows nothing",
@@ -231,8 +230,8 @@ impl Policy {
         for right in dangerous.filter(|_| is_anonymous) {
             report.warning(rule.place, format!("callers without any credential may {right}"));
         }
-        let has_service = self.principals().any(|one| rule.includes(one) && !is_actor(one.kind()));
-        if rule.may.contains(Right::Clone) && has_service {
+        let has_service = || self.identities.included(&rule.who).any(|one| !is_actor(one.kind()));
+        if rule.may.contains(Right::Clone) && has_service() {
             report.warning(
                 rule.place,
                 "a service may clone, and a clone contains the files of all applications. Grant \
@@ -276,13 +275,8 @@ impl Policy {
     fn check_prefixes(&self, report: &mut Report) {
         let known = self.areas.known();
         for longer in &known {
-            let shorter = known
-                .iter()
-                .filter(|name| {
-                    longer.strip_prefix(**name).is_some_and(|rest| rest.starts_with('-'))
-                })
-                .max_by_key(|name| name.len());
-            if let Some(shorter) = shorter {
+            let mut before_dashes = longer.rmatch_indices('-').map(|(at, _)| &longer[..at]);
+            if let Some(shorter) = before_dashes.find_map(|name| self.areas.lookup(name)) {
                 let profile = &longer[shorter.len() + 1..];
                 report.warning(
                     START,
@@ -298,9 +292,9 @@ impl Policy {
     fn check_against(&self, names: &KnownNames, report: &mut Report) {
         for rule in &self.rules {
             let expanded: Vec<Rule> = self
-                .principals()
-                .filter(|principal| rule.includes(principal))
-                .filter_map(|principal| rule.expanded(principal.name()).ok())
+                .identities
+                .included(&rule.who)
+                .filter_map(|principal| rule.expanded(principal).ok())
                 .collect();
             let applications = names.applications.iter().map(String::as_str);
             let mut applications = applications.chain([SHARED_APPLICATION]);

@@ -139,7 +139,7 @@ impl Universe {
             examples.0.insert(OTHER.to_owned(), "(other)".to_owned());
         }
         for policy in policies {
-            for rule in policy.grants.values().flatten().chain(&policy.anonymous_grants) {
+            for rule in policy.grants.iter().flatten().chain(&policy.anonymous_grants) {
                 universe.add_rule(rule);
             }
             for application in policy.areas.known() {

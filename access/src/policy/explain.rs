@@ -80,7 +80,7 @@ impl Policy {
     /// The rule with the fewest differences. Rules of the principal come before rules of others.
     fn nearest(&self, principal: &Principal, question: &Question<'_>) -> Option<NearestRule> {
         let candidates = self.rules.iter().filter_map(|rule| {
-            let expanded = rule.expanded(principal.name()).ok()?;
+            let expanded = rule.expanded(principal).ok()?;
             let mut mismatches = expanded.mismatches(question);
             mismatches.add_unless(rule.includes(principal), Field::Who);
             Some((expanded, mismatches))

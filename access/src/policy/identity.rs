@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::document::{Item, Reader, Section, printable};
 use super::problem::Place;
+use super::rule::Who;
 use crate::jwt::{ALGORITHMS, Algorithm, Claims, DEFAULT_ALGORITHMS, Terms};
 use crate::pattern::Pattern;
 use crate::principal::{Kind, Principal, is_principal_name};
@@ -17,7 +18,7 @@ use crate::sha256::Sha256;
 pub(super) struct Declaration {
     pub(super) place: Place,
     pub(super) principal: Principal,
-    pub(super) tokens: Vec<TokenEntry>,
+    pub(super) tokens: Box<[TokenEntry]>,
     pub(super) san_count: usize,
     pub(super) jwt_count: usize,
 }
@@ -31,12 +32,11 @@ pub(super) struct TokenEntry {
     pub(super) expires: Option<Timestamp>,
 }
 
-/// The owner of a token, found by its digest.
-#[derive(Debug, Clone)]
-pub(super) struct TokenOwner {
-    pub(super) digest: Sha256,
-    pub(super) principal: usize,
-    pub(super) expires: Option<Timestamp>,
+/// The place of a token: the numbers of its declaration, and of the token there.
+#[derive(Debug, Clone, Copy)]
+struct TokenPlace {
+    declaration: usize,
+    token: usize,
 }
 
 /// One `[[issuer]]` table.
@@ -80,7 +80,7 @@ pub(super) enum MappingTarget {
 pub(super) struct Identities {
     pub(super) declarations: Vec<Declaration>,
     pub(super) by_name: HashMap<Arc<str>, usize>,
-    pub(super) by_token: HashMap<Sha256, TokenOwner>,
+    by_token: HashMap<Sha256, TokenPlace>,
     /// Names of certificates: URIs as they are, DNS names in lower case.
     pub(super) by_san: HashMap<Box<str>, usize>,
     pub(super) issuers: Vec<Issuer>,
@@ -100,7 +100,41 @@ impl Identities {
             identities.mappings.extend(parse_mapping(section, reader));
         }
         identities.check_mappings(reader);
+        // A policy stays for long, and its lists have grown by doubling.
+        identities.declarations.shrink_to_fit();
+        identities.mappings.shrink_to_fit();
         identities
+    }
+
+    /// Finds the principal of a token, and the token.
+    pub(super) fn token(&self, digest: &Sha256) -> Option<(&Principal, &TokenEntry)> {
+        let TokenPlace { declaration, token } = self.by_token.get(digest)?;
+        let declaration = &self.declarations[*declaration];
+        Some((&declaration.principal, declaration.tokens.get(*token)?))
+    }
+
+    /// The places of the declared principals that `who` includes, in the order of the file.
+    pub(super) fn places_of(&self, who: &[Who]) -> Vec<usize> {
+        let mut places = Vec::new();
+        for who in who {
+            match who {
+                Who::Principal(name) => places.extend(self.by_name.get(&**name)),
+                Who::Kind(kind) => {
+                    let declared = self.declarations.iter().enumerate();
+                    let of_kind = declared.filter(|(_, one)| one.principal.kind() == *kind);
+                    places.extend(of_kind.map(|(place, _)| place));
+                }
+                Who::Anonymous => {}
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// The declared principals that `who` includes, in the order of the file.
+    pub(super) fn included(&self, who: &[Who]) -> impl Iterator<Item = &Principal> {
+        self.places_of(who).into_iter().map(|place| &self.declarations[place].principal)
     }
 
     fn add_issuer(&mut self, section: Section<'_>, reader: &mut Reader<'_>) {
@@ -126,7 +160,7 @@ impl Identities {
         let sans = section.texts("san", reader).unwrap_or_default();
         let jwts = section.sections("jwt", "a jwt mapping", reader);
         section.finish(reader);
-        let tokens: Vec<TokenEntry> =
+        let tokens: Box<[TokenEntry]> =
             token_sections.into_iter().filter_map(|token| parse_token(token, reader)).collect();
         let Some(name) = name else {
             return;
@@ -162,10 +196,9 @@ impl Identities {
     }
 
     fn add_tokens(&mut self, index: usize, tokens: &[TokenEntry], reader: &mut Reader<'_>) {
-        for token in tokens {
-            let owner =
-                TokenOwner { digest: token.digest, principal: index, expires: token.expires };
-            if self.by_token.insert(token.digest, owner).is_some() {
+        for (number, token) in tokens.iter().enumerate() {
+            let place = TokenPlace { declaration: index, token: number };
+            if self.by_token.insert(token.digest, place).is_some() {
                 let short = token.digest.short();
                 reader
                     .error_at(token.place, format!("the token {short}… appears twice. Remove one"));

@@ -1,15 +1,18 @@
 //! Rules: each allows some principals some rights on some names. No rule denies, so that their order has no effect.
 
+mod parse;
+
 use std::fmt;
 use std::sync::Arc;
 
 use super::area::{Ownership, OwnershipKind};
-use super::document::{Item, Reader, Section, printable};
 use super::problem::Place;
 use crate::pattern::{Pattern, PatternError};
 use crate::principal::{ANONYMOUS, Kind, Principal};
 use crate::request::{Change, EVERY_APPLICATION, Label, Reference};
 use crate::right::{Right, RightSet};
+
+pub(super) use parse::RuleLists;
 
 /// Stands for the name of the principal that a rule is applied to.
 const PRINCIPAL: &str = "{principal}";
@@ -49,7 +52,7 @@ pub(super) enum Who {
     Anonymous,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum LabelPattern {
     /// `@default`
     Default,
@@ -57,7 +60,7 @@ pub(super) enum LabelPattern {
 }
 
 /// A pattern over branches or over tags. No pattern matches both.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ReferencePattern {
     is_tag: bool,
     name: Pattern,
@@ -161,23 +164,6 @@ impl Who {
             Self::Anonymous => principal.is_anonymous(),
         }
     }
-
-    fn parse(text: &Item<String>, reader: &mut Reader<'_>) -> Option<Self> {
-        let name = text.value.as_str();
-        if name == ANONYMOUS {
-            return Some(Self::Anonymous);
-        }
-        let Some(kind) = name.strip_prefix("kind:") else {
-            return Some(Self::Principal(name.into()));
-        };
-        let parsed = Kind::parse(kind);
-        if parsed.is_none() {
-            let kinds = Kind::DECLARED.map(Kind::as_str).join(", ");
-            let kind = printable(kind);
-            reader.error(text.at, format!("unknown kind {kind}. The kinds are {kinds}"));
-        }
-        parsed.map(Self::Kind)
-    }
 }
 
 impl fmt::Display for Who {
@@ -214,10 +200,10 @@ impl LabelPattern {
         }
     }
 
-    fn expanded(&self, name: &str) -> Result<Self, PatternError> {
+    fn expanded(&self, principal: &Principal) -> Result<Self, PatternError> {
         match self {
             Self::Default => Ok(Self::Default),
-            Self::Named(pattern) => expanded(pattern, name).map(Self::Named),
+            Self::Named(pattern) => expanded(pattern, principal).map(Self::Named),
         }
     }
 }
@@ -248,103 +234,6 @@ impl fmt::Display for ReferencePattern {
 }
 
 impl Rule {
-    /// Reads one `[[allow]]` table. Returns `None` after an error.
-    pub(super) fn parse(mut section: Section<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let at = section.at;
-        let mut present = Vec::new();
-        let mut list = |key, section: &mut Section<'_>, reader: &mut Reader<'_>| {
-            let texts = section.texts(key, reader);
-            present.extend(texts.is_some().then_some(key));
-            texts
-        };
-        let who = list("who", &mut section, reader);
-        let may = list("may", &mut section, reader);
-        let application = list("application", &mut section, reader);
-        let except = list("except", &mut section, reader);
-        let profile = list("profile", &mut section, reader);
-        let label = list("label", &mut section, reader);
-        let path = list("path", &mut section, reader);
-        let branch = list("branch", &mut section, reader);
-        let force = section.flag("force", reader);
-        let delete = section.flag("delete", reader);
-        section.finish(reader);
-        present.extend(force.is_some().then_some("force"));
-        present.extend(delete.is_some().then_some("delete"));
-        for (key, is_absent) in [("who", who.is_none()), ("may", may.is_none())] {
-            if is_absent {
-                reader.error(at, format!("[[allow]] has no {key}. Add {key} = [\"…\"]"));
-            }
-        }
-        let who = who?.iter().filter_map(|text| Who::parse(text, reader)).collect();
-        let may = may?.iter().filter_map(|text| parse_right(text, reader)).collect();
-        let application = application.map(|texts| patterns(&texts, reader).into());
-        let path = path.map(|texts| patterns(&texts, reader).into());
-        let rule = Self {
-            place: reader.place(at),
-            who,
-            may,
-            application,
-            except: patterns(&except.unwrap_or_default(), reader).into(),
-            profile: patterns(&profile.unwrap_or_default(), reader).into(),
-            label: match label {
-                Some(texts) => labels(&texts, reader).into(),
-                None => Arc::new([LabelPattern::Default]),
-            },
-            path,
-            branch: references(&branch.unwrap_or_default(), reader).into(),
-            force: force.unwrap_or(false),
-            delete: delete.unwrap_or(false),
-            present: present.into(),
-        };
-        rule.require_limits(reader);
-        Some(rule)
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.present.contains(&key)
-    }
-
-    /// Reports rights that would reach further than the rule reads, because a name that limits them is missing or means
-    /// nothing to them.
-    fn require_limits(&self, reader: &mut Reader<'_>) {
-        let environment = self.may.iter().find(|right| matches!(right, Right::Read | Right::Open));
-        if let Some(right) = environment {
-            for (key, example) in [("application", "[\"{principal}\"]"), ("profile", "[\"*\"]")] {
-                if !self.has(key) {
-                    let message = format!("{right} needs {key}. Add {key} = {example}");
-                    reader.error_at(self.place, message);
-                }
-            }
-        }
-        for right in self.may.iter().filter(|right| matches!(right, Right::File | Right::Push)) {
-            if !self.has("application") && !self.has("path") {
-                let message = format!("{right} needs application or path. Add application = […]");
-                reader.error_at(self.place, message);
-            }
-        }
-        if self.may.contains(Right::Push) && !self.has("branch") {
-            reader.error_at(self.place, "push needs branch. Add branch = [\"main\"]");
-        }
-        if self.may.contains(Right::Rollout) && !self.has("application") {
-            reader.error_at(self.place, "rollout needs application. Add application = […]");
-        }
-        if self.has("except") && !self.has("application") {
-            reader.error_at(self.place, "except needs application. Add application = [\"*\"]");
-        }
-        const LIMITS: [&str; 6] = ["application", "except", "profile", "label", "path", "branch"];
-        let limit = LIMITS.into_iter().find(|key| self.has(key));
-        let global = self.may.iter().find(|right| right.is_global());
-        if let (Some(key), Some(right)) = (limit, global) {
-            reader.error_at(
-                self.place,
-                format!(
-                    "{right} covers the whole server, and {key} cannot limit it. Put {right} into \
-                     an [[allow]] of its own"
-                ),
-            );
-        }
-    }
-
     pub(super) fn includes(&self, principal: &Principal) -> bool {
         self.who.iter().any(|who| who.includes(principal))
     }
@@ -377,21 +266,21 @@ impl Rule {
     }
 
     /// Returns the rule with the name of a principal in place of `{principal}`.
-    pub(super) fn expanded(&self, name: &str) -> Result<Self, PatternError> {
+    pub(super) fn expanded(&self, principal: &Principal) -> Result<Self, PatternError> {
         let all = |patterns: &Arc<[Pattern]>| {
-            expand(patterns, has_placeholder, |pattern| expanded(pattern, name))
+            expand(patterns, has_placeholder, |pattern| expanded(pattern, principal))
         };
         let has_label = |label: &LabelPattern| label.pattern().is_some_and(has_placeholder);
         let has_branch = |branch: &ReferencePattern| has_placeholder(&branch.name);
         let branch = |branch: &ReferencePattern| {
-            let name = expanded(&branch.name, name)?;
+            let name = expanded(&branch.name, principal)?;
             Ok(ReferencePattern { is_tag: branch.is_tag, name })
         };
         Ok(Self {
             application: self.application.as_ref().map(all).transpose()?,
             except: all(&self.except)?,
             profile: all(&self.profile)?,
-            label: expand(&self.label, has_label, |label| label.expanded(name))?,
+            label: expand(&self.label, has_label, |label| label.expanded(principal))?,
             path: self.path.as_ref().map(all).transpose()?,
             branch: expand(&self.branch, has_branch, branch)?,
             ..self.clone()
@@ -550,75 +439,12 @@ fn expand<T>(
     }
 }
 
-fn expanded(pattern: &Pattern, name: &str) -> Result<Pattern, PatternError> {
+fn expanded(pattern: &Pattern, principal: &Principal) -> Result<Pattern, PatternError> {
     if !has_placeholder(pattern) {
         return Ok(pattern.clone());
     }
-    Pattern::parse(&pattern.as_str().replace(PRINCIPAL, name))
-}
-
-fn parse_right(text: &Item<String>, reader: &mut Reader<'_>) -> Option<Right> {
-    let right = Right::parse(&text.value);
-    if right.is_none() {
-        let name = printable(&text.value);
-        let rights = Right::ALL.map(Right::as_str).join(", ");
-        reader.error(text.at, format!("unknown right {name}. The rights are {rights}"));
+    if pattern.as_str() == PRINCIPAL {
+        return Pattern::of_shared(principal.shared_name());
     }
-    right
-}
-
-/// Parses patterns. Only `{principal}` may stand in braces.
-fn patterns(texts: &[Item<String>], reader: &mut Reader<'_>) -> Vec<Pattern> {
-    texts.iter().filter_map(|text| pattern(&text.value, text.at, reader)).collect()
-}
-
-fn pattern(text: &str, at: usize, reader: &mut Reader<'_>) -> Option<Pattern> {
-    if text.replace(PRINCIPAL, "").contains(['{', '}']) {
-        let text = printable(text);
-        reader.error(at, format!("{text}: only {PRINCIPAL} can stand in braces"));
-        return None;
-    }
-    match Pattern::parse(text) {
-        Ok(pattern) => Some(pattern),
-        Err(error) => {
-            reader.error(at, format!("{}: {error}", printable(text)));
-            None
-        }
-    }
-}
-
-fn labels(texts: &[Item<String>], reader: &mut Reader<'_>) -> Vec<LabelPattern> {
-    let mut parsed = Vec::new();
-    for text in texts {
-        if text.value == DEFAULT_LABEL {
-            parsed.push(LabelPattern::Default);
-        } else if text.value == "HEAD" || text.value.starts_with('@') {
-            let name = printable(&text.value);
-            reader.error(text.at, format!("{name} is not a label. Write \"{DEFAULT_LABEL}\""));
-        } else {
-            parsed.extend(pattern(&text.value, text.at, reader).map(LabelPattern::Named));
-        }
-    }
-    parsed
-}
-
-fn references(texts: &[Item<String>], reader: &mut Reader<'_>) -> Vec<ReferencePattern> {
-    let mut parsed = Vec::new();
-    for text in texts {
-        let (is_tag, name) = match text.value.strip_prefix(TAG) {
-            Some(name) => (true, name),
-            None => (false, text.value.as_str()),
-        };
-        if name.starts_with("refs/") || name.starts_with('@') {
-            let name = printable(name);
-            reader.error(
-                text.at,
-                format!("{name} is not a branch. Write its name, such as \"main\" or \"tag:v*\""),
-            );
-            continue;
-        }
-        let name = pattern(name, text.at, reader);
-        parsed.extend(name.map(|name| ReferencePattern { is_tag, name }));
-    }
-    parsed
+    Pattern::parse(&pattern.as_str().replace(PRINCIPAL, principal.name()))
 }

@@ -381,7 +381,8 @@ fn principals_share_what_does_not_contain_their_names() {
         "[[allow]]\nwho = [\"kind:service\"]\nmay = [\"read\"]\napplication = [\"{{principal}}\"]\n\
          profile = {long:?}\nlabel = [\"v1\", \"v2\"]\nexcept = [\"x\"]\n"
     ));
-    let (a, b) = (&policy.grants["a"][0], &policy.grants["b"][0]);
+    let rule = |name| &policy.grants(&principal(&policy, name)).unwrap()[0];
+    let (a, b) = (rule("a"), rule("b"));
     assert!(std::sync::Arc::ptr_eq(&a.profile, &b.profile));
     assert!(std::sync::Arc::ptr_eq(&a.label, &b.label));
     assert!(std::sync::Arc::ptr_eq(&a.except, &b.except));
@@ -390,4 +391,40 @@ fn principals_share_what_does_not_contain_their_names() {
     // Its own rule, its only own pattern, and their allocations.
     let pattern = &a.application.as_ref().unwrap()[0];
     assert!(size_of_val(&**a) + size_of_val(pattern) < 400);
+}
+
+#[test]
+fn rules_share_equal_lists() {
+    let rule = |who: &str, profile: &str| {
+        format!(
+            "[[allow]]\nwho = [\"{who}\"]\nmay = [\"read\"]\napplication = [\"*\"]\n\
+             profile = [\"{profile}\"]\n"
+        )
+    };
+    let policy = policy(&(rule("a", "dev*") + &rule("b", "dev*") + &rule("jo", "prod")));
+    let of = |name| &policy.grants(&principal(&policy, name)).unwrap()[0];
+    assert!(std::sync::Arc::ptr_eq(&of("a").profile, &of("b").profile));
+    assert_ne!(of("a").profile, of("jo").profile);
+    assert!(allows(&policy, "b", &read("x", "dev1", Label::Default(None))));
+    assert!(!allows(&policy, "jo", &read("x", "dev1", Label::Default(None))));
+}
+
+#[test]
+fn a_rule_of_several_entries_is_granted_once_to_each_principal() {
+    let policy = policy(
+        "[[allow]]\nwho = [\"kind:person\", \"jo\", \"a\", \"a\", \"anonymous\"]\nmay = [\"list\"]\n\
+         [[allow]]\nwho = [\"kind:service\", \"ci\"]\nmay = [\"metrics\"]\n",
+    );
+    let lines = |who: &Principal| {
+        let grants = policy.grants(who).unwrap_or_default();
+        grants.iter().map(|rule| rule.place.line).collect::<Vec<_>>()
+    };
+    let of = |name: &str| lines(&principal(&policy, name));
+    let (first, second) = (of("jo"), of("ci"));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_eq!(of("a"), [first.clone(), second.clone()].concat());
+    assert_eq!((of("b"), lines(&Principal::anonymous())), (second, first));
+    let numbers = policy.principals().map(|one| policy.number_of(one));
+    assert_eq!(numbers.collect::<Vec<_>>(), [Some(1), Some(2), Some(3), Some(4)]);
+    assert_eq!(policy.number_of(&Principal::anonymous()), None);
 }
