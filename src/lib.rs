@@ -1,6 +1,7 @@
 //! Headwater, a configuration server. `ARCHITECTURE.md` maps the modules.
 
 pub mod access;
+mod allocator;
 pub mod areas;
 pub mod audit;
 mod backoff;

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::PolicyChange;
 use super::denials::DenialRecord;
 use super::identity::Identity;
-use super::in_force::{FIRST_EPOCH, PolicyInForce};
+use super::in_force::{self, FIRST_EPOCH, PolicyInForce};
 use super::issuers::{IssuerStatus, JwtVerification, LoadedKeys};
 use crate::areas::Areas;
 use crate::sync::lock;
@@ -179,8 +179,12 @@ impl Guard {
         epoch: u64,
         now: Timestamp,
     ) -> Result<(PolicyInForce, Vec<String>), PolicyFileError> {
-        let context = CheckContext { now, storage: self.storage, names: None };
+        let context = self.check_context(now);
         PolicyInForce::load(file, text, &context, epoch, self.default_label.clone())
+    }
+
+    fn check_context(&self, now: Timestamp) -> CheckContext<'static> {
+        CheckContext { now, storage: self.storage, names: None }
     }
 
     /// Checks a text as [`Guard::replace`] does, and compares it with the policy in force.
@@ -219,10 +223,12 @@ impl Guard {
             // The push was checked. A token that has expired since is rejected, and must not keep a server from its start.
             Storage::Hosted => Timestamp::MIN,
         };
-        let (mut next, warnings) = self.load(file, text, current.epoch, now)?;
-        if next.policy.digest() == current.policy.digest() {
+        if current.policy.digest() == Sha256::of(text) {
+            // Its tokens can have expired since.
+            in_force::check(&current.policy, &self.check_context(now))?;
             return Ok(false);
         }
+        let (mut next, warnings) = self.load(file, text, current.epoch, now)?;
         permit(&PolicyChange::new(&current.policy, &next.policy)).map_err(PolicyFileError)?;
         log_warnings(&warnings);
         narrow(Areas::of(next.policy.file_rules()));
@@ -334,7 +340,8 @@ impl Guard {
         let found = policy.policy.authenticate(&evidence, Timestamp::now())?;
         let (principal, proof, valid_until) = (found.principal, found.proof, found.valid_until);
         // The numbers of the declared principals begin at 1.
-        let number = policy.numbers.get(principal.name()).copied().unwrap_or(0);
+        let number = policy.policy.number_of(&principal);
+        let number = number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
         Ok(Arc::new(Identity { policy, principal, proof, number, valid_until }))
     }
 

@@ -1,6 +1,5 @@
 //! One version of the policy, with the keys of its issuers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,12 +7,15 @@ use headwater_access::{CheckContext, Environment, KeySource, Label, Severity};
 
 use super::guard::PolicyFileError;
 use super::issuers::{KeySetsInForce, VerifiedJwts};
+use crate::allocator;
 use crate::model::Query;
 
 /// The number of the first version.
 pub(super) const FIRST_EPOCH: u64 = 1;
 /// A policy that allows nothing.
 const CLOSED_POLICY: &str = "version = 1\n";
+/// The size of a policy file at which the memory of its document is returned to the operating system.
+const RELEASE_AT_BYTES: usize = 64 * 1024;
 /// The profile of a request without profiles.
 const DEFAULT_PROFILE: &str = "default";
 
@@ -24,7 +26,6 @@ pub(super) struct PolicyInForce {
     default_label: Option<String>,
     /// The time at which the policy took effect. New keys do not change it.
     pub(super) since: Instant,
-    pub(super) numbers: Arc<HashMap<String, u32>>,
     pub(super) keys: KeySetsInForce,
     pub(super) verified: VerifiedJwts,
 }
@@ -40,15 +41,11 @@ impl PolicyInForce {
     ) -> Result<(Self, Vec<String>), PolicyFileError> {
         let policy = headwater_access::Policy::parse(file, text)
             .map_err(|error| PolicyFileError(error.to_string()))?;
-        let (errors, warnings): (Vec<_>, Vec<_>) = policy
-            .check(context)
-            .into_iter()
-            .partition(|problem| problem.severity == Severity::Error);
-        if !errors.is_empty() {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            return Err(PolicyFileError(lines.join("\n")));
+        let warnings = check(&policy, context)?;
+        // The document takes ten times the memory of the policy, and policies are parsed rarely.
+        if text.len() >= RELEASE_AT_BYTES {
+            allocator::release_free_memory();
         }
-        let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         let loaded = Self::of(policy, epoch, default_label);
         Ok((loaded, warnings))
     }
@@ -60,14 +57,11 @@ impl PolicyInForce {
     }
 
     fn of(policy: headwater_access::Policy, epoch: u64, default_label: Option<String>) -> Self {
-        let names = policy.principals().map(|principal| principal.name().to_owned());
-        let numbers = Arc::new(names.zip(1..).collect());
         Self {
             policy: Arc::new(policy),
             epoch,
             default_label,
             since: Instant::now(),
-            numbers,
             keys: KeySetsInForce::new(),
             verified: VerifiedJwts::default(),
         }
@@ -80,7 +74,6 @@ impl PolicyInForce {
             epoch: self.epoch + 1,
             default_label: self.default_label.clone(),
             since: self.since,
-            numbers: Arc::clone(&self.numbers),
             keys,
             verified: VerifiedJwts::default(),
         }
@@ -125,4 +118,19 @@ impl PolicyInForce {
                 .collect(),
         }
     }
+}
+
+/// Checks a policy. Returns the problems in spite of which it can take effect.
+pub(super) fn check(
+    policy: &headwater_access::Policy,
+    context: &CheckContext<'_>,
+) -> Result<Vec<String>, PolicyFileError> {
+    let problems = policy.check(context).into_iter();
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        problems.partition(|problem| problem.severity == Severity::Error);
+    if !errors.is_empty() {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        return Err(PolicyFileError(lines.join("\n")));
+    }
+    Ok(warnings.iter().map(ToString::to_string).collect())
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The modules that each top-level module may use.
-const ROOMS: [(&str, &[&str]); 40] = [
+const ROOMS: [(&str, &[&str]); 41] = [
+    ("allocator", &[]),
     ("model", &[]),
     ("areas", &[]),
     ("backoff", &[]),
@@ -42,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 40] = [
             "percent",
         ],
     ),
-    ("access", &["model", "areas", "sync"]),
+    ("access", &["allocator", "model", "areas", "sync"]),
     ("audit", &["model", "faults", "regular_file", "sync"]),
     ("regular_file", &[]),
     (
