@@ -45,7 +45,7 @@ pub(in crate::server) struct RepositoryPolicy {
 struct State {
     /// The commit of the policy in force.
     in_force: Option<CommitFiles>,
-    /// The commit that a push has recorded in the audit trail.
+    /// The commit that a push has recorded in the audit trail and that is not in force yet.
     recorded: Option<String>,
 }
 
@@ -137,7 +137,11 @@ impl RepositoryPolicy {
             if is_recorded { Ok(()) } else { self.followers.record(change) }
         };
         let is_new = self.followers.replace(&self.path, &text, permit)?;
-        lock(&self.state).in_force = Some(files);
+        let mut state = lock(&self.state);
+        // The line was that of one change. When the reference comes back to the commit, that is another one. A push whose
+        // commit is not the one in force now has failed, and a later one needs its own line.
+        state.recorded.take_if(|recorded| is_new || recorded == files.commit());
+        state.in_force = Some(files);
         Ok(is_new)
     }
 

@@ -3,11 +3,13 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use headwater_access::audit::AuditEvent;
 use tempfile::TempDir;
 
 use super::bed::{Bed, Replica};
 use crate::access::hosted_policy::{follow_repository, policy_url, seed};
 use crate::access::{RULES, get, policy};
+use crate::audit::TrailFile;
 use crate::fixture::{Child, Proxy, Said, Tree, clone, eventually};
 
 /// A rule that the seed does not have.
@@ -76,6 +78,35 @@ fn every_replica_follows_a_push_to_one_of_them_also_after_a_restart() {
     assert_eq!(billing(&a), 200);
     // A new replica has nothing but etcd.
     assert_eq!(billing(&fleet.replica()), 200);
+}
+
+#[test]
+fn every_replica_records_a_policy_each_time_that_it_takes_effect() {
+    let fleet = Fleet::new();
+    let trails = [TrailFile::new(), TrailFile::new()];
+    let [a, b] = trails.each_ref().map(|trail| {
+        fleet.bed.replica_with(|settings| {
+            settings.sources[0].default_label = Some("main".to_owned());
+            settings.audit.file = Some(trail.path());
+            settings.push.allow_force = true;
+            follow_repository(settings, Some(fleet.seed.path()));
+        })
+    });
+    let tree = fleet.clone(&a, "ops", "ops");
+    push(&tree, &format!("{}{BILLING}", policy(RULES))).succeeds();
+    eventually("the other replica follows", || billing(&b) == 200);
+    tree.git(&["remote", "set-url", "origin", &policy_url(b.server.0, "ops")]).succeeds();
+    // The replica that has received the push follows another one back and forth.
+    tree.push(&["--force", "HEAD~1:main"]).succeeds();
+    eventually("the first replica follows", || billing(&a) == 404);
+    tree.push(&["main"]).succeeds();
+    eventually("the first replica follows again", || billing(&a) == 200);
+    for (trail, name) in trails.iter().zip(["a", "b"]) {
+        let digests = trail.of(AuditEvent::PolicyLoaded).into_iter().map(|line| line.digest);
+        let digests: Vec<_> = digests.collect();
+        assert_eq!(digests.len(), 4, "{name}: {digests:?}");
+        assert!(digests[1] == digests[3] && digests[0] == digests[2], "{name}: {digests:?}");
+    }
 }
 
 #[test]
