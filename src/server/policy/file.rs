@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::{PolicyDirectory, PolicyFollowers, READ_AGAIN_AFTER};
+use super::{PolicyDirectory, PolicyFollowers, READ_AGAIN_AFTER, give_way};
 use crate::access::{Guard, KeySource, POLICY_BYTES_MAX, PolicyChange};
 use crate::audit::Audit;
 use crate::http::KeyRequests;
@@ -83,6 +83,7 @@ struct Follower {
 
 impl Follower {
     fn follow(&self, changes: &FileChanges) {
+        give_way();
         while changes.wait(READ_AGAIN_AFTER) != Wait::Ended {
             match self.read_policy() {
                 Ok(is_new) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use super::file;
-use super::{PolicyDirectory, PolicyFiles, PolicyFollowers, READ_AGAIN_AFTER};
+use super::{PolicyDirectory, PolicyFiles, PolicyFollowers, READ_AGAIN_AFTER, give_way};
 use crate::access::{
     Guard, JWKS_BYTES_MAX, KeySource, POLICY_BYTES_MAX, PolicyChange, PolicyPreview, check_keys,
 };
@@ -261,6 +261,7 @@ impl PolicyFiles for RepositoryPolicy {
 
 /// Applies the tip again at intervals, because a token can expire, and an attempt of a push can have failed.
 fn follow(policy: &Weak<RepositoryPolicy>, changes: &Receiver<()>) {
+    give_way();
     loop {
         let Some(now) = policy.upgrade() else { return };
         let pause = if now.follows_tip() { READ_AGAIN_AFTER } else { RETRY_AFTER };
