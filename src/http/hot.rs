@@ -106,6 +106,12 @@ pub struct HotService<S> {
 #[derive(Default)]
 struct Paths(HashMap<Box<str>, Remembered>);
 
+/// The environment that a request asks for, with its path.
+struct AskedEnvironment {
+    path: Box<str>,
+    query: Query,
+}
+
 struct Remembered {
     query: Query,
     cached: CachedAnswer,
@@ -190,20 +196,15 @@ where
     actix_service::forward_ready!(app);
 
     fn call(&self, request: Request) -> Self::Future {
-        if let Some(response) = self.answer(&request) {
-            return Either::Left(ready(Ok(response)));
-        }
-        let asked = self.worth_remembering(&request);
-        if let Some((path, query)) = &asked
-            && self.http.guard.is_some()
-        {
-            self.decide_unremembered(&request, path, query);
-        }
+        let asked = match self.answer(&request) {
+            Ok(response) => return Either::Left(ready(Ok(response))),
+            Err(asked) => asked,
+        };
         let answered = self.app.call(request);
         let (http, paths) = (self.http.clone(), Rc::clone(&self.paths));
         Either::Right(Box::pin(async move {
             let response = answered.await?;
-            if let Some((path, query)) = asked
+            if let Some(AskedEnvironment { path, query }) = asked
                 && matches!(response.status(), StatusCode::OK | StatusCode::NOT_MODIFIED)
                 && let Some(cached) = http.store.cached_answer(&query)
             {
@@ -215,38 +216,55 @@ where
 }
 
 impl<S> HotService<S> {
-    /// Answers from memory: a look-up, the check of the store, and four headers. Returns `None` for a request that
-    /// needs more.
-    fn answer(&self, request: &Request) -> Option<Response<BoxBody>> {
+    /// Answers from memory: a look-up, the check of the store, and four headers. A request that needs more is an error, with
+    /// its environment if it asks for one.
+    ///
+    /// The policy decides about each request for an environment once, whether the path is remembered or not. Otherwise a
+    /// caller that it denies could tell by the time of its answer whether another caller reads the path.
+    fn answer(&self, request: &Request) -> Result<Response<BoxBody>, Option<AskedEnvironment>> {
         let uri = request.uri();
         if request.method() != Method::GET || uri.query().is_some() {
-            return None;
+            return Err(None);
         }
-        let headers = RequestHeaders::of(request.headers())?;
         let mut paths = self.paths.borrow_mut();
-        let remembered = paths.0.get_mut(uri.path())?;
-        let mut has_moved = false;
+        let remembered = paths.0.get_mut(uri.path());
+        let Some(headers) = RequestHeaders::of(request.headers()) else {
+            return Err(self.asked(request));
+        };
+        let Some(remembered) = remembered else {
+            let asked = self.asked(request);
+            if let Some(asked) = &asked
+                && self.http.guard.is_some()
+            {
+                black_box(self.with_caller(request, headers.credential, |caller| {
+                    headers.representation()?;
+                    decide(&self.http, caller, &asked.query)
+                }));
+            }
+            return Err(asked);
+        };
+        let (mut asked, mut has_moved) = (None, false);
         let response = self.with_caller(request, headers.credential, |caller| {
-            self.respond_from(remembered, request, &headers, caller, &mut has_moved)
-        })?;
+            let representation = headers.representation()?;
+            let variant = match remembered.known_variant(&self.http, caller) {
+                Some(variant) => variant,
+                None => {
+                    let asked = asked.insert(self.asked(request)?);
+                    let (key, variant) = decide(&self.http, caller, &asked.query)?;
+                    remembered.permit(key, variant);
+                    variant
+                }
+            };
+            let form = (variant, representation);
+            self.respond_from(remembered, request, &headers, caller, form, &mut has_moved)
+        });
+        let Some(response) = response else {
+            return Err(asked.or_else(|| self.asked(request)));
+        };
         if has_moved {
             paths.drop_outdated();
         }
-        Some(response)
-    }
-
-    /// Decides about a path that is not remembered, as [`Self::answer`] decides about one that is. Otherwise a caller that
-    /// the policy denies could tell by the time of its answer whether another caller reads the path.
-    fn decide_unremembered(&self, request: &Request, path: &str, query: &Query) {
-        if self.paths.borrow().0.contains_key(path) {
-            return;
-        }
-        let Some(headers) = RequestHeaders::of(request.headers()) else { return };
-        black_box(self.with_caller(request, headers.credential, |caller| {
-            headers.representation()?;
-            let Caller::Identified(identity) = caller else { return None };
-            permitted_variant(&self.http, identity, query)
-        }));
+        Ok(response)
     }
 
     /// Answers a caller from the memory of a path. Sets `has_moved` if the label has moved since the last answer.
@@ -256,10 +274,9 @@ impl<S> HotService<S> {
         request: &Request,
         headers: &RequestHeaders<'_>,
         caller: &Caller,
+        (variant, representation): (Variant, Representation),
         has_moved: &mut bool,
     ) -> Option<Response<BoxBody>> {
-        let representation = headers.representation()?;
-        let variant = remembered.variant_for(&self.http, caller)?;
         let Remembered { query, cached, ready, last_read, .. } = remembered;
         let ready = ready.get_mut(variant, representation);
         if !ready.as_ref().is_some_and(|ready| ready.is_present(cached)) {
@@ -360,13 +377,11 @@ impl<S> HotService<S> {
         Some(response)
     }
 
-    fn worth_remembering(&self, request: &Request) -> Option<(Box<str>, Query)> {
-        let uri = request.uri();
-        if request.method() != Method::GET || uri.query().is_some() {
-            return None;
-        }
-        match route::route(uri.path(), &self.http.prefix, false) {
-            Ok(Route::Environment(query)) => Some((uri.path().into(), query)),
+    /// Returns the environment that a request asks for.
+    fn asked(&self, request: &Request) -> Option<AskedEnvironment> {
+        let path = request.uri().path();
+        match route::route(path, &self.http.prefix, false) {
+            Ok(Route::Environment(query)) => Some(AskedEnvironment { path: path.into(), query }),
             _ => None,
         }
     }
@@ -393,26 +408,32 @@ impl Paths {
 }
 
 impl Remembered {
-    /// Returns the variant that a caller receives. Returns `None` for a caller that may not read the environment. Under a
-    /// policy, a repeated caller costs comparisons of numbers. A caller that the policy would deny is not remembered, so
-    /// that each of its requests is recorded.
-    fn variant_for(&mut self, http: &Http, caller: &Caller) -> Option<Variant> {
+    /// Returns the variant that a caller receives, if that was decided before. Under a policy, a repeated caller costs
+    /// comparisons of numbers.
+    fn known_variant(&self, http: &Http, caller: &Caller) -> Option<Variant> {
         let Caller::Identified(identity) = caller else {
             let target = Resource::Environment(&self.query);
             let may = http.store.may(caller, Operation::ReadEnvironment, target);
             return may.then_some(Variant::Opened);
         };
         let key = identity.key();
-        if let Some((_, variant)) = self.permitted.iter().find(|(known, _)| *known == key) {
-            return Some(*variant);
-        }
-        let variant = permitted_variant(http, identity, &self.query)?;
+        self.permitted.iter().find(|(known, _)| *known == key).map(|(_, variant)| *variant)
+    }
+
+    /// Remembers a permitted caller. One that the policy would deny is not remembered, so that each of its requests is
+    /// recorded.
+    fn permit(&mut self, key: IdentityKey, variant: Variant) {
         if self.permitted.len() >= PERMITTED_COUNT_MAX {
             self.permitted.clear();
         }
         self.permitted.push((key, variant));
-        Some(variant)
     }
+}
+
+/// Decides which variant a principal of the policy receives. Returns `None` for other callers.
+fn decide(http: &Http, caller: &Caller, query: &Query) -> Option<(IdentityKey, Variant)> {
+    let Caller::Identified(identity) = caller else { return None };
+    Some((identity.key(), permitted_variant(http, identity, query)?))
 }
 
 /// Decides which variant a principal receives. Returns `None` if the policy does not allow it to read the environment, or
