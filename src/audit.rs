@@ -29,7 +29,7 @@ use self::reading::Reading;
 use self::writer::Writer;
 use crate::faults::Faults;
 
-pub use headwater_access::audit::{AuditEvent, AuditLine, Entry, Filter, parse_time};
+pub use headwater_access::audit::{AuditEvent, AuditLine, Entry, Filter, Ticket, parse_time};
 
 pub use self::file::AuditFileError;
 pub use self::reading::AuditPage;

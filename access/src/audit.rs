@@ -10,7 +10,7 @@ mod verify;
 
 pub use line::{AuditEvent, AuditLine, Entry, TEXT_BYTES_MAX};
 pub use query::{AuditQueryError, Filter, parse_time, query};
-pub use tally::{Count, Recording, Tally};
+pub use tally::{Count, Recording, Tally, Ticket};
 pub use trail::{Chain, Head, RecoverError, RecoveredFile, Trail, TrailFullError, recover};
 pub use verify::{AuditVerifyError, BreakCause, Expected, VerifiedTrail, verify};
 

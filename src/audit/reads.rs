@@ -2,13 +2,13 @@
 //!
 //! A worker counts without a lock, because a fleet can send 100,000 reads in a second.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use headwater_access::audit::{AuditEvent, Count, Entry, Recording, Tally};
+use headwater_access::audit::{AuditEvent, Count, Entry, Recording, Tally, Ticket};
 use jiff::Timestamp;
 
 use super::{Audit, AuditActor};
@@ -16,6 +16,8 @@ use crate::model::{Digest, Query};
 
 /// The interval at which a worker reports its counts.
 pub const READ_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// The time for which reads that are counted have one time of day. Asking for it takes as long as counting.
+const SAME_TIME_MAX: Duration = Duration::from_millis(1);
 /// The most combinations that one worker distinguishes in an interval.
 const COMBINATION_COUNT_MAX: usize = 10_000;
 
@@ -34,12 +36,15 @@ pub struct OpenedRead {
 pub struct OpenedReads {
     audit: Arc<Audit>,
     tally: RefCell<Tally<OpenedRead>>,
+    /// The time of day, and when it was asked for.
+    time: Cell<(Instant, Timestamp)>,
 }
 
 impl OpenedReads {
     pub fn new(audit: Arc<Audit>) -> Self {
         audit.queue.add_reader();
-        Self { audit, tally: RefCell::new(Tally::new(COMBINATION_COUNT_MAX)) }
+        let tally = RefCell::new(Tally::new(COMBINATION_COUNT_MAX));
+        Self { audit, tally, time: Cell::new((Instant::now(), Timestamp::now())) }
     }
 
     /// Returns false if reads of opened values have to be rejected now.
@@ -47,14 +52,40 @@ impl OpenedReads {
         self.audit.permits_opened_reads()
     }
 
-    /// Records a read. `details` returns the actor and the revision for the line of a first read.
-    pub fn record(&self, read: &OpenedRead, details: impl FnOnce() -> (AuditActor, String)) {
+    /// Records a read. `details` returns the actor and the revision for the line of a first read. Returns the ticket for
+    /// equal reads.
+    pub fn record(
+        &self,
+        read: &OpenedRead,
+        details: impl FnOnce() -> (AuditActor, String),
+    ) -> Option<Ticket> {
         let now = Timestamp::now();
-        if self.tally.borrow_mut().record(read, now) == Recording::Line {
+        // Equal reads must not seem to be earlier.
+        self.time.set((Instant::now(), now));
+        let mut tally = self.tally.borrow_mut();
+        if tally.record(read, now) == Recording::Line {
             let (actor, revision) = details();
             let entry = read.entry(actor.entry(AuditEvent::Open));
             self.audit.queue.record(&Entry { revision: Some(revision), ..entry }, now);
         }
+        tally.ticket(read)
+    }
+
+    /// Records a read that equals the one with the ticket. Returns false if the ticket is no longer valid. Nothing is
+    /// recorded then.
+    pub fn record_again(&self, ticket: Ticket, now: Instant) -> bool {
+        self.tally.borrow_mut().record_again(ticket, self.time_of(now))
+    }
+
+    /// The time of day, which is too early by [`SAME_TIME_MAX`] at most.
+    fn time_of(&self, now: Instant) -> Timestamp {
+        let (asked_at, time) = self.time.get();
+        if now.saturating_duration_since(asked_at) < SAME_TIME_MAX {
+            return time;
+        }
+        let time = Timestamp::now();
+        self.time.set((now, time));
+        time
     }
 
     /// Records the counts of the last interval as lines.

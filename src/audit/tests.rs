@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use headwater_access::audit::{AuditLine, Expected, VerifiedTrail, verify};
 use tempfile::TempDir;
@@ -283,14 +284,19 @@ async fn reads_are_counted_after_the_first() {
         address: Some(address.parse::<IpAddr>().unwrap()),
     };
     let details = || (AuditActor::default(), "r1".to_owned());
-    for _ in 0..1_000 {
+    let first = reads.record(&read("127.0.0.1", 1), details).unwrap();
+    for _ in 1..500 {
         reads.record(&read("127.0.0.1", 1), details);
+        assert!(reads.record_again(first, Instant::now()));
     }
+    reads.record(&read("127.0.0.1", 1), details);
     reads.record(&read("127.0.0.2", 1), details);
     reads.record(&read("127.0.0.1", 2), details);
     drop(reads);
     audit.close(&Entry::new(AuditEvent::Stopped)).await;
-    let counts = place.lines().into_iter().filter(|line| line.event == AuditEvent::Open);
+    let lines = place.lines();
+    assert!(lines.iter().all(|line| line.first <= line.last));
+    let counts = lines.into_iter().filter(|line| line.event == AuditEvent::Open);
     let counts: Vec<_> = counts.map(|line| (line.count, line.revision.is_some())).collect();
     assert_eq!(counts, [(None, true), (None, true), (None, true), (Some(999), false)]);
 }

@@ -12,7 +12,9 @@ use super::Http;
 use super::error::HttpError;
 use super::git_error::GitHttpError;
 use crate::access::{Caller, Identity, Operation, Permission, RejectedCredential, Resource};
-use crate::audit::{AuditActor, AuditEvent, Entry, OpenedRead, OpenedReads, READ_REPORT_INTERVAL};
+use crate::audit::{
+    AuditActor, AuditEvent, Entry, OpenedRead, OpenedReads, READ_REPORT_INTERVAL, Ticket,
+};
 use crate::model::{Digest, Query, Revision};
 use crate::push::PushRecorder;
 use crate::store::ServedEnvironment;
@@ -73,14 +75,14 @@ pub(super) fn opened_read(
     OpenedRead { principal: principal(caller), query: query.clone(), digest, address }
 }
 
-/// Records a read of opened values.
+/// Records a read of opened values. Returns the ticket for equal reads.
 pub(super) fn count_opened_read(
     reads: &OpenedReads,
     caller: &Caller,
     read: &OpenedRead,
     revision: &Revision,
-) {
-    reads.record(read, || (actor(caller, None), revision.to_string()));
+) -> Option<Ticket> {
+    reads.record(read, || (actor(caller, None), revision.to_string()))
 }
 
 impl Http {

@@ -31,7 +31,7 @@ use super::{Http, PRIVATE, audit, body, negotiate};
 use crate::access::{
     Caller, Identity, IdentityKey, JwtVerification, Operation, Permission, Resource,
 };
-use crate::audit::{OpenedRead, OpenedReads};
+use crate::audit::{OpenedRead, OpenedReads, Ticket};
 use crate::model::{Digest, LabelPosition, Query, Revision};
 use crate::render::Representation;
 use crate::reveal::Variant;
@@ -119,7 +119,14 @@ struct Remembered {
     /// The principals that the policy permits to read the environment, with the variant that each of them receives.
     permitted: Vec<(IdentityKey, Variant)>,
     /// The last counted read of opened values, which the next one nearly always equals.
-    last_read: Option<(IdentityKey, OpenedRead)>,
+    last_read: Option<LastRead>,
+}
+
+/// A counted read of opened values.
+struct LastRead {
+    key: IdentityKey,
+    read: OpenedRead,
+    ticket: Ticket,
 }
 
 /// The ready answers of a path, by representation.
@@ -279,7 +286,8 @@ impl<S> HotService<S> {
     ) -> Option<Response<BoxBody>> {
         let Remembered { query, cached, ready, last_read, .. } = remembered;
         let ready = ready.get_mut(variant, representation);
-        if !ready.as_ref().is_some_and(|ready| ready.is_present(cached)) {
+        let now = Instant::now();
+        if !ready.as_ref().is_some_and(|ready| ready.is_present(cached, now)) {
             *has_moved = ready.as_ref().is_some_and(|ready| ready.has_moved(cached));
             // An answer that a problem holds back, or that is broken, needs further headers.
             *ready = Some(ReadyAnswer::read(cached, variant, representation, ready.take())?);
@@ -287,7 +295,7 @@ impl<S> HotService<S> {
         let ready = ready.as_ref()?;
         let response = self.respond(request, headers.has_etags, representation, ready)?;
         if response.status() == StatusCode::OK {
-            self.record_opened_read(request, caller, query, ready, last_read)?;
+            self.record_opened_read(request, caller, query, ready, last_read, now)?;
         }
         Some(response)
     }
@@ -329,7 +337,8 @@ impl<S> HotService<S> {
         caller: &Caller,
         query: &Query,
         ready: &ReadyAnswer,
-        last_read: &mut Option<(IdentityKey, OpenedRead)>,
+        last_read: &mut Option<LastRead>,
+        now: Instant,
     ) -> Option<()> {
         let (Some(reads), Some(digest)) = (&self.reads, ready.opened_digest) else {
             return Some(());
@@ -341,16 +350,16 @@ impl<S> HotService<S> {
             Caller::Identified(identity) => Some(identity.key()),
             _ => None,
         };
-        if let Some((known, read)) = last_read
-            && Some(*known) == key
-            && (read.digest, read.address) == (digest, address)
+        if let Some(last) = last_read
+            && Some(last.key) == key
+            && (last.read.digest, last.read.address) == (digest, address)
+            && reads.record_again(last.ticket, now)
         {
-            audit::count_opened_read(reads, caller, read, revision);
             return Some(());
         }
         let read = audit::opened_read(caller, address, query, digest);
-        audit::count_opened_read(reads, caller, &read, revision);
-        *last_read = key.map(|key| (key, read));
+        let ticket = audit::count_opened_read(reads, caller, &read, revision);
+        *last_read = key.zip(ticket).map(|(key, ticket)| LastRead { key, read, ticket });
         Some(())
     }
 
@@ -516,8 +525,8 @@ impl ReadyAnswer {
         })
     }
 
-    fn is_present(&self, cached: &CachedAnswer) -> bool {
-        !self.has_moved(cached) && self.read_at.elapsed() < READ_AGAIN_AFTER
+    fn is_present(&self, cached: &CachedAnswer, now: Instant) -> bool {
+        !self.has_moved(cached) && now.saturating_duration_since(self.read_at) < READ_AGAIN_AFTER
     }
 
     fn has_moved(&self, cached: &CachedAnswer) -> bool {

@@ -8,10 +8,21 @@ use jiff::Timestamp;
 /// Events since the last report, by what they have in common.
 #[derive(Debug)]
 pub struct Tally<K> {
-    keys: HashMap<K, Option<Count>>,
+    /// The place of each key in `counts`.
+    keys: HashMap<K, usize>,
+    counts: Vec<Option<Count>>,
     key_count_max: usize,
     /// Events with keys for which no space was left.
     others: Option<Count>,
+    /// The number of times that places have changed.
+    epoch: u64,
+}
+
+/// The place of a key, by which its next event is counted without a look-up. It is valid until the next report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    place: usize,
+    epoch: u64,
 }
 
 /// A number of events and the time in which they took place.
@@ -41,30 +52,48 @@ impl Count {
 
 impl<K: Eq + Hash + Clone> Tally<K> {
     pub fn new(key_count_max: usize) -> Self {
-        Self { keys: HashMap::new(), key_count_max, others: None }
+        let keys = HashMap::new();
+        Self { keys, counts: Vec::new(), key_count_max, others: None, epoch: 0 }
     }
 
     /// Counts an event, unless it is the first of its key.
     pub fn record(&mut self, key: &K, now: Timestamp) -> Recording {
-        if let Some(count) = self.keys.get_mut(key) {
-            Count::add(count, now);
+        if let Some(place) = self.keys.get(key) {
+            Count::add(&mut self.counts[*place], now);
             return Recording::Counted;
         }
         if self.keys.len() >= self.key_count_max {
             Count::add(&mut self.others, now);
             return Recording::Counted;
         }
-        self.keys.insert(key.clone(), None);
+        self.keys.insert(key.clone(), self.counts.len());
+        self.counts.push(None);
         Recording::Line
+    }
+
+    /// Returns the ticket of a key. `None` for a key that has no place.
+    pub fn ticket(&self, key: &K) -> Option<Ticket> {
+        let place = *self.keys.get(key)?;
+        Some(Ticket { place, epoch: self.epoch })
+    }
+
+    /// Counts a further event of a key. Returns false if the ticket is no longer valid. Nothing is counted then.
+    pub fn record_again(&mut self, ticket: Ticket, now: Timestamp) -> bool {
+        let count = self.counts.get_mut(ticket.place).filter(|_| ticket.epoch == self.epoch);
+        count.map(|count| Count::add(count, now)).is_some()
     }
 
     /// Ends a period. Returns the counted events, with `None` for those without space for their keys. A key without
     /// events in the period is forgotten.
     pub fn take_report(&mut self) -> Vec<(Option<K>, Count)> {
         let mut report = Vec::new();
-        self.keys.retain(|key, count| match count.take() {
+        let counts = std::mem::take(&mut self.counts);
+        self.epoch += 1;
+        self.keys.retain(|key, place| match counts[*place] {
             Some(count) => {
                 report.push((Some(key.clone()), count));
+                *place = self.counts.len();
+                self.counts.push(None);
                 true
             }
             None => false,
@@ -76,8 +105,8 @@ impl<K: Eq + Hash + Clone> Tally<K> {
     /// Ends a period like [`Tally::take_report`], but forgets no key. The number of lines that callers without a right can cause is
     /// then bounded until [`Tally::forget`].
     pub fn take_counts(&mut self) -> Vec<(Option<K>, Count)> {
-        let counted = self.keys.iter_mut().filter_map(|(key, count)| {
-            let count = count.take()?;
+        let counted = self.keys.iter().filter_map(|(key, place)| {
+            let count = self.counts[*place].take()?;
             Some((Some(key.clone()), count))
         });
         let mut report: Vec<_> = counted.collect();
@@ -88,6 +117,8 @@ impl<K: Eq + Hash + Clone> Tally<K> {
     /// Forgets all keys. Events that were not reported are lost.
     pub fn forget(&mut self) {
         self.keys.clear();
+        self.counts.clear();
+        self.epoch += 1;
     }
 }
 
@@ -120,6 +151,33 @@ mod tests {
         let count = Count { count: 998, first: at(2), last: at(999) };
         assert_eq!(tally.take_report(), [(None, count)]);
         assert_eq!(tally.take_report(), []);
+    }
+
+    #[test]
+    fn a_ticket_counts_as_its_key_does_until_the_next_report() {
+        let mut tally = Tally::new(2);
+        assert_eq!(tally.ticket(&"b"), None);
+        for key in ["a", "b", "c"] {
+            tally.record(&key, at(1));
+        }
+        // There was no space for this one.
+        assert_eq!(tally.ticket(&"c"), None);
+        let ticket = tally.ticket(&"b").unwrap();
+        assert!(tally.record_again(ticket, at(2)));
+        assert_eq!(tally.record(&"b", at(3)), Recording::Counted);
+        assert!(tally.record_again(ticket, at(4)));
+        let of_b = Count { count: 3, first: at(2), last: at(4) };
+        let others = Count { count: 1, first: at(1), last: at(1) };
+        assert_eq!(tally.take_report(), [(Some("b"), of_b), (None, others)]);
+        // The key `a` is forgotten, so that places have changed.
+        assert!(!tally.record_again(ticket, at(5)));
+        let ticket = tally.ticket(&"b").unwrap();
+        assert!(tally.record_again(ticket, at(6)));
+        let count = Count { count: 1, first: at(6), last: at(6) };
+        assert_eq!(tally.take_counts(), [(Some("b"), count)]);
+        assert!(tally.record_again(ticket, at(7)));
+        tally.forget();
+        assert!(!tally.record_again(ticket, at(8)));
     }
 
     #[test]
