@@ -25,8 +25,8 @@ use crate::sync::lock;
 use named::NamedInstance;
 use shares::Shares;
 
-/// The most instances that are kept. One application can have half of them. Further ones are ignored unless an entry of
-/// their application makes room.
+/// The most instances that are kept. One application can have half of them, and less while others have many. Further
+/// ones are ignored unless an entry of their application makes room.
 const COUNT_MAX: usize = 20_000;
 /// The time after its last request at which an instance expires.
 const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15);
@@ -229,13 +229,14 @@ impl InstanceTable {
         if now.duration_since(self.expired_at) >= EXPIRY_INTERVAL {
             self.expire(now);
         }
-        if !self.shares.has_room(application)
-            && let Some(key) = self.shares.take_oldest(application)
-            && let Some(named) = self.instances.remove(&key)
-        {
-            self.shares.record(&key.query.application, named.run_count(), 0);
+        if self.shares.has_room(application) {
+            return true;
         }
-        self.shares.has_room(application)
+        // An application that has more than its share, because others came later, keeps its number.
+        let Some(key) = self.shares.take_oldest(application) else { return false };
+        let Some(named) = self.instances.remove(&key) else { return false };
+        self.shares.record(&key.query.application, named.run_count(), 0);
+        true
     }
 
     /// Records that an entry can make room, unless it is connected or an acknowledgement of it is known.

@@ -1,6 +1,8 @@
 //! The part of the table that each application holds. Pure: the caller passes the time.
 //!
-//! No application can fill the table for the others. Its own entries that are disconnected and have never acknowledged a
+//! Large applications cannot fill the table for a further one. Each can have twice as many incarnations as there are places
+//! left, so that it leaves a part of what it found. Two that grow together have two fifths of the table each, and a fifth
+//! is left. The entries of an application that are disconnected and have never acknowledged a
 //! configuration make room for its new ones. They are kept in the order of their last request, so that the oldest one is
 //! found without a search.
 
@@ -13,6 +15,10 @@ use super::{COUNT_MAX, InstanceKey};
 
 /// The most incarnations of one application.
 pub(super) const SHARE_COUNT_MAX: usize = COUNT_MAX / 2;
+/// The incarnations of an application for which any place that is left suffices.
+pub(super) const GUARANTEED_COUNT: usize = 64;
+/// The incarnations that an application can have for each place that is left.
+const COUNT_FOR_EACH_LEFT: usize = 2;
 
 /// The place of an entry among those that can make room: the time of its last request, and a number that is unique.
 pub(super) type Turn = (Timestamp, u64);
@@ -42,8 +48,10 @@ impl Shares {
 
     /// Returns true if the table and the share of an application have room for an incarnation.
     pub(super) fn has_room(&self, application: &str) -> bool {
-        let share = self.by_application.get(application);
-        self.run_count < COUNT_MAX && share.is_none_or(|share| share.run_count < SHARE_COUNT_MAX)
+        let own = self.by_application.get(application).map_or(0, |share| share.run_count);
+        let left = COUNT_MAX.saturating_sub(self.run_count);
+        let is_fair = own < GUARANTEED_COUNT || own < COUNT_FOR_EACH_LEFT * left;
+        left > 0 && own < SHARE_COUNT_MAX && is_fair
     }
 
     /// Records that an entry has another number of incarnations.

@@ -2,7 +2,7 @@
 
 use headwater_wire::Outcome;
 
-use super::shares::SHARE_COUNT_MAX;
+use super::shares::{GUARANTEED_COUNT, SHARE_COUNT_MAX};
 use super::*;
 use crate::model::{Digest, Label, Revision};
 
@@ -76,14 +76,29 @@ impl Stage {
     }
 }
 
-/// Fills the shares of two applications with connected instances: `product` with run ids, and `order`.
+/// Adds connected instances of an application, with numbers as names, until one is ignored or the count is reached.
+/// Returns their runs.
+fn fill(table: &mut InstanceTable, application: &str, count_max: usize) -> Vec<u64> {
+    let mut enter = |number: usize| {
+        let name = number.to_string();
+        table.enter(&key_of(application, &name), report(&name), seconds(0)).map(|it| it.run)
+    };
+    (0..count_max).map_while(&mut enter).collect()
+}
+
+/// Fills the table completely: `product` has its share, and many applications have few instances each. Returns the runs
+/// of `product`.
 fn full() -> (InstanceTable, Vec<u64>) {
     let mut table = InstanceTable::default();
-    let mut runs = Vec::new();
-    for number in 0..SHARE_COUNT_MAX {
-        let name = number.to_string();
-        runs.push(table.enter(&key(&name), report(&name), seconds(0)).unwrap().run);
-        assert!(table.enter(&key_of("order", &name), report(&name), seconds(0)).is_some());
+    let runs = fill(&mut table, "product", SHARE_COUNT_MAX);
+    assert_eq!(runs.len(), SHARE_COUNT_MAX);
+    for number in 0.. {
+        if table.shares.run_count() == COUNT_MAX {
+            break;
+        }
+        let room = COUNT_MAX - table.shares.run_count();
+        let count = room.min(GUARANTEED_COUNT);
+        assert_eq!(fill(&mut table, &format!("small-{number}"), count).len(), count);
     }
     (table, runs)
 }
@@ -105,23 +120,57 @@ fn the_table_is_bounded_and_silent_instances_expire() {
         table.leave(&key(name), run, begin);
     }
     let later = begin + EXPIRES_AFTER;
-    assert!(table.enter(&key("more"), report("more"), later).is_some());
+    assert!(table.enter(&key_of("cart", "a"), report("a"), later).is_some());
     // All other instances are still connected.
     let count = COUNT_MAX - 1;
     assert_eq!((table.instances.len(), table.shares.run_count()), (count, count));
 }
 
 #[test]
-fn an_application_does_not_fill_the_table_for_others() {
+fn applications_do_not_fill_the_table_for_others() {
     let mut table = InstanceTable::default();
-    let mut runs = Vec::new();
-    for number in 0..=SHARE_COUNT_MAX {
-        let name = number.to_string();
-        runs.extend(table.enter(&key(&name), report(&name), seconds(0)).map(|it| it.run));
+    // The large ones come one after the other, each with as many instances as it can have.
+    let counts: Vec<usize> = ["product", "order", "cart", "search", "mail"]
+        .iter()
+        .map(|application| fill(&mut table, application, COUNT_MAX).len())
+        .collect();
+    assert_eq!(counts[0], SHARE_COUNT_MAX);
+    assert!(counts.is_sorted_by(|one, other| one > other), "{counts:?}");
+    assert_eq!(table.left_out_count, 5);
+    for number in 0..6 {
+        let few = fill(&mut table, &format!("small-{number}"), GUARANTEED_COUNT / 4);
+        assert_eq!(few.len(), GUARANTEED_COUNT / 4, "{number}");
     }
-    assert_eq!((runs.len(), table.left_out_count), (SHARE_COUNT_MAX, 1));
-    assert!(table.enter(&key_of("order", "a"), report("a"), seconds(0)).is_some());
-    assert_eq!(table.shares.left_out(), [("product".into(), 1)]);
+}
+
+#[test]
+fn large_applications_that_grow_together_have_equal_shares() {
+    let mut table = InstanceTable::default();
+    let mut counts = [0; 3];
+    for number in 0..COUNT_MAX {
+        for (count, application) in counts.iter_mut().zip(["product", "order", "cart"]) {
+            let name = number.to_string();
+            let key = key_of(application, &name);
+            *count += usize::from(table.enter(&key, report(&name), seconds(0)).is_some());
+        }
+    }
+    let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+    assert!(most - least <= 2, "{counts:?}");
+    // Two sevenths for each of them, and a seventh is left.
+    assert!(most.abs_diff(COUNT_MAX * 2 / 7) <= 2, "{counts:?}");
+}
+
+#[test]
+fn an_application_above_its_share_keeps_its_number() {
+    let mut table = InstanceTable::default();
+    for (number, run) in fill(&mut table, "product", COUNT_MAX).into_iter().enumerate() {
+        table.leave(&key(&number.to_string()), run, seconds(1));
+    }
+    fill(&mut table, "order", COUNT_MAX);
+    let before = table.instances.len();
+    assert!(table.enter(&key("more"), report("more"), seconds(1)).is_some());
+    assert_eq!((table.instances.len(), table.shares.run_count()), (before, before));
+    assert!(!table.instances.contains_key(&key("0")));
 }
 
 #[test]
