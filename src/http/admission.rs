@@ -43,6 +43,12 @@ pub(super) fn admit(
         operation => identity.permission(operation, target),
     };
     http.record_denial(request, identity, operation, target, permission);
+    if let Ok(Route::Git(repository, _)) = route
+        && identity.is_anonymous()
+        && http.looks_like_policy(repository)
+    {
+        return Admission::CredentialNeeded;
+    }
     match (permission, route) {
         (Permission::Allowed | Permission::WouldDeny, _) => Admission::Continued,
         (Permission::Denied, _) if identity.is_anonymous() => Admission::CredentialNeeded,

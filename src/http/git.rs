@@ -63,6 +63,13 @@ impl Http {
         self.hosts.as_ref().is_some_and(|hosts| hosts.has_policy(repository))
     }
 
+    /// Returns true for an absent repository on a server whose policy is in a repository. Callers without a credential
+    /// must not tell the two apart, and those with one are asked for it, so that git sends it.
+    pub(super) fn looks_like_policy(&self, repository: &str) -> bool {
+        let hosts = self.hosts.as_ref();
+        hosts.is_some_and(|hosts| hosts.policy().is_some() && hosts.get(repository).is_none())
+    }
+
     /// Returns the client on whose behalf the request takes a permit.
     fn git_requester(&self, request: &HttpRequest, caller: &Caller) -> Requester {
         let headers = request.headers();

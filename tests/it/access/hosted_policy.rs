@@ -146,6 +146,37 @@ fn recorded_denials_do_not_open_the_repository() {
 }
 
 #[test]
+fn callers_without_a_credential_cannot_tell_the_repository_from_an_absent_one() {
+    let place = Place::new();
+    let tree = place.clone("ops");
+    let open = policy(RULES).replacen("version = 1\n", "version = 1\nenforce = false\n", 1);
+    for is_enforced in [true, false] {
+        if !is_enforced {
+            place.push(&tree, &open).succeeds();
+        }
+        for path in [
+            "info/refs?service=git-upload-pack",
+            "info/refs?service=git-receive-pack",
+            "info/refs?service=nonsense",
+            "info/refs",
+            "git-upload-pack",
+        ] {
+            let get = |repository: &str| {
+                let reply = place.hosted.server.get(&format!("/-/git/{repository}.git/{path}"));
+                (reply.status, reply.body)
+            };
+            let absent = get("absent");
+            assert_eq!(get("policy"), absent, "{path} {is_enforced}");
+            let status = if path.starts_with("info") { 401 } else { absent.0 };
+            assert_eq!(absent.0, status, "{path} {is_enforced}");
+        }
+    }
+    // The repository with the configuration is open to them as before.
+    let main = place.hosted.server.get("/-/git/main.git/info/refs?service=git-upload-pack");
+    assert_eq!(main.status, 200);
+}
+
+#[test]
 fn a_policy_that_cannot_take_effect_is_rejected_with_its_lines_and_the_old_one_stays() {
     let place = Place::with(|settings| {
         // No setting accepts a broken policy.
