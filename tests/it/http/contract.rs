@@ -99,8 +99,10 @@ fn the_paths_of_the_contract_stand_below_the_prefix() {
 }
 
 /// Statuses that no request of this test brings about: they need time, load, or a broken disk. Other tests do.
-const ELSEWHERE: [(&str, &str); 30] = [
+const ELSEWHERE: [(&str, &str); 32] = [
     ("/-/audit", "503"),
+    ("/-/fleet", "503"),
+    ("/-/fleet/history", "503"),
     ("/-/contracts/{application}/{digest}", "408"),
     ("/-/contracts/{application}/{digest}", "409"),
     ("/-/rollouts/{id}", "200"),
