@@ -43,7 +43,7 @@ pub struct RevealedDocument {
     /// One document, in the form in which a source holds it.
     documents: Arc<[Document]>,
     /// The sealed values, in file order.
-    attempts: Vec<Attempt>,
+    attempts: Box<[Attempt]>,
     /// The reason why the file as a whole cannot be used.
     broken_file: Option<String>,
 }
@@ -59,7 +59,7 @@ enum AttemptResult {
     Kept,
     Opened,
     Referenced(Arc<str>),
-    Failed(OpenFailure),
+    Failed(Box<OpenFailure>),
     /// The policy denies a reference, so that the value keeps its text.
     Denied(Cow<'static, str>),
 }
@@ -132,7 +132,7 @@ impl Revealing {
                     value: Value::Opened(Scalar::String(NOT_OPENED.into())),
                     position: property.position,
                 });
-                AttemptResult::Failed(failure)
+                AttemptResult::Failed(failure.into())
             }
         };
         let (key, position) = (Arc::clone(&property.key), property.position);
@@ -148,8 +148,10 @@ impl Revealing {
                 None => kept.push(property),
             }
         }
+        // Many environments have a document of their own, and the lists have grown by doubling.
+        kept.shrink_to_fit();
         let documents = Arc::new([Document { properties: kept, sops: None }]);
-        RevealedDocument { documents, attempts, broken_file }
+        RevealedDocument { documents, attempts: attempts.into(), broken_file }
     }
 }
 
@@ -199,7 +201,10 @@ impl RevealedDocument {
     /// The values that no key opens, for the file of a source.
     pub fn problems(&self, file: &Arc<str>) -> impl Iterator<Item = Problem> {
         self.attempts.iter().filter_map(|Attempt { key, position, result }| match result {
-            AttemptResult::Failed(OpenFailure { message, .. }) | AttemptResult::Denied(message) => {
+            AttemptResult::Failed(failure) => {
+                Some(unopened_problem(file, key, *position, failure.message.clone()))
+            }
+            AttemptResult::Denied(message) => {
                 Some(unopened_problem(file, key, *position, message.clone()))
             }
             AttemptResult::Kept | AttemptResult::Opened | AttemptResult::Referenced(_) => None,
