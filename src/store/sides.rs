@@ -24,8 +24,7 @@ impl Store {
             Some(cell) => cell,
             None => self.resolve(&live, query).await.ok()?,
         };
-        let digests = digests(&cell.answers.borrow());
-        digests
+        digests(&cell.answers.borrow())
     }
 }
 
