@@ -31,18 +31,18 @@ fn shop() -> (Repository, Server) {
 }
 
 /// A stream of events, read as it comes.
-struct Events(BufReader<TcpStream>);
+pub(crate) struct Events(BufReader<TcpStream>);
 
 #[derive(Debug, Default, PartialEq)]
-struct Event {
-    name: String,
+pub(crate) struct Event {
+    pub(crate) name: String,
     id: String,
-    data: String,
+    pub(crate) data: String,
     retry: String,
 }
 
 impl Events {
-    fn open(server: Address, path: &str, headers: &str) -> Self {
+    pub(crate) fn open(server: Address, path: &str, headers: &str) -> Self {
         let mut stream = server.connect();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request =
@@ -78,7 +78,7 @@ impl Events {
     }
 
     /// The next event that is no comment; the server sends each in one chunk.
-    fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         loop {
             let chunk = self.chunk()?;
             let mut event = Event::default();
@@ -113,7 +113,7 @@ impl Events {
 
 impl Events {
     /// Past the head of an answer that is a stream.
-    fn after_head(mut self) -> Self {
+    pub(crate) fn after_head(mut self) -> Self {
         let head = self.head();
         assert!(head.contains("http/1.1 200"), "{head}");
         self

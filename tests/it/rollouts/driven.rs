@@ -1,10 +1,14 @@
 //! A rollout that a real push opens, driven over HTTP to each of its ends.
 
-use headwater::settings::RolloutDefault;
+use headwater::settings::{RolloutDefault, Settings};
+use headwater_access::audit::AuditEvent;
+use headwater_wire::RolloutEvent;
 use serde_json::Value;
 
 use super::{body, command};
+use crate::audit::TrailFile;
 use crate::fixture::{Address, Hosted, apply, eventually};
+use crate::watch::Events;
 
 /// A service, and a plan whose stages last until somebody decides.
 const SLOW: &str = "\
@@ -21,7 +25,14 @@ plan = \"slow\"
 const INSTANCES: [&str; 2] = ["web-0", "web-1"];
 
 fn hosted() -> Hosted {
-    let hosted = Hosted::with(SLOW, |settings| settings.rollout.default = RolloutDefault::Auto);
+    hosted_with(|_| {})
+}
+
+fn hosted_with(change: impl FnOnce(&mut Settings)) -> Hosted {
+    let hosted = Hosted::with(SLOW, |settings| {
+        settings.rollout.default = RolloutDefault::Auto;
+        change(settings);
+    });
     for name in INSTANCES {
         apply(*hosted.server, "/orders/dev", name);
     }
@@ -73,6 +84,18 @@ fn events(server: Address, id: &str) -> Vec<String> {
     events.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The kind of the next event of a rollout in a stream of events.
+fn next(stream: &mut Events, id: &str) -> String {
+    loop {
+        let event = stream.next().expect("the stream goes on");
+        if event.name == "rollout" {
+            let event: RolloutEvent = serde_json::from_str(&event.data).unwrap();
+            assert_eq!((event.rollout, event.applications), (id.to_owned(), vec!["orders".into()]));
+            return event.event;
+        }
+    }
+}
+
 fn figure(server: Address, name: &str) -> String {
     let text = server.get("/metrics").expect(200).text();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -83,6 +106,8 @@ fn figure(server: Address, name: &str) -> String {
 fn a_rollout_is_paused_resumed_and_promoted() {
     let hosted = hosted();
     let server = *hosted.server;
+    let mut stream = Events::open(server, "/-/events", "").after_head();
+    eventually("it listens", || figure(server, "headwater_watchers") == "1");
     let id = open(&hosted, 2);
     let status = one(server, &id);
     assert_eq!(status["stage"], 1, "{status}");
@@ -108,6 +133,8 @@ fn a_rollout_is_paused_resumed_and_promoted() {
     let expected =
         ["opened", "stage", "paused", "resumed", "promoted", "promoted", "done"].map(str::to_owned);
     assert_eq!(events(server, &id), expected);
+    let streamed: Vec<String> = expected.iter().map(|_| next(&mut stream, &id)).collect();
+    assert_eq!(streamed, expected);
     let over = command(server, &id, &body("abort"), &[]).expect(409).json();
     assert!(over["detail"].as_str().unwrap().contains("runs or is withheld"), "{over}");
     assert_eq!(figure(server, "headwater_rollouts_ended_total{outcome=\"done\"}"), "1");
@@ -145,6 +172,35 @@ fn a_state_that_cannot_be_written_declines_commands_and_is_reported() {
     command(server, &id, &body("abort"), &[]).expect(200);
     assert!(!reported());
     assert_eq!(received(server), [1, 1]);
+}
+
+#[test]
+fn steps_and_commands_are_in_the_trail_and_each_of_them_once() {
+    let trail = TrailFile::new();
+    let hosted = hosted_with(|settings| settings.audit.file = Some(trail.path()));
+    let server = *hosted.server;
+    let id = open(&hosted, 2);
+    command(server, &id, &body("promote"), &[]).expect(200);
+    command(server, &id, &body("promote"), &[]).expect(200);
+    trail.wait_for("the end", |line| line.outcome.as_deref() == Some("done"));
+    let lines = trail.of(AuditEvent::Rollout);
+    let told: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| (line.principal.as_deref().unwrap(), line.outcome.as_deref().unwrap()))
+        .collect();
+    let expected = [
+        ("rollout", "opened"),
+        ("rollout", "stage"),
+        ("pusher", "accepted"),
+        ("pusher", "accepted"),
+        ("rollout", "done"),
+    ];
+    assert_eq!(told, expected);
+    for line in &lines {
+        assert!(line.details.contains(&format!("rollout={id}")), "{line:?}");
+        assert_eq!(line.application.as_deref(), Some("orders"), "{line:?}");
+    }
+    trail.verify();
 }
 
 #[test]
