@@ -223,22 +223,6 @@ impl HttpError {
                  push.token_file on the server"
                     .to_owned(),
             ),
-            Self::RemoteRolloutCommand => Some(
-                "a command for a rollout from another machine needs a push token: set \
-                 HEADWATER_PUSH_TOKEN or push.token_file on the server"
-                    .to_owned(),
-            ),
-            Self::UnknownRollout => Some(
-                "no rollout has this id, or these credentials do not permit the request; list the \
-                 rollouts with headwater rollout list"
-                    .to_owned(),
-            ),
-            Self::RolloutCommand(reason) | Self::RolloutConflict(reason) => Some(reason.clone()),
-            Self::RolloutsUnwritable => Some(
-                "the server cannot write the state of its rollouts, and nothing was done; its log \
-                 names the error"
-                    .to_owned(),
-            ),
             Self::Contract(error) => Some(error.to_string()),
             Self::ContractsFull { error, hours } => Some(format!(
                 "{error}; a contract is removed push.contract_hours ({hours}) hours after the last instance that names it"
@@ -251,8 +235,28 @@ impl HttpError {
                 Some("no property source matches this application and profile".to_owned())
             }
             Self::Route(RouteError::Invalid) => Some("Invalid Request".to_owned()),
-            _ => None,
+            _ => self.rollout_message().map(str::to_owned),
         }
+    }
+
+    /// The text of an error about a rollout.
+    fn rollout_message(&self) -> Option<&str> {
+        Some(match self {
+            Self::RemoteRolloutCommand => {
+                "a command for a rollout from another machine needs a push token: set \
+                 HEADWATER_PUSH_TOKEN or push.token_file on the server"
+            }
+            Self::UnknownRollout => {
+                "no rollout has this id, or these credentials do not permit the request; list the \
+                 rollouts with headwater rollout list"
+            }
+            Self::RolloutCommand(reason) | Self::RolloutConflict(reason) => reason,
+            Self::RolloutsUnwritable => {
+                "the server cannot write the state of its rollouts, and nothing was done; its log \
+                 names the error"
+            }
+            _ => return None,
+        })
     }
 
     /// Makes the response: a problem document for the server's own resources, plain text for git, and otherwise the

@@ -29,7 +29,7 @@ pub struct RolloutStatus {
     pub state: RolloutState,
     /// The reason for which the rollout waits, is paused or is withheld, as a sentence. Otherwise `None`.
     pub why: Option<String>,
-    /// What is missing for the next stage, as a phrase. `None` when nothing is, or when the rollout does not run.
+    /// The part that is lacking for the next stage, as a phrase. `None` when nothing is, or when the rollout does not run.
     pub missing: Option<String>,
     /// The stage that the rollout is in, from 1. `None` before the first stage.
     pub stage: Option<u32>,

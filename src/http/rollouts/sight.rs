@@ -140,7 +140,7 @@ impl Sight {
         }
     }
 
-    /// Describes what is missing for the next stage.
+    /// Describes the part that is lacking for the next stage.
     pub(super) fn lack(&self, lack: &Lack) -> String {
         match lack {
             Lack::Replicas(_) if !self.shows_replicas => no_evidence(),
