@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn a_plan_that_cannot_be_used_is_a_problem_with_its_place() {
         const ORDERS: &str = "//- orders.yml\na: 1\n";
-        let found = report(ORDERS, "//- .headwater/rollout.toml\n[plan.x]\nstages = [\"lots\"]\n");
+        let found = report(ORDERS, "//- .headwater/rollout.toml\n[limits]\ninstances = \"lots\"\n");
         let [problem] = &problems(&found)[..] else { panic!("{found:?}") };
-        assert!(problem.starts_with(".headwater/rollout.toml:2:"), "{problem}");
+        assert!(problem.starts_with(".headwater/rollout.toml:2:13: instances: "), "{problem}");
         assert_eq!((found.file_count, found.environment_count), (0, 0));
         let found = report(ORDERS, "//- .headwater/rollout.toml\n[plan.x]\nexec = \"reboot\"\n");
         let told = problems(&found).join("\n");

@@ -120,6 +120,34 @@ fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
     assert!(!said.err.contains("billing"), "{}", said.err);
 }
 
+#[test]
+fn a_push_that_waits_for_a_rollout_names_nothing_that_its_pusher_may_not_read() {
+    let plan = "//- .headwater/rollout.toml\n[limits]\napplications = 9\n";
+    let shop = Shop::with(plan, "");
+    let server = *shop.hosted.server;
+    for service in ["orders", "billing"] {
+        let path = format!("/{service}/prod");
+        let bearer = super::bearer(service, 1);
+        let answer = server.get_with(&path, &[("Authorization", &bearer)]).expect(200);
+        let applied = acknowledgement_of(&answer, "ok");
+        let headers = [
+            ("Authorization", &*bearer),
+            ("Headwater-Instance", &format!("{service}-1")),
+            ("Headwater-Applied", &applied),
+        ];
+        server.get_with(&path, &headers).expect(200);
+    }
+    let work = shop.clone("own");
+    work.commit("//- application.yml\nshared: changed\n");
+    let push = ["push", "-o", "wait", "-o", "timeout=1", &shop.url("builder"), "main"];
+    let said = work.git(&push).fails(&[
+        "held for every application: rollout r-",
+        "the wait ended after 1 s: r-",
+        "the rollout continues",
+    ]);
+    assert!(!said.err.contains("billing"), "{}", said.err);
+}
+
 /// The policy of [`Shop`] in which the first token of `builder` is another one.
 fn without_token() -> String {
     let known = sha256(&token("builder", 1));

@@ -9,6 +9,7 @@ use super::wait::{Orders, commit, ends, service};
 use crate::fixture::{
     Child, Hosted, Server, Tree, apply, clone, directory, eventually, repository_url,
 };
+use crate::rollouts::{body, command};
 
 /// A plan whose stages are watched for a moment.
 const QUICK: &str = "\
@@ -261,7 +262,7 @@ fn a_plan_is_served_under_no_name() {
     // A change of the plan alone changes no environment.
     let tree = hosted.clone("work");
     tree.commit(&QUICK.replace("1s", "2s"));
-    tree.push(&["main"]).succeeds().says(&["changes 0 environments"]);
+    tree.push(&["main"]).succeeds().says(&["changes no environment"]);
 }
 
 #[test]
@@ -321,4 +322,64 @@ fn a_plan_without_an_effect_is_a_notice() {
     hosted.server.get("/orders/dev").expect(200);
     let found = hosted.server.get("/-/problems").expect(200).json();
     assert_eq!(found["problems"], serde_json::json!([]));
+}
+
+/// A plan whose first stage lasts until a person decides.
+const SLOW: &str = "\
+//- .headwater/rollout.toml
+[plan.slow]
+stages = [\"1\", \"all\"]
+bake = [\"1h\", \"1s\"]
+
+[[rule]]
+plan = \"slow\"
+";
+
+/// The id of the rollout that a push has opened.
+fn rollout_in(said: &str) -> String {
+    let (_, rest) = said.split_once("; held for orders: rollout ").expect("a rollout");
+    rest.split(',').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_paused_rollout_keeps_the_push_waiting_until_a_person_decides() {
+    let shop = Shop::with(SLOW, |_| {});
+    commit(&shop.tree, 2);
+    let mut pushing = shop.tree.begin_push(&["-o", "wait", "main"]);
+    pushing.says(" s  orders: 1 of 3 has it");
+    let id = rollout_in(&pushing.said());
+    command(*shop.hosted.server, &id, &body("pause"), &[]).expect(200);
+    pushing.says(" s  orders: paused: by pusher: a test");
+    assert!(pushing.is_running());
+    command(*shop.hosted.server, &id, &body("promote"), &[]).expect(200);
+    let said = ends(pushing, true, &["promoted by pusher: a test", " s  done", "main -> main"]);
+    assert!(!said.contains("rejected"), "{said}");
+    eventually("all instances have it", || shop.limits() == [2, 2, 2]);
+}
+
+#[test]
+fn an_abort_by_a_person_ends_the_wait_with_the_place_of_the_service() {
+    let shop = Shop::with(SLOW, |_| {});
+    commit(&shop.tree, 2);
+    let pushing = shop.tree.begin_push(&["-o", "wait", "main"]);
+    pushing.says(" s  orders: 1 of 3 has it");
+    let id = rollout_in(&pushing.said());
+    command(*shop.hosted.server, &id, &body("abort"), &[]).expect(200);
+    let parts = ["orders: aborted by pusher: a test", "rolled back: orders is back at "];
+    ends(pushing, false, &parts);
+    eventually("all instances are back", || shop.limits() == [1, 1, 1]);
+}
+
+#[test]
+fn a_rollout_that_a_later_push_supersedes_ends_the_wait() {
+    let shop = Shop::with(SLOW, |_| {});
+    commit(&shop.tree, 2);
+    let pushing = shop.tree.begin_push(&["-o", "wait", "main"]);
+    pushing.says(" s  orders: 1 of 3 has it");
+    let first = rollout_in(&pushing.said());
+    let other = shop.hosted.clone("other");
+    commit(&other, 3);
+    let second = rollout_in(&other.push(&["main"]).succeeds().err);
+    let superseded = format!("superseded: a later push has opened {second} in place of {first}");
+    ends(pushing, false, &[&superseded]);
 }
