@@ -64,7 +64,8 @@ struct ListArguments {
 
 #[derive(Debug, clap::Args)]
 struct StatusArguments {
-    /// Id of the rollout, or its first characters. Without it, the only one that runs or, if none does, that is withheld
+    /// Id of the rollout, or its first characters. Without it, the only one that runs or, if none does, that is withheld, or
+    /// the last one
     id: Option<String>,
     #[command(flatten)]
     server: environment::ServerArguments,
@@ -126,7 +127,7 @@ fn list(arguments: &ListArguments) -> anyhow::Result<ExitCode> {
 fn status(arguments: &StatusArguments) -> anyhow::Result<ExitCode> {
     let runtime = sources::runtime()?;
     let server = runtime.block_on(RolloutServer::connect(&arguments.server))?;
-    let id = &choose::choose(&server.list.rollouts, arguments.id.as_deref())?.id;
+    let id = &choose::choose_or_latest(&server.list.rollouts, arguments.id.as_deref())?.id;
     let status = runtime.block_on(server.status(id))?;
     output::print(&match arguments.output {
         OutputForm::Table => findings::status(&status),

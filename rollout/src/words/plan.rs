@@ -7,9 +7,15 @@ pub fn detection(canaries: u64, share: f64) -> f64 {
     1.0 - (1.0 - share.clamp(0.0, 1.0)).powf(canaries as f64)
 }
 
-/// The stages of a plan for a number of instances, one line each.
+/// The stages of a plan for a number of instances, one line each. The values of an attribute share a line, because they are
+/// known only when a rollout begins.
 pub fn describe(plan: &Plan, instances: u64) -> Vec<String> {
     let mut at = 0;
+    let by = plan.by.as_ref().map(|name| {
+        let seconds = plan.by_bake.as_secs();
+        format!("the instances of each {name} in turn, watched for {seconds} s each")
+    });
+    let has_turns = by.is_some();
     let lines = plan.stages.iter().map(|stage| {
         let line = match &stage.reach {
             Reach::Size(size) => {
@@ -25,10 +31,15 @@ pub fn describe(plan: &Plan, instances: u64) -> Vec<String> {
             Reach::Attribute { name, value } => {
                 format!("the instances with {name}={value} after {at} s")
             }
-            Reach::All => format!("all {instances} after {at} s, watched for {} s", stage.bake.as_secs()),
+            Reach::All if has_turns => {
+                format!("all {instances} after that, watched for {} s", stage.bake.as_secs())
+            }
+            Reach::All => {
+                format!("all {instances} after {at} s, watched for {} s", stage.bake.as_secs())
+            }
         };
         at += stage.bake.as_secs();
         line
     });
-    lines.collect()
+    by.into_iter().chain(lines).collect()
 }

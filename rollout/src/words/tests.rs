@@ -1,7 +1,9 @@
 //! Tests of the sentences that no other test reads.
 
+use std::time::Duration;
+
 use super::*;
-use crate::plan::Plan;
+use crate::plan::{Plan, Reach, Stage};
 use crate::verdict::{Fault, Incident, IncidentKind, Lack};
 
 #[test]
@@ -80,4 +82,15 @@ fn a_plan_names_what_its_canaries_detect() {
     assert!(lines[1].starts_with("50 of 1000 after 120 s."), "{lines:?}");
     assert!(lines[2].starts_with("250 of 1000 after 420 s."), "{lines:?}");
     assert_eq!(lines[3], "all 1000 after 720 s, watched for 600 s");
+    let last = vec![Stage { reach: Reach::All, bake: Duration::from_secs(600) }];
+    let zones = Plan {
+        by: Some("zone".into()),
+        by_bake: Duration::from_secs(300),
+        ..Plan::with_stages("zones", last)
+    };
+    let expected = [
+        "the instances of each zone in turn, watched for 300 s each",
+        "all 90 after that, watched for 600 s",
+    ];
+    assert_eq!(describe(&zones, 90), expected);
 }

@@ -6,6 +6,20 @@ use headwater_wire::{RolloutState, RolloutStatus};
 /// The ids that a message names.
 const SHOWN_COUNT_MAX: usize = 8;
 
+/// Returns what [`choose`] does, or else the rollout that has ended last.
+pub(super) fn choose_or_latest<'r>(
+    rollouts: &'r [RolloutStatus],
+    id: Option<&str>,
+) -> anyhow::Result<&'r RolloutStatus> {
+    let is_open =
+        |own: &RolloutStatus| own.state.is_running() || own.state == RolloutState::Withheld;
+    let latest = rollouts.iter().max_by(|a, b| a.since.cmp(&b.since));
+    match latest.filter(|_| id.is_none() && !rollouts.iter().any(is_open)) {
+        Some(latest) => Ok(latest),
+        None => choose(rollouts, id),
+    }
+}
+
 /// Returns the rollout with an id, or the only one whose id begins with it. Without an id, the only one that runs or, if
 /// none runs, that is withheld.
 pub(super) fn choose<'r>(
@@ -107,5 +121,19 @@ mod tests {
         check(&two, None, Err("several rollouts are withheld, name one of r-1, r-2"));
         let none = "no rollout runs or is withheld. Name one that has ended by its id";
         check(&[("r-1", Done)], None, Err(none));
+        assert!(choose(&[], None).is_err() && choose_or_latest(&[], None).is_err());
+    }
+
+    #[test]
+    fn without_an_open_rollout_the_last_one_is_shown() {
+        use RolloutState::{Done, Stage};
+        let mut ended = rollouts(&[("r-1", Done), ("r-2", Done), ("r-3", Done)]);
+        for (rollout, since) in ended.iter_mut().zip(["20:01", "20:03", "20:02"]) {
+            rollout.since = Some(format!("2026-11-30T{since}:00Z"));
+        }
+        assert_eq!(choose_or_latest(&ended, None).unwrap().id, "r-2");
+        assert_eq!(choose_or_latest(&ended, Some("3")).unwrap().id, "r-3");
+        ended[0].state = Stage;
+        assert_eq!(choose_or_latest(&ended, None).unwrap().id, "r-1");
     }
 }

@@ -95,7 +95,8 @@ fn standing(rollout: &RolloutStatus) -> String {
         (RolloutState::Stage, Some(stage)) => format!("is in {stage}"),
         (RolloutState::Paused, Some(stage)) => format!("is paused in {stage}"),
         (RolloutState::Paused, None) => "is paused before its first stage".to_owned(),
-        (RolloutState::Waiting, _) => "waits for the end of a freeze".to_owned(),
+        // A freeze, or the moment between a command and its first effect. The events tell which.
+        (RolloutState::Waiting, _) => "has not begun".to_owned(),
         (RolloutState::Trying, _) => "is before its first stage".to_owned(),
         (RolloutState::Withheld, _) => format!("has been withheld{}", time("since")),
         (RolloutState::Gone, _) => format!("ended with its branch{}", time("at")),
@@ -107,15 +108,11 @@ fn standing(rollout: &RolloutStatus) -> String {
 fn reason(rollout: &RolloutStatus) -> Option<String> {
     let RolloutStatus { state, why, missing, .. } = rollout;
     match state {
-        RolloutState::Paused => why.as_ref().map(|why| format!("paused {}", after_colon(why))),
-        RolloutState::Withheld => why.as_ref().map(|why| format!("withheld, because {why}")),
+        RolloutState::Paused | RolloutState::Withheld => {
+            why.as_ref().map(|why| format!("{}: {why}", state.name()))
+        }
         _ => missing.as_ref().map(|missing| format!("it waits: {missing}")),
     }
-}
-
-/// `by ada: …` stays as it is, and a sentence follows a colon.
-fn after_colon(why: &str) -> String {
-    if why.starts_with("by ") { why.to_owned() } else { format!("because {why}") }
 }
 
 fn finding(rollout: &RolloutStatus) -> Option<String> {
@@ -172,8 +169,16 @@ fn application_table(rollout: &RolloutStatus) -> String {
 /// The events, one line each.
 fn records(records: &[RolloutRecord]) -> String {
     let lines: Vec<String> =
-        records.iter().map(|record| format!("{}  {}", record.at, record.text)).collect();
+        records.iter().map(|own| format!("{}  {}", whole_seconds(&own.at), own.text)).collect();
     below(&lines)
+}
+
+/// `2026-11-30T20:01:02.125Z` without the fraction.
+fn whole_seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, fraction)) if fraction.ends_with('Z') => format!("{seconds}Z"),
+        _ => time.to_owned(),
+    }
 }
 
 fn table(rows: &[Vec<String>]) -> String {

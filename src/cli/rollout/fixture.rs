@@ -43,6 +43,6 @@ pub(super) fn application(name: &str, canaries: Option<u64>) -> RolloutApplicati
 }
 
 pub(super) fn record(event: &str, text: &str) -> RolloutRecord {
-    let at = "2026-11-30T20:01:02Z".to_owned();
+    let at = "2026-11-30T20:01:02.818174983Z".to_owned();
     RolloutRecord { at, event: event.to_owned(), text: text.to_owned() }
 }

@@ -63,8 +63,7 @@ fn the_list_shows_what_waits_for_a_person() {
         let first = said.out.lines().nth(1).unwrap();
         assert!(first.starts_with("r-7f3a2c91d0  main    e796e2dd67  stage     1 of 2  1 of 12"));
         let last = said.out.lines().last().unwrap();
-        let expected =
-            "r-0012345678: withheld, because web-3 rejected it (type catalogue.page-size)";
+        let expected = "r-0012345678: withheld: web-3 rejected it (type catalogue.page-size)";
         assert_eq!(last, expected);
     }
     let said = type_at(&server.url(), &["list", "--output", "json"]);

@@ -1,4 +1,5 @@
-//! The pages about rollouts against the program: built-in plans, states, commands, limits and detection.
+//! The pages about rollouts against the program: built-in plans, states, commands, limits and detection. What the tutorial
+//! tells people to type is typed here.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,8 +13,13 @@ use headwater_rollout::words::detection;
 use headwater_wire::{RolloutAction, RolloutState};
 
 use super::page::Page;
+use super::start::{listening, shows};
+use super::typed::{blocks, say, shell, shop};
 use super::{rows, table_rows};
+use crate::cli::watch::Running;
+use crate::fixture::eventually;
 
+const TUTORIAL: &str = "docs/first-canary.md";
 const REFERENCE: &str = "docs/rollout-reference.md";
 
 /// The words in the first cells, without their quotes.
@@ -101,4 +107,58 @@ fn the_table_of_detection_is_computed_as_in_the_program() {
         let percent = |share| format!("{:.0} %", (detection(canaries, share) * 100.0).round());
         assert_eq!(row[1..], shares.map(percent), "{canaries} canaries");
     }
+}
+
+/// The lines of a block that no commit, id or time makes different.
+fn stable_lines(block: &str) -> String {
+    let varies = ["published main at", " s  ", "rolled back:", "r-"];
+    let lines = block.lines().filter(|line| !varies.iter().any(|part| line.contains(part)));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn the_first_canary_is_what_the_page_says() {
+    let place = shop();
+    let begin = blocks(TUTORIAL, "Start a server and two instances", "sh");
+    let mut serve = shell(place.path(), None, &begin[0]);
+    // The port of the page may be taken.
+    serve.env("HEADWATER_LISTEN", "127.0.0.1:0");
+    let serving = Running::spawn(serve);
+    let server = listening(&serving);
+    let at = |typed: &str| shell(place.path(), Some(&server), typed);
+    say(at(&begin[1])).unwrap();
+    let instances = [&begin[2], &begin[3]].map(|typed| {
+        // A terminal in the directory of the template.
+        Running::spawn(at(&format!("cd shelf\n{typed}")))
+    });
+    eventually("both instances report", || {
+        say(at(&begin[4])).is_ok_and(|said| said.contains("product/prod: 2 of 2 run "))
+    });
+
+    let good = blocks(TUTORIAL, "Push a good change", "sh");
+    let said = say(at(&good[0])).unwrap();
+    shows(&said, &stable_lines(&blocks(TUTORIAL, "Push a good change", "text")[0]));
+    for part in ["held for product: rollout r-", ", 1 of 2 first, 10 s, then all", " s  done"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    instances.iter().for_each(|instance| instance.says("15 percent off\n"));
+
+    let bad = blocks(TUTORIAL, "Push a bad change", "sh");
+    let said = say(at(&format!("cd shop\n{}", bad[0]))).unwrap_err();
+    assert!(said.contains(" rejected it (check web-"), "{said}");
+    assert!(said.contains("rolled back: product is back at "), "{said}");
+    let said = say(at(&format!("cd shop\n{}", bad[1]))).unwrap();
+    assert_eq!(said, blocks(TUTORIAL, "Push a bad change", "text")[1]);
+
+    let look = blocks(TUTORIAL, "Look at the rollout", "sh");
+    let said = say(at(&look[0])).unwrap_err();
+    assert!(said.contains("  withheld  ") && said.contains(": withheld: web-"), "{said}");
+    let said = say(at(&look[1].replace("status", "status || true"))).unwrap();
+    assert!(said.contains(" has been withheld since ") && said.contains("      15\n"), "{said}");
+
+    let correct = blocks(TUTORIAL, "Correct it", "sh");
+    let said = say(at(&format!("cd shop\n{}", correct[0]))).unwrap();
+    shows(&said, &stable_lines(&blocks(TUTORIAL, "Correct it", "text")[0]));
+    assert!(say(at(&look[0])).unwrap().contains("  released  "));
+    assert!(!serving.err().contains("panicked"), "{}", serving.err());
 }

@@ -36,14 +36,8 @@ impl Reader {
         // The port of the page may be somebody's.
         begin.env("HEADWATER_LISTEN", "127.0.0.1:0");
         let serving = Running::spawn(begin);
-        let mut server = None;
-        eventually("the server listens", || {
-            let said = serving.err();
-            let url = said.split_once("\"url\":\"http://").map(|(_, rest)| rest.split_once('"'));
-            server = url.flatten().map(|(address, _)| address.to_owned());
-            server.is_some()
-        });
-        Self { place, server: server.unwrap(), serving }
+        let server = listening(&serving);
+        Self { place, server, serving }
     }
 
     fn shell(&self, typed: &str) -> Command {
@@ -56,6 +50,18 @@ impl Reader {
     fn say(&self, typed: &str) -> Result<String, String> {
         say(self.shell(typed))
     }
+}
+
+/// The address on which a server says that it listens.
+pub(super) fn listening(serving: &Running) -> String {
+    let mut server = None;
+    eventually("the server listens", || {
+        let said = serving.err();
+        let url = said.split_once("\"url\":\"http://").map(|(_, rest)| rest.split_once('"'));
+        server = url.flatten().map(|(address, _)| address.to_owned());
+        server.is_some()
+    });
+    server.expect("an address")
 }
 
 /// The service of the page. `scripts/test` builds it with everything else; who runs one test only waits for it once.
@@ -73,7 +79,7 @@ fn example() -> PathBuf {
 
 /// What a page shows of git's words: each line is said, however git fills it up.
 #[track_caller]
-fn shows(said: &str, shown: &str) {
+pub(super) fn shows(said: &str, shown: &str) {
     for line in shown.lines() {
         assert!(said.lines().any(|known| known.trim_end() == line), "{line:?} in\n{said}");
     }

@@ -27,7 +27,7 @@ fn a_list_has_a_row_for_each_and_a_line_for_those_that_are_open() {
          r-7f3a2c91d0  main    e796e2dd67  done      1 of 2  1 of 12  product       2026-11-30T20:01:02Z\n\
          \n\
          r-7f3a2c91d0: it waits: watching for 7 s more\n\
-         r-0012345678: withheld, because web-3 rejected it (type catalogue.page-size)\n"
+         r-0012345678: withheld: web-3 rejected it (type catalogue.page-size)\n"
     );
     assert_eq!(list(&[]), "no rollout runs, is withheld or has ended lately\n");
 }
@@ -68,7 +68,7 @@ fn a_status_names_the_reason_of_a_pause_and_of_a_rollback() {
         lines[0],
         "r-0012345678 has been withheld since 2026-11-30T20:03:00Z, plan auto, on main of config"
     );
-    assert_eq!(lines[2], "withheld, because web-3 rejected it (type catalogue.page-size)");
+    assert_eq!(lines[2], "withheld: web-3 rejected it (type catalogue.page-size)");
     let paused = RolloutStatus {
         state: RolloutState::Paused,
         why: Some("by ada: lunch".to_owned()),
@@ -79,13 +79,13 @@ fn a_status_names_the_reason_of_a_pause_and_of_a_rollback() {
     let text = status(&paused);
     assert!(text.starts_with("r-7f3a2c91d0 is paused in stage 1 of 2 (5%), "), "{text}");
     assert!(text.contains(" by ada: ten percent\n"), "{text}");
-    assert!(text.contains("\npaused by ada: lunch\n"), "{text}");
+    assert!(text.contains("\npaused: by ada: lunch\n"), "{text}");
     assert!(text.contains("\nit falls with r-0012345678, and ends after\n"), "{text}");
     let deadline = "the deadline has passed: no instance to try it on. Resume it";
     let late = RolloutStatus { why: Some(deadline.to_owned()), stage: None, ..paused };
     let text = status(&late);
     assert!(text.starts_with("r-7f3a2c91d0 is paused before its first stage, "), "{text}");
-    assert!(text.contains("\npaused because the deadline has passed: no instance"), "{text}");
+    assert!(text.contains("\npaused: the deadline has passed: no instance"), "{text}");
 }
 
 #[test]
