@@ -287,6 +287,12 @@ fn history(
     let days = settings.fleet.history_days;
     let Some(data) = data.filter(|_| days > 0) else { return Ok(None) };
     let directory = data.path().join("history");
+    match History::last(directory.clone(), days) {
+        Ok(records) => instances.remember(records),
+        Err(error) => {
+            tracing::warn!(%error, "the history does not tell which instances were there before")
+        }
+    }
     let started =
         History::start(directory.clone(), days, Arc::clone(instances), Arc::clone(faults));
     started.map(Some).map_err(|error| StartError::File {

@@ -151,13 +151,16 @@ fn command_withheld(
         }
         Command::Retry => {
             let mut rollout = branch.withheld.remove(index).rollout;
+            let before = rollout.id.clone();
             rollout.reopen(order.tip.into(), number, order.now);
             (rollout.by, rollout.because) = (by, Some(because));
-            let applications = rollout.applications().cloned().collect();
+            let applications: Vec<Name> = rollout.applications().cloned().collect();
+            let next = rollout.id.clone();
+            let ended = EventKind::Superseded { applications: applications.clone(), next };
             let kind = EventKind::Opened { applications, plan: rollout.plan.name.clone() };
-            let event = Event { rollout: rollout.id.clone(), kind };
+            let opened = Event { rollout: rollout.id.clone(), kind };
             branch.running.push(rollout);
-            Ok(vec![event])
+            Ok(vec![Event { rollout: before, kind: ended }, opened])
         }
         Command::Pause | Command::Resume | Command::Abort => {
             Err(CommandError::IsWithheld { rollout: id(), command: order.command })

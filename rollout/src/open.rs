@@ -281,12 +281,14 @@ impl Opening<'_, '_> {
         Ok(())
     }
 
-    /// The reason to serve all of them at once.
+    /// The reason to serve all of them at once. What an entry holds is never served for lack of somebody to try it on: after
+    /// a restart of the server, its instances come back one by one.
     fn reason_at_once(&self, plan: &Plan, joiners: &[Joiner]) -> Option<AtOnce> {
         if self.push.options.is_now {
             return Some(AtOnce::Now);
         }
-        if let Some(replica) = self.push.unsupported {
+        let has_entry = joiners.iter().any(|own| own.before.is_some() && !own.is_of_others);
+        if let Some(replica) = self.push.unsupported.filter(|_| !has_entry) {
             return Some(AtOnce::Unsupported(replica.clone()));
         }
         let has_checks = !plan.checks.is_empty();
@@ -298,7 +300,7 @@ impl Opening<'_, '_> {
         let (instances, acknowledging) =
             headcounts.fold((0, 0), |sum, own| (sum.0 + own.instances, sum.1 + own.acknowledging));
         let has_witness = has_checks && instances > 0 || acknowledging > 0;
-        (instances < 2 || !has_witness).then_some(AtOnce::NoInstance)
+        (!has_entry && (instances < 2 || !has_witness)).then_some(AtOnce::NoInstance)
     }
 
     /// Removes entries of withheld content as a whole, of which the push serves a part at once.

@@ -167,6 +167,13 @@ impl Rollout {
         self.plan.stages.iter().take(count).filter_map(|stage| attribute(&stage.reach)).collect()
     }
 
+    /// The commit to which its applications go back. If they have several, the tip before the push.
+    pub fn stable(&self) -> &Name {
+        let mut stables = self.members.values().map(|own| &own.stable);
+        let first = stables.next().unwrap_or(&self.from);
+        if stables.all(|own| own == first) { first } else { &self.from }
+    }
+
     /// The applications by name, without [`OTHERS`].
     pub fn applications(&self) -> impl Iterator<Item = &Name> {
         self.members.keys().filter(|name| &***name != OTHERS)

@@ -48,7 +48,7 @@ impl Branch {
                 kind: EventKind::Withheld {
                     fault: fault.clone(),
                     applications: rollout.applications().cloned().collect(),
-                    stable: rollout.from.clone(),
+                    stable: rollout.stable().clone(),
                     tip: rollout.to.clone(),
                 },
             });

@@ -152,6 +152,16 @@ fn headcounts(affected: &Differing, instances: &[Instance]) -> BTreeMap<Name, He
     counts
 }
 
+/// Applications and profiles, in order.
+type EnvironmentNames = BTreeSet<(Arc<str>, Arc<str>)>;
+
+/// A side of a push.
+#[derive(Clone, Copy)]
+enum Side {
+    Before,
+    After,
+}
+
 /// Reads environments on both sides of a push.
 struct SidesReader<'c> {
     comparison: &'c Comparison<'c>,
@@ -187,39 +197,48 @@ impl SidesReader<'_> {
         fingerprint(new, query, overrides, &mut self.caches.1)
     }
 
-    /// The content of an application on both sides: all environments that files mention, and the others that differ.
+    /// The content of an application on both sides: the environments of all profiles that files mention. It does not depend
+    /// on the instances, so that the same content is recognised later. Only if none of these differs, environments that
+    /// instances follow are added.
     fn contents(
         &mut self,
         application: &Arc<str>,
         differing: &HashSet<Query>,
     ) -> Result<(Option<Content>, Option<Content>), TreeError> {
+        let known = |profile: String| (Arc::clone(application), Arc::from(profile));
+        let before = check::known_profiles(application, self.old)?.into_iter().map(known);
+        let before = self.content(Side::Before, &before.collect())?;
+        let after = check::known_profiles(application, self.comparison.new)?.into_iter().map(known);
+        let after = self.content(Side::After, &after.collect())?;
+        if before != after {
+            return Ok((Some(before), Some(after)));
+        }
         let has_name =
             |query: &&Query| query.application_names().any(|name| *name == **application);
-        let others: BTreeSet<(Arc<str>, Arc<str>)> = differing
-            .iter()
-            .filter(has_name)
-            .map(|query| (Arc::clone(&query.application), Arc::clone(&query.profiles)))
-            .collect();
-        let mut contents = [None, None];
-        for (side, content) in contents.iter_mut().enumerate() {
-            let snapshot = if side == 0 { self.old } else { self.comparison.new };
-            let profiles = check::known_profiles(application, snapshot)?;
-            let known = profiles.into_iter().map(|own| (Arc::clone(application), Arc::from(own)));
-            let names: BTreeSet<_> = known.chain(others.iter().cloned()).collect();
-            let mut bytes = Vec::new();
-            for (application, profiles) in names {
-                let query = Query { application, profiles, label: Label::Default };
-                let own = if side == 0 { self.before(&query)? } else { self.after(&query)? };
-                bytes.extend_from_slice(query.application.as_bytes());
+        let others = differing.iter().filter(has_name);
+        let names =
+            others.map(|query| (Arc::clone(&query.application), Arc::clone(&query.profiles)));
+        let names: EnvironmentNames = names.collect();
+        let before = self.content(Side::Before, &names)?;
+        Ok((Some(before), Some(self.content(Side::After, &names)?)))
+    }
+
+    /// The content of these environments on one side.
+    fn content(&mut self, side: Side, names: &EnvironmentNames) -> Result<Content, TreeError> {
+        let mut bytes = Vec::new();
+        for (application, profiles) in names {
+            let (application, profiles) = (Arc::clone(application), Arc::clone(profiles));
+            let query = Query { application, profiles, label: Label::Default };
+            for name in [&query.application, &query.profiles] {
+                bytes.extend_from_slice(name.as_bytes());
                 bytes.push(0);
-                bytes.extend_from_slice(query.profiles.as_bytes());
-                bytes.push(0);
-                bytes.extend(own);
             }
-            *content = Some(Content::of(&bytes));
+            bytes.extend(match side {
+                Side::Before => self.before(&query)?,
+                Side::After => self.after(&query)?,
+            });
         }
-        let [before, after] = contents;
-        Ok((before, after))
+        Ok(Content::of(&bytes))
     }
 }
 

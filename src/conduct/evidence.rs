@@ -126,10 +126,8 @@ impl EvidenceTracker {
         let mut known = std::mem::take(&mut self.rollouts);
         for rollout in &branch.running {
             let at = known.iter().position(|own| own.id == rollout.id);
-            let mut memory = at.map_or_else(
-                || RolloutMemory::new(rollout, now),
-                |at| known.swap_remove(at),
-            );
+            let mut memory =
+                at.map_or_else(|| RolloutMemory::new(rollout, now), |at| known.swap_remove(at));
             memory.follow(rollout);
             self.rollouts.push(memory);
         }
@@ -150,7 +148,8 @@ impl EvidenceTracker {
             }
             let known = self.keys.find(own.instance, self.look);
             let mut seats = found.iter().map(|seat| &membership.seats()[*seat]);
-            let is_canary = !is_withheld && seats.all(|seat| seat.includes(own.instance, known.key));
+            let is_canary =
+                !is_withheld && seats.all(|seat| seat.includes(own.instance, known.key));
             let seen = Observation::of(own, index, is_canary);
             for seat in &found {
                 let memory = memories[*seat].instances.get_mut(&known.key);

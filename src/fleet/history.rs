@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use headwater_wire::FleetRecord;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::instances::{Instance, Instances};
 use crate::faults::{FaultKind, Faults};
@@ -29,6 +29,8 @@ use recorder::Recorder;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The number of intervals after which instances are compared although none has reported a change.
 const IDLE_INTERVALS: u32 = 5;
+/// The length of a day in UTC.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The parts in which the table of instances is copied.
 const PARTS: u8 = 16;
 /// The longest that a stopping server waits for the last lines.
@@ -47,6 +49,21 @@ struct HistoryThread {
 }
 
 impl History {
+    /// Returns the last record of each instance that was present when a server stopped to record. Blocks while it reads a
+    /// file.
+    ///
+    /// # Errors
+    /// The error of the system.
+    pub fn last(directory: PathBuf, days: u16) -> std::io::Result<Vec<FleetRecord>> {
+        let (files, now) = (DayFiles::new(directory, days), Timestamp::now());
+        let found = match files.at(now)? {
+            Some(found) => Some(found),
+            // Nothing was recorded since midnight.
+            None => files.at_in(&files::day(now - DAY), now)?,
+        };
+        Ok(found.unwrap_or_default())
+    }
+
     /// Starts to record the instances in files below a directory. Older files than `days` days are removed.
     ///
     /// # Errors

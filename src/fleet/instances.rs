@@ -7,6 +7,7 @@
 //!
 //! The table is kept in memory for a while after the last request of an instance.
 
+mod former;
 mod named;
 mod shares;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use super::report::{Acknowledgement, Attributes, InstanceReport, Reason};
 use crate::model::Query;
 use crate::sync::lock;
+use former::FormerInstances;
 use named::NamedInstance;
 use shares::Shares;
 
@@ -41,6 +43,8 @@ pub struct Instances {
     table: Mutex<InstanceTable>,
     /// The number of changes, for those that wait for one.
     changes: watch::Sender<u64>,
+    /// The instances that were connected when the server stopped, for a minute after its start.
+    former: Mutex<FormerInstances>,
 }
 
 #[derive(Default)]

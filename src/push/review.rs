@@ -10,7 +10,7 @@ use super::policy::{Permission, PushPolicy};
 use super::policy_repository::{self, HostedPolicy, ReviewedPolicy};
 use super::rejection::rejected;
 use super::repository::HostedRepository;
-use super::rollouts::StagedBranch;
+use super::rollouts::{StagedBranch, StagingError};
 use super::updates::{self, Question, Update};
 use super::waiting::BranchChange;
 use crate::access::PolicyPreview;
@@ -78,6 +78,10 @@ enum ReviewError {
         "push rejected, no branch was updated: the server cannot read the repository: {0}. Tell the operator"
     )]
     EarlierCommits(#[from] EarlierCommitsError),
+    #[error(
+        "push rejected, no branch was updated: the server cannot read the repository: {0}. Tell the operator"
+    )]
+    Staging(#[from] StagingError),
 }
 
 impl ReviewError {
@@ -314,10 +318,10 @@ impl Reviewer {
         labels: &[Label],
         sides: (&Snapshot, &Snapshot),
         report: &CheckReport,
-    ) -> Result<Option<StagedBranch>, TreeError> {
+    ) -> Result<Option<StagedBranch>, StagingError> {
         let Some(rollouts) = &self.repository.rollouts else { return Ok(None) };
         let overrides = self.check_policy.overrides.as_ref();
-        let staged = rollouts.stage(update, labels, sides, self.incoming.layout(), overrides)?;
+        let staged = rollouts.stage(update, labels, sides, &self.incoming, overrides)?;
         let changes_environments = !report.changes.is_empty() || report.hidden.environments > 0;
         Ok(staged.map(|staged| StagedBranch { changes_environments, ..staged }))
     }

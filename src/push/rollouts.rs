@@ -9,7 +9,7 @@ use headwater_rollout::Name;
 use headwater_rollout::event::Event;
 use headwater_rollout::open::{NowPolicy, Opened};
 use headwater_rollout::plan::PlanFile;
-use headwater_rollout::state::State;
+use headwater_rollout::state::{Branch, OTHERS, State};
 use jiff::Timestamp;
 
 use super::updates::Update;
@@ -17,8 +17,9 @@ use crate::check;
 use crate::conduct::{self, BranchChanges, Comparison, Ledger, LedgerTurn};
 use crate::fleet::{Instance, Instances};
 use crate::model::{Label, PropertySource};
-use crate::snapshot::{Layout, Snapshot};
-use crate::source::git::{GitSource, HoldTable, MovedReference};
+use crate::snapshot::Snapshot;
+use crate::source::SourceError;
+use crate::source::git::{GitSource, HoldTable, Incoming, MovedReference};
 use crate::tree::{Tree, TreeError};
 
 /// The plan of changes that go to all instances at once.
@@ -42,6 +43,15 @@ pub struct RolloutPolicy {
     pub now: NowPolicy,
     /// The names of the checks that the operator defines.
     pub checks: Vec<String>,
+}
+
+/// The reason why it is not known what a push changes.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StagingError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
 }
 
 /// What a push changes at one branch, and the plans that govern it.
@@ -103,16 +113,17 @@ impl RepositoryRollouts {
         update: &Update,
         labels: &[Label],
         (old, new): (&Snapshot, &Snapshot),
-        layout: &Arc<Layout>,
+        incoming: &Incoming,
         overrides: Option<&PropertySource>,
-    ) -> Result<Option<StagedBranch>, TreeError> {
+    ) -> Result<Option<StagedBranch>, StagingError> {
         let (Some(branch), Some(from), Some(to)) = (update.branch(), &update.old, &update.new)
         else {
             return Ok(None);
         };
         let state = self.ledger.state();
         let entries = state.branch(branch);
-        let member = old.members.iter().find(|member| member.layout == *layout);
+        let mut members = old.members.iter();
+        let member = members.find(|member| member.layout == *incoming.layout());
         let (plans, has_plan_file) = match member {
             Some(member) => self.plans(&member.tree)?,
             None => (all_at_once(), false),
@@ -130,15 +141,30 @@ impl RepositoryRollouts {
             branch: entries,
             has_plan_file,
         };
+        let changes = conduct::changes(&comparison)?;
+        let plans = match entries.and_then(|own| oldest_stable(own, &changes)) {
+            Some(stable) => self.plans_at(incoming, stable)?.unwrap_or(plans),
+            None => plans,
+        };
         Ok(Some(StagedBranch {
             branch: branch.into(),
             from: Name::from(&**from),
             to: Name::from(&**to),
-            changes: conduct::changes(&comparison)?,
+            changes,
             plans: Arc::new(plans),
             fleet: instances.len() as u64,
             changes_environments: false,
         }))
+    }
+
+    /// The plans at a commit. `None` if the repository does not have it.
+    fn plans_at(
+        &self,
+        incoming: &Incoming,
+        commit: &str,
+    ) -> Result<Option<PlanFile>, StagingError> {
+        let Some(member) = incoming.member(commit, "")? else { return Ok(None) };
+        Ok(Some(self.plans(&member.tree)?.0))
     }
 
     /// The instances that follow one of these labels.
@@ -146,8 +172,20 @@ impl RepositoryRollouts {
         let now = Timestamp::now();
         let mut found = self.instances.snapshot(|_, query| labels.contains(&query.label));
         found.retain(|instance| conduct::is_connected(instance, now));
+        // Those that were there before a restart of this server come back within a minute.
+        found.extend(self.instances.former(|query| labels.contains(&query.label)));
         found
     }
+}
+
+/// The oldest stable commit of the entries that a push changes. Its plans govern the push, so that a plan that came with a
+/// candidate does not decide about it.
+fn oldest_stable<'b>(branch: &'b Branch, changes: &BranchChanges) -> Option<&'b Name> {
+    let applications = changes.changes.iter().map(|change| &*change.application);
+    let others = changes.is_shared.then_some(OTHERS);
+    let held = applications.chain(others).filter_map(|name| branch.entry(name));
+    let oldest = held.min_by_key(|(entry, _)| (entry.rollout().opened, entry.rollout().number))?;
+    Some(&oldest.1.stable)
 }
 
 /// The plans of a branch without stages.

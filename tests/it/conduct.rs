@@ -242,3 +242,50 @@ fn a_killed_server_gives_the_candidate_to_the_same_canaries_only() {
     assert_eq!(served(*server), "limit: 2");
     assert!(!file.exists());
 }
+
+#[test]
+fn a_push_right_after_a_restart_is_held_for_the_instances_from_before() {
+    let place = Place::new(SLOW);
+    let server = place.serve();
+    speak_all(*server);
+    let tree = clone(&repository_url(server.0), &place.data.path().join("work"));
+    let history = place.data.path().join("data/history");
+    let is_recorded = || {
+        let mut files = std::fs::read_dir(&history).into_iter().flatten().flatten();
+        files.any(|file| {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            NAMES.iter().all(|name| text.contains(&format!("\"instance\":\"{name}\"")))
+        })
+    };
+    eventually("the instances are in the history", is_recorded);
+    server.stop_by("KILL");
+    let server = place.serve();
+    tree.git(&["remote", "set-url", "origin", &repository_url(server.0)]).succeeds();
+    commit(&tree, 2);
+    tree.push(&["main"]).succeeds().says(&["held for orders", "1 of 6 first"]);
+    assert_eq!(served(*server), "limit: 1");
+    // What is held stays held, also for a server that remembers nobody.
+    server.stop_by("KILL");
+    std::fs::remove_dir_all(&history).unwrap();
+    let server = place.serve();
+    tree.git(&["remote", "set-url", "origin", &repository_url(server.0)]).succeeds();
+    commit(&tree, 3);
+    tree.push(&["main"]).succeeds().says(&["held for orders"]);
+    assert_eq!(served(*server), "limit: 1");
+}
+
+#[test]
+fn a_plan_that_comes_with_a_candidate_does_not_decide_about_it() {
+    let hosted = hosted(SLOW);
+    let runtime = Runtime::new().unwrap();
+    let services = services(&runtime, *hosted.server, 3);
+    let tree = hosted.clone("work");
+    let plan = "//- .headwater/rollout.toml\n[[rule]]\nplan = \"all-at-once\"\n";
+    tree.commit(&format!("//- orders.yml\nlimit: 2\n{plan}"));
+    tree.push(&["main"]).succeeds();
+    reach(&services, &[1, 1, 2]);
+    commit(&tree, 3);
+    tree.push(&["main"]).succeeds().says(&["held for orders"]);
+    reach(&services, &[1, 1, 3]);
+    assert_eq!(served(*hosted.server), "limit: 1");
+}

@@ -186,9 +186,24 @@ fn without_witnesses_a_change_is_served_at_once() {
         let opened = scene.push(&[change("order", 0, 1)]).unwrap();
         assert_eq!(opened.rollout.is_none(), expected, "{instances} {acknowledging}");
         if expected {
-            assert!(fates(&opened)[0].contains("no instance to try it on"));
+            assert!(fates(&opened)[0].contains("no canary"));
             assert_eq!(branch(&scene).id_number("order"), None, "ids stay as they were");
         }
+    }
+}
+
+#[test]
+fn what_is_held_stays_held_while_no_instance_is_connected() {
+    for is_withheld in [false, true] {
+        let mut scene = Scene::new();
+        scene.push(&[change("order", 0, 1)]).unwrap();
+        if is_withheld {
+            withhold(&mut scene, "order");
+        }
+        scene.headcounts.clear();
+        let opened = scene.push(&[change("order", 1, 2), change("cart", 0, 1)]).unwrap();
+        assert!(opened.rollout.is_some());
+        assert!(fates(&opened).iter().all(|fate| fate.contains("held")), "{:?}", fates(&opened));
     }
 }
 

@@ -15,7 +15,7 @@ impl fmt::Display for AtOnce {
             Self::Now => f.write_str("the push has the option now"),
             Self::Plan(plan) => write!(f, "plan {plan} has no stages"),
             Self::NoInstance => f.write_str(
-                "no instance to try it on: services that identify themselves get a canary",
+                "no canary: it takes two connected instances, one of which reports what it applies",
             ),
             Self::Unwatched => f.write_str("no instance of it acknowledges"),
             Self::Unsupported(replica) => {

@@ -125,6 +125,27 @@ fn the_content_from_before_is_recognised() {
 }
 
 #[test]
+fn the_content_does_not_depend_on_the_instances() {
+    let files = [("orders.yml", "limit: 9\n")];
+    let few = witnesses(&[("orders", "prod,eu")]);
+    let many = witnesses(&[("orders", "prod,eu"), ("orders", "prod,us"), ("orders", "us")]);
+    let few = Branches::new().changes(&files, &few);
+    let many = Branches::new().changes(&files, &many);
+    let contents = |own: &BranchChanges| (own.changes[0].before, own.changes[0].after);
+    assert_eq!(contents(&few), contents(&many));
+    assert_eq!(many.headcount("orders").instances, 3);
+}
+
+#[test]
+fn a_change_for_a_list_of_profiles_alone_is_a_change() {
+    let expression = "limit: 1\n---\nspring.config.activate.on-profile: eu & us\nlimit: 9\n";
+    let instances = witnesses(&[("orders", "eu,us")]);
+    let changes = Branches::new().changes(&[("orders.yml", expression)], &instances);
+    assert_eq!(names(&changes), ["orders"]);
+    assert_ne!(changes.changes[0].before, changes.changes[0].after);
+}
+
+#[test]
 fn a_shared_file_names_the_applications_in_use_and_holds_all_others_together() {
     let instances = witnesses(&[("orders", "dev"), ("unknown", "dev")]);
     let changes = Branches::new().changes(&[("application.yml", "region: south\n")], &instances);

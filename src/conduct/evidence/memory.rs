@@ -130,8 +130,7 @@ impl Memory {
     /// Takes the observation of a look into the memory.
     pub(super) fn settle(&mut self, moment: &Moment<'_>, next: &mut NextChange) {
         let is_seen = self.seen_in == moment.look;
-        let has_requested =
-            self.connection.settle(is_seen.then_some(&self.seen), moment.now, next);
+        let has_requested = self.connection.settle(is_seen.then_some(&self.seen), moment.now, next);
         if !is_seen || !self.is_affected {
             return;
         }
@@ -234,10 +233,8 @@ impl Memory {
     /// Takes the report of an instance without the candidate.
     fn note_other(&mut self, moment: &Moment<'_>, next: &mut NextChange) {
         let Observation { is_witness, has_acknowledged, is_connected, .. } = self.seen;
-        self.health = HealthMemory {
-            was_up: !self.seen.is_down,
-            down_before: self.seen.down_count,
-        };
+        self.health =
+            HealthMemory { was_up: !self.seen.is_down, down_before: self.seen.down_count };
         let is_waiting = is_witness && is_connected && !has_acknowledged && !moment.is_before;
         let since = is_waiting.then(|| self.unacknowledged_since.unwrap_or(moment.now));
         let due = since.map(|since| since.saturating_add(moment.ack_within));
@@ -261,7 +258,8 @@ impl Memory {
 
     /// Returns true if the instance counts as connected.
     pub(super) fn is_present(&self) -> bool {
-        let is_there = if self.gift.is_some() { !self.is_gone() } else { self.connection.is_present() };
+        let is_there =
+            if self.gift.is_some() { !self.is_gone() } else { self.connection.is_present() };
         self.is_affected && is_there
     }
 

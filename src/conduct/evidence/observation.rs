@@ -1,7 +1,5 @@
 //! What one look at the table shows about an instance.
 
-
-
 use super::{Sides, Situated};
 use crate::fleet::{Acknowledgement, InstanceHealth, Outcome};
 
@@ -91,7 +89,8 @@ impl Observation {
             return None;
         }
         let known = sides.zip(instance.applied.as_ref());
-        let acknowledged = known.map(|(sides, own)| Acknowledged::of(own, sides, instance.is_witness));
+        let acknowledged =
+            known.map(|(sides, own)| Acknowledged::of(own, sides, instance.is_witness));
         let acknowledged = match acknowledged {
             Some(None) => return None,
             acknowledged => acknowledged.flatten().unwrap_or_default(),

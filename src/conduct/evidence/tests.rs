@@ -407,7 +407,10 @@ fn applications_without_an_own_entry_belong_to_the_others() {
         names
     };
     assert_eq!(names(0, OTHERS), ["b", "e"]);
-    assert_eq!((names(1, "order"), names(1, "cart")), (vec!["a".into(), "d".into()], vec!["d".to_owned()]));
+    assert_eq!(
+        (names(1, "order"), names(1, "cart")),
+        (vec!["a".into(), "d".into()], vec!["d".to_owned()])
+    );
 }
 
 #[test]

@@ -143,9 +143,14 @@ impl DayFiles {
     /// Returns the last record of each instance that was present at a time, in the order of lists. `None` if the history
     /// does not reach back to it.
     pub(super) fn at(&self, time: Timestamp) -> io::Result<Option<Vec<FleetRecord>>> {
+        self.at_in(&day(time), time)
+    }
+
+    /// As [`DayFiles::at`], by the file of a day.
+    pub(super) fn at_in(&self, day: &Day, time: Timestamp) -> io::Result<Option<Vec<FleetRecord>>> {
         let mut state = BTreeMap::new();
         let mut is_known = false;
-        self.read(&day(time), |record| {
+        self.read(day, |record| {
             if record.at.parse::<Timestamp>().is_ok_and(|at| at <= time) {
                 is_known = true;
                 apply(&mut state, record);

@@ -175,7 +175,7 @@ fn a_change_without_an_instance_names_what_a_canary_needs_once() {
     assert_eq!(told.held, None);
     assert_eq!(
         told.lines,
-        ["no instance to try it on: services that identify themselves get a canary"]
+        ["no canary: it takes two connected instances, one of which reports what it applies"]
     );
 }
 

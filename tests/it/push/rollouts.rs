@@ -222,7 +222,8 @@ fn a_dry_run_names_the_stages() {
 
 #[test]
 fn a_push_without_an_instance_says_once_what_a_canary_needs() {
-    const LINE: &str = "no instance to try it on: services that identify themselves get a canary";
+    const LINE: &str =
+        "no canary: it takes two connected instances, one of which reports what it applies";
     let hosted = Hosted::with(SHOP, |settings| settings.rollout.default = RolloutDefault::Auto);
     let tree = hosted.clone("work");
     tree.commit("//- application.yml\nregion: south\n");

@@ -209,7 +209,11 @@ fn incidents_of_other_instances_are_counted_for_a_stage() {
     scene.disconnect("c");
     scene.instances.pop();
     scene.look(1);
-    assert_eq!(scene.group().other_incidents, 3, "two restarts, and one instance has left the table");
+    assert_eq!(
+        scene.group().other_incidents,
+        3,
+        "two restarts, and one instance has left the table"
+    );
     assert_eq!(scene.next_seconds(), Some(61));
     scene.look(60);
     assert_eq!(scene.group().other_incidents, 5, "one is gone, and the restarted one is silent");
