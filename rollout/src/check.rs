@@ -25,11 +25,20 @@ pub struct CheckRule {
     pub max_ratio: f64,
     /// The time between two measurements.
     pub every: Duration,
+    /// Set if the canaries are compared with the other instances. There are none in the last stage, which therefore does
+    /// not need such a check.
+    pub is_comparison: bool,
 }
 
 impl Default for CheckRule {
     fn default() -> Self {
-        Self { consecutive: 2, samples: 3, max_ratio: 1.25, every: Duration::from_secs(30) }
+        Self {
+            consecutive: 2,
+            samples: 3,
+            max_ratio: 1.25,
+            every: Duration::from_secs(30),
+            is_comparison: false,
+        }
     }
 }
 
@@ -42,7 +51,7 @@ impl CheckRule {
 
     /// The rule of a comparison of latencies, which vary more than other figures.
     pub fn latency() -> Self {
-        Self { consecutive: 3, ..Self::default() }
+        Self { consecutive: 3, is_comparison: true, ..Self::default() }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::Name;
 pub use document::{Place, PlanError, PlanProblem};
 pub use freeze::{Freeze, WallTime};
 pub use rules::{Limits, Rule, Touched};
-pub use value::{Share, Size};
+pub use value::{Share, Size, parse_duration};
 
 /// The most stages of a plan.
 pub const STAGE_COUNT_MAX: usize = 16;

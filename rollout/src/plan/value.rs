@@ -107,7 +107,7 @@ impl fmt::Display for Size {
 }
 
 /// Parses a duration such as `90s`, `5m` or `2h`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a time such as \"90s\", \"5m\" or \"2h\", got {text:?}");
     let unit = match text.as_bytes().last() {
         Some(b's') => 1,

@@ -212,33 +212,35 @@ fn without_evidence_a_rollout_pauses_after_its_deadline() {
     );
 }
 
+const ONE_CHECK: &str = "[plan.p]\nstages = [\"1\", \"all\"]\nbake = \"1m\"\nchecks = [\"errors\"]\n[[rule]]\nplan = \"p\"\n";
+
+fn measure(keeper: &mut Keeper, scene: &Scene, measurements: &[Measurement]) {
+    let rollout = scene.running()[0].id.clone();
+    keeper.measured = measurements
+        .iter()
+        .map(|own| Measured {
+            rollout: rollout.clone(),
+            check: "errors".into(),
+            measurement: own.clone(),
+        })
+        .collect();
+}
+
 #[test]
 fn checks_have_to_be_good_and_may_roll_back() {
-    let plan = "[plan.p]\nstages = [\"1\", \"all\"]\nbake = \"1m\"\nchecks = [\"errors\"]\n[[rule]]\nplan = \"p\"\n";
-    let measure = |keeper: &mut Keeper, scene: &Scene, measurements: &[Measurement]| {
-        let rollout = scene.running()[0].id.clone();
-        keeper.measured = measurements
-            .iter()
-            .map(|own| Measured {
-                rollout: rollout.clone(),
-                check: "errors".into(),
-                measurement: own.clone(),
-            })
-            .collect();
-    };
     use Measurement::{Bad, Failed, Good};
-    let (mut scene, mut keeper) = in_first_stage(plan);
+    let (mut scene, mut keeper) = in_first_stage(ONE_CHECK);
     measure(&mut keeper, &scene, &[Good, Bad, Good]);
     keeper.step(&mut scene, 0);
     assert!(keeper.step(&mut scene, 100).next.is_none(), "two good results of three");
     measure(&mut keeper, &scene, &[Good]);
     assert!(keeper.step(&mut scene, 0).next.is_some());
-    let (mut scene, mut keeper) = in_first_stage(plan);
+    let (mut scene, mut keeper) = in_first_stage(ONE_CHECK);
     measure(&mut keeper, &scene, &[Good, Bad, Bad]);
     let words = keeper.words(&mut scene, 0);
     assert!(words[0].starts_with("rolled back: check errors is over its threshold."), "{words:?}");
     // Errors are neither good nor bad, and are reported once.
-    let (mut scene, mut keeper) = in_first_stage(plan);
+    let (mut scene, mut keeper) = in_first_stage(ONE_CHECK);
     let failed = Failed { why: "timeout".into() };
     measure(&mut keeper, &scene, &[failed.clone(), failed.clone(), failed.clone(), failed.clone()]);
     assert_eq!(keeper.words(&mut scene, 0), [""; 0]);
@@ -247,6 +249,25 @@ fn checks_have_to_be_good_and_may_roll_back() {
     let words = keeper.words(&mut scene, 600);
     assert!(words[0].contains("check errors could not be made 5 times"), "{words:?}");
     assert!(scene.running()[0].paused.is_some());
+}
+
+/// Nothing is left to compare with in the last stage. A rollout with such a check would never end.
+#[test]
+fn the_last_stage_needs_no_comparison() {
+    for is_comparison in [true, false] {
+        let (mut scene, mut keeper) = in_first_stage(ONE_CHECK);
+        let rule = CheckRule { is_comparison, samples: 1, ..CheckRule::default() };
+        keeper.rules.insert("errors".into(), rule);
+        measure(&mut keeper, &scene, &[Measurement::Good]);
+        observe(&mut keeper, &scene, ACCEPTED);
+        keeper.step(&mut scene, 0);
+        keeper.step(&mut scene, 60);
+        assert!(scene.running()[0].is_in_last_stage());
+        observe(&mut keeper, &scene, ACCEPTED);
+        keeper.step(&mut scene, 0);
+        keeper.step(&mut scene, 60);
+        assert_eq!(scene.running().is_empty(), is_comparison);
+    }
 }
 
 #[test]
