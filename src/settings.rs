@@ -17,6 +17,7 @@ mod monitor;
 mod overrides;
 mod push;
 mod rollout;
+mod rollout_checks;
 mod secret;
 mod secrets;
 mod share;
@@ -38,6 +39,7 @@ pub use memory::MemorySettings;
 pub use monitor::MonitorSettings;
 pub use push::{Checks, PushSettings, UnfinishedChecks};
 pub use rollout::{NowSetting, RolloutDefault, RolloutSettings};
+pub use rollout_checks::{Comparison, Limit, RolloutCheckSettings};
 pub use secret::{LoginSettings, Secret};
 pub use secrets::{
     AppRoleSettings, OnFailure, RsaAlgorithm, RsaSettings, SecretsSettings, VaultLoginSettings,

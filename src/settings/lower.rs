@@ -48,7 +48,7 @@ pub(super) fn lower(flags: Flags, file: SettingsFile) -> Result<Settings, Settin
         access: file.access,
         audit: file.audit,
         push: file.push.with(flags.push_token_file, &mut problems),
-        rollout: file.rollout.with(flags.rollout_default),
+        rollout: file.rollout.with(flags.rollout_default, &mut problems),
         is_forgetting_rollouts: false,
         monitor: file.monitor.with(flags.monitor_secret_file, &mut problems),
         share: file.share.with(flags.share, flags.replica, &mut problems),

@@ -5,6 +5,7 @@ use headwater_rollout::open::NowPolicy;
 use serde::Deserialize;
 
 use super::described::default;
+use super::rollout_checks::{self, RolloutCheckSettings};
 
 /// The name of the table.
 const TABLE: &str = "rollout";
@@ -17,19 +18,26 @@ pub struct RolloutSettings {
     pub default: RolloutDefault,
     /// Whether a push may skip the stages with the option `now`.
     pub now: NowSetting,
+    /// The measurements that plans can name.
+    pub check: Vec<RolloutCheckSettings>,
 }
 
 impl RolloutSettings {
-    /// Adds what a flag or a variable sets.
-    pub(super) fn with(mut self, default: Option<RolloutDefault>) -> Self {
+    /// Adds what a flag or a variable sets, and checks the measurements.
+    pub(super) fn with(
+        mut self,
+        default: Option<RolloutDefault>,
+        problems: &mut Vec<String>,
+    ) -> Self {
         self.default = default.unwrap_or(self.default);
+        rollout_checks::check_all(&self.check, problems);
         self
     }
 }
 
 impl Default for RolloutSettings {
     fn default() -> Self {
-        Self { default: default(TABLE, "default"), now: default(TABLE, "now") }
+        Self { default: default(TABLE, "default"), now: default(TABLE, "now"), check: Vec::new() }
     }
 }
 
@@ -102,10 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn checks_are_read_with_the_table() {
+        let settings =
+            load("[[rollout.check]]\nname = \"smoke\"\nexec = [\"/bin/true\"]\n").unwrap();
+        assert_eq!(settings.rollout.check[0].name, "smoke");
+        let error = load("[[rollout.check]]\nname = \"smoke\"\n").unwrap_err().to_string();
+        assert!(error.contains("\"smoke\": set exactly one of"), "{error}");
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file() {
-        let file = RolloutSettings { default: RolloutDefault::Careful, now: NowSetting::Denied };
-        assert_eq!(file.clone().with(None), file);
-        let settings = file.with(Some(RolloutDefault::Off));
+        let mut problems = Vec::new();
+        let file = RolloutSettings {
+            default: RolloutDefault::Careful,
+            now: NowSetting::Denied,
+            check: Vec::new(),
+        };
+        assert_eq!(file.clone().with(None, &mut problems), file);
+        let settings = file.with(Some(RolloutDefault::Off), &mut problems);
+        assert!(problems.is_empty());
         assert_eq!(settings.default.plan(), None);
         assert_eq!(settings.now, NowSetting::Denied);
     }

@@ -50,7 +50,7 @@ const CLIENT: [&str; 8] = [
 ];
 
 /// The variables of commands that Headwater starts: name, origin and content.
-const GIVEN: [(&str, &str, &str); 9] = [
+const GIVEN: [(&str, &str, &str); 13] = [
     ("HEADWATER_APPLICATION", "`watch --exec`", "the service"),
     ("HEADWATER_PROFILES", "`watch --exec`", "its profiles"),
     ("HEADWATER_LABEL", "`watch --exec`", "the label, or empty"),
@@ -60,6 +60,18 @@ const GIVEN: [(&str, &str, &str); 9] = [
     ("HEADWATER_CHANGED_KEY_COUNT", "`watch --exec`", "the number of keys that differ"),
     ("HEADWATER_TARGET", "`run --check`", "the final path of the file"),
     ("HEADWATER_CHILD", "`run --reload`", "the process id of the program"),
+    ("HEADWATER_ROLLOUT", "`exec` of `[[rollout.check]]`", "the rollout"),
+    ("HEADWATER_CHECK", "`exec` of `[[rollout.check]]`", "the name of the check"),
+    (
+        "HEADWATER_APPLICATIONS",
+        "`exec` of `[[rollout.check]]`",
+        "the applications, one in each line",
+    ),
+    (
+        "HEADWATER_CANARIES",
+        "`exec` of `[[rollout.check]]`",
+        "at most 50 canaries, one in each line",
+    ),
 ];
 
 /// Variables between the server and its own hook.

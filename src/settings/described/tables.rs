@@ -315,7 +315,7 @@ const PUSH: [Setting; 9] = [
     },
 ];
 
-const ROLLOUT: [Setting; 2] = [
+const ROLLOUT: [Setting; 3] = [
     Setting {
         name: "default",
         summary: "Plan of a hosted branch without a plan file: \"auto\", \"careful\", \"all-at-once\" or \"off\" for no \
@@ -330,6 +330,17 @@ const ROLLOUT: [Setting; 2] = [
         name: "now",
         summary: "Pushes that skip the stages with -o now: \"allowed\", \"reason\" (allowed with -o reason) or \"denied\"",
         value: PrintedValue::Default("\"allowed\""),
+        ..NONE
+    },
+    Setting {
+        name: "check",
+        summary: "Measurements that a plan can name. Each can be a table [[rollout.check]]",
+        details: "Its settings are name, one of prometheus, http and exec, and every (\"30s\"), consecutive (2), samples (3), \
+                  ca_file and token_file. A prometheus has query with min or max, or compare = \"errors\" with bad and all, \
+                  or compare = \"latency\" with query and max_ratio (1.25).",
+        value: PrintedValue::Example(
+            "[{ name = \"smoke\", exec = [\"/usr/local/bin/test-shop\"] }]",
+        ),
         ..NONE
     },
 ];
