@@ -334,7 +334,7 @@ fn a_bound_and_an_attribute_choose_as_the_store_does() {
     assert!(scene.given("a").is_some() && scene.given("b").is_none());
     // Only attributes that the plan needs are reported.
     let attributes = &scene.find("a").unwrap().attributes;
-    assert_eq!(attributes.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["zone"]);
+    assert_eq!(attributes.keys().map(|name| &**name).collect::<Vec<_>>(), ["zone"]);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 
 use super::*;
 
+/// The last acknowledgement, the reports of `down`, and the standing that follows.
+type Reported = (Option<(u8, Ack)>, u32, Standing);
+
 /// What an instance has reported, and what that makes of it.
-const REPORTS: [(Option<(u8, Ack)>, u32, Standing); 9] = [
+const REPORTS: [Reported; 9] = [
     (None, 0, Standing::Unknown),
     (Some((STABLE, Ack::Applied)), 0, Standing::Accepted),
     (Some((FORMER, Ack::Applied)), 0, Standing::Accepted),
