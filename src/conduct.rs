@@ -4,13 +4,14 @@
 //! the time, makes their decisions durable, and publishes the holds that follow from them.
 //!
 //! `ledger` is the state of one repository and its file. `changes` finds what a push changes for each application. `holds`
-//! turns a state into what the source hands out. `evidence` turns the instances into reports. `keeper` advances the rollouts
-//! of one repository. `view` is what people and programs see.
+//! turns a state into what the source hands out. `evidence` turns the instances into reports. `checks` makes the operator's
+//! measurements. `keeper` advances the rollouts of one repository. `view` is what people and programs see.
 //!
 //! Locking: a [`LedgerTurn`] is taken after the push turn of a repository, before its references lock, and before the locks of
 //! the store.
 
 mod changes;
+mod checks;
 mod evidence;
 mod file;
 mod holds;
@@ -21,6 +22,9 @@ mod sinks;
 mod view;
 
 pub use changes::{BranchChanges, Comparison, changes};
+pub use checks::{
+    Canary, CheckDefinition, CheckKind, CheckRunner, CheckTarget, Question, Server, TargetGroup,
+};
 pub use evidence::{EvidenceTracker, Situated};
 pub use keeper::{HoldPublisher, Keeper, KeeperParts, is_connected};
 pub use ledger::{Ledger, LedgerError, LedgerTurn, Tips};

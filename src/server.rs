@@ -11,6 +11,7 @@ mod memory;
 mod policy;
 mod reload;
 mod replicas;
+mod rollout_checks;
 mod rollouts;
 mod secrets;
 mod tls;

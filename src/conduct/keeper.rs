@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use headwater_rollout::Name;
-use headwater_rollout::check::CheckRule;
 use headwater_rollout::command::{self, Command, Order};
 use headwater_rollout::event::Event;
 use headwater_rollout::evidence::{Counts, Evidence, Report};
@@ -22,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::checks::{CheckDefinition, CheckTarget, Measurements};
 use super::evidence::{EvidenceTracker, Situated};
 use super::holds::AdmittedInstances;
 use super::journal::Standing;
@@ -80,6 +80,8 @@ pub struct KeeperParts {
     pub figures: Arc<RolloutFigures>,
     /// The name of this server in reports.
     pub replica: Name,
+    /// The checks that plans can name.
+    pub checks: Arc<[CheckDefinition]>,
 }
 
 /// The keeper of the rollouts of one repository.
@@ -94,7 +96,7 @@ pub struct Keeper {
 struct Memory {
     trackers: BTreeMap<Name, EvidenceTracker>,
     watches: BTreeMap<Name, Watches>,
-    rules: BTreeMap<Name, CheckRule>,
+    measurements: Measurements,
     began: Instant,
     /// Set while holds that belong to the present state are not published.
     is_unpublished: bool,
@@ -199,10 +201,13 @@ impl Keeper {
         memory.watches.retain(|name, _| running.contains(&name));
         self.parts.figures.record_evidence(self.ledger.repository(), !running.is_empty());
         if running.is_empty() {
+            memory.measurements.follow(Vec::new());
             self.show(BTreeMap::new());
             return Next::Idle;
         }
+        memory.measurements.receive();
         let (mut standings, mut next_change) = (BTreeMap::new(), None::<Duration>);
+        let mut targets = Vec::new();
         for name in running {
             let branch = &state.branches[name];
             let audience = self.audience(name).await;
@@ -215,12 +220,15 @@ impl Keeper {
             let reports = tracker.report(branch, &audience.situated(), now);
             next_change = next_change.into_iter().chain(tracker.next_change()).min();
             standings.extend(self.standings(branch, &reports));
+            let target = |rollout| CheckTarget::of(rollout, &reports);
+            targets.extend(branch.running.iter().filter_map(target));
             match self.step(&state, name, &reports, memory).await {
                 Ok(true) => return Next::Again,
                 Ok(false) => {}
                 Err(_) => return Next::After(RETRY_PAUSE),
             }
         }
+        memory.measurements.follow(targets);
         self.show(standings);
         let rest = next_change.map_or(IDLE_PAUSE, |at| at.saturating_sub(memory.began.elapsed()));
         Next::After(rest.clamp(PAUSE_MIN, IDLE_PAUSE))
@@ -261,8 +269,8 @@ impl Keeper {
             live: &live,
             rank: 0,
             reports,
-            measured: &[],
-            rules: &memory.rules,
+            measured: &memory.measurements.pending,
+            rules: &memory.measurements.rules,
             now: memory.began.elapsed(),
             wall,
             freeze: plans.as_ref().and_then(|plans| plans.freeze(wall)),
@@ -271,6 +279,8 @@ impl Keeper {
         };
         let watches = memory.watches.entry(name.clone()).or_default();
         let made = step::step(state, name, watches, &situation);
+        let next = made.next.as_ref().and_then(|next| next.branch(name));
+        memory.measurements.mark_judged(&state.branches[name], next);
         let Some(next) = made.next else {
             if !made.events.is_empty() {
                 let turn = self.ledger.take_turn().await;
@@ -417,7 +427,7 @@ async fn keep(keeper: Weak<Keeper>) {
     let mut memory = Memory {
         trackers: BTreeMap::new(),
         watches: BTreeMap::new(),
-        rules: BTreeMap::new(),
+        measurements: Measurements::new(&first.parts.checks, Handle::current()),
         began: Instant::now(),
         is_unpublished: false,
     };

@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 use super::repository::HostedRepository;
 use super::rollouts::{RepositoryRollouts, RolloutPolicy};
 use crate::conduct::{
-    EventSink, HoldPublisher, Keeper, KeeperParts, Ledger, LedgerError, RolloutFigures, Tips,
+    CheckDefinition, EventSink, HoldPublisher, Keeper, KeeperParts, Ledger, LedgerError,
+    RolloutFigures, Tips,
 };
 use crate::fleet::Instances;
 use crate::source::git::{GitSource, Incoming};
@@ -27,6 +28,8 @@ pub struct RolloutSetup {
     pub figures: Arc<RolloutFigures>,
     /// The name of this server.
     pub replica: String,
+    /// The checks that plans can name.
+    pub checks: Arc<[CheckDefinition]>,
     /// True if the states are put aside, so that every tip is served.
     pub is_forgetting: bool,
 }
@@ -76,6 +79,7 @@ impl RolloutSetup {
             instances: Arc::clone(&self.instances),
             figures: Arc::clone(&self.figures),
             replica: Name::from(self.replica.as_str()),
+            checks: Arc::clone(&self.checks),
         };
         Some(Keeper::start(ledger, publisher, parts, runtime))
     }

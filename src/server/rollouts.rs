@@ -8,7 +8,7 @@ use crate::http::RolloutControl;
 use crate::push::{Hosts, RolloutPolicy, RolloutSetup};
 use crate::settings::Settings;
 
-use super::replicas;
+use super::{replicas, rollout_checks};
 
 /// What the rollouts of all repositories have in common.
 pub(super) fn setup(
@@ -22,12 +22,13 @@ pub(super) fn setup(
         policy: RolloutPolicy {
             default: configured.default.plan(),
             now: configured.now.into(),
-            checks: Vec::new(),
+            checks: configured.check.iter().map(|own| own.name.clone()).collect(),
         },
         instances: Arc::clone(instances),
         sinks: sinks.into(),
         figures: Arc::clone(figures),
         replica: replicas::name(settings),
+        checks: configured.check.iter().map(rollout_checks::definition).collect(),
         is_forgetting: settings.is_forgetting_rollouts,
     }
 }

@@ -247,7 +247,7 @@ fn parses(format: Format, block: &Block) -> Result<(), String> {
 /// A block of TOML is settings of the server, unless it is a policy, a plan of rollouts or the manifest of a service.
 fn is_settings(block: &Block) -> Result<(), String> {
     if block.text.starts_with(&format!("# {}\n", PlanFile::PATH)) {
-        let plan = PlanFile::parse(PlanFile::PATH, block.text.as_bytes(), &[]);
+        let plan = PlanFile::parse(PlanFile::PATH, block.text.as_bytes(), &["errors"]);
         return plan.map(drop).map_err(|error| error.to_string());
     }
     let is_part = ["[[area]]", "[[principal]]"].iter().any(|begin| block.text.starts_with(begin));

@@ -39,6 +39,7 @@ mod push;
 mod recipes;
 mod reference;
 mod replicas;
+mod rollout_checks;
 mod rollouts;
 mod run;
 mod secrets;

@@ -104,6 +104,9 @@ const ROOMS: [(&str, &[&str]); 41] = [
             "faults",
             "sync",
             "telemetry",
+            "outgoing",
+            "regular_file",
+            "terminal",
         ],
     ),
     (
@@ -223,6 +226,7 @@ const DOORS: [(&str, &[&str]); 43] = [
         &[
             "model/canary",
             "settings/rollout",
+            "settings/rollout_checks",
             "check/plan",
             "conduct",
             "push",
@@ -239,8 +243,8 @@ const DOORS: [(&str, &[&str]); 43] = [
         &["source/etcd", "source/open", "opening", "push/replication", "replicas", "server"],
     ),
     ("headwater_secrets", &["reveal", "vault", "server", "cli/seal"]),
-    ("http_body_util", &["outgoing", "vault", "server"]),
-    ("hyper", &["outgoing", "vault", "server"]),
+    ("http_body_util", &["outgoing", "vault", "conduct/checks", "server"]),
+    ("hyper", &["outgoing", "vault", "conduct/checks", "server"]),
     ("hyper_util", &["outgoing"]),
     ("icu_normalizer", &["check/entries"]),
     ("jsonschema", &["check/schema"]),
@@ -260,6 +264,7 @@ const DOORS: [(&str, &[&str]); 43] = [
         &[
             "audit",
             "data",
+            "conduct/checks",
             "push",
             "regular_file",
             "source",
