@@ -3,13 +3,14 @@
 //! Invariant: the holds of a push are durable before git may move a reference, and published in the same step as the
 //! reference.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_rollout::Name;
 use headwater_rollout::event::Event;
-use headwater_rollout::open::{NowPolicy, Opened};
-use headwater_rollout::plan::PlanFile;
-use headwater_rollout::state::{Branch, OTHERS, State};
+use headwater_rollout::open::{Change, NowPolicy, Opened};
+use headwater_rollout::plan::{Plan, PlanFile, Touched};
+use headwater_rollout::state::{Branch, State};
 use jiff::Timestamp;
 
 use super::updates::Update;
@@ -142,10 +143,8 @@ impl RepositoryRollouts {
             has_plan_file,
         };
         let changes = conduct::changes(&comparison)?;
-        let plans = match entries.and_then(|own| oldest_stable(own, &changes)) {
-            Some(stable) => self.plans_at(incoming, stable)?.unwrap_or(plans),
-            None => plans,
-        };
+        let plans_at = |commit: &str| self.plans_at(incoming, commit).ok().flatten();
+        let plans = governing(plans, &changes.changes, entries, &plans_at);
         Ok(Some(StagedBranch {
             branch: branch.into(),
             from: Name::from(&**from),
@@ -178,14 +177,33 @@ impl RepositoryRollouts {
     }
 }
 
-/// The oldest stable commit of the entries that a push changes. Its plans govern the push, so that a plan that came with a
-/// candidate does not decide about it.
-fn oldest_stable<'b>(branch: &'b Branch, changes: &BranchChanges) -> Option<&'b Name> {
-    let applications = changes.changes.iter().map(|change| &*change.application);
-    let others = changes.is_shared.then_some(OTHERS);
-    let held = applications.chain(others).filter_map(|name| branch.entry(name));
-    let oldest = held.min_by_key(|(entry, _)| (entry.rollout().opened, entry.rollout().number))?;
-    Some(&oldest.1.stable)
+/// The plans that govern a push: those of the tip before it. For an application that an entry holds at an older revision,
+/// the plans of that revision govern, unless those of the tip are stricter. Otherwise a push could weaken the plan of a
+/// change that is not stable yet, and the next push would release it.
+fn governing(
+    of_tip: PlanFile,
+    changes: &[Change],
+    branch: Option<&Branch>,
+    plans_at: &dyn Fn(&str) -> Option<PlanFile>,
+) -> PlanFile {
+    let Some(branch) = branch else { return of_tip };
+    let entries = changes.iter().filter_map(|change| branch.entry(&change.application));
+    let stables: BTreeSet<&Name> = entries.map(|(_, member)| &member.stable).collect();
+    let stables = stables.into_iter().filter_map(|commit| plans_at(commit));
+    stables.fold(of_tip, |plans, of_stable| {
+        let [own, other] = [&plans, &of_stable].map(|own| plan_of(own, changes));
+        if own.is_stricter_than(&other) { plans } else { of_stable }
+    })
+}
+
+/// The plan that a file chooses for changes.
+fn plan_of(plans: &PlanFile, changes: &[Change]) -> Arc<Plan> {
+    let named = changes.iter().map(|own| {
+        let profiles = own.profiles.iter().map(|name| &**name);
+        (&own.application, profiles.collect())
+    });
+    let named: Vec<(&Name, Vec<&str>)> = named.collect();
+    plans.choose(named.iter().map(|(application, profiles)| Touched { application, profiles }))
 }
 
 /// The plans of a branch without stages.

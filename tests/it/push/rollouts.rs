@@ -180,6 +180,25 @@ fn the_plan_before_the_push_governs_the_push() {
 }
 
 #[test]
+fn a_weakened_plan_governs_no_push_while_its_change_is_held() {
+    let shop = Shop::new();
+    let weakened = "//- .headwater/rollout.toml\n[[rule]]\nplan = \"all-at-once\"\n";
+    shop.tree.commit(&format!("{weakened}//- orders.yml\nname: Orders\nlimit: 100\n"));
+    shop.tree.push(&["-o", "wait", "main"]).fails(&["rolled back: orders is back at"]);
+    shop.tree.commit("//- orders.yml\nname: Renamed\nlimit: 100\n");
+    let said = shop.tree.push(&["-o", "wait", "main"]);
+    said.fails(&["held for orders: rollout r-", "1 of 3 first", "rolled back: orders is back at"]);
+    assert_eq!(shop.limits(), [1, 1, 1]);
+    // A correction that all instances accept makes the plan the stable one.
+    commit(&shop.tree, 2);
+    shop.tree.push(&["-o", "wait", "main"]).succeeds().says(&["held for orders", " s  done"]);
+    commit(&shop.tree, 3);
+    let said = shop.tree.push(&["main"]).succeeds();
+    assert!(!said.err.contains("held for"), "{}", said.err);
+    eventually("all instances have it", || shop.limits() == [3, 3, 3]);
+}
+
+#[test]
 fn a_plan_that_cannot_be_used_rejects_the_push() {
     let shop = Shop::new();
     let before = shop.hosted.tip("main");
