@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use headwater_client::{Client, Error, RawResponse};
 use headwater_wire::{
     ProblemDocument, RolloutCommand, RolloutCommandAnswer, RolloutList, RolloutStatus,
@@ -46,12 +46,12 @@ impl RolloutServer {
                         return Ok(Self { client: client.clone(), list });
                     }
                     Ok(response) => failures.push(describe(client, &response)),
-                    Err(error @ Error::Deadline(_)) => failures.push(error.to_string()),
+                    Err(error @ Error::Deadline(_)) => failures.push(unanswered(&error)),
                     Err(error) => return Err(error.into()),
                 }
             }
             if Instant::now() + PAUSE >= end {
-                bail!("{}", failures.join("; "));
+                bail!("no server answers: {}", failures.join("; "));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -59,7 +59,8 @@ impl RolloutServer {
 
     /// Reads one rollout with its events.
     pub(super) async fn status(&self, id: &str) -> anyhow::Result<RolloutStatus> {
-        let response = get(&self.client, &["-", "rollouts", id]).await?;
+        let response = get(&self.client, &["-", "rollouts", id]).await;
+        let response = response.map_err(|error| anyhow!(unanswered(&error)))?;
         if response.status() == 404 {
             bail!("{} has no rollout {id} any more", self.client.first_server());
         }
@@ -74,9 +75,11 @@ impl RolloutServer {
     ) -> anyhow::Result<CommandResult> {
         let action = command.action.name();
         let json = serde_json::to_string(command)?;
-        let response = self.client.post(&["-", "rollouts", id], json).await.with_context(|| {
-            format!(
-                "whether {action} has taken effect is unknown. Look with headwater rollout status {id}"
+        let response = self.client.post(&["-", "rollouts", id], json).await;
+        let response = response.map_err(|error| {
+            anyhow!(
+                "{}. Whether {action} has taken effect is unknown: look with headwater rollout status {id}",
+                unanswered(&error)
             )
         })?;
         match response.status() {
@@ -92,6 +95,18 @@ impl RolloutServer {
 
 async fn get(client: &Client, path: &[&str]) -> Result<RawResponse, Error> {
     client.exchange(path, None, &[("accept", "application/json")]).await
+}
+
+/// The last failure of each server that gave no answer.
+fn unanswered(error: &Error) -> String {
+    let Error::Deadline(deadline) = error else {
+        return error.to_string();
+    };
+    let failures = deadline.servers.iter().map(|own| match &own.last {
+        Some(failure) => format!("{}: {failure}", own.server),
+        None => own.server.clone(),
+    });
+    failures.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns true if another server, or the same one later, may give another answer.

@@ -26,7 +26,12 @@ pub(super) fn run(
     }
     let runtime = sources::runtime()?;
     let server = runtime.block_on(RolloutServer::connect(&arguments.server))?;
-    let id = &choose::choose(&server.list.rollouts, arguments.id.as_deref())?.id;
+    let chosen = choose::choose(&server.list.rollouts, arguments.id.as_deref())?;
+    let id = &chosen.id;
+    if findings::is_over(chosen) {
+        output::complain(one_line(&format!("{id} has ended. {} has no effect", action.name())));
+        return Ok(ExitCode::from(1));
+    }
     if yes.is_some() {
         let status = runtime.block_on(server.status(id))?;
         eprint!("{}", findings::status(&status));

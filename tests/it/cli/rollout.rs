@@ -93,6 +93,9 @@ fn a_status_is_converged_when_the_rollout_is_over() {
         assert!(said.out.starts_with(first), "{}", said.out);
         assert!(said.out.ends_with("stage 1 of 2: product 1 of 12\n"), "{}", said.out);
     }
+    let over = rollout(&json!({"state": "done", "missing": null, "since": "2026-11-30T20:03:00Z"}));
+    let ended = StandIn::with(vec![over], done("paused"));
+    assert_eq!(type_at(&ended.url(), &["status"]).code, Some(0));
     let said = type_at(&server.url(), &["status", "--output", "json"]);
     let status: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(status["missing"], "watching for 7 s more");
@@ -188,6 +191,24 @@ fn a_server_can_decline_a_command() {
         refuses(&type_at(&server.url(), &["pause", "--because", "x"]), parts);
         assert_eq!(server.commands().len(), 1);
     }
+}
+
+#[test]
+fn a_rollout_that_has_ended_takes_no_command() {
+    let server = StandIn::with(vec![rollout(&json!({"state": "done"}))], done("promoted"));
+    let said = type_at(&server.url(), &["promote", ID, "--because", "x", "--yes"]);
+    let expected = (Some(1), "headwater: r-7f3a2c91d0 has ended. promote has no effect\n");
+    assert_eq!((said.code, said.err.as_str()), expected);
+    assert_eq!(server.commands().len(), 0);
+}
+
+#[test]
+fn servers_without_an_answer_are_named() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}");
+    let said = type_at(&url, &["list"]);
+    refuses(&said, &["no server answers: ", &url, "refused"]);
+    assert!(!said.err.contains("configuration"), "{}", said.err);
 }
 
 #[test]
