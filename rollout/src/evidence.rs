@@ -48,6 +48,9 @@ pub struct Given {
     /// Disconnected for 60 s.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_gone: bool,
+    /// Disconnected now, by a client that keeps a connection. A canary that is away is not watched.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_away: bool,
     /// No report within [`Plan::ack_within`](crate::plan::Plan::ack_within), although the instance acknowledges.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_silent: bool,
@@ -105,7 +108,7 @@ impl Sighting {
             // The instance came to a replica that has not given it anything yet. It is not gone.
             (None, Some(before)) => {
                 let restarts = before.restarts + u32::from(is_other_run);
-                Some(Given { is_gone: false, restarts, ..before })
+                Some(Given { is_gone: false, is_away: false, restarts, ..before })
             }
             (given, None) => given,
         };
@@ -122,7 +125,7 @@ pub struct Counts {
     pub accepted: u64,
     /// Those that were bad on stable.
     pub broken: u64,
-    /// Those that were given the candidate and acknowledge.
+    /// Those that were given the candidate, and had accepted stable or accept the candidate.
     pub given: u64,
     /// Those of them that have accepted it.
     pub ok: u64,
@@ -238,7 +241,7 @@ impl Counts {
         self.accepted += u64::from(own.standing == Standing::Accepted);
         self.broken += u64::from(own.standing == Standing::Broken);
         self.given +=
-            u64::from(own.given.is_some() && (is_ok || own.standing != Standing::Unknown));
+            u64::from(own.given.is_some() && (is_ok || own.standing == Standing::Accepted));
         self.ok += u64::from(is_ok);
         self.fresh += u64::from(is_ok && own.standing == Standing::Unknown);
     }

@@ -236,11 +236,16 @@ impl Opening<'_, '_> {
         }
         let plan =
             admit::plan(self.push, joiners.iter().filter(|own| &*own.application != OTHERS))?;
+        let plan = self.at_least_as_before(plan, &joiners);
         let at_once = self.reason_at_once(&plan, &joiners);
         let has_checks = !plan.checks.is_empty();
         let is_unwatched = |own: &Joiner| {
             let is_known = &*own.application != OTHERS;
-            is_known && !has_checks && (self.push.headcount)(&own.application).acknowledging == 0
+            let is_held = own.before.is_some() && !own.is_of_others;
+            is_known
+                && !is_held
+                && !has_checks
+                && (self.push.headcount)(&own.application).acknowledging == 0
         };
         let (served, held): (Vec<Joiner>, Vec<Joiner>) = match &at_once {
             Some(_) => (joiners, Vec::new()),
@@ -279,6 +284,18 @@ impl Opening<'_, '_> {
         admit::check_room(self.branch)?;
         self.hold(held, plan);
         Ok(())
+    }
+
+    /// A plan that is at least as strict as those by which entries hold the applications. Neither a plan file nor a setting
+    /// releases what is held.
+    fn at_least_as_before(&self, plan: Arc<Plan>, joiners: &[Joiner]) -> Arc<Plan> {
+        let held = joiners.iter().filter(|own| !own.is_of_others);
+        let entries = held.filter_map(|own| self.before.entry(&own.application));
+        entries.fold(plan, |plan, (entry, _)| {
+            let before = &entry.rollout().plan;
+            let is_sufficient = plan.is_at_least_as_strict_as(before) || !plan.is_all_at_once();
+            if is_sufficient { plan } else { Arc::clone(before) }
+        })
     }
 
     /// The reason to serve all of them at once. What an entry holds is never served for lack of somebody to try it on: after

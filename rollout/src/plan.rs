@@ -28,6 +28,8 @@ pub use value::{Share, Size, parse_duration};
 pub const STAGE_COUNT_MAX: usize = 16;
 /// The time in which an instance that acknowledges has to report after it was given the candidate.
 const ACK_WITHIN: Duration = Duration::from_secs(60);
+/// The share of the instances that goes first if the attribute of a plan does not divide them, in percent.
+const UNDIVIDED_PERCENT: u32 = 5;
 /// The shortest default of [`Plan::deadline`].
 const DEADLINE_MIN: Duration = Duration::from_secs(600);
 
@@ -170,16 +172,21 @@ impl Plan {
     }
 
     /// The plan with the values of `by` as stages, each value once and in order. Values beyond the most stages are
-    /// left to the last one.
+    /// left to the last one. Fewer than two values do not divide the instances, and a share of them goes first instead.
     pub fn expanded<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> Self {
         let Some(name) = &self.by else {
             return self.clone();
         };
         let values: std::collections::BTreeSet<&str> = values.into_iter().collect();
-        let stages = values.into_iter().take(STAGE_COUNT_MAX - 1).map(|value| Stage {
-            reach: Reach::Attribute { name: name.clone(), value: value.into() },
-            bake: self.by_bake,
-        });
+        let is_divided = values.len() > 1;
+        let reaches = values.into_iter().take(STAGE_COUNT_MAX - 1);
+        let mut reaches: Vec<Reach> = reaches
+            .map(|value| Reach::Attribute { name: name.clone(), value: value.into() })
+            .collect();
+        if !is_divided {
+            reaches = vec![Reach::Size(Size::Share(Share::percent(UNDIVIDED_PERCENT)))];
+        }
+        let stages = reaches.into_iter().map(|reach| Stage { reach, bake: self.by_bake });
         let mut plan = self.clone();
         (plan.by, plan.by_bake) = (None, Duration::ZERO);
         plan.stages = stages.chain(self.stages.iter().cloned()).collect();

@@ -274,7 +274,9 @@ fn lack(rollout: &Rollout, evidence: &Evidence) -> Option<Lack> {
             return Some(Lack::Canaries { application, present, wanted });
         }
     }
-    let given = if is_last { counts.accepted + counts.broken } else { counts.given };
+    // An instance that is broken on stable as well says nothing about the candidate, unless all of them are.
+    let acknowledging = if counts.accepted > 0 { counts.accepted } else { counts.broken };
+    let given = if is_last { acknowledging } else { counts.given };
     let is_acknowledged = counts.ok > 0 && counts.ok * 100 >= given * OK_PERCENT;
     // Checks are the only evidence of canaries that never acknowledge.
     let is_watched_by_checks = has_checks && given == 0 && counts.instances > 0;
@@ -285,7 +287,8 @@ fn lack(rollout: &Rollout, evidence: &Evidence) -> Option<Lack> {
 /// The connected canaries that provide evidence.
 pub(crate) fn present(population: &Population, has_checks: bool) -> u64 {
     let least = if population.counts.accepted > 0 { Standing::Accepted } else { Standing::Broken };
-    let is_witness = |own: &&Sighting| own.given.is_some() && (has_checks || own.standing >= least);
+    let is_watched = |own: &&Sighting| own.given.as_ref().is_some_and(|given| !given.is_away);
+    let is_witness = |own: &&Sighting| is_watched(own) && (has_checks || own.standing >= least);
     population.connected().filter(is_witness).count() as u64 + population.unlisted.given
 }
 

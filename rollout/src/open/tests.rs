@@ -208,6 +208,24 @@ fn what_is_held_stays_held_while_no_instance_is_connected() {
 }
 
 #[test]
+fn a_plan_without_stages_releases_nothing_that_is_held() {
+    for is_withheld in [false, true] {
+        let mut scene = Scene::new();
+        scene.push(&[change("order", 0, 1)]).unwrap();
+        if is_withheld {
+            withhold(&mut scene, "order");
+        }
+        scene.plans = PlanFile::without_file("all-at-once").unwrap();
+        let opened = scene.push(&[change("order", 1, 2)]).unwrap();
+        assert!(fates(&opened)[0].contains("held"), "{:?}", fates(&opened));
+        assert_eq!(&*branch(&scene).running[0].plan.name, "auto");
+        // Another application follows the new plan.
+        let opened = scene.push(&[change("cart", 0, 1)]).unwrap();
+        assert!(fates(&opened)[0].contains("served at once"), "{:?}", fates(&opened));
+    }
+}
+
+#[test]
 fn an_application_without_witnesses_waits_for_the_last_stage_unless_its_plan_differs() {
     let plan = |unwatched: &str| {
         let plan = "[plan.p]\nstages = [\"1\", \"all\"]\nbake = \"1m\"\n";

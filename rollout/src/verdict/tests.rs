@@ -217,3 +217,25 @@ fn a_missing_replica_is_named_first() {
     let found = Assessment::of(&rollout, &evidence).lack;
     assert_eq!(found, Some(Lack::Replicas(vec!["b".into()])));
 }
+
+#[test]
+fn a_canary_that_is_away_is_not_watched() {
+    let rollout = in_stage(0);
+    let away = with_canaries(&rollout, |own| own.given.as_mut().unwrap().is_away = true);
+    let found = assess(&rollout, away);
+    assert_eq!(found.fault, None);
+    assert!(matches!(found.lack, Some(Lack::Canaries { present: 0, wanted: 1, .. })), "{found:?}");
+}
+
+#[test]
+fn an_instance_that_was_bad_on_stable_delays_nobody() {
+    for index in [0, 1] {
+        let rollout = in_stage(index);
+        let mut listed = with_canaries(&rollout, |own| outcome(own, Outcome::Accepted));
+        let mut broken = sighting("order", 99);
+        broken.standing = Standing::Broken;
+        listed.push(given(broken, Outcome::Rejected));
+        let found = assess(&rollout, listed);
+        assert_eq!((found.fault, found.lack), (None, None));
+    }
+}

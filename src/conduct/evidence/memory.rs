@@ -120,9 +120,12 @@ impl Memory {
         }
     }
 
-    /// Forgets the incidents of the stage before.
+    /// Forgets the incidents of the stage before, which were compared with those of the other instances.
     pub(super) fn begin_stage(&mut self) {
         self.stage_restarts = self.seen.restart_count;
+        if let Some(gift) = &mut self.gift {
+            (gift.restarts_before, gift.restarts) = (self.seen.restart_count, 0);
+        }
         self.connection.begin_stage();
         (self.unacknowledged_since, self.is_unacknowledged) = (None, false);
     }
@@ -177,12 +180,13 @@ impl Memory {
         }
     }
 
-    /// Returns true if the instance has the candidate, or is on its way to it.
+    /// Returns true if the instance has the candidate, or is on its way to it. Only a canary receives it, whatever another
+    /// instance reports.
     fn receives(&self, has_requested: bool) -> bool {
         let Observation { acknowledged, is_canary, is_connected, .. } = self.seen;
         let has_reported = acknowledged.accepts_candidate || self.rejects();
-        let is_given = is_canary && (is_connected || self.was_canary && has_requested);
-        self.connection.is_known() && (has_reported || is_given)
+        let is_given = has_reported || is_connected || self.was_canary && has_requested;
+        is_canary && self.connection.is_known() && is_given
     }
 
     /// Returns true if the instance rejected the candidate in this rollout.
@@ -286,6 +290,7 @@ impl Memory {
             outcome: gift.outcome,
             restarts: gift.restarts,
             is_gone: self.is_gone(),
+            is_away: self.connection.is_away(),
             is_silent: gift.is_silent,
             reason: gift.reason.clone(),
         })
@@ -330,12 +335,14 @@ impl Gift {
 }
 
 impl HealthMemory {
-    /// Returns true if the instance was up, and has since reported `down` twice in sequence.
+    /// Returns true if the instance was up, and has since reported `down` twice in sequence, or once before its connection
+    /// ended, as a program that ends does.
     fn goes_down(&mut self, seen: &Observation) -> bool {
         self.was_up |= seen.is_up;
         if seen.down_count < self.down_before {
             self.down_before = 0;
         }
-        self.was_up && seen.is_down && seen.down_count - self.down_before >= DOWN_COUNT_MIN
+        let least = if seen.is_connected { DOWN_COUNT_MIN } else { 1 };
+        self.was_up && seen.is_down && seen.down_count - self.down_before >= least
     }
 }

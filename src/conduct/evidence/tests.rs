@@ -297,15 +297,39 @@ fn a_canary_is_given_the_candidate_and_reports_about_it() {
 }
 
 #[test]
-fn an_instance_that_acknowledges_the_candidate_has_it() {
-    let mut scene = Scene::in_stage(&["a", "b"], &[]);
+fn only_a_canary_has_the_candidate_whatever_others_report() {
+    let mut scene = Scene::in_stage(&["a", "b"], &["b"]);
     scene.accept("a");
+    scene.accept("b");
     scene.look(1);
-    assert_eq!((scene.outcome("a"), scene.given("b")), (Some(Outcome::Accepted), None));
+    assert_eq!((scene.given("a"), scene.outcome("b")), (None, Some(Outcome::Accepted)));
+    scene.reject("a");
+    scene.look(1);
+    assert_eq!(scene.given("a"), None);
     // The candidate of before has other content now, because another source has changed.
     scene.sides = Some(sides(&[STABLE], &[9]));
     scene.look(1);
-    assert_eq!(scene.given("a"), Some(Given::default()));
+    assert_eq!(scene.given("b"), Some(Given::default()));
+}
+
+#[test]
+fn a_canary_whose_connection_has_ended_is_away_until_it_returns() {
+    let mut scene = Scene::in_stage(&["a", "b"], &["a", "b"]);
+    scene.look(1);
+    scene.disconnect("a");
+    // A client that only polls is not away.
+    scene.poll("b");
+    scene.tracker = EvidenceTracker::new("a".into());
+    scene.reconnect("a");
+    scene.look(1);
+    scene.look(1);
+    scene.disconnect("a");
+    scene.look(1);
+    let is_away = |scene: &Scene, name: &str| scene.given(name).map(|own| own.is_away);
+    assert_eq!((is_away(&scene, "a"), is_away(&scene, "b")), (Some(true), None));
+    scene.reconnect("a");
+    scene.look(1);
+    assert_eq!(is_away(&scene, "a"), Some(false));
 }
 
 #[test]

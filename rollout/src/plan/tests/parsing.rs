@@ -55,6 +55,10 @@ fn the_values_of_an_attribute_become_stages() {
     assert_eq!(bakes, [minutes(5), minutes(5), minutes(10)]);
     let many: Vec<String> = (0..40).map(|index| format!("z{index:02}")).collect();
     assert_eq!(zones.expanded(many.iter().map(|own| &**own)).stages.len(), STAGE_COUNT_MAX);
+    // One value, or none, divides nothing.
+    for values in [&[][..], &["eu-1"]] {
+        assert_eq!(reaches(&zones.expanded(values.iter().copied())), ["5%", "all"]);
+    }
 }
 
 #[test]

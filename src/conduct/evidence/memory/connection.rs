@@ -85,6 +85,11 @@ impl Connection {
         self.is_known && !self.is_out
     }
 
+    /// Returns true if a lasting connection has ended.
+    pub(super) fn is_away(&self) -> bool {
+        self.is_lasting && !self.is_connected
+    }
+
     /// Returns true if a lasting connection has ended long ago.
     pub(super) fn is_gone(&self) -> bool {
         self.is_lasting && self.is_out

@@ -44,6 +44,32 @@ fn two_reports_of_down_count_if_the_instance_was_up() {
 }
 
 #[test]
+fn one_report_of_down_counts_if_the_connection_ends() {
+    let mut scene = Scene::in_stage(&["a"], &["a"]);
+    scene.accept("a");
+    scene.report_down("a");
+    scene.look(1);
+    assert_eq!(scene.outcome("a"), None);
+    scene.disconnect("a");
+    scene.look(1);
+    assert_eq!(scene.outcome("a"), Some(Outcome::Down));
+}
+
+#[test]
+fn restarts_of_a_stage_are_not_counted_again_in_the_next_one() {
+    let mut scene = Scene::in_stage(&["a"], &["a"]);
+    scene.restart("a");
+    scene.look(1);
+    assert_eq!(scene.given("a").unwrap().restarts, 1);
+    scene.promote();
+    scene.look(1);
+    assert_eq!(scene.given("a").unwrap().restarts, 0);
+    scene.restart("a");
+    scene.look(1);
+    assert_eq!(scene.given("a").unwrap().restarts, 1);
+}
+
+#[test]
 fn an_instance_that_is_down_does_not_accept() {
     let mut scene = Scene::in_stage(&["a"], &["a"]);
     scene.accept("a");
