@@ -56,7 +56,7 @@ fn text(count: usize) -> String {
 fn policy_bytes(count: usize) -> isize {
     let text = text(count);
     let before = BYTES_IN_USE.load(Ordering::Relaxed);
-    let policy = Policy::parse("policy.toml", text.as_bytes()).unwrap();
+    let policy = Policy::parse("policy.toml", text.as_bytes()).expect("the text is a policy");
     let held = BYTES_IN_USE.load(Ordering::Relaxed) - before;
     drop(policy);
     held

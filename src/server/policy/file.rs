@@ -130,7 +130,9 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
              right. Run chmod go-w on it"
         ));
     }
-    let mut text = Vec::new();
+    // A list that grows would leave as much free memory again.
+    let length = usize::try_from(metadata.len()).unwrap_or(0).min(POLICY_BYTES_MAX);
+    let mut text = Vec::with_capacity(length + 1);
     file.take(POLICY_BYTES_MAX as u64 + 1)
         .read_to_end(&mut text)
         .map_err(|error| error.to_string())?;
