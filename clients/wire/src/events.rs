@@ -8,6 +8,9 @@ pub const ENVIRONMENT: &str = "environment";
 /// The name of the event after which the watched environment no longer exists, as after its branch was deleted.
 pub const GONE: &str = "gone";
 
+/// The name of the event that asks an instance whether it would accept an environment that is not published yet.
+pub const TRY: &str = "try";
+
 /// The name of the event that carries a [`MoveEvent`].
 pub const MOVE: &str = "move";
 

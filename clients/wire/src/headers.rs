@@ -36,6 +36,15 @@ pub const EPOCH: &str = "headwater-epoch";
 /// Response: the id of the rollout that holds the application.
 pub const ROLLOUT: &str = "headwater-rollout";
 
+/// Request of an event stream: what the instance can do beside watching, separated by commas. See [`CAN_TRY`].
+pub const CAN: &str = "headwater-can";
+
+/// The word in [`CAN`] of an instance that tries configurations which are not published yet.
+pub const CAN_TRY: &str = "try";
+
+/// Request: the answer of an instance to a trial, as `<id> ok` or `<id> rejected`. The id is that of the event.
+pub const TRIED: &str = "headwater-tried";
+
 /// Request: the digest of the contract of the instance that sends the request.
 pub const CONTRACT: &str = "headwater-contract";
 
