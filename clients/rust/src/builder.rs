@@ -39,6 +39,7 @@ pub struct Builder {
     allow_empty: bool,
     placeholders: bool,
     has_contract: bool,
+    tries: bool,
     #[cfg(feature = "rustls")]
     roots: Vec<Vec<u8>>,
     #[cfg(feature = "rustls")]
@@ -63,6 +64,7 @@ impl Default for Builder {
             allow_empty: false,
             placeholders: true,
             has_contract: true,
+            tries: true,
             #[cfg(feature = "rustls")]
             roots: Vec::new(),
             #[cfg(feature = "rustls")]
@@ -163,6 +165,17 @@ impl Builder {
     /// deserialization has side effects should turn the contract off.
     pub fn no_contract(mut self) -> Builder {
         self.has_contract = false;
+        self
+    }
+
+    /// Turns trials off.
+    ///
+    /// Without this, a [`Live`](crate::Live) tells servers that it can try a configuration. During a push, a server sends
+    /// the new configuration to a few instances, before the push is accepted. They deserialize it, run the service's own
+    /// function, and answer whether they would accept it. They apply and store nothing. A service whose deserialization or
+    /// whose function has side effects should turn trials off.
+    pub fn no_try(mut self) -> Builder {
+        self.tries = false;
         self
     }
 
@@ -332,6 +345,7 @@ impl Builder {
             servers,
             reads: Reads::new(query.application.clone(), contract::version_in(&self.attributes)),
             has_contract: self.has_contract,
+            tries: self.tries,
             last_known_good: self
                 .last_known_good
                 .map(|directory| LastKnownGood::new(directory, &query)),

@@ -34,6 +34,8 @@ pub struct Client {
     pub(crate) reads: Arc<Reads>,
     /// Set when the service has a contract.
     pub(crate) has_contract: bool,
+    /// Set when the service tries configurations that are not published yet.
+    pub(crate) tries: bool,
 }
 
 impl Client {
@@ -91,6 +93,18 @@ impl Client {
         let server = Some(server.to_owned());
         let origin = Origin { digest, epochs, server, is_candidate, ..Origin::default() };
         self.configuration(environment, origin)
+    }
+
+    /// Creates the configuration of a trial, whose reads are no part of the contract.
+    pub(crate) fn configuration_to_try(
+        &self,
+        environment: headwater_wire::Environment,
+        server: &str,
+    ) -> Configuration {
+        let server = Some(server.to_owned());
+        let placeholders = self.placeholders;
+        let origin = Origin { server, is_candidate: true, placeholders, ..Origin::default() };
+        Configuration::new(environment, origin, |name| std::env::var(name).ok())
     }
 
     /// Writes the last-known-good copy if it is enabled. A failure is logged, and the service continues. The candidate of a

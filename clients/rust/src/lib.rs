@@ -66,4 +66,4 @@ pub use crate::exchange::RawResponse;
 pub use crate::live::{Live, LiveStart, Rejection};
 #[cfg(feature = "mock")]
 pub use crate::mock::Mock;
-pub use crate::watch::{ChangeHints, Health, HealthState, Reporter, Update, Watch};
+pub use crate::watch::{ChangeHints, Health, HealthState, Reporter, Trial, Trials, Update, Watch};

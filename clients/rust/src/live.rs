@@ -1,7 +1,7 @@
 //! A configuration as the service's own type, replaced while the service runs.
 //!
 //! `start` obtains the first value, `follow` applies the updates of the watch, and `acceptance` decides whether a
-//! configuration is accepted.
+//! configuration is accepted. `trial` decides the same for a configuration that is not published yet.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ use crate::watch::{Health, Reporter};
 mod acceptance;
 mod follow;
 mod start;
+mod trial;
 
 pub use start::LiveStart;
 

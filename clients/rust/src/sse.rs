@@ -23,6 +23,8 @@ pub(crate) struct Event {
     pub(crate) data: String,
     /// Set when the event names the rollout of a candidate, in a field of Headwater's own.
     pub(crate) is_candidate: bool,
+    /// The id of a trial, in a field of Headwater's own.
+    pub(crate) trial: Option<String>,
 }
 
 /// A line or an event exceeds the limit of the decoder.
@@ -41,6 +43,7 @@ pub(crate) struct Decoder {
     /// The data of the event so far, with a line feed after each line.
     data: String,
     is_candidate: bool,
+    trial: Option<String>,
 }
 
 impl Decoder {
@@ -55,6 +58,7 @@ impl Decoder {
             id: None,
             data: String::new(),
             is_candidate: false,
+            trial: None,
         }
     }
 
@@ -100,6 +104,7 @@ impl Decoder {
                 self.data.push('\n');
             }
             "rollout" => self.is_candidate = true,
+            "try" => self.trial = Some(value.to_owned()),
             "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 return Some(Item::Retry(Duration::from_millis(value.parse().ok()?)));
@@ -113,9 +118,10 @@ impl Decoder {
         let name = std::mem::take(&mut self.name);
         let mut data = std::mem::take(&mut self.data);
         let is_candidate = std::mem::take(&mut self.is_candidate);
+        let trial = self.trial.take();
         data.pop()?;
         let name = if name.is_empty() { "message".to_owned() } else { name };
-        Some(Item::Event(Event { name, id: self.id.clone(), data, is_candidate }))
+        Some(Item::Event(Event { name, id: self.id.clone(), data, is_candidate, trial }))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each [`Watch`] has two tasks. The first one receives configurations: [`pace`] selects the server and the time of the next
 //! attempt, [`connection`] is one stream or long poll, and [`follow`] interprets the result. The second one sends
 //! reports to the server ([`acknowledge`]), which come from a [`reporter`]. The service takes the newest update from a [`mailbox`], so that a slow service delays
-//! nothing. [`hints`] follows the changes of a whole server instead of one environment.
+//! nothing. [`trial`] hands the questions of a server to the service. [`hints`] follows the changes of a whole server instead of one environment.
 
 use std::sync::Arc;
 
@@ -25,15 +25,18 @@ mod mailbox;
 mod order;
 mod pace;
 mod reporter;
+mod trial;
 
 pub use health::{Health, HealthState};
 pub use hints::ChangeHints;
 pub use mailbox::Update;
 pub use reporter::Reporter;
+pub use trial::{Trial, Trials};
 
 use acknowledge::Acknowledgements;
 use follow::WatchFollower;
 use mailbox::Mailbox;
+use trial::TrialQueue;
 
 /// A watch of one environment. Dropping it closes its connection.
 ///
@@ -77,7 +80,7 @@ impl Client {
     /// When called outside of a Tokio runtime.
     #[must_use = "a watch ends when it is dropped"]
     pub fn watch(&self) -> Watch {
-        self.start(None)
+        self.start(None, TrialQueue::default())
     }
 
     /// Watches the environment from a configuration that this client has returned. The watch returns only configurations
@@ -87,14 +90,26 @@ impl Client {
     /// When called outside of a Tokio runtime.
     #[must_use = "a watch ends when it is dropped"]
     pub fn watch_from(&self, configuration: &Configuration) -> Watch {
-        self.start(Some(configuration.clone()))
+        self.start(Some(configuration.clone()), TrialQueue::default())
     }
 
-    fn start(&self, known: Option<Configuration>) -> Watch {
+    /// Watches as [`Client::watch_from`] does, and offers to servers to try configurations that are not published yet. The
+    /// service answers each of the [`Trials`].
+    ///
+    /// A service that drops the trials makes no offer from its next connection on.
+    ///
+    /// # Panics
+    /// When called outside of a Tokio runtime.
+    pub fn watch_and_try(&self, configuration: &Configuration) -> (Watch, Trials) {
+        let (queue, trials) = trial::queue(self);
+        (self.start(Some(configuration.clone()), queue), trials)
+    }
+
+    fn start(&self, known: Option<Configuration>, trials: TrialQueue) -> Watch {
         let mailbox = Arc::<Mailbox>::default();
         let acknowledgements = Arc::<Acknowledgements>::default();
         let shared = (Arc::clone(&mailbox), Arc::clone(&acknowledgements));
-        let (follower, health) = WatchFollower::new(self.clone(), known, shared);
+        let (follower, health) = WatchFollower::new(self.clone(), known, trials, shared);
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run());
         tasks.spawn(acknowledge::report(self.clone(), Arc::clone(&acknowledgements)));

@@ -17,7 +17,7 @@ use headwater_wire::Outcome;
 
 pub(super) struct LiveFollower<T> {
     pub(super) client: Client,
-    pub(super) acceptance: Acceptance<T>,
+    pub(super) acceptance: Arc<Acceptance<T>>,
     pub(super) shared: Arc<Shared<T>>,
     pub(super) changed: watch::Sender<()>,
 }

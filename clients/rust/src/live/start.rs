@@ -15,7 +15,7 @@ use crate::client::{Client, Speaker};
 use crate::configuration::Configuration;
 use crate::error::Error;
 use crate::live::acceptance::Acceptance;
-use crate::live::{Live, LiveStatus, Rejection, Shared, follow};
+use crate::live::{Live, LiveStatus, Rejection, Shared, follow, trial};
 use headwater_wire::Outcome;
 
 /// A [`Live`] that has not been started. Awaiting it connects and returns the handle.
@@ -103,6 +103,11 @@ impl<T> LiveStart<T> {
     ///
     /// The error may be any error type or a text. [`Live::rejection`] returns it. It is not logged, because it may quote a
     /// value.
+    ///
+    /// The function must have no side effects. During a push, a server asks a few instances whether they would accept the
+    /// new configuration. The function then runs for values that may never be published, on a thread of its own and perhaps
+    /// at the same time as for a change. A panic counts as a rejection. [`Builder::no_try`](crate::Builder::no_try) turns
+    /// this off.
     pub fn validate<E>(
         mut self,
         validate: impl Fn(&T) -> Result<(), E> + Send + Sync + 'static,
@@ -170,9 +175,9 @@ fn start<T: DeserializeOwned + Send + Sync + 'static>(
     let FirstValue { value, configuration, rejection } = first;
     // Only accepted configurations are stored, so the follower writes the copy and not the watch.
     let asking = client.without_copy();
-    let mut watch = match &rejection {
-        Some(rejection) => asking.watch_from(&rejection.configuration),
-        None => asking.watch_from(&configuration),
+    let (mut watch, trials) = match &rejection {
+        Some(rejection) => asking.watch_and_try(&rejection.configuration),
+        None => asking.watch_and_try(&configuration),
     };
     match &rejection {
         Some(rejection) => {
@@ -193,6 +198,8 @@ fn start<T: DeserializeOwned + Send + Sync + 'static>(
         let configuration = shared.status().configuration.clone();
         task.spawn_blocking(move || reads.record_live::<T>(&configuration, &prefix));
     }
+    let acceptance = Arc::new(acceptance);
+    task.spawn(trial::answer(trials, Arc::clone(&acceptance), client.allow_empty));
     let follower = follow::LiveFollower {
         client: client.clone(),
         acceptance,

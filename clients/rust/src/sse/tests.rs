@@ -121,3 +121,13 @@ proptest! {
         prop_assert_eq!(result.map(|()| items), decoded(&text));
     }
 }
+
+#[test]
+fn the_id_of_a_trial_belongs_to_one_event() {
+    let items = decoded(b"id: 1\nevent: try\ntry: d.n\ndata: {}\n\ndata: x\n\n").unwrap();
+    let trials = items.iter().map(|item| match item {
+        Item::Event(event) => event.trial.as_deref(),
+        Item::Retry(_) => None,
+    });
+    assert_eq!(trials.collect::<Vec<_>>(), [Some("d.n"), None]);
+}

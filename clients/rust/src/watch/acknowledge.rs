@@ -236,7 +236,7 @@ pub(super) async fn name_contracts(reads: Arc<Reads>, acknowledgements: Arc<Ackn
 }
 
 /// Returns the header for a reason. A key that does not consist of printable ASCII, or is too long, is left out.
-fn reason_header(reason: &str) -> Option<HeaderValue> {
+pub(super) fn reason_header(reason: &str) -> Option<HeaderValue> {
     let is_valid =
         reason.len() <= REASON_LENGTH_MAX && reason.bytes().all(|it| matches!(it, b' '..=b'~'));
     let word = reason.split(' ').next().unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::limits::StreamLimits;
 use crate::sse::{Decoder, Event, Item};
 use crate::watch::acknowledge::{self, Acknowledgements, Report};
 use crate::watch::known::Known;
+use crate::watch::trial::TrialQueue;
 
 /// The wait of a long poll. It is shorter than the idle timeout of most proxies.
 const POLL_WAIT: Duration = Duration::from_secs(25);
@@ -71,6 +72,7 @@ pub(super) struct Connector<'a> {
     pub(super) credentials: Option<HeaderValue>,
     pub(super) known: &'a Known,
     pub(super) acknowledgements: &'a Acknowledgements,
+    pub(super) trials: &'a TrialQueue,
 }
 
 impl Connector<'_> {
@@ -92,7 +94,8 @@ impl Connector<'_> {
     /// Opens an event stream that resumes after the known configuration.
     pub(super) async fn open(&self) -> Result<EventStream, ConnectionError> {
         let report = self.acknowledgements.latest();
-        let mut request = self.request("text/event-stream", &report);
+        let request = self.request("text/event-stream", &report);
+        let mut request = self.trials.add_offer(request, self.client);
         if let Some(id) = &self.known.id {
             request = request.text(LAST_EVENT_ID, id);
         } else if let Some(position) = &self.known.least {

@@ -24,6 +24,7 @@ use crate::watch::health::{Health, HealthReport, HealthState};
 use crate::watch::known::Known;
 use crate::watch::mailbox::Mailbox;
 use crate::watch::pace::Pace;
+use crate::watch::trial::TrialQueue;
 
 /// The age at which a stream counts as stable.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub(super) struct WatchFollower {
     client: Client,
     mailbox: Arc<Mailbox>,
     acknowledgements: Arc<Acknowledgements>,
+    trials: TrialQueue,
     health: watch::Sender<HealthReport>,
     pace: Pace,
     modes: Vec<Mode>,
@@ -76,6 +78,7 @@ impl WatchFollower {
     pub(super) fn new(
         client: Client,
         published: Option<Configuration>,
+        trials: TrialQueue,
         (mailbox, acknowledgements): (Arc<Mailbox>, Arc<Acknowledgements>),
     ) -> (WatchFollower, Health) {
         let confirmed_at = published.as_ref().and_then(Configuration::stale_since);
@@ -94,6 +97,7 @@ impl WatchFollower {
             client,
             mailbox,
             acknowledgements,
+            trials,
             health,
             published,
             confirmed_at,
@@ -171,6 +175,7 @@ impl WatchFollower {
                     let fetched = environment_in(event, &self.client)?;
                     self.publish(fetched, server).await?;
                 }
+                events::TRY => self.trials.put(event, &self.client, server),
                 events::GONE => return Err(ConnectionError::Gone),
                 // Later versions may define further events.
                 _ => {}
@@ -250,8 +255,8 @@ impl WatchFollower {
 
     async fn connector(&self, server: usize) -> Result<Connector<'_>, Error> {
         let credentials = self.client.credentials.current_header().await?;
-        let WatchFollower { client, known, acknowledgements, .. } = self;
-        Ok(Connector { client, server, credentials, known, acknowledgements })
+        let WatchFollower { client, known, acknowledgements, trials, .. } = self;
+        Ok(Connector { client, server, credentials, known, acknowledgements, trials })
     }
 
     /// Publishes an environment to the service, unless its content equals the published one.
