@@ -2,12 +2,13 @@
 //! when that changes.
 //!
 //! The program needs no knowledge of Headwater. `prepare` makes the variables and files, `follow` reports changes,
-//! `supervisor` decides, and `process` acts.
+//! `supervisor` decides, and `process` acts. `trial` checks what a push would change, before the push is accepted.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +29,7 @@ mod signals;
 mod supervisor;
 mod template;
 mod texts;
+mod trial;
 mod values;
 mod variables;
 
@@ -136,8 +138,22 @@ async fn start(plan: RunPlan) -> anyhow::Result<ExitCode> {
         code = signals.end() => return Ok(code),
     };
     tracing::info!(revision = configuration.revision(), "starting");
-    let subscription = follow::follow(&plan.recipe.client, configuration);
-    process::supervise(plan, prepared, subscription, signals).await
+    let plan = Arc::new(plan);
+    let client = &plan.recipe.client;
+    let (updates, trying) = if plan.recipe.tries() {
+        let (updates, trials) = client.watch_and_try(&configuration);
+        (updates, Some(tokio::spawn(trial::answer(Arc::clone(&plan), trials))))
+    } else {
+        (client.watch_from(&configuration), None)
+    };
+    let subscription = follow::follow(updates, configuration);
+    let ended = process::supervise(plan, prepared, subscription, signals).await;
+    if let Some(trying) = trying {
+        trying.abort();
+        // A check under way is killed, and its file is deleted.
+        let _ = trying.await;
+    }
+    ended
 }
 
 /// Waits for the first configuration and prepares it.

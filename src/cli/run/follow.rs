@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use headwater_client::{Client, Configuration, Error, Health, HealthState, Reporter, Update};
+use headwater_client::{Configuration, Error, Health, HealthState, Reporter, Update, Watch};
 use tokio::sync::watch;
 
 /// The time without a reachable server before it is logged.
@@ -17,8 +17,7 @@ pub(super) struct Subscription {
 }
 
 /// Follows the configuration for as long as the runtime lives.
-pub(super) fn follow(client: &Client, first: Configuration) -> Subscription {
-    let mut updates = client.watch_from(&first);
+pub(super) fn follow(mut updates: Watch, first: Configuration) -> Subscription {
     let (health, reporter) = (updates.health(), updates.reporter());
     tokio::spawn(report(health.clone()));
     let (sender, configurations) = watch::channel(first);

@@ -27,6 +27,13 @@ pub(super) struct FileTarget {
     pub(super) path: PathBuf,
 }
 
+impl FileTarget {
+    /// True if the server sends the text or the template.
+    fn is_fetched(&self) -> bool {
+        matches!(self.template, TemplateSource::Text(_) | TemplateSource::Remote(_))
+    }
+}
+
 /// The template, or the form, that a file is rendered from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TemplateSource {
@@ -104,10 +111,28 @@ pub(super) fn reason(problem: &anyhow::Error) -> String {
 impl Recipe {
     /// True if a text of the server is fetched. It can change without the environment.
     pub(super) fn fetches_texts(&self) -> bool {
-        let is_fetched = |it: &FileTarget| {
-            matches!(it.template, TemplateSource::Text(_) | TemplateSource::Remote(_))
-        };
-        self.targets.iter().any(is_fetched)
+        self.targets.iter().any(FileTarget::is_fetched)
+    }
+
+    /// True if a configuration that is not published can be tried: there is a check, and a file that is rendered from the
+    /// configuration alone. A text of the server is rendered from what is published.
+    pub(super) fn tries(&self) -> bool {
+        self.check.is_some() && self.targets.iter().any(|target| !target.is_fetched())
+    }
+
+    /// Renders the files of a configuration that is not published, and checks them. Nothing is put in place, and nothing
+    /// remains.
+    ///
+    /// # Errors
+    /// As for [`Recipe::prepare`].
+    pub(super) async fn try_out(&self, configuration: &Configuration) -> anyhow::Result<()> {
+        let values = Arc::new(KeyValues::of(configuration));
+        if self.environment == ProgramEnvironment::Variables {
+            variables::variables(&values.0, &self.rules)?;
+        }
+        let targets: Vec<_> = self.targets.iter().filter(|target| !target.is_fetched()).collect();
+        // The staged files are deleted when they are dropped.
+        self.stage(&targets, configuration, &values).await.map(drop)
     }
 
     /// Renders everything, checks it and puts it in place.
@@ -126,7 +151,8 @@ impl Recipe {
             ProgramEnvironment::Variables => self.variables(&values)?,
             ProgramEnvironment::Untouched => Variables::default(),
         };
-        let staged = self.stage(configuration, &values).await?;
+        let targets: Vec<_> = self.targets.iter().collect();
+        let staged = self.stage(&targets, configuration, &values).await?;
         let files = if staged.is_empty() { FileEffect::Same } else { FileEffect::Replaced };
         tokio::task::spawn_blocking(move || staged.into_iter().try_for_each(replace)).await??;
         let configuration = configuration.clone();
@@ -144,11 +170,12 @@ impl Recipe {
     /// The files that differ, written beside their places and checked.
     async fn stage(
         &self,
+        targets: &[&FileTarget],
         configuration: &Configuration,
         values: &Arc<KeyValues>,
     ) -> anyhow::Result<Vec<StagedFile>> {
         let mut staged = Vec::new();
-        for target in &self.targets {
+        for target in targets {
             let text = self.text(target, configuration, values).await;
             let failed =
                 || FailedPart::new("file", &target.path, target.path.display().to_string());

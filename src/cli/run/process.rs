@@ -44,7 +44,7 @@ pub(super) struct RunPlan {
 /// # Errors
 /// When it cannot be started, or this process cannot listen to signals.
 pub(super) async fn supervise(
-    plan: RunPlan,
+    plan: Arc<RunPlan>,
     prepared: PreparedInputs,
     subscription: Subscription,
     mut signals: Signals,
@@ -56,7 +56,7 @@ pub(super) async fn supervise(
     let health = subscription.health.clone();
     let mut texts =
         has_texts.then(|| ServerTexts::follow(&plan.recipe.client, health, plan.refresh));
-    let mut run_loop = RunLoop::start(Arc::new(plan), prepared, subscription)?;
+    let mut run_loop = RunLoop::start(plan, prepared, subscription)?;
     loop {
         let event = tokio::select! {
             _ = ends.recv() => match run_loop.reap()? {
