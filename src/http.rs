@@ -35,6 +35,7 @@ mod rollouts;
 pub mod route;
 mod socket;
 mod token;
+mod trials;
 mod watch;
 
 use std::rc::Rc;

@@ -210,6 +210,7 @@ mod tests {
             health: None,
             down_reports: 0,
             witness: false,
+            tries: false,
             restarts: 0,
             last_seen: "2026-11-20T14:00:00Z".to_owned(),
             connected: true,

@@ -21,6 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::report::{Acknowledgement, Attributes, InstanceReport, Reason};
+use super::trials::Trials;
 use crate::model::Query;
 use crate::sync::lock;
 use former::FormerInstances;
@@ -45,6 +46,7 @@ pub struct Instances {
     changes: watch::Sender<u64>,
     /// The instances that were connected when the server stopped, for a minute after its start.
     former: Mutex<FormerInstances>,
+    trials: Arc<Trials>,
 }
 
 #[derive(Default)]
@@ -88,6 +90,8 @@ pub struct Instance {
     pub down_count: u32,
     /// True if the instance, in any incarnation, has acknowledged that it uses a configuration.
     pub is_witness: bool,
+    /// True while a stream of this run offers to try content that is not published.
+    pub tries: bool,
     /// The number of restarts that this server has seen.
     pub restart_count: u32,
     /// The number of clients that have this name at the same time. All of them have the same bucket in a rollout.
@@ -126,6 +130,11 @@ impl Instances {
         Some(InstanceRequest { instances: Arc::clone(self), key, run: entered.run })
     }
 
+    /// Returns the streams of instances that offer to try content.
+    pub fn trials(&self) -> &Arc<Trials> {
+        &self.trials
+    }
+
     /// Lists the instances that `is_wanted` selects by name and environment, in the order of their sort keys.
     pub fn list(&self, is_wanted: impl Fn(&str, &Query) -> bool) -> Vec<Instance> {
         let mut instances = self.snapshot(is_wanted);
@@ -141,7 +150,11 @@ impl Instances {
         let now = Timestamp::now();
         table.expire(now);
         let wanted = table.instances.iter().filter(|(key, _)| is_wanted(&key.name, &key.query));
-        wanted.flat_map(|(key, named)| named.show(&key.name, &key.query, now)).collect()
+        let mut shown: Vec<Instance> =
+            wanted.flat_map(|(key, named)| named.show(&key.name, &key.query, now)).collect();
+        drop(table);
+        self.trials.mark_offers(&mut shown);
+        shown
     }
 
     /// Returns the distinct environments that instances follow, of one application or of all.

@@ -42,7 +42,7 @@ pub fn opened_reads(http: &Http) -> Option<Rc<OpenedReads>> {
 }
 
 /// The name of a caller in audit lines.
-fn principal(caller: &Caller) -> Arc<str> {
+pub(super) fn principal(caller: &Caller) -> Arc<str> {
     match caller {
         Caller::Identified(identity) => identity.shared_name(),
         Caller::Anonymous => ANONYMOUS.into(),

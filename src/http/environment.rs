@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::HttpError;
 use super::identity::{Lease, LeaseStatus, LeaseSubject};
-use super::{Http, answers, body, contracts, instances, negotiate, reader, watch};
+use super::{Http, answers, body, contracts, instances, negotiate, reader, trials, watch};
 use crate::access::Caller;
 use crate::model::Query;
 use crate::store::AnswerAt;
@@ -21,6 +21,7 @@ pub(super) async fn get(
     let representation =
         negotiate::representation(request.headers()).ok_or(HttpError::NotAcceptable)?;
     let handle = watch::handle(request, http, caller, query).await?;
+    trials::record_answer(http, request.headers(), caller, query);
     answers::check(request, http, caller, query, &handle.current())?;
     let _present = instances::enter(http, request.headers(), query);
     let knows = |current: &AnswerAt| {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use actix_http::header::{HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,7 +13,7 @@ use super::identity::ListFilter;
 use super::route::RouteError;
 use super::{Http, contracts, parameter, watch};
 use crate::fleet::{
-    Acknowledgement, Attributes, Instance, InstanceReport, InstanceRequest, Reason,
+    Acknowledgement, Attributes, Instance, InstanceReport, InstanceRequest, Reason, Speaker,
 };
 use crate::model::{Digest, Query};
 use crate::percent;
@@ -37,6 +38,16 @@ const REASON: HeaderName = HeaderName::from_static(headers::REASON);
 /// application that it may not read.
 pub(super) fn enter(http: &Http, headers: &HeaderMap, query: &Query) -> Option<InstanceRequest> {
     http.instances.enter(report(headers)?, query)
+}
+
+/// The run of an instance that a request speaks for, and the reason that it gives. Returns `None` without a valid name.
+pub(super) fn speaker(
+    headers: &HeaderMap,
+    query: &Query,
+    principal: Arc<str>,
+) -> Option<(Speaker, Option<Reason>)> {
+    let InstanceReport { name, incarnation, reason, .. } = report(headers)?;
+    Some((Speaker { name, incarnation, query: query.clone(), principal }, reason))
 }
 
 /// Reads the report of a request. Returns `None` without a valid name. Every other invalid value is ignored.
@@ -251,6 +262,7 @@ pub(super) fn status(instance: &Instance) -> InstanceStatus {
         health: instance.health,
         down_reports: instance.down_count,
         witness: instance.is_witness,
+        tries: instance.tries,
         restarts: instance.restart_count,
         last_seen: instance.last_seen.to_string(),
         connected: instance.is_connected(),

@@ -27,7 +27,7 @@ use super::error::HttpError;
 use super::identity::{Lease, LeaseSubject};
 use super::route::RouteError;
 use super::socket::ConnectionHandle;
-use super::{Http, answers, instances, negotiate, reader};
+use super::{Http, answers, instances, negotiate, reader, trials};
 use crate::access::Caller;
 use crate::model::{Digest, LabelPosition, Query, Revision, is_hex};
 use crate::store::{AnswerAt, AnswerError, AnswerHandle, LabelGoneError, RolloutAt, Side};
@@ -117,11 +117,14 @@ pub(super) async fn stream(
         EnvironmentCursor { digest: last.and_then(|(_, digest)| digest), reader: handle.reader() };
     let framing = Framing::of(request.version());
     let instance = instances::enter(http, request.headers(), query);
+    let inbox = instance
+        .as_ref()
+        .and_then(|_| trials::offer(http, request.headers(), caller, query, handle.variant()));
     let permits = (permit, handle.count_watcher(), instance);
     drop(handle);
     let lease = Lease::of(request, http, caller, LeaseSubject::Environment(query.clone()));
     http.metrics.count_stream("environment");
-    let stream = |io| group.stream(io, framing, cursor, lease, permits);
+    let stream = |io| group.stream(io, framing, cursor, lease, inbox, permits);
     match connection(request).detach(stream).await {}
 }
 
@@ -144,7 +147,7 @@ pub(super) async fn moves(
     let framing = Framing::of(request.version());
     let lease = Lease::of(request, http, caller, LeaseSubject::Moves);
     http.metrics.count_stream("own");
-    let stream = |io| group.stream(io, framing, cursor, lease, permit);
+    let stream = |io| group.stream(io, framing, cursor, lease, None, permit);
     match connection(request).detach(stream).await {}
 }
 

@@ -62,6 +62,9 @@ pub struct InstanceStatus {
     /// Set when the instance has reported at least once that it uses a configuration.
     #[serde(default)]
     pub witness: bool,
+    /// Set while the instance offers to try configurations that are not published yet.
+    #[serde(default)]
+    pub tries: bool,
     /// The number of restarts that the server has seen.
     #[serde(default)]
     pub restarts: u32,

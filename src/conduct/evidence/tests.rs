@@ -85,6 +85,7 @@ fn instance(name: &str) -> Instance {
         health: None,
         down_count: 0,
         is_witness: true,
+        tries: false,
         restart_count: 0,
         namesake_count: 1,
         first_seen: Timestamp::UNIX_EPOCH,

@@ -182,6 +182,7 @@ pub(super) mod tests {
             health: None,
             down_count: 0,
             is_witness: false,
+            tries: false,
             restart_count: 0,
             namesake_count: 1,
             first_seen: seconds(0),

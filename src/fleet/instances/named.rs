@@ -153,6 +153,7 @@ impl NamedInstance {
             health: run.health,
             down_count: run.down_count,
             is_witness: self.is_witness,
+            tries: false,
             restart_count: self.restart_count,
             namesake_count: self.runs.len(),
             first_seen: run.first_seen,

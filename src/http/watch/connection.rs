@@ -1,7 +1,8 @@
 //! The connection of one event stream, after it was detached from HTTP: its unsent bytes and its cursor.
 //!
 //! Invariant: a connection keeps at most one event, whose bytes it shares with the other connections of the group. A
-//! client that does not read misses events. Once it reads again, it receives the newest one.
+//! client that does not read misses events. Once it reads again, it receives the newest one. The question of a trial is an
+//! event of this connection alone, and no event of the group comes between its pieces.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::feed::{Feed, NextMessage, WatchSubject};
 use super::wire::{self, Framing};
+use crate::fleet::TrialInbox;
 use crate::http::identity::Lease;
 use crate::http::socket::Io;
 
@@ -31,6 +33,8 @@ struct ConnectionState<S: WatchSubject> {
     cursor: S::Cursor,
     /// The permission of the stream, under a policy.
     lease: Option<Lease>,
+    /// The questions to an instance that tries content.
+    trials: Option<Box<TrialQuestions>>,
     /// True if the stream ends after the unsent bytes.
     is_last: bool,
     /// The tick at which the last message was queued.
@@ -40,15 +44,29 @@ struct ConnectionState<S: WatchSubject> {
     task: Option<Waker>,
 }
 
+/// The questions to an instance that tries content which is not published.
+struct TrialQuestions {
+    inbox: TrialInbox,
+    /// The pieces of the question that is being sent, the next one last.
+    rest: Vec<Bytes>,
+}
+
 impl<S: WatchSubject> Connection<S> {
     /// Creates the connection with the opening of a stream as unsent bytes.
-    pub(super) fn new(io: Io, framing: Framing, cursor: S::Cursor, lease: Option<Lease>) -> Self {
+    pub(super) fn new(
+        io: Io,
+        framing: Framing,
+        cursor: S::Cursor,
+        lease: Option<Lease>,
+        inbox: Option<TrialInbox>,
+    ) -> Self {
         Self(RefCell::new(ConnectionState {
             io,
             framing,
             unsent: wire::opening(framing, lease.is_some(), S::depends_on_instance(&cursor)),
             cursor,
             lease,
+            trials: inbox.map(|inbox| Box::new(TrialQuestions { inbox, rest: Vec::new() })),
             is_last: false,
             last_queued: 0,
             received_bytes: 0,
@@ -138,8 +156,19 @@ impl<S: WatchSubject> ConnectionState<S> {
             if ready!(Pin::new(&mut self.io).poll_flush(cx)).is_err() || self.is_last {
                 return Poll::Ready(());
             }
+            // Nothing is sent between two pieces of a question.
+            if let Some(piece) = self.trials.as_mut().and_then(|trials| trials.rest.pop()) {
+                self.unsent = piece;
+                continue;
+            }
             match feed.next_message(&mut self.cursor, self.lease.as_ref()) {
-                NextMessage::None => return Poll::Pending,
+                NextMessage::None => match self.next_question(cx) {
+                    Some(piece) => {
+                        self.unsent = piece;
+                        self.last_queued = feed.now();
+                    }
+                    None => return Poll::Pending,
+                },
                 NextMessage::Event(chunk) => self.queue(chunk, feed),
                 NextMessage::End(chunk) => {
                     self.queue(chunk.unwrap_or_default(), feed);
@@ -149,6 +178,15 @@ impl<S: WatchSubject> ConnectionState<S> {
                 }
             }
         }
+    }
+
+    /// Returns the first piece of the next question. A watcher that is not up to date receives its event first.
+    fn next_question(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        let trials = self.trials.as_mut()?;
+        let question = trials.inbox.poll_question(cx)?;
+        let [first, json, end] = wire::try_event(self.framing, &question.id, question.json);
+        trials.rest = vec![end, json];
+        Some(first)
     }
 
     fn is_permitted(&mut self) -> bool {

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::connection::Connection;
 use super::feed::{Feed, StreamEnd, WatchSubject};
 use super::wire::Framing;
+use crate::fleet::TrialInbox;
 use crate::http::identity::Lease;
 use crate::http::socket::Io;
 
@@ -62,16 +63,18 @@ impl<S: WatchSubject> WatcherGroup<S> {
         &self.changed
     }
 
-    /// Serves an event stream until its connection ends or its lease is lost. `_permits` are held until then.
+    /// Serves an event stream until its connection ends or its lease is lost. `inbox` has the questions to an instance that
+    /// tries content. `_permits` are held until then.
     pub(super) async fn stream(
         self: Rc<Self>,
         io: Io,
         framing: Framing,
         cursor: S::Cursor,
         lease: Option<Lease>,
+        inbox: Option<TrialInbox>,
         _permits: impl Sized,
     ) {
-        let connection = Rc::new(Connection::new(io, framing, cursor, lease));
+        let connection = Rc::new(Connection::new(io, framing, cursor, lease, inbox));
         let number = self.next_number.replace(self.next_number.get() + 1);
         self.connections.borrow_mut().insert(number, Rc::clone(&connection));
         let registration = Registration { group: self, number };

@@ -46,6 +46,19 @@ impl Framing {
     }
 }
 
+/// Returns the event of a trial as one chunk, in pieces, so that the JSON is not copied.
+pub(super) fn try_event(framing: Framing, id: &str, json: Bytes) -> [Bytes; 3] {
+    let head = format!("event: try\ntry: {id}\ndata: ");
+    let length = head.len() + json.len() + 2;
+    match framing {
+        Framing::Chunked => {
+            let head = format!("{length:x}\r\n{head}");
+            [head.into(), json, Bytes::from_static(b"\n\n\r\n")]
+        }
+        Framing::Plain => [head.into(), json, Bytes::from_static(b"\n\n")],
+    }
+}
+
 /// Wraps an event in a chunk.
 pub(super) fn chunk(event: &[u8]) -> Bytes {
     let mut chunk = format!("{:x}\r\n", event.len()).into_bytes();
@@ -97,6 +110,14 @@ mod tests {
         for event in ["", "x", "data: 1\n\n", &"long".repeat(1_000)] {
             assert_eq!(Framing::Plain.frame(chunk(event.as_bytes())), event.as_bytes());
         }
+    }
+
+    #[test]
+    fn the_event_of_a_trial_is_one_chunk() {
+        let event = b"event: try\ntry: 7.x\ndata: {\"a\":1}\n\n";
+        let pieces = |framing| try_event(framing, "7.x", Bytes::from_static(b"{\"a\":1}")).concat();
+        assert_eq!(pieces(Framing::Chunked), chunk(event));
+        assert_eq!(pieces(Framing::Plain), event);
     }
 
     #[test]

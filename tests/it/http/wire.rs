@@ -128,6 +128,7 @@ fn overview() -> Vec<Sample> {
         health: Some(InstanceHealth::Down),
         down_reports: 2,
         witness: true,
+        tries: false,
         restarts: 1,
         last_seen: "2026-01-02T03:04:05Z".into(),
         connected: false,
