@@ -54,6 +54,7 @@ mod rollout_setup;
 mod rollouts;
 mod session;
 mod staging;
+mod trial;
 mod updates;
 mod waiting;
 mod wants;

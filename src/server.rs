@@ -328,6 +328,7 @@ fn push_policy(
         forcing: permission(configured.allow_force),
         deleting: permission(configured.allow_delete),
         check_max: Duration::from_secs(configured.check_seconds_max),
+        try_max: Duration::from_secs(configured.try_seconds),
         pack_bytes_max: configured.pack_bytes_max,
         builds: Arc::clone(builds),
     }

@@ -21,6 +21,7 @@ use super::repository::HostedRepository;
 use super::review::{Review, review};
 use super::rollouts::{PendingRollouts, RepositoryRollouts, StagedBranch};
 use super::staging::{self, StagingWords};
+use super::trial;
 use super::updates::{self, Question, Update};
 use super::waiting::{BranchChange, OpenedRollout, Waits};
 use crate::access::PolicyPreview;
@@ -324,19 +325,23 @@ async fn prepare(
     Ok(reviewed)
 }
 
-/// Reviews the content of a push.
+/// Reviews the content of a push, and lets running instances try it.
 async fn review_content(
     context: &PushContext,
     pusher: Option<Pusher>,
     question: Question,
 ) -> Result<Review, Rejection> {
     let PushContext { repository, policy, .. } = context;
-    let _timer = StageTimer::start(context.trace, PushStage::Check);
-    let reviewed = review(repository, policy, pusher, question).await?;
+    let timer = StageTimer::start(context.trace, PushStage::Check);
+    let mut reviewed = review(repository, policy, pusher.clone(), question).await?;
+    drop(timer);
     if reviewed.is_rejected {
         log_rejection(context);
         return Err(Rejection::new(reviewed.lines));
     }
+    trial::run(context, pusher.as_ref(), &mut reviewed)
+        .await
+        .inspect_err(|_| log_rejection(context))?;
     Ok(reviewed)
 }
 

@@ -25,6 +25,8 @@ pub struct PushPolicy {
     pub deleting: Permission,
     /// The maximum duration of the checks of one push.
     pub check_max: Duration,
+    /// The time in which instances answer whether they would accept a push. Zero if none is asked.
+    pub try_max: Duration,
     /// The largest accepted pack, in bytes.
     pub pack_bytes_max: u64,
     /// The builds whose contracts a push must keep.

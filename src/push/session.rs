@@ -265,8 +265,8 @@ async fn answer(mut stdout: ChildStdout, output: &AnswerSender) -> Option<Vec<By
     }
 }
 
-/// Creates the key that only the hook of one push knows.
-fn new_key() -> Option<String> {
+/// Creates a text that cannot be guessed: the key that only the hook of one push knows, or the id of a trial.
+pub(super) fn new_key() -> Option<String> {
     let mut bytes = [0; KEY_BYTES];
     // The kernel's generator is ready, while another one would first spend tens of milliseconds to gather a seed.
     let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());

@@ -129,6 +129,15 @@ impl Waits {
         }
     }
 
+    pub(super) fn instances(&self) -> &Arc<Instances> {
+        &self.instances
+    }
+
+    /// Returns a receiver of true once the server stops.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
     /// Ends all waits, because the server stops.
     pub(super) fn stop(&self) {
         self.stopping.send_replace(true);

@@ -10,6 +10,8 @@ use super::secret::secret_variable;
 
 /// The name of the table.
 const TABLE: &str = "push";
+/// The longest time for the trials of one push, in seconds. Other pushes to the repository wait meanwhile.
+const TRY_SECONDS_MAX: u64 = 60;
 
 /// `[push]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,6 +30,8 @@ pub struct PushSettings {
     pub allow_delete: bool,
     pub check_seconds_max: u64,
     pub unfinished_checks: UnfinishedChecks,
+    /// The seconds in which instances answer whether they would accept a push. 0 asks none.
+    pub try_seconds: u64,
     pub pack_bytes_max: u64,
     /// The hours for which a contract counts after the last instance that named it.
     pub contract_hours: u32,
@@ -47,6 +51,11 @@ impl PushSettings {
         if self.contract_hours == 0 {
             problems.push("push: contract_hours: expected at least 1, got 0".to_owned());
         }
+        if self.try_seconds > TRY_SECONDS_MAX {
+            let got = self.try_seconds;
+            problems
+                .push(format!("push: try_seconds: expected at most {TRY_SECONDS_MAX}, got {got}"));
+        }
         self
     }
 }
@@ -62,6 +71,7 @@ impl Default for PushSettings {
             allow_delete: default(TABLE, "allow_delete"),
             check_seconds_max: default(TABLE, "check_seconds_max"),
             unfinished_checks: default(TABLE, "unfinished_checks"),
+            try_seconds: default(TABLE, "try_seconds"),
             pack_bytes_max: default(TABLE, "pack_bytes_max"),
             contract_hours: default(TABLE, "contract_hours"),
             hook_program: None,

@@ -19,6 +19,7 @@ mod references;
 mod repositories;
 mod revocation;
 mod rollouts;
+mod trials;
 mod values;
 mod variants;
 

@@ -44,7 +44,8 @@ struct Orders {
 /// A service that accepts limits below 100.
 fn service(runtime: &Runtime, server: Address, name: &str) -> Live<Orders> {
     let builder = Client::builder().urls([format!("http://{}", server.0)]);
-    let builder = builder.application("orders").profiles(["dev"]).instance(name);
+    // A trial would reject what a canary is to reject here.
+    let builder = builder.application("orders").profiles(["dev"]).instance(name).no_try();
     let below_100 = |orders: &Orders| if orders.limit < 100 { Ok(()) } else { Err("too large") };
     let live = runtime.block_on(async { builder.live_with(below_100).await }).unwrap();
     eventually("the instance has acknowledged", || has_applied(server, name, "ok"));

@@ -8,6 +8,7 @@ mod options;
 pub(crate) mod refused;
 mod rollouts;
 mod slow;
+mod trial;
 mod wait;
 mod wire;
 

@@ -8,3 +8,4 @@ mod files;
 mod outage;
 mod reload;
 mod signals;
+mod trial;

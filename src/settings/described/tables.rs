@@ -255,7 +255,7 @@ const AUDIT: [Setting; 5] = [
     },
 ];
 
-const PUSH: [Setting; 9] = [
+const PUSH: [Setting; 10] = [
     Setting {
         name: "token_file",
         summary: "File with the token that a push must present",
@@ -299,6 +299,12 @@ const PUSH: [Setting; 9] = [
         name: "unfinished_checks",
         summary: "Treatment of a push whose checks exceed the limit: \"reject\", or \"accept\" to publish it unchecked",
         value: PrintedValue::Default("\"reject\""),
+        ..NONE
+    },
+    Setting {
+        name: "try_seconds",
+        summary: "Time in which running instances answer whether they would accept a push, in seconds. 0 asks none",
+        value: PrintedValue::Default("5"),
         ..NONE
     },
     Setting {

@@ -392,6 +392,15 @@ const LIMITS: &[(&str, &[(&str, &str)])] = &[
         &[("src/http/git.rs", "FETCH_BYTES_MAX: u64 = 16 * 1024 * 1024")],
     ),
     ("the checks of a push", &[("src/settings/described/tables.rs", "Default(\"30\")")]),
+    ("the trials of a push", &[("src/settings/described/tables.rs", "Default(\"5\")")]),
+    (
+        "environments that one push tries",
+        &[("src/push/trial.rs", "ENVIRONMENT_COUNT_MAX: usize = 256")],
+    ),
+    (
+        "content of all trials at a time",
+        &[("src/fleet/trials.rs", "BYTES_MAX: usize = 64 * 1024 * 1024")],
+    ),
     (
         "all names of branches and tags of a shared repository",
         &[("src/push/replication/manifest.rs", "MANIFEST_BYTES_MAX: usize = 1024 * 1024")],
