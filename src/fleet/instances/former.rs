@@ -73,6 +73,7 @@ fn instance(record: FleetRecord) -> Option<Instance> {
         first_seen: at,
         last_seen: at,
         disconnected_at: Some(at),
+        tries: false,
     })
 }
 
