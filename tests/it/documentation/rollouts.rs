@@ -141,14 +141,19 @@ fn the_first_canary_is_what_the_page_says() {
     for part in ["held for product: rollout r-", ", 1 of 2 first, 10 s, then all", " s  done"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    instances.iter().for_each(|instance| instance.says("15 percent off\n"));
+    // A reload command writes to standard error.
+    let is_shown = |own: &Running| own.err().contains("15 percent off\n");
+    eventually("both instances show it", || instances.iter().all(is_shown));
 
     let bad = blocks(TUTORIAL, "Push a bad change", "sh");
     let said = say(at(&format!("cd shop\n{}", bad[0]))).unwrap_err();
-    assert!(said.contains(" rejected it (check web-"), "{said}");
+    assert!(said.contains(" rejected it (reload)"), "{said}");
     assert!(said.contains("rolled back: product is back at "), "{said}");
-    let said = say(at(&format!("cd shop\n{}", bad[1]))).unwrap();
-    assert_eq!(said, blocks(TUTORIAL, "Push a bad change", "text")[1]);
+    let files = &blocks(TUTORIAL, "Push a bad change", "text")[1];
+    let look_at_files = format!("cd shop\n{}", bad[1]);
+    eventually("both have the content of before", || say(at(&look_at_files)).as_ref() == Ok(files));
+    let bad_count = instances.iter().filter(|own| own.err().contains("150 percent off")).count();
+    assert_eq!(bad_count, 1);
 
     let look = blocks(TUTORIAL, "Look at the rollout", "sh");
     let said = say(at(&look[0])).unwrap_err();
