@@ -208,10 +208,11 @@ fn shop(runtime: &Runtime, script: &str) -> (Hosted, Vec<Live<Orders>>) {
         settings.rollout.check = vec![check];
     });
     let server = *hosted.server;
-    let service = |name: &str| {
+    let service = |name: &str| -> Live<Orders> {
         let builder = Client::builder().urls([format!("http://{}", server.0)]);
         let builder = builder.application("orders").profiles(["dev"]).instance(name);
-        let live = runtime.block_on(async { builder.live_with(|_| Ok::<_, &str>(())).await });
+        let accept = |_: &Orders| Ok::<(), &str>(());
+        let live = runtime.block_on(async { builder.live_with(accept).await });
         eventually("the instance has acknowledged", || {
             let listed = server.get("/-/instances").expect(200).json();
             let listed = listed["instances"].as_array().unwrap().clone();
@@ -232,7 +233,8 @@ fn push(hosted: &Hosted) {
 #[test]
 fn a_check_that_finds_a_change_bad_rolls_it_back() {
     let runtime = Runtime::new().unwrap();
-    let script = "[ \"$HEADWATER_APPLICATIONS\" = orders ] && [ -n \"$HEADWATER_CANARIES\" ] && exit 1; exit 2";
+    let script = "[ \"$HEADWATER_APPLICATIONS\" = orders ] && [ -n \"$HEADWATER_CANARIES\" ] \
+                  && exit 1; exit 2";
     let (hosted, services) = shop(&runtime, script);
     push(&hosted);
     let withheld = || {
