@@ -1,3 +1,5 @@
+//! The words of findings about rollouts.
+
 use super::*;
 use crate::cli::rollout::fixture::{application, record, rollout};
 
