@@ -31,6 +31,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::access::Policy;
+use crate::allocator;
 use crate::check::{Enforcement, Strictness, TimeoutAction};
 use crate::conduct;
 use crate::data::DataDirectory;
@@ -245,6 +246,10 @@ fn assemble(
     }
     let key_refresh = policy::read_first_keys(settings, guard.as_ref(), follower, &store, &runtime);
     let replicas = replicas::open(settings, &store, guard.clone(), shared, runtime);
+    if guard.is_some() {
+        // A part of what the first policy took is free only now.
+        allocator::release_free_memory();
+    }
     if let Some(hosts) = &hosts {
         let replicas = Arc::clone(&replicas);
         hosts.count_replicas_by(Box::new(move || replicas.figures().live_count.saturating_sub(1)));
