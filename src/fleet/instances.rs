@@ -123,7 +123,15 @@ impl Instances {
             return None;
         }
         let key = InstanceKey { name: report.name.clone(), query: query.clone() };
-        let entered = lock(&self.table).enter(&key, report, Timestamp::now())?;
+        let was_witness = lock(&self.former).was_witness(&key);
+        let entered = {
+            let mut table = lock(&self.table);
+            let entered = table.enter(&key, report, Timestamp::now())?;
+            if was_witness && let Some(named) = table.instances.get_mut(&key) {
+                named.is_witness = true;
+            }
+            entered
+        };
         if entered.has_changed {
             self.notify();
         }

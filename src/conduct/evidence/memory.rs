@@ -164,10 +164,15 @@ impl Memory {
     }
 
     /// The standing of an instance that comes back after a restart of the server. It was there before if it uses either
-    /// side. Its first report about the candidate is no reason to trust it, unless it accepts.
+    /// side, or if it is a canary that acknowledged before the restart. Otherwise its first report about the candidate is
+    /// no reason to trust it, unless it accepts.
     fn note_return(&mut self) {
         let Acknowledged { accepts_candidate, rejects_candidate, accepts_other, rejects_other } =
             self.seen.acknowledged;
+        let is_known_canary = self.seen.is_canary && self.seen.is_witness;
+        if self.standing == Standing::Unknown && rejects_candidate && is_known_canary {
+            self.standing = Standing::Accepted;
+        }
         let is_settled = self.standing != Standing::Unknown || self.is_bad() || rejects_candidate;
         let is_faulty = self.seen.is_down || rejects_other;
         if is_settled {

@@ -1,10 +1,11 @@
 //! The instances that were connected when the server stopped. They come back one by one, so that for a minute after a start
 //! the table of instances does not tell who follows an environment.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_wire::{FleetRecord, Outcome};
+use headwater_wire::FleetRecord;
 use jiff::Timestamp;
 
 use super::{Instance, InstanceKey, Instances};
@@ -19,13 +20,25 @@ const RETURN_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct FormerInstances {
     until: Option<Instant>,
-    instances: Vec<Instance>,
+    instances: HashMap<InstanceKey, Instance>,
+}
+
+impl FormerInstances {
+    /// Returns true if the instance has acknowledged a configuration before the start.
+    pub(super) fn was_witness(&self, key: &InstanceKey) -> bool {
+        self.is_current() && self.instances.get(key).is_some_and(|own| own.is_witness)
+    }
+
+    fn is_current(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
 }
 
 impl Instances {
     /// Remembers the instances that were present when the server stopped, by their last records.
     pub fn remember(&self, records: Vec<FleetRecord>) {
-        let instances = records.into_iter().filter_map(instance).collect();
+        let instances = records.into_iter().filter_map(instance);
+        let instances = instances.map(|own| (key(&own), own)).collect();
         *lock(&self.former) =
             FormerInstances { until: Some(Instant::now() + RETURN_WITHIN), instances };
     }
@@ -34,18 +47,19 @@ impl Instances {
     /// once the time to come back is over.
     pub fn former(&self, is_wanted: impl Fn(&Query) -> bool) -> Vec<Instance> {
         let mut former = lock(&self.former);
-        if former.until.is_none_or(|until| Instant::now() >= until) {
+        if !former.is_current() {
             *former = FormerInstances::default();
             return Vec::new();
         }
         let table = lock(&self.table);
-        let has_returned = |own: &Instance| {
-            let key = InstanceKey { name: own.name.clone(), query: own.query.clone() };
-            table.instances.contains_key(&key)
-        };
-        let wanted = former.instances.iter().filter(|own| is_wanted(&own.query));
-        wanted.filter(|own| !has_returned(own)).cloned().collect()
+        let wanted = former.instances.iter().filter(|(key, _)| is_wanted(&key.query));
+        let absent = wanted.filter(|(key, _)| !table.instances.contains_key(key));
+        absent.map(|(_, own)| own.clone()).collect()
     }
+}
+
+fn key(instance: &Instance) -> InstanceKey {
+    InstanceKey { name: instance.name.clone(), query: instance.query.clone() }
 }
 
 /// The instance of a record. `None` for a record of something else.
@@ -67,7 +81,7 @@ fn instance(record: FleetRecord) -> Option<Instance> {
         contract: None,
         health: record.health,
         down_count: 0,
-        is_witness: record.outcome == Some(Outcome::Applied),
+        is_witness: record.outcome.is_some(),
         restart_count: 0,
         namesake_count: 1,
         first_seen: at,
@@ -79,6 +93,7 @@ fn instance(record: FleetRecord) -> Option<Instance> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_wire::Outcome;
     use serde_json::json;
 
     use super::*;
@@ -100,16 +115,20 @@ mod tests {
     fn those_that_have_not_come_back_are_listed() {
         let instances = Arc::new(Instances::default());
         assert!(instances.former(|_| true).is_empty());
-        let records = [record("a", Some(Outcome::Applied)), record("b", None), record("c", None)];
+        let applied = Some(Outcome::Applied);
+        let records = [record("a", applied), record("b", None), record("c", applied)];
         let start = FleetRecord { instance: String::new(), ..record("", None) };
         instances.remember(records.into_iter().chain([start]).collect());
         let query =
             Query { application: "orders".into(), profiles: "prod".into(), label: Label::Default };
         let _request = instances.enter(InstanceReport::new("c").unwrap(), &query);
         let former = instances.former(|own| *own == query);
-        let shown: Vec<(&str, bool)> =
+        let mut shown: Vec<(&str, bool)> =
             former.iter().map(|own| (&*own.name, own.is_witness)).collect();
+        shown.sort_unstable();
         assert_eq!(shown, [("a", true), ("b", false)]);
+        // It has acknowledged before the start.
+        assert!(instances.list(|name, _| name == "c")[0].is_witness);
         assert!(instances.former(|own| own.label != Label::Default).is_empty());
     }
 }

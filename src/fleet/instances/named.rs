@@ -26,7 +26,7 @@ pub(super) struct NamedInstance {
     /// The incarnations that later ones replaced, the oldest first.
     former: VecDeque<Box<str>>,
     restart_count: u32,
-    is_witness: bool,
+    pub(super) is_witness: bool,
     next_id: u64,
     /// Its place among the entries that can make room.
     pub(super) idle: Option<Turn>,

@@ -94,6 +94,7 @@ fn after_a_restart_of_the_server_instances_come_back() {
     ] {
         let mut scene = returning();
         scene.instances.push(instance("a"));
+        scene.of("a").is_witness = false;
         set(&mut scene, reported, down_count);
         scene.look(59);
         assert_eq!(scene.standing("a"), Some(expected), "{reported:?} {down_count}");
@@ -121,9 +122,20 @@ fn an_instance_that_comes_back_too_late_is_unknown() {
 }
 
 #[test]
+fn a_canary_that_acknowledged_before_the_restart_may_come_back_with_a_rejection() {
+    let mut scene = returning();
+    scene.instances.push(instance("a"));
+    scene.reject("a");
+    scene.look(1);
+    assert_eq!(scene.outcome("a"), Some(Outcome::Rejected));
+    assert_eq!(scene.standing("a"), Some(Standing::Accepted));
+}
+
+#[test]
 fn a_rejection_never_becomes_the_report_of_a_witness() {
     let mut scene = returning();
     scene.instances.push(instance("a"));
+    scene.of("a").is_witness = false;
     scene.reject("a");
     scene.look(1);
     assert_eq!(scene.outcome("a"), Some(Outcome::Rejected));
