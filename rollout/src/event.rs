@@ -16,6 +16,7 @@ pub struct Event {
 pub struct Canaries {
     pub application: Name,
     pub count: u64,
+    /// 0 if the number is not known, because another replica has reported the stage.
     pub instances: u64,
 }
 

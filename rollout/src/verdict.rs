@@ -74,6 +74,10 @@ pub enum Fault {
         by: Name,
         because: Name,
     },
+    /// Another replica has rolled it back. The state has its sentence and not its evidence.
+    Elsewhere {
+        because: Name,
+    },
 }
 
 /// What is missing for a promotion.

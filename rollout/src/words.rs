@@ -123,7 +123,11 @@ impl fmt::Display for EventKind {
 
 impl fmt::Display for Canaries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} of {}", self.application, self.count, self.instances)
+        write!(f, "{} {}", self.application, self.count)?;
+        match self.instances {
+            0 => Ok(()),
+            instances => write!(f, " of {instances}"),
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl fmt::Display for Fault {
                 write!(f, "it contains the content of {rollout}, which was rolled back")
             }
             Self::Person { by, because } => write!(f, "aborted by {by}: {because}"),
+            Self::Elsewhere { because } => f.write_str(because),
         }
     }
 }

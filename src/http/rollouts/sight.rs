@@ -241,6 +241,8 @@ fn anonymous_fault(fault: &Fault) -> String {
             Fault::Dependency { rollout: "another rollout".into() }.to_string()
         }
         Fault::Person { .. } => format!("aborted by {}", a_user()),
+        // The sentence of another replica may name an instance.
+        Fault::Elsewhere { .. } => "another replica has rolled it back".to_owned(),
     }
 }
 
