@@ -2,7 +2,8 @@
 //!
 //! Each replica holds a lease with one key, `<prefix>/replicas/v1/<id>`, whose value is its `report`. `announce` keeps
 //! the lease and the key. `discover` follows the keys of all replicas, and `membership` remembers them: a replica whose
-//! key disappears is gone. The server decides nothing by this information. It is shown to operators.
+//! key disappears is gone. Operators see this information. The rollouts of a shared repository need the evidence of every
+//! live replica. The server decides nothing else by it.
 
 mod announce;
 mod discover;
@@ -44,6 +45,8 @@ pub struct Replicas {
     cluster: Option<Cluster>,
     runtime: Handle,
     address: OnceLock<String>,
+    /// The shared repositories whose rollouts this replica follows.
+    repositories: OnceLock<Vec<String>>,
     membership: Mutex<Membership>,
     links: Mutex<Links>,
     /// Signalled when another writer has removed the key of this replica.
@@ -107,6 +110,17 @@ pub struct ReplicaStatus {
     pub lags: Vec<Duration>,
 }
 
+/// A live replica, as far as the rollouts of shared repositories need to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveReplica {
+    /// The random identifier of its process.
+    pub id: String,
+    /// Its configured name.
+    pub name: String,
+    /// The shared repositories whose rollouts it follows. `None` for a version without rollouts.
+    pub rollouts: Option<Vec<String>>,
+}
+
 /// The state of a replica's lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
@@ -149,6 +163,7 @@ impl Replicas {
             cluster,
             runtime,
             address: OnceLock::new(),
+            repositories: OnceLock::new(),
             links: Mutex::default(),
             key_removed: Notify::new(),
             tasks: Mutex::default(),
@@ -158,6 +173,35 @@ impl Replicas {
     /// The name of this replica.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The random identifier of this process.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Sets the shared repositories whose rollouts this replica follows, before it is announced.
+    pub fn announce_rollouts(&self, repositories: Vec<String>) {
+        // A server has one set of repositories.
+        let _ = self.repositories.set(repositories);
+    }
+
+    /// Returns the other live replicas. `None` while etcd does not report on them.
+    pub fn live_others(&self) -> Option<Vec<LiveReplica>> {
+        let last_contact = lock(&self.links).discovery.last_contact?;
+        if last_contact.elapsed().as_secs() > LEASE_SECONDS.into() {
+            return None;
+        }
+        let membership = lock(&self.membership);
+        let others = membership.members().filter(|(id, member)| {
+            *id != self.id && member.gone_since.is_none() && !member.report.is_leaving
+        });
+        let others = others.map(|(id, member)| LiveReplica {
+            id: id.to_owned(),
+            name: member.report.name.clone(),
+            rollouts: member.report.rollouts.clone(),
+        });
+        Some(others.collect())
     }
 
     /// Starts to announce this replica at a URL, and to follow the others.
@@ -257,6 +301,7 @@ impl Replicas {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             address: self.address.get().cloned().unwrap_or_default(),
             policy: self.guard.as_deref().map(PolicyReport::of),
+            rollouts: Some(self.repositories.get().cloned().unwrap_or_default()),
             ..ReplicaReport::of(&self.store, self.started.elapsed())
         }
     }

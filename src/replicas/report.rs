@@ -20,6 +20,8 @@ pub(super) const SOURCE_COUNT_MAX: usize = 16;
 pub(super) const FAULT_COUNT_MAX: usize = 16;
 /// The longest text in a report, such as a label, a revision or an address, in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 512;
+/// The most repositories in a report.
+const REPOSITORY_COUNT_MAX: usize = 64;
 /// The largest serialised report that is accepted, in bytes.
 pub(super) const REPORT_BYTES_MAX: usize = 64 * 1024;
 
@@ -47,6 +49,9 @@ pub struct ReplicaReport {
     pub faults: Vec<String>,
     /// The policy in force. `None` without one, and in the report of an older version.
     pub policy: Option<PolicyReport>,
+    /// The repositories that replicas share and whose rollouts this replica follows. `None` in the report of a version
+    /// without rollouts.
+    pub rollouts: Option<Vec<String>>,
     /// True in the last report of a replica that is stopping.
     pub is_leaving: bool,
 }
@@ -115,11 +120,13 @@ impl ReplicaReport {
         let sources = self.sources.iter().flat_map(|it| it.failure.iter().chain([&it.source]));
         let own = [&self.name, &self.version, &self.address].into_iter();
         let own = own.chain(self.policy.iter().map(|policy| &policy.digest));
-        let mut texts = own.chain(labels).chain(sources).chain(&self.faults);
+        let repositories = self.rollouts.as_deref().unwrap_or_default();
+        let mut texts = own.chain(labels).chain(sources).chain(&self.faults).chain(repositories);
         !self.name.is_empty()
             && self.labels.len() <= LABEL_COUNT_MAX
             && self.sources.len() <= SOURCE_COUNT_MAX
             && self.faults.len() <= FAULT_COUNT_MAX
+            && repositories.len() <= REPOSITORY_COUNT_MAX
             && texts.all(|text| is_short(text) && !text.chars().any(char::is_control))
     }
 
