@@ -13,6 +13,7 @@
 //! - `waiting` and `arrival`: the wait of a published push for the instances that it concerns
 //! - `recording`: pushes in the audit trail
 //! - `decision`: the steps from the hook's question until git may move references
+//! - `shared_staging`: when a push to a shared repository is staged
 //! - `staging` and `rollout_lines`: which applications a push holds in a rollout, and what the pusher reads about it
 //! - `authorization`: the decision of the policy about each branch, commit and path
 //! - `policy_repository`: the hosted repository that has the policy
@@ -53,6 +54,7 @@ mod rollout_lines;
 mod rollout_setup;
 mod rollouts;
 mod session;
+mod shared_staging;
 mod staging;
 mod trial;
 mod updates;
@@ -70,7 +72,7 @@ pub use self::policy::{BuildSource, Permission, PushPolicy};
 pub use self::policy_repository::{CommitFiles, HostedPolicy, PolicyRepository};
 pub use self::prepare::{RepositoryError, is_name, path_of, prepare};
 pub use self::recording::PushRecorder;
-pub use self::replication::{Replication, SharedSource};
+pub use self::replication::{Fleet, FleetMember, Replication, SharedSource};
 pub use self::rollout_setup::RolloutSetup;
 pub use self::rollouts::RolloutPolicy;
 pub use self::waiting::ReplicaCounter;

@@ -251,6 +251,7 @@ fn assemble(
         allocator::release_free_memory();
     }
     if let Some(hosts) = &hosts {
+        rollouts::share(hosts, &replicas);
         let replicas = Arc::clone(&replicas);
         hosts.count_replicas_by(Box::new(move || replicas.figures().live_count.saturating_sub(1)));
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use headwater_rollout::Name;
+use headwater_rollout::bucket;
 use headwater_rollout::open::{Change, Headcount};
 use headwater_rollout::state::{Branch, Content};
 
@@ -30,10 +31,28 @@ pub struct Comparison<'c> {
     pub overrides: Option<&'c PropertySource>,
     /// The connected instances that follow the branch, under any of its labels.
     pub instances: &'c [Instance],
+    /// The instances of other replicas that do the same.
+    pub others: &'c [RemoteInstances],
     /// The rollouts of the branch.
     pub branch: Option<&'c Branch>,
     /// True if the stable revision has a plan file, whose limits and checks may concern applications without witnesses.
     pub has_plan_file: bool,
+}
+
+/// The instances that follow one environment at another replica, as it reports them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteInstances {
+    /// With the default label.
+    pub query: Query,
+    /// Each instance by its number, and whether it acknowledges. An instance of several replicas counts once.
+    pub listed: Vec<(u32, bool)>,
+    /// Instances that the replica only counts.
+    pub unlisted: Headcount,
+}
+
+/// The number by which replicas recognise an instance of an application. It is a hash of its name.
+pub fn short_key(name: &str) -> u32 {
+    (bucket::key("", "", name) >> 32) as u32
 }
 
 /// What a push changes at one branch.
@@ -59,13 +78,14 @@ impl BranchChanges {
 /// When a source cannot be read.
 pub fn changes(comparison: &Comparison<'_>) -> Result<BranchChanges, TreeError> {
     let has_entries = comparison.branch.is_some_and(|own| own.entries().next().is_some());
-    if comparison.instances.is_empty() && !has_entries && !comparison.has_plan_file {
+    let has_instances = !comparison.instances.is_empty() || !comparison.others.is_empty();
+    if !has_instances && !has_entries && !comparison.has_plan_file {
         return Ok(BranchChanges::default());
     }
     let old = check::at_label_of(comparison.new, comparison.old);
     let mut sides = SidesReader { comparison, old: &old, caches: Default::default() };
     let affected = sides.differing()?;
-    let headcounts = headcounts(&affected, comparison.instances);
+    let headcounts = headcounts(&affected, comparison);
     let is_watched = has_entries
         || headcounts.values().any(|own| own.acknowledging > 0)
         || comparison.has_plan_file && headcounts.values().any(|own| own.instances > 0);
@@ -133,17 +153,31 @@ fn select<'a>(
     Selection { named, is_shared: is_watched && is_shared }
 }
 
-fn headcounts(affected: &Differing, instances: &[Instance]) -> BTreeMap<Name, Headcount> {
-    let mut names: BTreeMap<(&str, &str), bool> = BTreeMap::new();
-    for instance in instances {
+/// The instances of each application. An instance of several replicas counts once.
+fn headcounts(affected: &Differing, comparison: &Comparison<'_>) -> BTreeMap<Name, Headcount> {
+    let mut names: BTreeMap<(&str, u32), bool> = BTreeMap::new();
+    for instance in comparison.instances {
         let query = Query { label: Label::Default, ..instance.query.clone() };
         if affected.queries.contains(&query) {
             for application in instance.query.application_names() {
-                *names.entry((application, &instance.name)).or_default() |= instance.is_witness;
+                let key = (application, short_key(&instance.name));
+                *names.entry(key).or_default() |= instance.is_witness;
             }
         }
     }
     let mut counts: BTreeMap<Name, Headcount> = BTreeMap::new();
+    for RemoteInstances { query, listed, unlisted } in comparison.others {
+        if affected.queries.contains(query) {
+            for application in query.application_names() {
+                for (key, is_witness) in listed {
+                    *names.entry((application, *key)).or_default() |= is_witness;
+                }
+                let count = counts.entry(Name::from(application)).or_default();
+                count.instances += unlisted.instances;
+                count.acknowledging += unlisted.acknowledging;
+            }
+        }
+    }
     for ((application, _), is_witness) in names {
         let count = counts.entry(Name::from(application)).or_default();
         count.instances += 1;
@@ -177,7 +211,8 @@ impl SidesReader<'_> {
         let known = check::affected_environments(new, self.old, &differences)?;
         let used = self.comparison.instances.iter();
         let used = used.map(|own| Query { label: Label::Default, ..own.query.clone() });
-        let queries: HashSet<Query> = known.into_iter().chain(used).collect();
+        let others = self.comparison.others.iter().map(|own| own.query.clone());
+        let queries: HashSet<Query> = known.into_iter().chain(used).chain(others).collect();
         let mut differing = Differing::default();
         for query in queries {
             let (before, after) = (self.before(&query)?, self.after(&query)?);

@@ -27,6 +27,22 @@ pub(super) fn hold_table(state: &State, admitted: &AdmittedInstances) -> HoldTab
     branches.collect()
 }
 
+/// Returns the holds of a server without contact to the other replicas. Only instances that have seen a candidate receive
+/// it, until the last stage, which is a decision about everyone.
+pub(super) fn fenced(table: HoldTable) -> HoldTable {
+    let fence = |hold: &mut RolloutHold| {
+        if hold.canaries.bound != CanaryChoice::EVERYONE {
+            hold.canaries.bound = Bound::NONE.number();
+            hold.canaries.named.clear();
+        }
+    };
+    let branches = table.into_iter().map(|(name, mut branch)| {
+        Arc::make_mut(&mut branch).holds.iter_mut().for_each(fence);
+        (name, branch)
+    });
+    branches.collect()
+}
+
 fn holds(branch: &Branch, admitted: &AdmittedInstances) -> Vec<RolloutHold> {
     let ages = ages(branch);
     let mut holds = Vec::new();

@@ -3,6 +3,8 @@
 //! Invariant: the keeper replaces exactly the state that its step has seen. After a push or a command in between, it steps
 //! again.
 
+mod shared;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::checks::{CheckDefinition, CheckTarget, Measurements};
 use super::evidence::{EvidenceTracker, Situated};
+use super::group::{GroupStanding, ReplicaGroup};
 use super::holds::AdmittedInstances;
 use super::journal::Standing;
 use super::ledger::{self, Ledger, LedgerError, LedgerTurn};
@@ -82,6 +85,8 @@ pub struct KeeperParts {
     pub replica: Name,
     /// The checks that plans can name.
     pub checks: Arc<[CheckDefinition]>,
+    /// The other servers, if they share the repository.
+    pub group: Option<Arc<dyn ReplicaGroup>>,
 }
 
 /// The keeper of the rollouts of one repository.
@@ -149,6 +154,9 @@ impl Keeper {
         by: &str,
         because: &str,
     ) -> Result<Vec<Event>, ConductError> {
+        if let Some(group) = &self.parts.group {
+            return self.command_shared(group, (id, branch), command, by, because).await;
+        }
         let turn = self.ledger.take_turn().await;
         let state = self.ledger.state();
         let tip = self.publisher.tip(branch).unwrap_or_default();
@@ -192,6 +200,10 @@ impl Keeper {
         if self.ledger.state().unsettled().next().is_some() && self.settle().await.is_err() {
             return Next::After(RETRY_PAUSE);
         }
+        let standing = self.standing();
+        if self.fence(&standing).await.is_err() {
+            return Next::After(RETRY_PAUSE);
+        }
         let state = self.ledger.state();
         let runs = |(name, own): &(&Name, &Branch)| {
             !own.running.is_empty() && !state.unsettled().any(|unsettled| unsettled == *name)
@@ -203,33 +215,40 @@ impl Keeper {
         if running.is_empty() {
             memory.measurements.follow(Vec::new());
             self.show(BTreeMap::new());
+            self.exchange(Vec::new());
             return Next::Idle;
         }
         memory.measurements.receive();
-        let (mut standings, mut next_change) = (BTreeMap::new(), None::<Duration>);
-        let mut targets = Vec::new();
-        for name in running {
-            let branch = &state.branches[name];
+        let mut next_change = None::<Duration>;
+        let mut own_reports = Vec::new();
+        for name in &running {
+            let branch = &state.branches[&**name];
             let audience = self.audience(name).await;
             if self.admit(&state, name, branch, &audience.instances).await.is_err() {
                 memory.is_unpublished = true;
             }
             let now = memory.began.elapsed();
             let new = || EvidenceTracker::new(self.parts.replica.clone());
-            let tracker = memory.trackers.entry(name.clone()).or_insert_with(new);
-            let reports = tracker.report(branch, &audience.situated(), now);
+            let tracker = memory.trackers.entry(Name::clone(name)).or_insert_with(new);
+            let mut reports = tracker.report(branch, &audience.situated(), now);
+            reports.iter_mut().for_each(|report| report.replica = standing.own.clone());
             next_change = next_change.into_iter().chain(tracker.next_change()).min();
-            standings.extend(self.standings(branch, &reports));
-            let target = |rollout| CheckTarget::of(rollout, &reports);
-            targets.extend(branch.running.iter().filter_map(target));
-            match self.step(&state, name, &reports, memory).await {
+            own_reports.extend(reports);
+        }
+        let reports = self.exchange(own_reports);
+        let live = &standing.live[..];
+        let branches = running.iter().map(|name| &state.branches[*name]);
+        let targets = branches.clone().flat_map(|branch| &branch.running);
+        let targets = targets.filter_map(|rollout| CheckTarget::of(rollout, &reports)).collect();
+        self.show(branches.flat_map(|branch| standings(branch, live, &reports)).collect());
+        for name in running {
+            match self.step(&state, name, (&standing, &reports), memory).await {
                 Ok(true) => return Next::Again,
                 Ok(false) => {}
                 Err(_) => return Next::After(RETRY_PAUSE),
             }
         }
         memory.measurements.follow(targets);
-        self.show(standings);
         let rest = next_change.map_or(IDLE_PAUSE, |at| at.saturating_sub(memory.began.elapsed()));
         Next::After(rest.clamp(PAUSE_MIN, IDLE_PAUSE))
     }
@@ -259,23 +278,22 @@ impl Keeper {
         &self,
         state: &Arc<State>,
         name: &Name,
-        reports: &[Report],
+        (standing, reports): (&GroupStanding, &[Report]),
         memory: &mut Memory,
     ) -> Result<bool, LedgerError> {
-        let live = [self.parts.replica.clone()];
         let wall = ledger::now();
         let plans = self.plans_of_waiting(&state.branches[name]).await;
         let situation = Situation {
-            live: &live,
-            rank: 0,
+            live: &standing.live,
+            rank: standing.rank,
             reports,
             measured: &memory.measurements.pending,
             rules: &memory.measurements.rules,
             now: memory.began.elapsed(),
             wall,
             freeze: plans.as_ref().and_then(|plans| plans.freeze(wall)),
-            unsupported: None,
-            is_connected: true,
+            unsupported: standing.unsupported.as_ref(),
+            is_connected: standing.is_connected,
         };
         let watches = memory.watches.entry(name.clone()).or_default();
         let made = step::step(state, name, watches, &situation);
@@ -290,6 +308,10 @@ impl Keeper {
             }
             return Ok(false);
         };
+        if let Some(group) = &self.parts.group {
+            self.replace(group, state, &next, (name, made.events)).await?;
+            return Ok(true);
+        }
         let turn = self.ledger.take_turn().await;
         if !Arc::ptr_eq(state, &self.ledger.state()) {
             return Ok(true);
@@ -354,23 +376,23 @@ impl Keeper {
         self.publisher.publish_holds(turn, holds, Actor::Rollout(rollout.into())).await
     }
 
-    fn standings(&self, branch: &Branch, reports: &[Report]) -> BTreeMap<Name, Standing> {
-        let live = [self.parts.replica.clone()];
-        let standing = |rollout| {
-            let evidence = Evidence::collect(rollout, &live, reports);
-            let counts = evidence.populations.iter();
-            let counts: BTreeMap<Name, Counts> =
-                counts.map(|(name, own)| (name.clone(), own.counts)).collect();
-            Standing { progress: step::progress(rollout, &live, reports), counts }
-        };
-        branch.running.iter().map(|own| (own.id.clone(), standing(own))).collect()
-    }
-
     fn show(&self, standings: BTreeMap<Name, Standing>) {
         if lock(self.ledger.journal()).set_standings(standings) {
             self.ledger.notify();
         }
     }
+}
+
+/// How the rollouts of a branch stand, for people.
+fn standings(branch: &Branch, live: &[Name], reports: &[Report]) -> BTreeMap<Name, Standing> {
+    let standing = |rollout| {
+        let evidence = Evidence::collect(rollout, live, reports);
+        let counts = evidence.populations.iter();
+        let counts: BTreeMap<Name, Counts> =
+            counts.map(|(name, own)| (name.clone(), own.counts)).collect();
+        Standing { progress: step::progress(rollout, live, reports), counts }
+    };
+    branch.running.iter().map(|own| (own.id.clone(), standing(own))).collect()
 }
 
 impl Audience {

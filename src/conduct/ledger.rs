@@ -3,10 +3,15 @@
 //! Invariant: a state is durable before it is adopted, and before the holds that follow from it are published. A state with
 //! an intent stands for both outcomes of a push until the reference has moved or not.
 //!
+//! The state of a repository that replicas share is in etcd. The ledger of each replica follows it, and its file is the copy
+//! for a start without etcd. A state that is adopted from etcd has no events. The replica that has written it expects it with
+//! its events, and the others derive them.
+//!
 //! Locking: whoever replaces the state holds the [`LedgerTurn`] from the read of the old state until the new one is adopted
 //! and its holds are published.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -17,8 +22,9 @@ use headwater_rollout::state::State;
 use jiff::Timestamp;
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use super::derived::events_between;
 use super::file;
-use super::holds::{AdmittedInstances, hold_table};
+use super::holds::{AdmittedInstances, fenced, hold_table};
 use super::journal::{Journal, recorded};
 use super::view::{EventSink, RolloutView};
 use crate::faults::{FaultKind, Faults};
@@ -53,11 +59,19 @@ pub struct Ledger {
     turn: Arc<tokio::sync::Mutex<()>>,
     journal: Mutex<Journal>,
     admitted: Mutex<AdmittedInstances>,
+    is_shared: bool,
+    /// True while no further instance may receive a candidate from this server.
+    is_fenced: AtomicBool,
+    /// A state that this replica has written to etcd and not adopted yet, with its events.
+    expected: Mutex<Option<(State, BranchEvents)>>,
     /// The number of changes of the state, and of the progress of rollouts.
     changed: watch::Sender<u64>,
     sinks: Arc<[Arc<dyn EventSink>]>,
     faults: Arc<Faults>,
 }
+
+/// Events of rollouts, by branch.
+pub type BranchEvents = Vec<(Name, Vec<Event>)>;
 
 /// The guard of a change of the state. No other task changes the state while it is held.
 pub struct LedgerTurn {
@@ -98,10 +112,25 @@ impl Ledger {
             turn: Arc::default(),
             journal: Mutex::default(),
             admitted: Mutex::default(),
+            is_shared: false,
+            is_fenced: AtomicBool::new(false),
+            expected: Mutex::default(),
             changed: watch::Sender::new(0),
             sinks,
             faults,
         })
+    }
+
+    /// Makes this the copy of a state in etcd. It is fenced until its replica has contact with etcd.
+    pub fn shared(mut self) -> Self {
+        self.is_shared = true;
+        self.is_fenced = AtomicBool::new(true);
+        self
+    }
+
+    /// Returns true if the state is in etcd.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Puts the file of a repository aside before it is opened. Blocking.
@@ -143,7 +172,37 @@ impl Ledger {
 
     /// The holds of a state.
     pub fn holds_of(&self, state: &State) -> HoldTable {
-        hold_table(state, &lock(&self.admitted))
+        let holds = hold_table(state, &lock(&self.admitted));
+        if self.is_fenced() { fenced(holds) } else { holds }
+    }
+
+    /// Returns true while no further instance may receive a candidate from this server.
+    pub fn is_fenced(&self) -> bool {
+        self.is_fenced.load(Ordering::Acquire)
+    }
+
+    /// Sets whether further instances may receive a candidate. It has an effect with the next publication.
+    pub fn set_fenced(&self, _turn: &LedgerTurn, is_fenced: bool) {
+        self.is_fenced.store(is_fenced, Ordering::Release);
+    }
+
+    /// Records the events of a state that this replica is about to write to etcd.
+    pub(super) fn expect(&self, next: State, events: BranchEvents) {
+        *lock(&self.expected) = Some((next, events));
+    }
+
+    /// The events between a state and one that comes from etcd. `has_moved` returns true for a branch whose reference has
+    /// moved.
+    pub fn events_since(
+        &self,
+        before: &State,
+        next: &State,
+        has_moved: impl Fn(&str) -> bool,
+    ) -> BranchEvents {
+        match lock(&self.expected).take_if(|(expected, _)| expected == next) {
+            Some((_, events)) => events,
+            None => events_between(before, next, has_moved),
+        }
     }
 
     /// Replaces the instances that are canaries because of an attribute. Returns true if they differ from before.
@@ -182,7 +241,7 @@ impl Ledger {
     }
 
     /// Makes a durable state the present one, and reports its events, by branch.
-    pub fn adopt(&self, _turn: &LedgerTurn, next: State, events: Vec<(Name, Vec<Event>)>) {
+    pub fn adopt(&self, _turn: &LedgerTurn, next: State, events: BranchEvents) {
         let after = Arc::new(next);
         let before = self.state.swap(Arc::clone(&after));
         let events = recorded(&self.repository, (&before, &after), events);
@@ -209,7 +268,8 @@ impl Ledger {
         self.changed.subscribe()
     }
 
-    pub(super) fn notify(&self) {
+    /// Notifies the receivers of [`Ledger::changed`].
+    pub fn notify(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 }

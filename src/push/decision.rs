@@ -16,10 +16,11 @@ use super::policy::PushPolicy;
 use super::policy_repository;
 use super::recording::{self, PushRecorder};
 use super::rejection::{BUSY, Rejection, UNWRITABLE, rejected};
-use super::replication::{CommitError, CommittedPush, PendingPush, Replication};
+use super::replication::{CommitError, CommittedPush, PendingPush, Replication, RolloutDecision};
 use super::repository::HostedRepository;
 use super::review::{Review, review};
 use super::rollouts::{PendingRollouts, RepositoryRollouts, StagedBranch};
+use super::shared_staging::SharedStaging;
 use super::staging::{self, StagingWords};
 use super::trial;
 use super::updates::{self, Question, Update};
@@ -32,7 +33,7 @@ use crate::telemetry::trace::{Span, SpanContext};
 use crate::telemetry::{PushStage, StageTimer};
 
 /// The line for the pusher when the push is in etcd and this replica cannot make it yet.
-const COMMITTED_ONLY: &str = "the push is committed in etcd, and this replica cannot write it to its disk yet. \
+pub(super) const COMMITTED_ONLY: &str = "the push is committed in etcd, and this replica cannot write it to its disk yet. \
      Tell the operator";
 /// The maximum time that a push waits for its turn.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -127,11 +128,16 @@ pub(super) async fn decide(
     }
     let idle = idle_options(context, &options, &reviewed.staged)?;
     let staged = reviewed.staged;
-    let opened = staging::open(context, &pushed, &options, staged).await;
+    let shared = SharedStaging::new(context, &pushed, &options, &staged);
+    let opened = match (&shared, &pending) {
+        (Some(shared), Some(pending)) => shared.rehearse(pending).await,
+        _ => staging::open(context, &pushed, &options, staged).await,
+    };
     let opened = opened.inspect_err(|_| log_rejection(context))?;
     let facts = (&reviewed.rewinds[..], reviewed.policy.as_ref());
-    let (committed, refs) = match record(context, &turn, pending, (&pushed, &options), facts).await
-    {
+    let pending = (pending, shared.as_ref());
+    let recorded = record(context, &turn, pending, (&pushed, &options), facts).await;
+    let Recorded { committed, refs, rollouts } = match recorded {
         Ok(recorded) => recorded,
         Err(rejection) => {
             if let Some(opened) = opened {
@@ -140,6 +146,7 @@ pub(super) async fn decide(
             return Err(rejection);
         }
     };
+    let opened = opened.or(rollouts);
     log_overrides(context, &options);
     let changes = reviewed.changes;
     let branches = opened.as_ref().map(|own| &own.branches[..]).unwrap_or_default();
@@ -157,19 +164,32 @@ pub(super) async fn decide(
     })
 }
 
-/// Records a push in the audit trail and in etcd, and makes its rewinds durable. Git may move references afterwards.
+/// A push that is recorded everywhere, so that git may move references.
+struct Recorded {
+    /// The push as it is in etcd, if the repository is shared.
+    committed: Option<CommittedPush>,
+    refs: RefsWriteGuard,
+    /// The decisions about rollouts that are in etcd.
+    rollouts: Option<PendingRollouts>,
+}
+
+/// Records a push in the audit trail and in etcd, and makes its rewinds and its rollouts durable.
 async fn record(
     context: &PushContext,
     turn: &PushTurn,
-    pending: Option<PendingPush>,
+    (pending, shared): (Option<PendingPush>, Option<&SharedStaging<'_>>),
     (question, options): (&Question, &PushOptions),
     (rewinds, policy): (&[Rewind], Option<&(String, PolicyPreview)>),
-) -> Result<(Option<CommittedPush>, RefsWriteGuard), Rejection> {
+) -> Result<Recorded, Rejection> {
     recording::record_accepted(context, question, options).await?;
     recording::record_policy(context, policy).await?;
-    let (committed, refs) = commit(context, turn, pending, rewinds).await?;
+    let (mut committed, refs) = commit(context, turn, (pending, shared), rewinds).await?;
     record_rewinds(context, &refs, &question.updates, rewinds, committed.as_ref()).await?;
-    Ok((committed, refs))
+    let rollouts = match (shared, &mut committed) {
+        (Some(shared), Some(committed)) => shared.hold(committed).await?,
+        _ => None,
+    };
+    Ok(Recorded { committed, refs, rollouts })
 }
 
 /// Authenticates the pusher by the policy in force, and decides whether it may push this.
@@ -378,7 +398,7 @@ fn log_exceptions(context: &PushContext, reviewed: &Review) {
 async fn commit(
     context: &PushContext,
     turn: &PushTurn,
-    pending: Option<PendingPush>,
+    (pending, shared): (Option<PendingPush>, Option<&SharedStaging<'_>>),
     rewinds: &[Rewind],
 ) -> Result<(Option<CommittedPush>, RefsWriteGuard), Rejection> {
     let Some(pending) = pending else {
@@ -386,9 +406,14 @@ async fn commit(
         return refs.map(|refs| (None, refs)).ok_or_else(|| BUSY.into());
     };
     let _timer = StageTimer::start(context.trace, PushStage::Replicate);
-    match pending.commit(turn, rewinds).await {
+    let decision = shared.map(|shared| shared as &dyn RolloutDecision);
+    match pending.commit(turn, rewinds, decision).await {
         Ok((committed, refs)) => Ok((Some(committed), refs)),
         Err(CommitError::Rejected(line)) => Err(line.into()),
+        Err(CommitError::Staging(rejection)) => {
+            log_rejection(context);
+            Err(rejection)
+        }
         Err(CommitError::Unknown(line)) => {
             let who = context.who.as_deref();
             tracing::error!(

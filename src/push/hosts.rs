@@ -17,12 +17,12 @@ use super::maintenance::Maintenance;
 use super::policy::PushPolicy;
 use super::policy_repository::{HostedPolicy, PolicyRepository};
 use super::prepare::RepositoryError;
-use super::replication::{Replication, ReplicationTasks, SharedSource};
+use super::replication::{Fleet, Replication, ReplicationTasks, RepositoryGroup, SharedSource};
 use super::repository::HostedRepository;
 use super::rollout_setup::RolloutSetup;
 use super::session::Sessions;
 use super::waiting::{ReplicaCounter, Waits};
-use crate::conduct::{Conduct, LedgerError};
+use crate::conduct::{Conduct, LedgerError, ReplicaGroup};
 use crate::data::DataDirectory;
 use crate::source::Source;
 use crate::source::git::GitSource;
@@ -130,13 +130,10 @@ impl Hosts {
                 runtime.clone(),
             );
             repository.hosted_policy = hosted_policy;
-            if repository.hosted_policy.is_none() && replication.is_none() {
-                repository.rollouts = Some(setup.open(&repository, store)?);
-            } else if replication.is_some() && setup.policy.default.is_some() {
-                tracing::info!(
-                    repository = repository.name,
-                    "changes of a repository that replicas share go to all instances at once"
-                );
+            if repository.hosted_policy.is_none() {
+                let group = replication.as_ref().map(RepositoryGroup::new);
+                let group = group.map(|group| Arc::new(group) as Arc<dyn ReplicaGroup>);
+                repository.rollouts = Some(setup.open(&repository, store, group)?);
             }
             let repository = Arc::new(repository);
             keepers.extend(setup.keep(&repository, store, runtime));
@@ -191,6 +188,21 @@ impl Hosts {
     /// reports that.
     pub fn count_replicas_by(&self, counter: ReplicaCounter) {
         self.waits.count_replicas_by(counter);
+    }
+
+    /// Sets the other replicas of the fleet, which share the rollouts of shared repositories.
+    pub fn follow_fleet(&self, fleet: Fleet) {
+        let fleet = Arc::new(fleet);
+        let replications = self.hosts.values().filter_map(|host| host.replication.as_ref());
+        replications.for_each(|replication| replication.set_fleet(&fleet));
+    }
+
+    /// The names of the repositories that replicas share and that have rollouts.
+    pub fn shared_rollouts(&self) -> Vec<String> {
+        let is_shared =
+            |host: &&Arc<Host>| host.replication.is_some() && host.repository.rollouts.is_some();
+        let hosts = self.hosts.values().filter(is_shared);
+        hosts.map(|host| host.repository.name.clone()).collect()
     }
 
     /// Ends the waits of pushes for instances, because the server stops.

@@ -10,7 +10,7 @@ use super::repository::HostedRepository;
 use super::rollouts::{RepositoryRollouts, RolloutPolicy};
 use crate::conduct::{
     CheckDefinition, EventSink, HoldPublisher, Keeper, KeeperParts, Ledger, LedgerError,
-    RolloutFigures, Tips,
+    ReplicaGroup, RolloutFigures, Tips,
 };
 use crate::fleet::Instances;
 use crate::source::git::{GitSource, Incoming};
@@ -43,6 +43,7 @@ impl RolloutSetup {
         &self,
         repository: &HostedRepository,
         store: &Arc<Store>,
+        group: Option<Arc<dyn ReplicaGroup>>,
     ) -> Result<RepositoryRollouts, LedgerError> {
         let path: &Path = &repository.path;
         if self.is_forgetting {
@@ -53,6 +54,7 @@ impl RolloutSetup {
         let tips = RepositoryTips { source: &repository.source, incoming };
         let (sinks, faults) = (Arc::clone(&self.sinks), Arc::clone(&store.faults));
         let ledger = Ledger::open(&repository.name, path, &tips, sinks, faults)?;
+        let ledger = if group.is_some() { ledger.shared() } else { ledger };
         let holds = ledger.holds();
         if !holds.is_empty() {
             let published = repository.source.publish_with_holds(&[], |_| holds.clone());
@@ -62,6 +64,7 @@ impl RolloutSetup {
             ledger: Arc::new(ledger),
             instances: Arc::clone(&self.instances),
             settings: self.policy.clone(),
+            group,
         })
     }
 
@@ -72,7 +75,8 @@ impl RolloutSetup {
         store: &Arc<Store>,
         runtime: &Handle,
     ) -> Option<Arc<Keeper>> {
-        let ledger = Arc::clone(&repository.rollouts.as_ref()?.ledger);
+        let rollouts = repository.rollouts.as_ref()?;
+        let ledger = Arc::clone(&rollouts.ledger);
         let publisher = Arc::clone(repository) as Arc<dyn HoldPublisher>;
         let parts = KeeperParts {
             store: Arc::clone(store),
@@ -80,6 +84,7 @@ impl RolloutSetup {
             figures: Arc::clone(&self.figures),
             replica: Name::from(self.replica.as_str()),
             checks: Arc::clone(&self.checks),
+            group: rollouts.group.clone(),
         };
         Some(Keeper::start(ledger, publisher, parts, runtime))
     }

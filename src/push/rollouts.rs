@@ -15,7 +15,9 @@ use jiff::Timestamp;
 
 use super::updates::Update;
 use crate::check;
-use crate::conduct::{self, BranchChanges, Comparison, Ledger, LedgerTurn};
+use crate::conduct::{
+    self, BranchChanges, Comparison, Ledger, LedgerError, LedgerTurn, RemoteInstances, ReplicaGroup,
+};
 use crate::fleet::{Instance, Instances};
 use crate::model::{Label, PropertySource};
 use crate::snapshot::Snapshot;
@@ -33,6 +35,8 @@ pub(super) struct RepositoryRollouts {
     pub(super) ledger: Arc<Ledger>,
     pub(super) instances: Arc<Instances>,
     pub(super) settings: RolloutPolicy,
+    /// The other replicas, if they share the repository.
+    pub(super) group: Option<Arc<dyn ReplicaGroup>>,
 }
 
 /// The operator's settings for rollouts.
@@ -56,6 +60,7 @@ pub(super) enum StagingError {
 }
 
 /// What a push changes at one branch, and the plans that govern it.
+#[derive(Clone)]
 pub(super) struct StagedBranch {
     pub(super) branch: Name,
     pub(super) from: Name,
@@ -80,6 +85,13 @@ pub(super) struct OpenedBranch {
     pub(super) changes_environments: bool,
 }
 
+/// The decisions of a push to a shared repository, which takes effect if etcd commits it.
+pub(super) struct DecidedRollouts {
+    pub(super) branches: Vec<OpenedBranch>,
+    /// The state after the push. `None` if it stays.
+    pub(super) next: Option<State>,
+}
+
 /// The decisions of a push, durable and not in effect yet.
 ///
 /// Locking: it holds the turn of the ledger until the push is published.
@@ -88,6 +100,8 @@ pub(super) struct PendingRollouts {
     pub(super) turn: LedgerTurn,
     /// In the order of the branches.
     pub(super) branches: Vec<OpenedBranch>,
+    /// The rollouts before, if they follow etcd. The events of other replicas are derived from it.
+    pub(super) before: Option<Arc<State>>,
 }
 
 impl RepositoryRollouts {
@@ -134,11 +148,18 @@ impl RepositoryRollouts {
             return Ok(None);
         }
         let instances = self.connected(labels);
+        let others = self.group.as_ref().map(|group| group.other_instances(labels));
+        let others = others.unwrap_or_default();
+        let listed = others.iter().flat_map(|own: &RemoteInstances| &own.listed);
+        let mut fleet: BTreeSet<u32> = listed.map(|(key, _)| *key).collect();
+        fleet.extend(instances.iter().map(|own| conduct::short_key(&own.name)));
+        let unlisted: u64 = others.iter().map(|own| own.unlisted.instances).sum();
         let comparison = Comparison {
             old,
             new,
             overrides,
             instances: &instances,
+            others: &others,
             branch: entries,
             has_plan_file,
         };
@@ -151,7 +172,7 @@ impl RepositoryRollouts {
             to: Name::from(&**to),
             changes,
             plans: Arc::new(plans),
-            fleet: instances.len() as u64,
+            fleet: fleet.len() as u64 + unlisted,
             changes_environments: false,
         }))
     }
@@ -215,13 +236,32 @@ impl PendingRollouts {
     /// The publication of earlier pushes, whose holds are durable already.
     pub(super) async fn of_earlier(ledger: &Arc<Ledger>) -> Self {
         let turn = ledger.take_turn().await;
-        Self { ledger: Arc::clone(ledger), turn, branches: Vec::new() }
+        Self { ledger: Arc::clone(ledger), turn, branches: Vec::new(), before: None }
+    }
+
+    /// Rollouts from etcd, with the references that are about to move. They are durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk does not accept them.
+    pub(super) async fn following(
+        ledger: &Arc<Ledger>,
+        turn: LedgerTurn,
+        next: &State,
+        moves: &[MovedReference],
+    ) -> Result<Self, LedgerError> {
+        let before = ledger.state();
+        let intended = Arc::new(conduct::intended(&before, next, moves));
+        if intended != before {
+            ledger.write(&turn, Arc::clone(&intended)).await?;
+            ledger.adopt(&turn, State::clone(&intended), Vec::new());
+        }
+        Ok(Self { ledger: Arc::clone(ledger), turn, branches: Vec::new(), before: Some(before) })
     }
 
     /// Drops the intents of a push that git will not make.
     pub(super) async fn abandon(self, source: &GitSource) {
         let (ledger, turn) = (&self.ledger, &self.turn);
-        let state = settled(&ledger.state(), &[], source);
+        let state = settled(ledger, &[], source);
         if state != *ledger.state() {
             ledger.adopt(turn, state, Vec::new());
             // The next start decides the same.
@@ -238,8 +278,11 @@ impl PendingRollouts {
             return;
         }
         let events = self.branches.iter().filter(|own| has_moved(&own.branch));
-        let events: Vec<(Name, Vec<Event>)> =
+        let mut events: Vec<(Name, Vec<Event>)> =
             events.map(|own| (own.branch.clone(), own.opened.events.clone())).collect();
+        if let (Some(before), true) = (&self.before, self.branches.is_empty()) {
+            events = self.ledger.events_since(before, &state, has_moved);
+        }
         self.ledger.adopt(&self.turn, state, events);
         // The next start decides the intents again, with the same result.
         let _ = self.ledger.write(&self.turn, self.ledger.state()).await;
@@ -247,7 +290,8 @@ impl PendingRollouts {
 }
 
 /// The state after the references have moved, with the decided intents. Branches that are gone have no entries.
-fn settled(state: &State, moved: &[MovedReference], source: &GitSource) -> State {
+fn settled(ledger: &Ledger, moved: &[MovedReference], source: &GitSource) -> State {
+    let state = ledger.state();
     let tip = |branch: &str| {
         let name = format!("refs/heads/{branch}");
         match moved.iter().find(|moved| moved.name == name) {
@@ -255,14 +299,18 @@ fn settled(state: &State, moved: &[MovedReference], source: &GitSource) -> State
             None => source.published(&name),
         }
     };
-    let mut settled = state.clone();
+    let mut settled = State::clone(&state);
     for branch in state.unsettled() {
         if let Some(tip) = tip(branch) {
             settled.settle(branch, &tip, |_| false);
         }
     }
     for branch in state.branches.keys().chain(state.unsettled()) {
-        if tip(branch).is_none() {
+        if tip(branch).is_some() {
+        } else if ledger.is_shared() {
+            // The state in etcd decides about its number.
+            settled.branches.remove(branch);
+        } else {
             settled = settled.forget(branch).0;
         }
     }
@@ -275,7 +323,7 @@ pub(super) fn holds_after(
     moved: &[MovedReference],
     source: &GitSource,
 ) -> (State, HoldTable) {
-    let state = settled(&ledger.state(), moved, source);
+    let state = settled(ledger, moved, source);
     let holds = ledger.holds_of(&state);
     (state, holds)
 }

@@ -21,20 +21,22 @@ use crate::source::SourceError;
 use crate::source::git::Incoming;
 
 /// The rejection of a push whose decision panicked.
-const INTERRUPTED: &str = "push rejected, no branch was updated: the decision about its rollouts failed because of a fault \
+pub(super) const INTERRUPTED: &str = "push rejected, no branch was updated: the decision about its rollouts failed because of a fault \
      in the server. Tell the operator; its log has the details";
 
 /// The profile of an environment without profiles.
 const DEFAULT_PROFILE: &str = "default";
 
 /// Everything that decides about the rollouts of a push.
-struct Decision {
+pub(super) struct Decision {
     staged: Vec<StagedBranch>,
     deleted: Vec<Name>,
     options: Options,
     now_policy: NowPolicy,
     by: String,
     now: WallTime,
+    /// A live replica whose version does not know rollouts.
+    unsupported: Option<Name>,
     incoming: Incoming,
 }
 
@@ -79,11 +81,11 @@ pub(super) async fn open(
         written.map_err(|_| Rejection::from(UNWRITABLE))?;
         ledger.adopt(&turn, State::clone(&intended), Vec::new());
     }
-    Ok(Some(PendingRollouts { ledger, turn, branches }))
+    Ok(Some(PendingRollouts { ledger, turn, branches, before: None }))
 }
 
 impl Decision {
-    fn new(
+    pub(super) fn new(
         context: &PushContext,
         rollouts: &RepositoryRollouts,
         question: &Question,
@@ -104,12 +106,16 @@ impl Decision {
             now_policy: rollouts.settings.now,
             by: by.to_owned(),
             now: WallTime(Timestamp::now().as_second()),
+            unsupported: rollouts.group.as_ref().and_then(|group| group.standing().unsupported),
             incoming: incoming.map_err(unreadable)?,
         })
     }
 
     /// Returns the decisions, and the state with their intents if it differs. Blocking.
-    fn decide(self, state: &Arc<State>) -> Result<(Vec<OpenedBranch>, Option<State>), Rejection> {
+    pub(super) fn decide(
+        self,
+        state: &Arc<State>,
+    ) -> Result<(Vec<OpenedBranch>, Option<State>), Rejection> {
         for branch in &self.deleted {
             let kept = state.without_branch(branch);
             kept.map_err(|reason| rejected(&format!("{branch}: {reason}")))?;
@@ -133,7 +139,7 @@ impl Decision {
                 now_policy: self.now_policy,
                 by: &self.by,
                 now: self.now,
-                unsupported: None,
+                unsupported: self.unsupported.as_ref(),
             };
             let opened = open::open(&working, &push)
                 .map_err(|reason| rejected(&format!("{}: {reason}", staged.branch)))?;

@@ -54,6 +54,7 @@ impl Branches {
             new: &new,
             overrides: None,
             instances,
+            others: &[],
             branch,
             has_plan_file: false,
         };

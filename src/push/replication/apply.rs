@@ -1,60 +1,91 @@
-//! Application of a manifest to this replica. Objects come first, then references, then the publication as for a push
-//! to this replica.
+//! Application of a manifest to this replica. Objects come first, then the file with the rollouts, then references, then
+//! the publication of references and rollouts as for a push to this replica.
 //!
 //! Cancellation: every step can be repeated, wherever it was interrupted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use headwater_rollout::state::State;
+
 use super::error::ReplicationError;
 use super::manifest::{Manifest, ManifestRelation, Pack};
 use super::packs;
 use super::programs::Program;
 use super::replica::{Replication, StoredManifest};
+use super::rollouts::{self, StoredRollouts};
 use crate::push::locks::{PushTurn, RefsWriteGuard};
 use crate::push::repository::HostedRepository;
-use crate::source::git::RewindRecord;
+use crate::push::rollouts::PendingRollouts;
+use crate::source::git::{MovedReference, RewindRecord};
 use crate::store::Actor;
 
 /// The number of attempts when a pack is replaced meanwhile.
 const ATTEMPT_COUNT_MAX: usize = 5;
 
-/// Brings this replica to the newest manifest in etcd. Returns the manifest and the etcd revision that wrote it.
+/// What this replica has applied from etcd.
+pub(super) struct AppliedManifest {
+    pub(super) manifest: Manifest,
+    /// The etcd revision that wrote the manifest.
+    pub(super) written_at: i64,
+    pub(super) rollouts: StoredRollouts,
+}
+
+/// Brings this replica to the newest manifest and the newest rollouts in etcd.
 pub(super) async fn apply_newest(
     turn: &PushTurn,
     repository: &Arc<HostedRepository>,
     replication: &Replication,
-) -> Result<(Manifest, i64), ReplicationError> {
+) -> Result<AppliedManifest, ReplicationError> {
     apply_newest_from(turn, repository, replication, None).await
 }
 
-/// Brings this replica to the newest manifest in etcd. The first attempt uses a manifest that is already known, if it
-/// is given.
+/// Brings this replica to the newest manifest and the newest rollouts in etcd. The first attempt uses what is already
+/// known, if it is given.
 pub(super) async fn apply_newest_from(
     turn: &PushTurn,
     repository: &Arc<HostedRepository>,
     replication: &Replication,
     mut known: Option<StoredManifest>,
-) -> Result<(Manifest, i64), ReplicationError> {
+) -> Result<AppliedManifest, ReplicationError> {
     for _ in 0..ATTEMPT_COUNT_MAX {
+        let seen = rollout_state(repository);
         let stored = match known.take() {
             Some(stored) => stored,
             None => replication.read_manifest().await?,
         };
-        let (manifest, is_new) = continuation(replication, stored.manifest)?;
-        if !is_new {
-            return Ok((manifest, stored.written_at));
-        }
-        match apply(turn, repository, replication, &manifest).await {
-            Ok(()) => {
-                replication.record_applied(&manifest);
-                return Ok((manifest, stored.written_at));
+        let StoredManifest { manifest, written_at, rollouts } = stored;
+        let (manifest, is_new) = continuation(replication, manifest)?;
+        if is_new {
+            let parts = SharedContent { manifest: &manifest, rollouts: &rollouts, seen };
+            match apply(turn, repository, replication, parts).await {
+                Ok(()) => replication.record_applied(&manifest),
+                Err(ReplicationError::Replaced) => continue,
+                Err(error) => return Err(error),
             }
-            Err(ReplicationError::Replaced) => {}
-            Err(error) => return Err(error),
+        } else if let Some(own) = &repository.rollouts
+            && !rollouts.is_adopted(&own.ledger)
+        {
+            // The next attempt reads what has been adopted.
+            rollouts::follow(repository, own, replication).await?;
+            continue;
         }
+        return Ok(AppliedManifest { manifest, written_at, rollouts });
     }
     Err(ReplicationError::Replaced)
+}
+
+/// The rollouts of this replica. `None` for a repository without rollouts.
+pub(super) fn rollout_state(repository: &HostedRepository) -> Option<Arc<State>> {
+    repository.rollouts.as_ref().map(|rollouts| rollouts.ledger.state())
+}
+
+/// The content of etcd that a replica applies.
+pub(super) struct SharedContent<'c> {
+    pub(super) manifest: &'c Manifest,
+    pub(super) rollouts: &'c StoredRollouts,
+    /// The rollouts of this replica before etcd was read.
+    pub(super) seen: Option<Arc<State>>,
 }
 
 /// Checks that this repository can continue from a manifest. Returns true beside a manifest that is not here yet.
@@ -79,20 +110,27 @@ fn continuation(
     }
 }
 
-/// Makes the repository match a manifest.
+/// Makes the repository match a manifest, with its rollouts.
 pub(super) async fn apply(
     turn: &PushTurn,
     repository: &Arc<HostedRepository>,
     replication: &Replication,
-    manifest: &Manifest,
+    content: SharedContent<'_>,
 ) -> Result<(), ReplicationError> {
+    let manifest = content.manifest;
     let unwritable = |_| ReplicationError::Unwritable;
     repository.retry_publication(turn).await.map_err(unwritable)?;
     let here = repository.source.references();
     let moves = ReferenceMoves::between(&here, &manifest.references);
     let record = new_rewind_record(repository, manifest).await?;
     if moves.names.is_empty() && record.is_none() {
-        return Ok(());
+        let own = repository.rollouts.as_ref();
+        return match own.filter(|own| !content.rollouts.is_adopted(&own.ledger)) {
+            Some(own) if !rollouts::follow(repository, own, replication).await? => {
+                Err(ReplicationError::Replaced)
+            }
+            _ => Ok(()),
+        };
     }
     fetch_objects(turn, repository, replication, manifest, &here).await?;
     repository.sync_objects().await.map_err(unwritable)?;
@@ -101,12 +139,31 @@ pub(super) async fn apply(
         let written = repository.write_rewind_record(&refs, record).await;
         written.map_err(|_| ReplicationError::Unwritable)?;
     }
+    let pending = follow_with(repository, &content, &moves.references).await?;
     let moved = moves.run(&refs, repository).await;
     let actor = Actor::Push(manifest.who.as_deref().map(Arc::from));
     // References that moved are published, even if others did not move.
-    let published = repository.publish(turn, &refs, moves.names, &actor, None).await;
+    let published = repository.publish(turn, &refs, moves.names, &actor, pending.as_ref()).await;
     moved?;
     published.map(drop).map_err(unwritable)
+}
+
+/// Makes the rollouts of a manifest durable, with intents for the references that are about to move.
+async fn follow_with(
+    repository: &HostedRepository,
+    content: &SharedContent<'_>,
+    moves: &[MovedReference],
+) -> Result<Option<PendingRollouts>, ReplicationError> {
+    let Some(own) = &repository.rollouts else { return Ok(None) };
+    let ledger = &own.ledger;
+    let turn = ledger.take_turn().await;
+    let is_seen = |seen: &Arc<State>| Arc::ptr_eq(seen, &ledger.state());
+    if !content.seen.as_ref().is_some_and(is_seen) {
+        return Err(ReplicationError::Replaced);
+    }
+    let next = content.rollouts.target(ledger);
+    let pending = PendingRollouts::following(ledger, turn, &next, moves).await;
+    pending.map(Some).map_err(|_| ReplicationError::Unwritable)
 }
 
 /// Returns the record of rewinds of a manifest, if this replica does not have it yet.
@@ -177,6 +234,7 @@ async fn is_connected(repository: &HostedRepository, tips: &[&String]) -> bool {
 /// The references that have to move.
 struct ReferenceMoves {
     names: Vec<String>,
+    references: Vec<MovedReference>,
     /// The input of git that deletes references, and the input that sets them.
     deletes: String,
     updates: String,
@@ -184,13 +242,25 @@ struct ReferenceMoves {
 
 impl ReferenceMoves {
     fn between(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> Self {
-        let mut moves = Self { names: Vec::new(), deletes: String::new(), updates: String::new() };
+        let mut moves = Self {
+            names: Vec::new(),
+            references: Vec::new(),
+            deletes: String::new(),
+            updates: String::new(),
+        };
+        let moved = |name: &String| MovedReference {
+            name: name.clone(),
+            old: here.get(name).cloned(),
+            new: there.get(name).cloned(),
+        };
         for name in here.keys().filter(|name| !there.contains_key(*name)) {
             moves.names.push(name.clone());
+            moves.references.push(moved(name));
             moves.deletes += &format!("delete {name}\n");
         }
         for (name, id) in there.iter().filter(|(name, id)| here.get(*name) != Some(id)) {
             moves.names.push(name.clone());
+            moves.references.push(moved(name));
             moves.updates += &format!("update {name} {id}\n");
         }
         moves

@@ -12,13 +12,14 @@ use super::error::ReplicationError;
 use super::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::packs::PreparedPack;
 use super::replica::Replication;
+use super::rollouts::RolloutChange;
 
 /// The maximum time spent on finding the outcome of a commit whose answer was lost.
 const OUTCOME_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Replication {
     /// Replaces the manifest that was written at an etcd revision (0 if there is none) with the next one, together with
-    /// its pack.
+    /// its pack and its rollouts. `None` for rollouts that do not matter.
     ///
     /// # Errors
     /// When the commit did not take effect and never will.
@@ -27,15 +28,17 @@ impl Replication {
         written_at: i64,
         next: &Manifest,
         pack: &mut PreparedPack,
+        rollouts: Option<&RolloutChange>,
     ) -> Result<CasOutcome, ReplicationError> {
         let value = Bytes::from(next.to_json());
-        if value.len() > MANIFEST_BYTES_MAX {
+        let rollout_bytes = rollouts.and_then(|own| own.next.as_ref()).map_or(0, Bytes::len);
+        if value.len() + rollout_bytes > MANIFEST_BYTES_MAX {
             return Err(ReplicationError::Unfit(
-                "the names of all branches and tags exceed 1 MiB, the limit of a shared repository"
+                "the names of all branches and tags, with the rollouts, exceed 1 MiB, the limit of a shared repository"
                     .to_owned(),
             ));
         }
-        let swap = ManifestSwap { replication: self, written_at, value, next, pack };
+        let swap = ManifestSwap { replication: self, written_at, value, next, pack, rollouts };
         let connection = self.connection().await?;
         let outcome = compare_and_swap(&swap, connection, OUTCOME_WAIT_MAX).await?;
         if let PreparedPack::Uploaded(upload) = pack {
@@ -56,6 +59,7 @@ struct ManifestSwap<'a> {
     value: Bytes,
     next: &'a Manifest,
     pack: &'a PreparedPack,
+    rollouts: Option<&'a RolloutChange>,
 }
 
 impl CompareAndSwap for ManifestSwap<'_> {
@@ -67,6 +71,12 @@ impl CompareAndSwap for ManifestSwap<'_> {
             writes: vec![Write { key, value: self.value.clone(), lease: None }],
             ..Transaction::default()
         };
+        if let Some(RolloutChange { written_at, next }) = self.rollouts {
+            let key = keys.rollouts();
+            transaction.unchanged.push((key.clone().into_bytes(), *written_at));
+            let write = |value: &Bytes| Write { key, value: value.clone(), lease: None };
+            transaction.writes.extend(next.as_ref().map(write));
+        }
         match self.pack {
             PreparedPack::Nothing => {}
             PreparedPack::Small(pack, bytes) => {

@@ -63,7 +63,7 @@ async fn combine_packs(
     replication: &Arc<Replication>,
 ) -> Result<bool, ReplicationError> {
     let stored = replication.read_manifest().await?;
-    let StoredManifest { manifest: Some(first), mut written_at } = stored else {
+    let StoredManifest { manifest: Some(first), mut written_at, .. } = stored else {
         return Ok(false);
     };
     // Objects that are not here cannot be packed. The replica that received their push packs them.
@@ -79,7 +79,7 @@ async fn combine_packs(
         let (references, who) = (manifest.references.clone(), manifest.who.clone());
         let change = ManifestChange { references, packs, who };
         let next = Manifest::next(Some(&manifest), &new_id(), change);
-        match replication.commit(written_at, &next, &mut combined).await? {
+        match replication.commit(written_at, &next, &mut combined, None).await? {
             CasOutcome::Committed => {
                 let count = manifest.packs.len();
                 tracing::info!(repository = replication.name, count, "packs in etcd combined");
@@ -89,7 +89,7 @@ async fn combine_packs(
             CasOutcome::Conflict => {}
         }
         let stored = replication.read_manifest().await?;
-        let StoredManifest { manifest: Some(now), written_at: at } = stored else {
+        let StoredManifest { manifest: Some(now), written_at: at, .. } = stored else {
             return Ok(false);
         };
         (manifest, written_at) = (now, at);
@@ -136,7 +136,7 @@ impl Replication {
         let mut count = 0;
         for (pack, keys) in packs {
             for batch in keys.chunks(BATCH_COUNT_MAX) {
-                let StoredManifest { manifest: Some(manifest), written_at } =
+                let StoredManifest { manifest: Some(manifest), written_at, .. } =
                     self.read_manifest().await?
                 else {
                     return Ok(count);

@@ -4,7 +4,7 @@
 //! order.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_etcd::{FollowEvent, Follower};
 use tokio::runtime::Handle;
@@ -14,9 +14,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::ReplicationError;
 use super::manifest::ManifestRelation;
 use super::replica::{Replication, StoredManifest};
-use super::{apply, checkpoint, compaction, join};
+use super::{apply, checkpoint, compaction, evidence, join, rollouts};
 use crate::backoff::Backoff;
 use crate::push::repository::HostedRepository;
+use crate::sync::lock;
 
 /// The first and the longest pause before a failed attempt is repeated.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -24,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// The tasks that replicate one repository. Dropping this stops them.
 pub(in crate::push) struct ReplicationTasks {
-    _tasks: [AbortOnDropHandle<()>; 3],
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl ReplicationTasks {
@@ -36,12 +37,22 @@ impl ReplicationTasks {
         let following = follow(Arc::downgrade(repository), Arc::clone(replication));
         let compacting = compaction::run(Arc::downgrade(repository), Arc::clone(replication));
         replication.wake.notify_one();
-        let tasks = [
+        let mut tasks = vec![
             runtime.spawn(watch(Arc::clone(replication))),
             runtime.spawn(following),
             runtime.spawn(compacting),
         ];
-        Self { _tasks: tasks.map(AbortOnDropHandle::new) }
+        if repository.rollouts.is_some() {
+            let weak = || (Arc::downgrade(repository), Arc::clone(replication));
+            let (of_watch, of_count) = (weak(), weak());
+            tasks.extend([
+                runtime.spawn(watch_rollouts(Arc::clone(replication))),
+                runtime.spawn(evidence::watch(of_watch.0, of_watch.1)),
+                runtime.spawn(evidence::count_instances(of_count.0, of_count.1)),
+                runtime.spawn(evidence::write(Arc::clone(replication))),
+            ]);
+        }
+        Self { _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() }
     }
 }
 
@@ -61,6 +72,29 @@ async fn watch(replication: Arc<Replication>) {
             }
             FollowEvent::Heartbeat | FollowEvent::SnapshotEnd => replication.record_contact(),
             FollowEvent::SnapshotStart | FollowEvent::SnapshotPage(_) => {}
+        }
+    }
+}
+
+/// Watches the rollouts in etcd. While this watch has no contact, nothing advances and the replica is fenced after a time.
+async fn watch_rollouts(replication: Arc<Replication>) {
+    let mut follower = Follower::new(replication.cluster.clone(), replication.keys.rollouts());
+    let freshness = &replication.rollouts.freshness;
+    loop {
+        match follower.next().await {
+            FollowEvent::Disconnected(_) => lock(freshness).mark_disconnected(),
+            FollowEvent::WatchStart => {
+                lock(freshness).mark_watching();
+                replication.wake.notify_one();
+            }
+            FollowEvent::Changes(_) => {
+                lock(freshness).record_message(Instant::now());
+                replication.wake.notify_one();
+            }
+            FollowEvent::Heartbeat => lock(freshness).record_message(Instant::now()),
+            FollowEvent::SnapshotStart
+            | FollowEvent::SnapshotPage(_)
+            | FollowEvent::SnapshotEnd => {}
         }
     }
 }
@@ -97,14 +131,29 @@ async fn apply_changes(
     if replication.checkpoint().is_none() {
         join::join(repository, replication).await?;
     }
-    let before = replication.checkpoint();
+    let watch = lock(&replication.rollouts.freshness).present_watch();
+    let (before, seen) = (replication.checkpoint(), apply::rollout_state(repository));
     let stored = replication.read_manifest().await?;
+    let mut is_current = true;
+    if let Some(own) = &repository.rollouts
+        && !stored.rollouts.is_adopted(&own.ledger)
+    {
+        // A rollback does not wait for the turn of a push. Rollouts whose references are not here follow with them.
+        is_current = rollouts::follow(repository, own, replication).await?;
+    }
     if is_new(replication, &stored) {
         let turn = repository.locks.push_lock.acquire().await;
         // A manifest read before the turn is of use only if this replica has taken no other one since.
-        let known = (replication.checkpoint() == before).then_some(stored);
+        let is_unchanged = replication.checkpoint() == before
+            && seen.as_ref().map(Arc::as_ptr)
+                == apply::rollout_state(repository).as_ref().map(Arc::as_ptr);
+        let known = is_unchanged.then_some(stored);
         apply::apply_newest_from(&turn, repository, replication, known).await?;
         repository.pushed.notify_one();
+        is_current = true;
+    }
+    if is_current {
+        lock(&replication.rollouts.freshness).record_applied(watch, Instant::now());
     }
     match replication.checkpoint() {
         Some(taken) => checkpoint::store(&replication.path, taken).await,

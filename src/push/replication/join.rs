@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use headwater_etcd::CasOutcome;
 
+use super::apply::SharedContent;
 use super::error::ReplicationError;
 use super::manifest::{Manifest, ManifestChange, new_id};
 use super::packs::{self, PreparedPack};
 use super::programs::Program;
 use super::replica::{Replication, StoredManifest};
+use super::rollouts::{RolloutChange, StoredRollouts};
 use super::{apply, checkpoint};
 use crate::push::locks::PushTurn;
 use crate::push::repository::HostedRepository;
@@ -33,10 +35,14 @@ pub(super) async fn join(
 ) -> Result<(), ReplicationError> {
     let turn = repository.locks.push_lock.acquire_in_background().await;
     for _ in 0..ATTEMPT_COUNT_MAX {
-        let StoredManifest { manifest, written_at } = replication.read_manifest().await?;
-        let joined = match manifest {
-            Some(manifest) => download(&turn, repository, replication, &manifest).await,
-            None => contribute(&turn, repository, replication, written_at).await,
+        let seen = apply::rollout_state(repository);
+        let stored = replication.read_manifest().await?;
+        let joined = match &stored.manifest {
+            Some(manifest) => {
+                let content = SharedContent { manifest, rollouts: &stored.rollouts, seen };
+                download(&turn, repository, replication, content).await
+            }
+            None => contribute(&turn, repository, replication, &stored).await,
         };
         match joined {
             Err(ReplicationError::Replaced) => {}
@@ -51,8 +57,9 @@ async fn download(
     turn: &PushTurn,
     repository: &Arc<HostedRepository>,
     replication: &Replication,
-    manifest: &Manifest,
+    content: SharedContent<'_>,
 ) -> Result<(), ReplicationError> {
+    let manifest = content.manifest;
     if !repository.source.references().is_empty() {
         for pack in &manifest.packs {
             packs::fetch(turn, repository, replication, pack).await?;
@@ -61,7 +68,7 @@ async fn download(
             return refuse(replication, UNKNOWN_COMMITS).await;
         }
     }
-    complete(turn, repository, replication, manifest).await
+    complete(turn, repository, replication, content).await
 }
 
 /// Makes the repository match a manifest, and writes the checkpoint before the repository is served. From then on it is
@@ -70,9 +77,10 @@ async fn complete(
     turn: &PushTurn,
     repository: &Arc<HostedRepository>,
     replication: &Replication,
-    manifest: &Manifest,
+    content: SharedContent<'_>,
 ) -> Result<(), ReplicationError> {
-    apply::apply(turn, repository, replication, manifest).await?;
+    let manifest = content.manifest;
+    apply::apply(turn, repository, replication, content).await?;
     checkpoint::store(&replication.path, replication.checkpoint_of(manifest)).await?;
     replication.record_applied(manifest);
     Ok(())
@@ -98,12 +106,13 @@ async fn has_unknown_commits(
     Ok(!found.is_empty())
 }
 
-/// Shares the content of this replica, or a first commit if there is none, unless another replica is faster.
+/// Shares the content of this replica with its rollouts, or a first commit if there is none, unless another replica is
+/// faster.
 async fn contribute(
     turn: &PushTurn,
     repository: &Arc<HostedRepository>,
     replication: &Arc<Replication>,
-    written_at: i64,
+    stored: &StoredManifest,
 ) -> Result<(), ReplicationError> {
     let mut references = repository.source.references();
     if references.is_empty() {
@@ -125,10 +134,19 @@ async fn contribute(
     let mut next = Manifest::next(None, &new_id(), change);
     let record = repository.source.rewind_record();
     next.rewinds = record.map_err(|_| ReplicationError::Unwritable)?;
-    match replication.commit(written_at, &next, &mut pack).await? {
+    let seen = apply::rollout_state(repository);
+    let state = seen.as_ref().filter(|state| !state.branches.is_empty());
+    let rollouts = RolloutChange {
+        written_at: stored.rollouts.written_at,
+        next: state.map(|state| state.to_text().into()),
+    };
+    match replication.commit(stored.written_at, &next, &mut pack, Some(&rollouts)).await? {
         CasOutcome::Committed => {
             tracing::info!(repository = replication.name, "a repository is shared through etcd");
-            complete(turn, repository, replication, &next).await
+            let state = state.cloned().or_else(|| stored.rollouts.state.clone());
+            let rollouts = StoredRollouts { state, ..stored.rollouts };
+            let content = SharedContent { manifest: &next, rollouts: &rollouts, seen };
+            complete(turn, repository, replication, content).await
         }
         CasOutcome::Conflict => Err(ReplicationError::Replaced),
         // The next attempt reads the manifest and finds the outcome.

@@ -26,16 +26,30 @@ pub(super) const PIECE_COUNT_MAX: u32 = 8192;
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     root: String,
+    evidence: String,
 }
 
 impl Keys {
     /// Creates the keys of a repository below the prefix that the replicas share.
     pub(super) fn new(prefix: &str, repository: &str) -> Self {
-        Self { root: format!("{prefix}/git/v1/{repository}") }
+        Self {
+            root: format!("{prefix}/git/v1/{repository}"),
+            evidence: format!("{prefix}/rollouts/v1/evidence/{repository}/"),
+        }
     }
 
     pub(super) fn manifest(&self) -> String {
         format!("{}/state", self.root)
+    }
+
+    /// Returns the key of the state of the rollouts. A replica of a version without rollouts never writes it.
+    pub(super) fn rollouts(&self) -> String {
+        format!("{}/rollouts", self.root)
+    }
+
+    /// Returns the prefix of what replicas report to each other about the rollouts.
+    pub(super) fn evidence(&self) -> String {
+        self.evidence.clone()
     }
 
     /// Returns the prefix of the keys of all packs.

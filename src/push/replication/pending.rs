@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use headwater_etcd::CasOutcome;
+use headwater_rollout::state::State;
 
-use super::apply;
+use super::apply::{self, AppliedManifest};
 use super::error::ReplicationError;
 use super::manifest::{Manifest, ManifestChange, new_id};
 use super::packs::{self, PreparedPack};
 use super::replica::Replication;
+use super::rollouts::{RolloutChange, StoredRollouts};
 use crate::push::locks::{PushTurn, RefsWriteGuard};
-use crate::push::rejection::{BUSY, rejected};
+use crate::push::rejection::{BUSY, Rejection, rejected};
 use crate::push::repository::HostedRepository;
+use crate::push::rollouts::DecidedRollouts;
 use crate::push::updates::{self, Question};
 use crate::source::git::{Rewind, RewindRecord};
 
@@ -30,6 +34,8 @@ pub(in crate::push) struct PendingPush {
     /// The manifest that the push continues from, and the etcd revision that wrote it.
     manifest: Manifest,
     written_at: i64,
+    /// The rollouts beside this manifest.
+    rollouts: StoredRollouts,
     /// The objects that the push adds to this manifest.
     pack: Option<PreparedPack>,
 }
@@ -38,12 +44,22 @@ pub(in crate::push) struct PendingPush {
 pub(in crate::push) struct CommittedPush {
     replication: Arc<Replication>,
     manifest: Manifest,
+    /// The decisions about rollouts that are in etcd as well.
+    rollouts: Option<DecidedRollouts>,
 }
 
-/// The reason for which a push is not known to be in etcd, as a line for the pusher.
+/// The decision about the rollouts of a push. It is made again after each change by another replica.
+pub(in crate::push) trait RolloutDecision: Sync {
+    /// Decides what the push does to a state. An error rejects the push.
+    fn decide(&self, state: Arc<State>) -> BoxFuture<'_, Result<DecidedRollouts, Rejection>>;
+}
+
+/// The reason for which a push is not known to be in etcd, for the pusher.
 pub(in crate::push) enum CommitError {
     /// The push is not in etcd.
     Rejected(String),
+    /// A rollout does not permit the push.
+    Staging(Rejection),
     /// The outcome is unknown.
     Unknown(String),
 }
@@ -70,7 +86,8 @@ impl PendingPush {
             return Err(ReplicationError::no_answer_for(duration).rejection());
         }
         let applied = apply::apply_newest(turn, repository, replication).await;
-        let (manifest, written_at) = applied.map_err(|error| error.rejection())?;
+        let AppliedManifest { manifest, written_at, rollouts } =
+            applied.map_err(|error| error.rejection())?;
         Ok(Self {
             repository: Arc::clone(repository),
             replication: Arc::clone(replication),
@@ -78,6 +95,7 @@ impl PendingPush {
             who,
             manifest,
             written_at,
+            rollouts,
             pack: None,
         })
     }
@@ -112,13 +130,20 @@ impl PendingPush {
         self.manifest.moved(&self.question.updates, &head).map(drop)
     }
 
-    /// Commits the push to etcd.
+    /// The rollouts that the push continues from. `None` for a repository without rollouts.
+    pub(in crate::push) fn rollout_state(&self) -> Option<Arc<State>> {
+        let ledger = &self.repository.rollouts.as_ref()?.ledger;
+        Some(self.rollouts.state.clone().unwrap_or_else(|| ledger.state()))
+    }
+
+    /// Commits the push to etcd, with the decision about its rollouts.
     ///
     /// Locking: the returned guard prevents reference listings until the references have moved here.
     pub(in crate::push) async fn commit(
         mut self,
         turn: &PushTurn,
         rewinds: &[Rewind],
+        decision: Option<&dyn RolloutDecision>,
     ) -> Result<(CommittedPush, RefsWriteGuard), CommitError> {
         let head = self.repository.source.head_branch().unwrap_or_default();
         for _ in 0..ATTEMPT_COUNT_MAX {
@@ -128,13 +153,21 @@ impl PendingPush {
                 Some(pack) => pack,
                 None => self.pack_objects().await?,
             };
+            let rollouts = self.decide(decision).await?;
+            let change = rollouts.as_ref().map(|own| RolloutChange {
+                written_at: self.rollouts.written_at,
+                next: own.next.as_ref().map(|state| state.to_text().into()),
+            });
             let Some(refs) = self.repository.lock_refs(turn).await else {
                 return Err(CommitError::Rejected(BUSY.to_owned()));
             };
             let next = self.next(references, &pack, rewinds)?;
-            match self.replication.commit(self.written_at, &next, &mut pack).await? {
+            let commit =
+                self.replication.commit(self.written_at, &next, &mut pack, change.as_ref());
+            match commit.await? {
                 CasOutcome::Committed => {
-                    let committed = CommittedPush { replication: self.replication, manifest: next };
+                    let (replication, manifest) = (self.replication, next);
+                    let committed = CommittedPush { replication, manifest, rollouts };
                     return Ok((committed, refs));
                 }
                 CasOutcome::Unknown => {
@@ -146,11 +179,26 @@ impl PendingPush {
             // Another manifest needs another pack.
             drop(pack);
             let applied = apply::apply_newest(turn, &self.repository, &self.replication).await;
-            (self.manifest, self.written_at) = applied?;
+            let AppliedManifest { manifest, written_at, rollouts } = applied?;
+            (self.manifest, self.written_at, self.rollouts) = (manifest, written_at, rollouts);
         }
         Err(CommitError::Rejected(rejected(
             "other pushes moved other branches first, each time. Push again",
         )))
+    }
+
+    /// Decides about the rollouts, on the state beside the present manifest.
+    async fn decide(
+        &self,
+        decision: Option<&dyn RolloutDecision>,
+    ) -> Result<Option<DecidedRollouts>, CommitError> {
+        match decision.zip(self.rollout_state()) {
+            Some((decision, state)) => {
+                let decided = decision.decide(state).await;
+                decided.map(Some).map_err(CommitError::Staging)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Returns the manifest after the push.
@@ -190,6 +238,11 @@ impl CommittedPush {
     /// Returns the record of rewinds that belongs to the references.
     pub(in crate::push) fn rewind_record(&self) -> Option<&RewindRecord> {
         self.manifest.rewinds.as_ref()
+    }
+
+    /// Returns the decisions about rollouts, once.
+    pub(in crate::push) fn take_rollouts(&mut self) -> Option<DecidedRollouts> {
+        self.rollouts.take()
     }
 
     /// Leaves the push to the follower, because git does not make it here.

@@ -11,7 +11,10 @@ use tokio::time::timeout;
 
 use super::checkpoint;
 use super::error::{ReplicationError, no_answer_for};
+use super::evidence::EvidenceExchange;
+use super::group::{Fleet, FleetPlace};
 use super::manifest::{Checkpoint, Keys, Manifest, ManifestRelation};
+use super::rollouts::{RolloutPosition, StoredRollouts};
 use super::status::ReplicationStatus;
 use crate::sync::lock;
 
@@ -33,15 +36,22 @@ pub struct Replication {
     pub(super) wake: Notify,
     /// Notified after a push to this replica.
     pub(super) pushed: Notify,
+    /// What is known of the rollouts in etcd.
+    pub(super) rollouts: RolloutPosition,
+    /// What replicas report to each other about the rollouts.
+    pub(super) evidence: EvidenceExchange,
+    /// The other replicas, once they are known.
+    pub(super) fleet: FleetPlace,
     connection: Mutex<Option<Connection>>,
 }
 
-/// The manifest in etcd, and the etcd revision that wrote it.
+/// The manifest and the rollouts in etcd at one revision of etcd.
 pub(super) struct StoredManifest {
     /// `None` if etcd has no manifest.
     pub(super) manifest: Option<Manifest>,
-    /// 0 if etcd has no manifest.
+    /// The etcd revision that wrote the manifest. 0 if etcd has none.
     pub(super) written_at: i64,
+    pub(super) rollouts: StoredRollouts,
 }
 
 impl Replication {
@@ -60,6 +70,9 @@ impl Replication {
             status: watch::Sender::new(status),
             wake: Notify::new(),
             pushed: Notify::new(),
+            rollouts: RolloutPosition::default(),
+            evidence: EvidenceExchange::default(),
+            fleet: FleetPlace::new(),
             connection: Mutex::default(),
         })
     }
@@ -134,19 +147,33 @@ impl Replication {
         self.checkpoint().map(|checkpoint| manifest.relation(&checkpoint))
     }
 
-    /// Reads the manifest on which the members of etcd agree.
+    /// Sets the other replicas. A server sets them once.
+    pub(in crate::push) fn set_fleet(&self, fleet: &Arc<Fleet>) {
+        let _ = self.fleet.set(Arc::clone(fleet));
+        self.evidence.wake();
+    }
+
+    /// Reads the manifest and the rollouts on which the members of etcd agree.
     pub(super) async fn read_manifest(&self) -> Result<StoredManifest, ReplicationError> {
-        let found = self.read(&self.keys.manifest()).await?;
+        let (manifest, rollouts) = (self.keys.manifest(), self.keys.rollouts());
+        let [found, rollouts] = self.read_all([&manifest, &rollouts]).await?;
         let manifest = found.bytes.as_deref().map(Manifest::parse).transpose();
         let manifest = manifest.map_err(|reason| ReplicationError::Unfit(reason.to_owned()))?;
         self.record_contact();
-        Ok(StoredManifest { manifest, written_at: found.mod_revision })
+        let rollouts = self.parse_rollouts(&rollouts)?;
+        Ok(StoredManifest { manifest, written_at: found.mod_revision, rollouts })
     }
 
     pub(super) async fn read(&self, key: &str) -> Result<Value, EtcdError> {
-        let read = || async { self.connection().await?.read(&[key]).await };
+        self.read_all([key]).await.map(|[found]| found)
+    }
+
+    /// Reads keys at one revision of etcd.
+    async fn read_all<const N: usize>(&self, keys: [&str; N]) -> Result<[Value; N], EtcdError> {
+        let read = || async { self.connection().await?.read(&keys).await };
         let found = self.attempt(read, |_| false).await?;
-        Ok(found.into_iter().next().unwrap_or_default())
+        let mut found = found.into_iter();
+        Ok(std::array::from_fn(|_| found.next().unwrap_or_default()))
     }
 
     /// Commits a transaction that is safe to repeat. Returns true if its conditions held.
