@@ -8,4 +8,5 @@ mod options;
 mod outage;
 mod policy;
 mod race;
+mod rollouts;
 mod start;
