@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_large_environment_is_counted_and_many_small_ones_are_cut() {
-        let text = Headcounts { environments: vec![environment("orders", None, 20_000)] }.into_text();
+        let text =
+            Headcounts { environments: vec![environment("orders", None, 20_000)] }.into_text();
         let large = Headcounts::parse(&text).unwrap().of_labels(&[Label::Default]).remove(0);
         assert!(large.listed.is_empty());
         assert_eq!(large.unlisted, Headcount { instances: 20_001, acknowledging: 20_000 });
