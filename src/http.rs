@@ -277,12 +277,18 @@ async fn answer(
     }
     let is_decided = identified.is_some();
     let caller = identified.unwrap_or_else(|| match route {
-        Route::Git(..) | Route::Crypto(_) | Route::Rollout(_) => http.git_caller(request),
+        Route::Git(..)
+        | Route::Crypto(_)
+        | Route::Rollout(_)
+        | Route::Server(ServerRoute::Rollouts) => http.git_caller(request),
         _ => http.caller(request.headers()),
     });
     if !is_decided && !http.store.may(&caller, route.action(), Resource::Server) {
         return Err(match route {
             Route::Git(..) => http.git_permission_error(&caller),
+            Route::Rollout(_) | Route::Server(ServerRoute::Rollouts) => {
+                http.rollout_token_error(request.method())
+            }
             _ => HttpError::Unauthorized,
         });
     }

@@ -167,7 +167,7 @@ impl Http {
     /// Records a request that lacks one of the tokens in the settings.
     pub(super) fn record_unauthorized(&self, request: &HttpRequest, error: &HttpError) {
         let reason = match error {
-            HttpError::Unauthorized => "the token is missing or wrong",
+            HttpError::Unauthorized | HttpError::RolloutToken(_) => "the token is missing or wrong",
             HttpError::RemoteEncryption
             | HttpError::RemoteRolloutCommand
             | HttpError::Git(GitHttpError::RemotePush) => {

@@ -24,6 +24,32 @@ const REJECTED: &str = r#"{"status":401,"error":"Unauthorized","message":"the cr
 /// The body for a client that has sent too many bad credentials. It does not depend on the request either.
 const TOO_MANY_REJECTIONS: &str = r#"{"status":429,"error":"Too Many Requests","message":"this client has sent too many wrong credentials; correct them, then retry"}"#;
 
+/// The token that a request for rollouts needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RolloutToken {
+    Read,
+    Push,
+    ReadOrPush,
+}
+
+impl RolloutToken {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Read => {
+                "the token of this request is missing or wrong: rollouts need the read token"
+            }
+            Self::Push => {
+                "the token of this request is missing or wrong: a command for a rollout needs the \
+                 push token"
+            }
+            Self::ReadOrPush => {
+                "the token of this request is missing or wrong: rollouts need the read token or \
+                 the push token"
+            }
+        }
+    }
+}
+
 /// The reason why a request gets an error response.
 #[derive(Debug)]
 pub(super) enum HttpError {
@@ -88,6 +114,8 @@ pub(super) enum HttpError {
     RemoteEncryption,
     /// A client on another machine sends a command for a rollout, and the server has no push token.
     RemoteRolloutCommand,
+    /// A request for rollouts has no token that permits it.
+    RolloutToken(RolloutToken),
     /// No rollout has the id, or the caller may not see or control it.
     UnknownRollout,
     /// The body is no command for a rollout. The value is the reason.
@@ -135,7 +163,7 @@ impl HttpError {
             | Self::Empty
             | Self::NoFile
             | Self::UnknownRollout => StatusCode::NOT_FOUND,
-            Self::Unauthorized | Self::Rejected => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::Rejected | Self::RolloutToken(_) => StatusCode::UNAUTHORIZED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable | Self::UnknownCharset(_) => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTooLarge(_) | Self::Contract(ContractError::TooLong) => {
@@ -246,6 +274,7 @@ impl HttpError {
                 "a command for a rollout from another machine needs a push token: set \
                  HEADWATER_PUSH_TOKEN or push.token_file on the server"
             }
+            Self::RolloutToken(token) => token.message(),
             Self::UnknownRollout => {
                 "no rollout has this id, or these credentials do not permit the request; list the \
                  rollouts with headwater rollout list"
@@ -270,7 +299,7 @@ impl HttpError {
         let status = self.status();
         let mut response = HttpResponse::build(status);
         match self {
-            Self::Unauthorized => {
+            Self::Unauthorized | Self::RolloutToken(_) => {
                 response.insert_header(("WWW-Authenticate", "Basic realm=\"headwater\""));
             }
             Self::MethodNotAllowed => {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use headwater_rollout::command::Command;
 use headwater_rollout::event::{Event, EventKind};
@@ -16,7 +17,7 @@ use super::{RolloutControlError, SharedControl, is_visible, sight};
 use crate::access::{Caller, Operation, Permission, Resource};
 use crate::audit::{Audit, AuditEvent, Entry};
 use crate::conduct::RolloutView;
-use crate::http::error::HttpError;
+use crate::http::error::{HttpError, RolloutToken};
 use crate::http::identity::ListFilter;
 use crate::http::{Http, git, monitor};
 use crate::terminal;
@@ -37,7 +38,7 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, HttpError> {
     let is_identified = matches!(caller, Caller::Identified(_));
     if !is_identified && !http.store.may(caller, Operation::ControlRollouts, Resource::Server) {
-        return Err(http.rollout_permission_error(caller));
+        return Err(http.rollout_permission_error(request, caller));
     }
     // The permission is decided before the body arrives, so that the body changes nothing for other callers.
     let (control, view) = controlled(request, http, caller, id)?;
@@ -215,13 +216,23 @@ impl Http {
     }
 
     /// Returns the error for a caller without permission. Where no push token is set, another token would not help.
-    fn rollout_permission_error(&self, caller: &Caller) -> HttpError {
+    fn rollout_permission_error(&self, request: &HttpRequest, caller: &Caller) -> HttpError {
         let may_read = self.store.may(caller, Operation::ReadLists, Resource::Server);
         if may_read && self.push_token.is_none() {
             HttpError::RemoteRolloutCommand
         } else {
-            HttpError::Unauthorized
+            self.rollout_token_error(request.method())
         }
+    }
+
+    /// Returns the error for a request whose token is missing or does not permit it.
+    pub(in crate::http) fn rollout_token_error(&self, method: &Method) -> HttpError {
+        let has_push_token = self.push_token.is_some();
+        HttpError::RolloutToken(match (*method == Method::POST, has_push_token) {
+            (true, true) => RolloutToken::Push,
+            (false, true) => RolloutToken::ReadOrPush,
+            (_, false) => RolloutToken::Read,
+        })
     }
 }
 

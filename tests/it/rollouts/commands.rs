@@ -63,11 +63,21 @@ fn the_push_token_commands_and_the_read_token_reads() {
     let server = *commanded.server;
     let (read, push) = ("Bearer read-secret", "Bearer push-secret");
     for path in ["/-/rollouts", "/-/rollouts/r-1"] {
-        server.get(path).expect(401);
-        server.get_with(path, &[("Authorization", read)]).expect(200);
+        let rejected = server.get(path).expect(401);
+        assert!(rejected.text().contains("the read token or the push token"), "{path}");
+        assert!(rejected.header("www-authenticate").is_some());
+        // A user that may command may see.
+        for token in [read, push] {
+            server.get_with(path, &[("Authorization", token)]).expect(200);
+        }
     }
-    command(server, "r-1", &body("pause"), &[]).expect(401);
-    command(server, "r-1", &body("pause"), &[("Authorization", read)]).expect(401);
+    for headers in [&[][..], &[("Authorization", read)]] {
+        let rejected = command(server, "r-1", &body("pause"), headers).expect(401);
+        let text = rejected.text();
+        assert!(text.contains("a command for a rollout needs the push token"), "{text}");
+    }
+    // Other lists stay with the read token.
+    server.get_with("/-/instances", &[("Authorization", push)]).expect(401);
     // A caller without permission does not learn which ids exist.
     let [known, unknown] =
         ["r-1", "r-2"].map(|id| command(server, id, &body("pause"), &[("Authorization", read)]));
@@ -79,6 +89,11 @@ fn the_push_token_commands_and_the_read_token_reads() {
     let orders = commanded.rollouts.orders();
     let who: Vec<(&str, &str)> = orders.iter().map(|order| (order.1, &*order.2)).collect();
     assert_eq!(who, [("promote", "pusher"), ("abort", "ada")]);
+    let typed = ["rollout", "abort", "r-1", "--because", "x", "--token-file", "push", "--url"];
+    let url = format!("http://{}", server.0);
+    let output = crate::fixture::command(place.path()).args(typed).arg(url).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(commanded.rollouts.orders().len(), 3);
 }
 
 #[test]
