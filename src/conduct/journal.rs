@@ -33,6 +33,20 @@ pub(super) struct Standing {
     pub(super) counts: BTreeMap<Name, Counts>,
 }
 
+/// The repository of a journal.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) repository: Arc<str>,
+    /// The branch that clients without a label receive. `None` if no branch is.
+    pub(super) head: Option<Name>,
+}
+
+impl Place {
+    fn is_head(&self, branch: &Name) -> bool {
+        self.head.as_ref() == Some(branch)
+    }
+}
+
 struct EndedRollout {
     branch: Name,
     rollout: Rollout,
@@ -74,12 +88,13 @@ impl Journal {
     }
 
     /// The rollouts of a state, and those that have ended.
-    pub(super) fn views(&self, repository: &Arc<str>, state: &State) -> Vec<RolloutView> {
+    pub(super) fn views(&self, place: &Place, state: &State) -> Vec<RolloutView> {
         let view = |branch: &Name, rollout: &Rollout, standing| {
             let known = self.standings.get(&rollout.id);
             RolloutView {
-                repository: Arc::clone(repository),
+                repository: Arc::clone(&place.repository),
                 branch: branch.clone(),
+                is_head: place.is_head(branch),
                 progress: known.map(|own| own.progress.clone()),
                 counts: known.map(|own| own.counts.clone()).unwrap_or_default(),
                 events: self.events_of(&rollout.id),
@@ -123,7 +138,7 @@ fn drain_to<T>(kept: &mut VecDeque<T>, count_max: usize) {
 
 /// Adds the time and the place to events of a change of the state.
 pub(super) fn recorded(
-    repository: &Arc<str>,
+    place: &Place,
     (before, after): (&State, &State),
     events: Vec<(Name, Vec<Event>)>,
 ) -> Vec<RecordedEvent> {
@@ -140,8 +155,9 @@ pub(super) fn recorded(
             let after = rollout_in(after, &event.rollout);
             RecordedEvent {
                 at,
-                repository: Arc::clone(repository),
+                repository: Arc::clone(&place.repository),
                 branch: branch.clone(),
+                is_head: place.is_head(&branch),
                 is_last: after.is_none(),
                 members: before.or(after).unwrap_or_default(),
                 event,

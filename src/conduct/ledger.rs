@@ -25,7 +25,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use super::derived::events_between;
 use super::file;
 use super::holds::{AdmittedInstances, fenced, hold_table};
-use super::journal::{Journal, recorded};
+use super::journal::{Journal, Place, recorded};
 use super::view::{EventSink, RolloutView};
 use crate::faults::{FaultKind, Faults};
 use crate::source::git::HoldTable;
@@ -53,7 +53,7 @@ pub enum LedgerError {
 
 /// The rollouts of one hosted repository.
 pub struct Ledger {
-    repository: Arc<str>,
+    place: Place,
     path: PathBuf,
     state: ArcSwap<State>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -89,12 +89,14 @@ pub trait Tips {
 }
 
 impl Ledger {
-    /// Opens the rollouts of a repository, and decides the intents of pushes that a crash interrupted. Blocking.
+    /// Opens the rollouts of a repository, and decides the intents of pushes that a crash interrupted. `head` is the
+    /// branch that clients without a label receive. Blocking.
     ///
     /// # Errors
     /// When the file cannot be used, or names commits that the repository does not have.
     pub fn open(
         repository: &str,
+        head: Option<&str>,
         directory: &Path,
         tips: &dyn Tips,
         sinks: Arc<[Arc<dyn EventSink>]>,
@@ -106,7 +108,7 @@ impl Ledger {
             None => State::new(fastrand::u64(1..)),
         };
         Ok(Self {
-            repository: Arc::from(repository),
+            place: Place { repository: Arc::from(repository), head: head.map(Name::from) },
             path,
             state: ArcSwap::from_pointee(state),
             turn: Arc::default(),
@@ -152,7 +154,7 @@ impl Ledger {
 
     /// The name of the repository.
     pub fn repository(&self) -> &Arc<str> {
-        &self.repository
+        &self.place.repository
     }
 
     /// The present state.
@@ -230,11 +232,11 @@ impl Ledger {
         };
         match written {
             Ok(()) => {
-                self.faults.end(FaultKind::RolloutsUnwritable, &self.repository);
+                self.faults.end(FaultKind::RolloutsUnwritable, &self.place.repository);
                 Ok(())
             }
             Err(reason) => {
-                self.faults.begin(FaultKind::RolloutsUnwritable, &self.repository, &reason);
+                self.faults.begin(FaultKind::RolloutsUnwritable, &self.place.repository, &reason);
                 Err(LedgerError::Unwritable(reason))
             }
         }
@@ -244,7 +246,7 @@ impl Ledger {
     pub fn adopt(&self, _turn: &LedgerTurn, next: State, events: BranchEvents) {
         let after = Arc::new(next);
         let before = self.state.swap(Arc::clone(&after));
-        let events = recorded(&self.repository, (&before, &after), events);
+        let events = recorded(&self.place, (&before, &after), events);
         lock(&self.journal).record(&before, &after, events.iter().cloned(), now());
         for event in &events {
             for sink in self.sinks.iter() {
@@ -260,7 +262,7 @@ impl Ledger {
 
     /// The rollouts, as people see them.
     pub fn views(&self) -> Vec<RolloutView> {
-        lock(&self.journal).views(&self.repository, &self.state())
+        lock(&self.journal).views(&self.place, &self.state())
     }
 
     /// A receiver that is notified after each change of the state, and of the progress of rollouts.

@@ -116,6 +116,7 @@ impl EventSink for StreamSink {
             at: recorded.at,
             repository: Arc::clone(&recorded.repository),
             branch: recorded.branch.clone(),
+            is_head: recorded.is_head,
             members: Arc::clone(&recorded.members),
             event: recorded.event.clone(),
         });
@@ -211,6 +212,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             repository: "main".into(),
             branch: "main".into(),
+            is_head: true,
             members: ["order", "product"].map(Name::from).into(),
             is_last,
             event: Event { rollout: "r-1".into(), kind },

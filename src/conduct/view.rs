@@ -32,6 +32,8 @@ pub struct RecordedEvent {
     pub at: Timestamp,
     pub repository: Arc<str>,
     pub branch: Name,
+    /// True if clients without a label receive the branch.
+    pub is_head: bool,
     /// The applications of the rollout, before the event or, for a new rollout, after it.
     pub members: Arc<[Name]>,
     /// True if the rollout has no entry any more, and no further event follows.
@@ -50,6 +52,8 @@ pub trait EventSink: Send + Sync {
 pub struct RolloutView {
     pub repository: Arc<str>,
     pub branch: Name,
+    /// True if clients without a label receive the branch.
+    pub is_head: bool,
     pub rollout: Rollout,
     pub standing: RolloutStanding,
     /// The canaries and what is missing for the next stage. `None` unless the rollout runs.

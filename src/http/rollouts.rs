@@ -22,6 +22,7 @@ use super::error::HttpError;
 use super::identity::ListFilter;
 use crate::access::Caller;
 use crate::conduct::{Conduct, ConductError, RolloutView};
+use crate::model::Label;
 use crate::store::RolloutNotice;
 use sight::Sight;
 use status::{Extent, status};
@@ -105,7 +106,7 @@ pub(super) async fn answer(
 
 /// Makes the document of an event for a subscriber. `None` if it may not see the event.
 pub(super) fn event(notice: &RolloutNotice, filter: ListFilter<'_>) -> Option<RolloutEvent> {
-    let sight = Sight::of(filter, &notice.branch, &*notice.members)?;
+    let sight = Sight::of(filter, &labels(&notice.branch, notice.is_head), &*notice.members)?;
     status::event(notice, &sight)
 }
 
@@ -114,7 +115,13 @@ fn views(http: &Http) -> Vec<RolloutView> {
 }
 
 fn sight(view: &RolloutView, filter: ListFilter<'_>) -> Option<Sight> {
-    Sight::of(filter, &view.branch, view.rollout.members.keys())
+    Sight::of(filter, &labels(&view.branch, view.is_head), view.rollout.members.keys())
+}
+
+/// The labels at which clients receive a branch.
+fn labels(branch: &str, is_head: bool) -> Vec<Label> {
+    let default = is_head.then_some(Label::Default);
+    default.into_iter().chain([Label::Named(branch.into())]).collect()
 }
 
 fn is_visible(views: &[RolloutView], filter: ListFilter<'_>, id: &str) -> bool {

@@ -53,7 +53,8 @@ impl RolloutSetup {
         let incoming = repository.incoming(None).map_err(|error| unreadable(error.to_string()))?;
         let tips = RepositoryTips { source: &repository.source, incoming };
         let (sinks, faults) = (Arc::clone(&self.sinks), Arc::clone(&store.faults));
-        let ledger = Ledger::open(&repository.name, path, &tips, sinks, faults)?;
+        let head = repository.source.head_branch();
+        let ledger = Ledger::open(&repository.name, head.as_deref(), path, &tips, sinks, faults)?;
         let ledger = if group.is_some() { ledger.shared() } else { ledger };
         let holds = ledger.holds();
         if !holds.is_empty() {

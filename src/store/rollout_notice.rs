@@ -13,6 +13,8 @@ pub struct RolloutNotice {
     /// The name of the hosted repository.
     pub repository: Arc<str>,
     pub branch: Name,
+    /// True if clients without a label receive the branch.
+    pub is_head: bool,
     /// Every application of the rollout, which decide about its readers.
     pub members: Arc<[Name]>,
     pub event: Event,

@@ -96,6 +96,7 @@ pub(crate) fn recorded(id: &str, members: &[&str], kind: EventKind) -> RecordedE
         at: "2026-11-20T14:03:00Z".parse().unwrap(),
         repository: "main".into(),
         branch: "main".into(),
+        is_head: true,
         members: members.iter().map(|name| Name::from(*name)).collect(),
         is_last: false,
         event: Event { rollout: id.into(), kind },
@@ -104,8 +105,9 @@ pub(crate) fn recorded(id: &str, members: &[&str], kind: EventKind) -> RecordedE
 
 /// An event of a rollout, as the log of events receives it.
 pub(crate) fn notice(id: &str, members: &[&str], kind: EventKind) -> RolloutNotice {
-    let RecordedEvent { at, repository, branch, members, event, .. } = recorded(id, members, kind);
-    RolloutNotice { at, repository, branch, members, event }
+    let RecordedEvent { at, repository, branch, is_head, members, event, .. } =
+        recorded(id, members, kind);
+    RolloutNotice { at, repository, branch, is_head, members, event }
 }
 
 /// A rollout in its second stage, with three instances of each application. One of the instances of `billing` is suspect.
@@ -118,6 +120,7 @@ pub(crate) fn running(id: &str, applications: &[&str]) -> RolloutView {
     RolloutView {
         repository: "main".into(),
         branch: "main".into(),
+        is_head: true,
         standing: RolloutStanding::Running,
         progress: Some(Progress {
             rollout: id.into(),

@@ -26,19 +26,18 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// Returns the part that a filter leaves. `None` if it leaves nothing.
+    /// Returns the part that a filter leaves of a branch with these labels. `None` if it leaves nothing.
     pub(super) fn of<'n>(
         filter: ListFilter<'_>,
-        branch: &str,
+        labels: &[Label],
         members: impl IntoIterator<Item = &'n Name>,
     ) -> Option<Self> {
         let Some(identity) = filter.identity() else {
             return Some(Self::complete(members));
         };
         let members: BTreeSet<Name> = members.into_iter().cloned().collect();
-        let label = Label::Named(branch.into());
-        let shown: BTreeSet<Name> =
-            members.iter().filter(|name| reads(identity, name, &label)).cloned().collect();
+        let is_shown = |name: &&Name| labels.iter().any(|label| reads(identity, name, label));
+        let shown: BTreeSet<Name> = members.iter().filter(is_shown).cloned().collect();
         // The applications behind OTHERS are not known, so that the caller may not be able to read all of them.
         let is_complete = shown.len() == members.len() && !members.contains(OTHERS);
         (!shown.is_empty()).then_some(Self { shown, is_complete, shows_replicas: false })
@@ -192,11 +191,11 @@ impl Sight {
 }
 
 /// Returns true if an identity may read an application of a rollout, or some application for [`OTHERS`].
-fn reads(identity: &Identity, name: &Name, branch: &Label) -> bool {
+fn reads(identity: &Identity, name: &Name, label: &Label) -> bool {
     if **name == *OTHERS {
-        identity.may_read_some(branch)
+        identity.may_read_some(label)
     } else {
-        identity.reads_application_at(name, branch)
+        identity.reads_application_at(name, label)
     }
 }
 

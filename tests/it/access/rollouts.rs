@@ -60,6 +60,7 @@ impl Commanded {
     fn new(change: impl FnOnce(&mut headwater::settings::Settings)) -> Self {
         let mut other_branch = running("r-0000000006", &["orders"]);
         other_branch.branch = "secret".into();
+        other_branch.is_head = false;
         let rollouts = Rollouts::of(vec![
             running(ORDERS, &["orders"]),
             running(BILLING, &["billing"]),
@@ -90,6 +91,12 @@ fn one(server: Address, id: &str, principal: &str) -> Reply {
 
 fn order(server: Address, id: &str, principal: &str) -> Reply {
     command(server, id, &body("pause"), &[("Authorization", &bearer(principal, 1))])
+}
+
+#[test]
+fn a_rule_for_the_default_label_shows_the_rollouts_of_the_head() {
+    let commanded = Commanded::new(|settings| settings.sources[0].default_label = None);
+    assert_eq!(ids(*commanded.server, "lister"), [ORDERS, BOTH, EVERYONE]);
 }
 
 #[test]

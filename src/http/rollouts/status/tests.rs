@@ -33,6 +33,7 @@ fn view(counted: u64) -> RolloutView {
     RolloutView {
         repository: "main".into(),
         branch: "main".into(),
+        is_head: true,
         standing: RolloutStanding::Running,
         progress: Some(progress),
         counts: known.into_iter().map(|name| (name, counts)).collect(),

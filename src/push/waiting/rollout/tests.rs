@@ -55,6 +55,7 @@ impl Scene {
         let view = RolloutView {
             repository: "main".into(),
             branch: "main".into(),
+            is_head: true,
             rollout,
             standing: RolloutStanding::Running,
             progress: None,
@@ -77,6 +78,7 @@ impl Scene {
             at,
             repository,
             branch,
+            is_head: true,
             members,
             is_last: false,
             event,
