@@ -4,7 +4,7 @@ use crate::Name;
 use crate::event::{Event, EventKind};
 use crate::open::Rejection;
 use crate::plan::WallTime;
-use crate::state::{Branch, Pause, RUNNING_COUNT_MAX, State};
+use crate::state::{Branch, Entry, Pause, RUNNING_COUNT_MAX, State};
 use crate::verdict::Fault;
 
 /// What a person asks for.
@@ -186,8 +186,9 @@ impl State {
         next.number += 1;
         next.intents.remove(branch);
         let gone = next.branches.remove(branch).unwrap_or_default();
-        let event = |own: crate::state::Rollout| Event { rollout: own.id, kind: EventKind::Gone };
-        (next, gone.running.into_iter().map(event).collect())
+        let event =
+            |own: Entry<'_>| Event { rollout: own.rollout().id.clone(), kind: EventKind::Gone };
+        (next, gone.entries().map(event).collect())
     }
 }
 

@@ -274,14 +274,18 @@ impl PendingRollouts {
         let has_moved = |branch: &str| {
             moved.iter().any(|it| it.name.strip_prefix("refs/heads/") == Some(branch))
         };
-        if state == *self.ledger.state() {
+        let before = self.ledger.state();
+        if state == *before {
             return;
         }
         let events = self.branches.iter().filter(|own| has_moved(&own.branch));
         let mut events: Vec<(Name, Vec<Event>)> =
             events.map(|own| (own.branch.clone(), own.opened.events.clone())).collect();
-        if let (Some(before), true) = (&self.before, self.branches.is_empty()) {
-            events = self.ledger.events_since(before, &state, has_moved);
+        if let (Some(former), true) = (&self.before, self.branches.is_empty()) {
+            events = self.ledger.events_since(former, &state, has_moved);
+        } else {
+            let gone = before.branches.keys().filter(|name| state.branch(name).is_none());
+            events.extend(gone.map(|name| (name.clone(), before.forget(name).1)));
         }
         self.ledger.adopt(&self.turn, state, events);
         // The next start decides the intents again, with the same result.

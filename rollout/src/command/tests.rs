@@ -97,6 +97,8 @@ fn a_branch_with_a_running_rollout_is_not_deleted() {
     assert_eq!(events[0].to_string(), format!("{id}: ended, because its branch is gone"));
     assert!(gone.branch(BRANCH).is_none());
     run(&mut scene, Command::Abort, &id).unwrap();
+    let (_, events) = scene.state.forget(BRANCH);
+    assert_eq!(events.len(), 1, "withheld content ends with its branch too");
     let next = scene.state.without_branch(BRANCH).unwrap();
     assert!(next.branch(BRANCH).is_none() && next.number > scene.state.number);
 }

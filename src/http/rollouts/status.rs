@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_rollout::Name;
+use headwater_rollout::bucket::Bound;
 use headwater_rollout::event::EventKind;
 use headwater_rollout::evidence::Counts;
 use headwater_rollout::plan::WallTime;
@@ -118,10 +119,15 @@ fn end(view: &RolloutView) -> RolloutState {
         Some(EventKind::Released { .. }) => RolloutState::Released,
         Some(EventKind::Gone) => RolloutState::Gone,
         Some(EventKind::Done) => RolloutState::Done,
-        // Its events are not kept any more.
-        _ if view.rollout.is_in_last_stage() => RolloutState::Done,
+        // Its events are not kept any more. What was rolled back has no canary.
+        _ if view.rollout.is_in_last_stage() && has_everyone(&view.rollout) => RolloutState::Done,
         _ => RolloutState::Released,
     }
+}
+
+/// Returns true if every client received the candidate.
+fn has_everyone(rollout: &Rollout) -> bool {
+    rollout.members.values().all(|own| own.bound == Bound::EVERYONE)
 }
 
 fn why(view: &RolloutView, sight: &Sight, state: RolloutState) -> Option<String> {

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_rollout::bucket::Bound;
-use headwater_rollout::event::Progress;
+use headwater_rollout::event::{Event, Progress};
 use headwater_rollout::plan::Plan;
 use headwater_rollout::state::Pause;
 
@@ -81,6 +80,36 @@ fn a_part_of_a_rollout_counts_its_own_instances_only() {
     assert_eq!((status.instances, status.ok), (Some(3), Some(1)));
     assert_eq!((&*status.by, status.because), ("", None));
     assert!(status.depends_on.is_empty());
+}
+
+#[test]
+fn what_was_rolled_back_does_not_end_as_done() {
+    let mut view = view(3);
+    view.rollout.phase = Phase::Stage(view.rollout.plan.stages.len() - 1);
+    view.standing = RolloutStanding::Ended { since: WallTime(1) };
+    assert_eq!(state(&view), RolloutState::Released, "its events are not known");
+    let applications = vec!["orders".into()];
+    let ends = [
+        (EventKind::Superseded { applications, next: "r-2".into() }, RolloutState::Superseded),
+        (EventKind::Gone, RolloutState::Gone),
+    ];
+    for (kind, expected) in ends {
+        view.events.push(RecordedEvent {
+            at: Timestamp::UNIX_EPOCH,
+            repository: "main".into(),
+            branch: "main".into(),
+            is_head: true,
+            members: Arc::default(),
+            is_last: true,
+            event: Event { rollout: "r-1".into(), kind },
+        });
+        assert_eq!(state(&view), expected);
+    }
+    view.events.clear();
+    for member in view.rollout.members.values_mut() {
+        member.bound = Bound::EVERYONE;
+    }
+    assert_eq!(state(&view), RolloutState::Done, "every client had it");
 }
 
 #[test]
