@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use headwater_rollout::state::State;
+use headwater_rollout::state::{Branch, State};
 
 use super::ledger::LedgerError;
 
@@ -49,13 +49,60 @@ pub(super) fn write(path: &Path, state: &State) -> Result<(), Error> {
 
 /// Puts the file aside, so that every tip is served. Returns the new path, or `None` if there was no file.
 ///
+/// A file that can be read is replaced by a state without entries. It has the same lineage and a higher number, because
+/// otherwise a client that has seen a number of the old state would wait for it.
+///
 /// # Errors
 /// The error of the system.
 pub(super) fn forget(path: &Path) -> Result<Option<PathBuf>, Error> {
     let aside = path.with_extension(format!("json.{FORGOTTEN}"));
+    if let Ok(Some(state)) = read(path) {
+        fs::copy(path, &aside)?;
+        write(path, &without_entries(&state))?;
+        return Ok(Some(aside));
+    }
     match fs::rename(path, &aside) {
         Ok(()) => Ok(Some(aside)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// A state of the same lineage in which every branch is served at its tip.
+fn without_entries(state: &State) -> State {
+    let mut next = State::new(state.lineage);
+    next.number = state.number + 1;
+    next.branches = state.branches.keys().map(|name| (name.clone(), Branch::default())).collect();
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forgotten_state_keeps_its_lineage_and_grows() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path_in(directory.path());
+        assert_eq!(forget(&path).unwrap(), None);
+        let mut state = State::new(7);
+        state.number = 41;
+        state.branches.insert("main".into(), Branch::default());
+        write(&path, &state).unwrap();
+        let aside = forget(&path).unwrap().unwrap();
+        assert_eq!(read(&aside).unwrap(), Some(state.clone()));
+        // The branch stays, because the numbers of its clients are compared with its record.
+        state.number = 42;
+        assert_eq!(read(&path).unwrap(), Some(state));
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_is_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path_in(directory.path());
+        fs::write(&path, "{").unwrap();
+        let aside = forget(&path).unwrap().unwrap();
+        assert_eq!(fs::read_to_string(aside).unwrap(), "{");
+        assert_eq!(read(&path).unwrap(), None);
     }
 }
