@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headwater_rollout::Name;
-use headwater_rollout::event::EventKind;
+use headwater_rollout::event::{Event, EventKind};
 use headwater_rollout::open::{AtOnce, Fate, Headcount, Opened};
 use headwater_rollout::plan::{Plan, Reach, Size, Stage};
 use headwater_rollout::state::{Branch, OTHERS, Phase, Rollout, State, Withheld};
@@ -45,6 +45,11 @@ impl RolloutLines<'_> {
 
     /// The lines beside [`RolloutLines::held`].
     pub(super) fn lines(&self) -> Vec<String> {
+        self.lines_with(Event::to_string)
+    }
+
+    /// The lines with a sentence for each event.
+    fn lines_with(&self, sentence: impl Fn(&Event) -> String) -> Vec<String> {
         if self.opened.fates.is_empty() {
             let why = self.could_stage.then(|| AtOnce::NoInstance.to_string());
             return why.into_iter().collect();
@@ -52,7 +57,7 @@ impl RolloutLines<'_> {
         let mut lines: Vec<String> =
             self.reasons().iter().filter_map(|it| self.served(it)).collect();
         lines.extend(self.staying());
-        lines.extend(self.events());
+        lines.extend(self.events().map(sentence));
         let state = self.opened.next.as_ref().unwrap_or(self.before);
         lines.extend(state.branch(self.branch).into_iter().flat_map(|own| self.still_held(own)));
         lines
@@ -60,13 +65,12 @@ impl RolloutLines<'_> {
 
     /// The lines of a dry run: what a push would hold, and the stages of its plan with what they can detect.
     pub(super) fn rehearsal(&self) -> Vec<String> {
-        let mut lines = self.lines();
+        let mut lines = self.lines_with(rehearsed);
         if let Some(rollout) = self.rollout() {
             let (who, plan) = (self.members(rollout), &rollout.plan);
             lines.push(format!("would be held for {who}, with plan {}:", plan.name));
             let stages = words::describe(plan, rollout.expected);
-            let stages = stages.iter().enumerate();
-            lines.extend(stages.map(|(index, line)| format!("  stage {}: {line}", index + 1)));
+            lines.extend(stages.iter().map(|line| format!("  {line}")));
         }
         lines
     }
@@ -134,15 +138,14 @@ impl RolloutLines<'_> {
     }
 
     /// The lines on other rollouts that end or lose applications, and on a freeze.
-    fn events(&self) -> Vec<String> {
-        let events = self.opened.events.iter().filter(|event| match &event.kind {
+    fn events(&self) -> impl Iterator<Item = &Event> {
+        self.opened.events.iter().filter(|event| match &event.kind {
             EventKind::Superseded { applications, .. } | EventKind::Released { applications } => {
                 self.are_visible(applications)
             }
             EventKind::Waiting { .. } => true,
             _ => false,
-        });
-        events.map(ToString::to_string).collect()
+        })
     }
 
     /// The applications of a rollout.
@@ -165,6 +168,21 @@ impl RolloutLines<'_> {
     }
 }
 
+/// An event that a dry run does not cause. The id of a rollout that it would open is left out, because another one follows.
+fn rehearsed(event: &Event) -> String {
+    let Event { rollout, kind } = event;
+    match kind {
+        EventKind::Superseded { next, .. } => {
+            let text = kind.to_string();
+            let text = text.strip_suffix(&format!(" by {next}")).unwrap_or(&text);
+            format!("{rollout}: would be {text}")
+        }
+        EventKind::Released { .. } => format!("{rollout}: would be {kind}"),
+        EventKind::Waiting { freeze } => format!("would wait for the end of the freeze {freeze}"),
+        _ => event.to_string(),
+    }
+}
+
 /// The first names of a list, and the number of the others.
 fn listed(names: &[&str], hidden_count: usize) -> String {
     let shown = names[..names.len().min(NAMED_COUNT_MAX)].join(", ");
@@ -179,6 +197,8 @@ fn listed(names: &[&str], hidden_count: usize) -> String {
 /// The way of a change through a plan: `1 of 12 first, 10 s, then all`.
 fn path(plan: &Plan, instances: u64) -> String {
     let mut parts: Vec<String> = Vec::new();
+    // Stages without a further canary are one part.
+    let mut sized: Option<(u64, Duration)> = None;
     if let Some(attribute) = &plan.by {
         parts.push(with_bake(format!("each {attribute} in turn"), plan.by_bake));
     }
@@ -187,13 +207,23 @@ fn path(plan: &Plan, instances: u64) -> String {
         match reach {
             Reach::Size(size) => {
                 let count = canary_count(*size, instances);
+                let before = sized.filter(|(own, _)| *own == count);
+                let (is_first, bake) = match before {
+                    Some((_, before)) => {
+                        parts.pop();
+                        (parts.is_empty(), before + *bake)
+                    }
+                    None => (is_first, *bake),
+                };
                 let text = match is_first {
                     true => format!("{count} of {instances} first"),
                     false => count.to_string(),
                 };
-                parts.push(with_bake(text, *bake));
+                parts.push(with_bake(text, bake));
+                sized = Some((count, bake));
             }
             Reach::Attribute { name, value } => {
+                sized = None;
                 let first = if is_first { " first" } else { "" };
                 parts.push(with_bake(format!("{name}={value}{first}"), *bake));
             }

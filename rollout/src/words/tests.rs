@@ -78,10 +78,10 @@ fn a_plan_names_what_its_canaries_detect() {
     assert_eq!((detection(59, 0.05) * 100.0).round(), 95.0);
     assert_eq!(detection(3, 2.0), 1.0);
     let lines = describe(&Plan::built_in("careful").unwrap(), 1000);
-    assert!(lines[0].starts_with("1 of 1000 after 0 s."), "{lines:?}");
-    assert!(lines[1].starts_with("50 of 1000 after 120 s."), "{lines:?}");
-    assert!(lines[2].starts_with("250 of 1000 after 420 s."), "{lines:?}");
-    assert_eq!(lines[3], "all 1000 after 720 s, watched for 600 s");
+    assert!(lines[0].starts_with("stage 1: 1 of 1000 after 0 s."), "{lines:?}");
+    assert!(lines[1].starts_with("stage 2: 50 of 1000 after 120 s."), "{lines:?}");
+    assert!(lines[2].starts_with("stage 3: 250 of 1000 after 420 s."), "{lines:?}");
+    assert_eq!(lines[3], "stage 4: all 1000 after 720 s, watched for 600 s");
     let last = vec![Stage { reach: Reach::All, bake: Duration::from_secs(600) }];
     let zones = Plan {
         by: Some("zone".into()),
@@ -89,8 +89,8 @@ fn a_plan_names_what_its_canaries_detect() {
         ..Plan::with_stages("zones", last)
     };
     let expected = [
-        "the instances of each zone in turn, watched for 300 s each",
-        "all 90 after that, watched for 600 s",
+        "stage 1: the instances of each zone in turn, watched for 300 s each",
+        "stage 2: all 90 after that, watched for 600 s",
     ];
     assert_eq!(describe(&zones, 90), expected);
 }

@@ -151,6 +151,16 @@ fn the_way_through_other_plans_is_told() {
     scene.counts.insert("cart", 4);
     let told = scene.push(&[change("cart", 0, 1)]).held.unwrap();
     assert!(told.ends_with(", each zone in turn, 90 s, then all"), "{told}");
+    // Stages that add no canary are one part.
+    let mut small = Scene::new(&[("product", 4)]);
+    small.plans = PlanFile::without_file("careful").unwrap();
+    let told = small.push(&[change("product", 0, 1)]);
+    assert!(told.held.unwrap().ends_with(", 1 of 4 first, 12 min, then all"));
+    let is_named = |line: &&String| line.starts_with("  stage");
+    let stages: Vec<&String> = told.rehearsal.iter().filter(is_named).collect();
+    assert_eq!(stages.len(), 2, "{stages:?}");
+    assert!(stages[0].starts_with("  stages 1 to 3: 1 of 4 after 0 s. "), "{stages:?}");
+    assert!(stages[1].starts_with("  stage 4: all 4 after 720 s"), "{stages:?}");
     // Of two, one goes first, whatever the plan says.
     assert_eq!(canary_count(Size::Count(5), 2), 1);
     assert_eq!(canary_count(Size::Count(1), 1), 1);
@@ -201,7 +211,10 @@ fn a_revert_ends_a_rollout_and_a_fix_supersedes_it() {
     let held = told.held.unwrap();
     assert!(held.starts_with(&format!("held for product: rollout {second}, 1 of 12")), "{held}");
     assert_eq!(told.lines, [format!("{first}: superseded for product by {second}")]);
+    let rehearsed = format!("{first}: would be superseded for product");
+    assert_eq!(told.rehearsal[0], rehearsed);
     let told = scene.push(&[change("product", 2, 0)]);
+    assert_eq!(told.rehearsal[1], format!("{second}: would be released for product"));
     assert_eq!(
         told.lines,
         [
