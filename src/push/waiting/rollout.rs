@@ -185,6 +185,8 @@ fn summary(who: &str, view: &RolloutView, is_readable: bool) -> String {
         None => {}
     }
     let lack = view.progress.as_ref().and_then(|own| own.lack.as_ref());
+    // The count above has the acknowledgements already.
+    let lack = lack.filter(|lack| !matches!(lack, Lack::Acknowledgements { .. }));
     match lack.filter(|lack| is_readable || matches!(lack, Lack::Time { .. })) {
         Some(lack) => format!("{text}; {lack}"),
         None => text,

@@ -126,7 +126,7 @@ fn a_rollout_that_is_done_is_told_from_stage_to_stage() {
     assert_eq!(scene.look(), RolloutNews::default(), "the push has named it");
     let canaries = vec![Canaries { application: "product".into(), count: 1, instances: 12 }];
     scene.event(EventKind::Stage { index: 0, count: 2, canaries });
-    scene.progress(0, 0, None);
+    scene.progress(0, 0, Some(Lack::Acknowledgements { ok: 0, given: 1 }));
     assert_eq!(scene.look().lines, ["product: 0 of 12 have it"]);
     scene.progress(0, 1, Some(Lack::Time { seconds: 10 }));
     assert_eq!(scene.look().lines, ["product: 1 of 12 has it; watching for 10 s more"]);
