@@ -97,7 +97,7 @@ impl Decision {
             rejected(&format!("the server cannot read the repository: {error}. Tell the operator"))
         };
         let deleted = question.updates.iter().filter(|update| update.new.is_none());
-        let who = context.who.as_deref().unwrap_or("push");
+        let who = context.who.as_deref().unwrap_or("pusher");
         let by = context.pusher.as_ref().map_or(who, |pusher| pusher.identity.name());
         Ok(Self {
             staged,
