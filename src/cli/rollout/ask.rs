@@ -51,7 +51,10 @@ impl RolloutServer {
                 }
             }
             if Instant::now() + PAUSE >= end {
-                bail!("no server answers: {}", failures.join("; "));
+                bail!(
+                    "the rollouts cannot be read, because no server answers: {}",
+                    failures.join("; ")
+                );
             }
             tokio::time::sleep(PAUSE).await;
         }

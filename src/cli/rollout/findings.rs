@@ -55,7 +55,12 @@ pub(super) fn status(rollout: &RolloutStatus) -> String {
     let RolloutStatus { id, plan, by, opened, .. } = rollout;
     let because = rollout.because.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
     let mut lines = vec![
-        format!("{id} {}, plan {plan}, on {}", standing(rollout), place(rollout)),
+        format!(
+            "{id} {}, plan {plan}, on branch {} of repository {}",
+            standing(rollout),
+            rollout.branch,
+            rollout.repository
+        ),
         format!(
             "commit {}, before it {}, opened {opened} by {by}{because}",
             short(&rollout.to),

@@ -83,7 +83,11 @@ fn a_status_is_converged_when_the_rollout_is_over() {
     let over = rollout(&json!({"id": "r-00aa", "state": "done", "missing": null}));
     let server = StandIn::with(vec![rollout(&json!({})), withheld(), over], done("paused"));
     for (arguments, code, first) in [
-        (&["status"][..], 1, "r-7f3a2c91d0 is in stage 1 of 2 (5%), plan auto, on main of config"),
+        (
+            &["status"][..],
+            1,
+            "r-7f3a2c91d0 is in stage 1 of 2 (5%), plan auto, on branch main of repository config",
+        ),
         (&["status", "7f"], 1, "r-7f3a2c91d0 is in stage 1 of 2 (5%)"),
         (&["status", "r-0012"], 1, "r-0012345678 has been withheld since 2026-11-30T20:03:00Z"),
         (&["status", "r-00aa"], 0, "r-00aa was done"),
@@ -207,7 +211,7 @@ fn servers_without_an_answer_are_named() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}");
     let said = type_at(&url, &["list"]);
-    refuses(&said, &["no server answers: ", &url, "refused"]);
+    refuses(&said, &["the rollouts cannot be read, because no server answers: ", &url, "refused"]);
     assert!(!said.err.contains("configuration"), "{}", said.err);
 }
 

@@ -45,7 +45,7 @@ fn several_repositories_are_named() {
 fn a_status_says_what_is_missing_and_what_has_happened() {
     assert_eq!(
         status(&rollout()),
-        "r-7f3a2c91d0 is in stage 1 of 2 (5%), plan auto, on main of config\n\
+        "r-7f3a2c91d0 is in stage 1 of 2 (5%), plan auto, on branch main of repository config\n\
          commit e796e2dd67, before it 81668b06af, opened 2026-11-30T20:01:02Z by ada\n\
          1 of 12 instances have it\n\
          it waits: watching for 7 s more\n\
@@ -68,7 +68,7 @@ fn a_status_names_the_reason_of_a_pause_and_of_a_rollback() {
     let lines = first_lines(&withheld());
     assert_eq!(
         lines[0],
-        "r-0012345678 has been withheld since 2026-11-30T20:03:00Z, plan auto, on main of config"
+        "r-0012345678 has been withheld since 2026-11-30T20:03:00Z, plan auto, on branch main of repository config"
     );
     assert_eq!(lines[2], "withheld: web-3 rejected it (type catalogue.page-size)");
     let paused = RolloutStatus {
@@ -87,6 +87,10 @@ fn a_status_names_the_reason_of_a_pause_and_of_a_rollback() {
     let late = RolloutStatus { why: Some(deadline.to_owned()), stage: None, ..paused };
     let text = status(&late);
     assert!(text.starts_with("r-7f3a2c91d0 is paused before its first stage, "), "{text}");
+    // After the command retry no freeze need be in force.
+    let begun = RolloutStatus { state: RolloutState::Waiting, why: None, stage: None, ..rollout() };
+    let answer = RolloutCommandAnswer { rollout: begun, effects: Vec::new() };
+    assert_eq!(effects(&answer), "r-7f3a2c91d0 has not begun\n");
     assert!(text.contains("\npaused: the deadline has passed: no instance"), "{text}");
 }
 
