@@ -145,10 +145,7 @@ fn a_pusher_can_ask_for_a_stricter_plan_only() {
         shop.tree.push(&["-o", &option, "main"]).fails(&["no branch was updated", reason]);
     }
     let said = shop.tree.push(&["-o", "plan=careful", "main"]).succeeds();
-    said.says(&[
-        "held for orders: rollout r-",
-        ", 1 of 3 first, 2 min, then 1, 5 min, then 1, 5 min, then all",
-    ]);
+    said.says(&["held for orders: rollout r-", ", 1 of 3 first, 12 min, then all"]);
     // A push of other content takes its place.
     commit(&shop.tree, 3);
     shop.tree.push(&["main"]).succeeds().says(&["superseded for orders by r-", "held for orders"]);
