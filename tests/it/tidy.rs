@@ -164,6 +164,7 @@ const ROOMS: [(&str, &[&str]); 41] = [
     (
         "server",
         &[
+            "allocator",
             "model",
             "conduct",
             "access",
