@@ -13,10 +13,14 @@ use crate::settings::{Flags, Settings, SourceSettings};
 use crate::snapshot::Snapshot;
 use crate::source::{RemoteStatus, Source, SourceError};
 
+/// The stack of a thread for background work. The steps of a push are deep, and deeper in a build without optimisation.
+const STACK_BYTES: usize = 4 * 1024 * 1024;
+
 /// A runtime for one command.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()
         .context("cannot start")

@@ -97,7 +97,7 @@ pub(super) async fn decide(
     let options = read_options(context, &question)?;
     let waiting = StageTimer::start(context.trace, PushStage::Wait);
     let turn = take_turn(context).await?;
-    let mut pending = begin_replication(context, &turn, &question).await?;
+    let mut pending = Box::pin(begin_replication(context, &turn, &question)).await?;
     drop(waiting);
     check_references(context, &question.updates)?;
     let mut pusher = context.pusher.clone();
@@ -117,10 +117,12 @@ pub(super) async fn decide(
         return Err(line.into());
     }
     if options.is_dry_run {
-        return Err(rehearse(context, pusher, question, &options, pending.as_ref()).await);
+        let rehearsal = rehearse(context, pusher, question, &options, pending.as_ref());
+        return Err(Box::pin(rehearsal).await);
     }
     let (updates, pushed) = (question.updates.clone(), question.clone());
-    let reviewed = prepare(context, pusher.clone(), question, pending.as_mut()).await?;
+    let prepared = prepare(context, pusher.clone(), question, pending.as_mut());
+    let reviewed = Box::pin(prepared).await?;
     if context.repository.hosted_policy.is_none()
         && pusher.as_ref().is_some_and(|pusher| !pusher.is_current())
     {
@@ -136,7 +138,7 @@ pub(super) async fn decide(
     let opened = opened.inspect_err(|_| log_rejection(context))?;
     let facts = (&reviewed.rewinds[..], reviewed.policy.as_ref());
     let pending = (pending, shared.as_ref());
-    let recorded = record(context, &turn, pending, (&pushed, &options), facts).await;
+    let recorded = Box::pin(record(context, &turn, pending, (&pushed, &options), facts)).await;
     let Recorded { committed, refs, rollouts } = match recorded {
         Ok(recorded) => recorded,
         Err(rejection) => {

@@ -42,10 +42,11 @@ pub(super) async fn decide(
     question: Question,
 ) -> Result<AcceptedPush, Rejection> {
     let Some(recorder) = &context.recorder else {
-        return decision::decide(context, question).await;
+        return Box::pin(decision::decide(context, question)).await;
     };
     let (updates, options) = (question.updates.clone(), question.options.clone());
-    let decided = decision::decide(context, question).await;
+    // The steps of a decision are large. On the heap, they leave room on the stack of a worker in every build.
+    let decided = Box::pin(decision::decide(context, question)).await;
     if let Err(rejection) = &decided {
         let tips = updates.iter().filter_map(|update| update.new.clone()).collect();
         let content = PushedContent { commits: tips, paths: Vec::new() };

@@ -178,7 +178,8 @@ impl PendingPush {
             drop(refs);
             // Another manifest needs another pack.
             drop(pack);
-            let applied = apply::apply_newest(turn, &self.repository, &self.replication).await;
+            let applied = apply::apply_newest(turn, &self.repository, &self.replication);
+            let applied = Box::pin(applied).await;
             let AppliedManifest { manifest, written_at, rollouts } = applied?;
             (self.manifest, self.written_at, self.rollouts) = (manifest, written_at, rollouts);
         }
