@@ -2,7 +2,7 @@
 //!
 //! Applications with instances or with an entry are named. All others are held together, as `*`, if a shared file changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_rollout::Name;
@@ -83,7 +83,7 @@ pub fn changes(comparison: &Comparison<'_>) -> Result<BranchChanges, TreeError> 
         return Ok(BranchChanges::default());
     }
     let old = check::at_label_of(comparison.new, comparison.old);
-    let mut sides = SidesReader { comparison, old: &old, caches: Default::default() };
+    let mut sides = SidesReader::new(comparison, &old);
     let affected = sides.differing()?;
     let headcounts = headcounts(&affected, comparison);
     let is_watched = has_entries
@@ -189,47 +189,39 @@ fn headcounts(affected: &Differing, comparison: &Comparison<'_>) -> BTreeMap<Nam
 /// Applications and profiles, in order.
 type EnvironmentNames = BTreeSet<(Arc<str>, Arc<str>)>;
 
-/// A side of a push.
-#[derive(Clone, Copy)]
-enum Side {
-    Before,
-    After,
-}
-
 /// Reads environments on both sides of a push.
 struct SidesReader<'c> {
     comparison: &'c Comparison<'c>,
-    old: &'c Snapshot,
-    caches: (DirectoryCache, DirectoryCache),
+    before: EnvironmentReader<'c>,
+    after: EnvironmentReader<'c>,
 }
 
-impl SidesReader<'_> {
+impl<'c> SidesReader<'c> {
+    fn new(comparison: &'c Comparison<'c>, old: &'c Snapshot) -> Self {
+        let overrides = comparison.overrides;
+        Self {
+            comparison,
+            before: EnvironmentReader::new(old, overrides),
+            after: EnvironmentReader::new(comparison.new, overrides),
+        }
+    }
+
     /// The environments that differ, among those that the change can affect and those of instances.
     fn differing(&mut self) -> Result<Differing, TreeError> {
-        let new = self.comparison.new;
-        let differences = Differences::between(self.old, new)?;
-        let known = check::affected_environments(new, self.old, &differences)?;
+        let (old, new) = (self.before.snapshot, self.after.snapshot);
+        let differences = Differences::between(old, new)?;
+        let known = check::affected_environments(new, old, &differences)?;
         let used = self.comparison.instances.iter();
         let used = used.map(|own| Query { label: Label::Default, ..own.query.clone() });
         let others = self.comparison.others.iter().map(|own| own.query.clone());
         let queries: HashSet<Query> = known.into_iter().chain(used).chain(others).collect();
         let mut differing = Differing::default();
         for query in queries {
-            let (before, after) = (self.before(&query)?, self.after(&query)?);
-            if before != after {
+            if self.before.fingerprint(&query)? != self.after.fingerprint(&query)? {
                 differing.add(query);
             }
         }
         Ok(differing)
-    }
-
-    fn before(&mut self, query: &Query) -> Result<Vec<u8>, TreeError> {
-        fingerprint(self.old, query, self.comparison.overrides, &mut self.caches.0)
-    }
-
-    fn after(&mut self, query: &Query) -> Result<Vec<u8>, TreeError> {
-        let Comparison { new, overrides, .. } = *self.comparison;
-        fingerprint(new, query, overrides, &mut self.caches.1)
     }
 
     /// The content of an application on both sides: the environments of all profiles that files mention. It does not depend
@@ -240,11 +232,8 @@ impl SidesReader<'_> {
         application: &Arc<str>,
         differing: &HashSet<Query>,
     ) -> Result<(Option<Content>, Option<Content>), TreeError> {
-        let known = |profile: String| (Arc::clone(application), Arc::from(profile));
-        let before = check::known_profiles(application, self.old)?.into_iter().map(known);
-        let before = self.content(Side::Before, &before.collect())?;
-        let after = check::known_profiles(application, self.comparison.new)?.into_iter().map(known);
-        let after = self.content(Side::After, &after.collect())?;
+        let before = self.before.known_content(application)?;
+        let after = self.after.known_content(application)?;
         if before != after {
             return Ok((Some(before), Some(after)));
         }
@@ -254,12 +243,33 @@ impl SidesReader<'_> {
         let names =
             others.map(|query| (Arc::clone(&query.application), Arc::clone(&query.profiles)));
         let names: EnvironmentNames = names.collect();
-        let before = self.content(Side::Before, &names)?;
-        Ok((Some(before), Some(self.content(Side::After, &names)?)))
+        Ok((Some(self.before.content(&names)?), Some(self.after.content(&names)?)))
+    }
+}
+
+/// Reads environments of one side, each once.
+struct EnvironmentReader<'c> {
+    snapshot: &'c Snapshot,
+    overrides: Option<&'c PropertySource>,
+    directories: DirectoryCache,
+    fingerprints: HashMap<Query, Arc<[u8]>>,
+}
+
+impl<'c> EnvironmentReader<'c> {
+    fn new(snapshot: &'c Snapshot, overrides: Option<&'c PropertySource>) -> Self {
+        let (directories, fingerprints) = (DirectoryCache::default(), HashMap::new());
+        Self { snapshot, overrides, directories, fingerprints }
     }
 
-    /// The content of these environments on one side.
-    fn content(&mut self, side: Side, names: &EnvironmentNames) -> Result<Content, TreeError> {
+    /// The content of an application: the environments of all profiles that files mention.
+    fn known_content(&mut self, application: &Arc<str>) -> Result<Content, TreeError> {
+        let profiles = check::known_profiles(application, self.snapshot)?.into_iter();
+        let names = profiles.map(|profile| (Arc::clone(application), Arc::from(profile)));
+        self.content(&names.collect())
+    }
+
+    /// The content of these environments.
+    fn content(&mut self, names: &EnvironmentNames) -> Result<Content, TreeError> {
         let mut bytes = Vec::new();
         for (application, profiles) in names {
             let (application, profiles) = (Arc::clone(application), Arc::clone(profiles));
@@ -268,33 +278,34 @@ impl SidesReader<'_> {
                 bytes.extend_from_slice(name.as_bytes());
                 bytes.push(0);
             }
-            bytes.extend(match side {
-                Side::Before => self.before(&query)?,
-                Side::After => self.after(&query)?,
-            });
+            bytes.extend_from_slice(&self.fingerprint(&query)?);
         }
         Ok(Content::of(&bytes))
     }
-}
 
-/// A short text that differs if an instance would receive something else.
-fn fingerprint(
-    snapshot: &Snapshot,
-    query: &Query,
-    overrides: Option<&PropertySource>,
-    directories: &mut DirectoryCache,
-) -> Result<Vec<u8>, TreeError> {
-    let mut sources: Vec<PropertySource> = overrides.cloned().into_iter().collect();
-    for index in resolve::choose(snapshot, query).unwrap_or_default() {
-        let member = &snapshot.members[index];
-        let searched = directories.of(member, query)?;
-        let resolved = resolve::resolve_in(member, &member.tree, query, searched)?;
-        match resolved.outcome {
-            Ok(found) => sources.extend(found),
-            Err(problem) => return Ok(format!("broken {}", problem.message).into_bytes()),
+    /// A short text that differs if an instance would receive something else.
+    fn fingerprint(&mut self, query: &Query) -> Result<Arc<[u8]>, TreeError> {
+        if let Some(known) = self.fingerprints.get(query) {
+            return Ok(Arc::clone(known));
         }
+        let text: Arc<[u8]> = self.read(query)?.into_bytes().into();
+        self.fingerprints.insert(query.clone(), Arc::clone(&text));
+        Ok(text)
     }
-    Ok(render::digest(&sources).to_string().into_bytes())
+
+    fn read(&mut self, query: &Query) -> Result<String, TreeError> {
+        let mut sources: Vec<PropertySource> = self.overrides.cloned().into_iter().collect();
+        for index in resolve::choose(self.snapshot, query).unwrap_or_default() {
+            let member = &self.snapshot.members[index];
+            let searched = self.directories.of(member, query)?;
+            let resolved = resolve::resolve_in(member, &member.tree, query, searched)?;
+            match resolved.outcome {
+                Ok(found) => sources.extend(found),
+                Err(problem) => return Ok(format!("broken {}", problem.message)),
+            }
+        }
+        Ok(render::digest(&sources).to_string())
+    }
 }
 
 #[cfg(test)]
