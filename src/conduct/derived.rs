@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use headwater_rollout::Name;
 use headwater_rollout::event::{Canaries, Event, EventKind};
-use headwater_rollout::state::{Branch, OTHERS, Rollout, State, Withheld};
+use headwater_rollout::state::{Branch, Rollout, State, Withheld};
 use headwater_rollout::verdict::Fault;
 
 /// Returns the events between two states, by branch. `has_moved` returns true for a branch whose reference has moved.
@@ -152,14 +152,14 @@ fn withheld(own: &Withheld) -> Event {
     let kind = EventKind::Withheld {
         fault: Fault::Elsewhere { because: own.because.clone() },
         applications: applications(&own.rollout),
-        stable: own.rollout.from.clone(),
+        stable: own.rollout.stable().clone(),
         tip: own.rollout.to.clone(),
     };
     event(&own.rollout, kind)
 }
 
 fn applications(rollout: &Rollout) -> Vec<Name> {
-    rollout.members.keys().filter(|name| ***name != *OTHERS).cloned().collect()
+    rollout.applications().cloned().collect()
 }
 
 fn event(rollout: &Rollout, kind: EventKind) -> Event {
