@@ -11,7 +11,7 @@ use crate::fixture::{
 };
 
 /// A service, another one, and a plan whose first stage lasts until somebody decides.
-const SLOW: &str = "\
+pub(crate) const SLOW: &str = "\
 //- orders.yml
 limit: 1
 //- cart.yml
@@ -37,8 +37,8 @@ plan = \"quick\"
 ";
 
 #[derive(Debug, Deserialize)]
-struct Orders {
-    limit: u64,
+pub(crate) struct Orders {
+    pub(crate) limit: u64,
 }
 
 /// A service that accepts limits below 100.
@@ -52,7 +52,8 @@ fn service(runtime: &Runtime, server: Address, name: &str) -> Live<Orders> {
     live
 }
 
-fn has_applied(server: Address, name: &str, outcome: &str) -> bool {
+/// Returns true if an instance has acknowledged with an outcome.
+pub(crate) fn has_applied(server: Address, name: &str, outcome: &str) -> bool {
     let listed = server.get("/-/instances").expect(200).json();
     let listed = listed["instances"].as_array().unwrap().clone();
     listed.iter().any(|it| it["instance"] == name && it["outcome"] == outcome)

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use headwater_wire::{Contract, ContractKey, ValueType};
 
 use super::{PolicyFile, RULES, bearer, policy, sha256, token};
-use crate::fixture::{Hosted, Said, Tree, acknowledgement_of, clone, eventually};
+use crate::fixture::{Address, Hosted, Said, Tree, acknowledgement_of, clone, eventually};
 use crate::push::refused::{command_line, pack};
 
 const SHOP: &str = "\
@@ -93,10 +93,8 @@ impl Shop {
     }
 }
 
-#[test]
-fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
-    let shop = Shop::new();
-    let server = *shop.hosted.server;
+/// An instance of each service acknowledges the present answer.
+fn acknowledge_both(server: Address) {
     for service in ["orders", "billing"] {
         let path = format!("/{service}/prod");
         let bearer = super::bearer(service, 1);
@@ -109,6 +107,12 @@ fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
         ];
         server.get_with(&path, &headers).expect(200);
     }
+}
+
+#[test]
+fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
+    let shop = Shop::new();
+    acknowledge_both(*shop.hosted.server);
     let work = shop.clone("own");
     work.commit("//- application.yml\nshared: changed\n");
     let push = ["push", "-o", "wait", "-o", "timeout=1", &shop.url("builder"), "main"];
@@ -124,19 +128,7 @@ fn a_push_waits_for_the_environments_that_its_pusher_may_read() {
 fn a_push_that_waits_for_a_rollout_names_nothing_that_its_pusher_may_not_read() {
     let plan = "//- .headwater/rollout.toml\n[limits]\napplications = 9\n";
     let shop = Shop::with(plan, "");
-    let server = *shop.hosted.server;
-    for service in ["orders", "billing"] {
-        let path = format!("/{service}/prod");
-        let bearer = super::bearer(service, 1);
-        let answer = server.get_with(&path, &[("Authorization", &bearer)]).expect(200);
-        let applied = acknowledgement_of(&answer, "ok");
-        let headers = [
-            ("Authorization", &*bearer),
-            ("Headwater-Instance", &format!("{service}-1")),
-            ("Headwater-Applied", &applied),
-        ];
-        server.get_with(&path, &headers).expect(200);
-    }
+    acknowledge_both(*shop.hosted.server);
     let work = shop.clone("own");
     work.commit("//- application.yml\nshared: changed\n");
     let push = ["push", "-o", "wait", "-o", "timeout=1", &shop.url("builder"), "main"];

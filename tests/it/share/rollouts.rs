@@ -6,27 +6,13 @@ mod partition;
 
 use headwater::settings::{RolloutDefault, Settings};
 use headwater_client::{Client, Live};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::bed::{Bed, Replica};
+use crate::conduct::{Orders, SLOW, has_applied};
 use crate::fixture::{Address, Tree, apply, directory, eventually};
 use crate::rollouts::{body, command};
-
-/// A service, and a plan whose first stage lasts until somebody decides.
-const SLOW: &str = "\
-//- orders.yml
-limit: 1
-//- cart.yml
-size: 1
-//- .headwater/rollout.toml
-[plan.slow]
-stages = [\"1\", \"all\"]
-bake = \"1h\"
-[[rule]]
-plan = \"slow\"
-";
 
 /// The same with a bake that a test can wait for.
 const QUICK: &str = "\
@@ -42,11 +28,6 @@ plan = \"quick\"
 
 /// The names of instances that requests make up.
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-
-#[derive(Debug, Deserialize)]
-struct Orders {
-    limit: u64,
-}
 
 fn bed(fixture: &str) -> Bed {
     Bed { seed: directory(fixture), ..Bed::new() }
@@ -67,11 +48,7 @@ fn service(runtime: &Runtime, servers: &[Address], name: &str) -> Live<Orders> {
     let below_100 = |orders: &Orders| if orders.limit < 100 { Ok(()) } else { Err("too large") };
     let builder = builder.instance(name);
     let live = runtime.block_on(async { builder.live_with(below_100).await }).unwrap();
-    eventually("the instance has acknowledged", || {
-        let listed = servers[0].get("/-/instances").expect(200).json();
-        let listed = listed["instances"].as_array().unwrap().clone();
-        listed.iter().any(|it| it["instance"] == name && it["outcome"] == "ok")
-    });
+    eventually("the instance has acknowledged", || has_applied(servers[0], name, "ok"));
     live
 }
 
