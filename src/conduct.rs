@@ -34,7 +34,7 @@ pub use checks::{
 pub use evidence::{EvidenceTracker, Situated};
 pub use group::{GroupStanding, Replacement, ReplicaGroup};
 pub use intended::intended;
-pub use keeper::{HoldPublisher, Keeper, KeeperParts, is_connected};
+pub use keeper::{HoldPublisher, Keeper, KeeperParts};
 pub use ledger::{BranchEvents, Ledger, LedgerError, LedgerTurn, Tips};
 pub use sinks::{RolloutFigures, RolloutOutcome, sinks};
 pub use view::{Conduct, ConductError, EventSink, RecordedEvent, RolloutStanding, RolloutView};

@@ -96,14 +96,13 @@ pub fn step(
     step
 }
 
-/// How a rollout stands, for people who wait for it.
-pub fn progress(rollout: &Rollout, live: &[Name], reports: &[Report]) -> Progress {
-    let evidence = Evidence::collect(rollout, live, reports);
+/// How a rollout stands by its evidence, for people who wait for it.
+pub fn progress(rollout: &Rollout, evidence: &Evidence) -> Progress {
     let counts = evidence.counts();
     let lack = match rollout.stage() {
-        Some(_) => Assessment::of(rollout, &evidence).lack,
+        Some(_) => Assessment::of(rollout, evidence).lack,
         None if evidence.missing.is_empty() => None,
-        None => Some(Lack::Replicas(evidence.missing)),
+        None => Some(Lack::Replicas(evidence.missing.clone())),
     };
     let dependency = rollout.depends_on.first();
     let waits = || dependency.map(|own| Lack::Dependency { rollout: own.clone() });

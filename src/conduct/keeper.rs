@@ -17,7 +17,6 @@ use headwater_rollout::evidence::{Counts, Evidence, Report};
 use headwater_rollout::plan::PlanFile;
 use headwater_rollout::state::{Branch, Phase, State};
 use headwater_rollout::step::{self, Situation, Watches};
-use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -49,8 +48,6 @@ const IDLE_PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_FACTOR: u32 = 50;
 /// The pause after a state that could not be written.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// The time after its last request for which an instance that polls counts as connected.
-const CONNECTED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// A repository whose holds a keeper publishes.
 pub trait HoldPublisher: Send + Sync {
@@ -355,12 +352,12 @@ impl Keeper {
         branch: &Branch,
         instances: &[Instance],
     ) -> Result<(), String> {
-        let admitted = admitted(branch, instances);
-        let mut all = self.ledger.admitted();
+        let before = self.ledger.admitted();
         let is_of_branch = |id: &Name| branch.running(id).is_some();
+        let mut all = before.clone();
         all.retain(|(id, _), _| !is_of_branch(id) && is_running(state, id));
-        all.extend(admitted);
-        if all == self.ledger.admitted() {
+        all.extend(admitted(branch, instances));
+        if all == before {
             return Ok(());
         }
         let turn = self.ledger.take_turn().await;
@@ -390,7 +387,7 @@ fn standings(branch: &Branch, live: &[Name], reports: &[Report]) -> BTreeMap<Nam
         let counts = evidence.populations.iter();
         let counts: BTreeMap<Name, Counts> =
             counts.map(|(name, own)| (name.clone(), own.counts)).collect();
-        Standing { progress: step::progress(rollout, live, reports), counts }
+        Standing { progress: step::progress(rollout, &evidence), counts }
     };
     branch.running.iter().map(|own| (own.id.clone(), standing(own))).collect()
 }
@@ -436,11 +433,6 @@ fn member_name(branch: &Branch, application: &str) -> Name {
 
 fn is_running(state: &State, id: &Name) -> bool {
     state.branches.values().any(|own| own.running(id).is_some())
-}
-
-/// True if an instance is connected, or polls.
-pub fn is_connected(instance: &Instance, now: Timestamp) -> bool {
-    instance.disconnected_at.is_none_or(|at| now.duration_since(at) < CONNECTED_FOR)
 }
 
 /// Steps until the keeper is dropped.

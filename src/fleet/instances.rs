@@ -33,6 +33,8 @@ use shares::Shares;
 const COUNT_MAX: usize = 20_000;
 /// The time after its last request at which an instance expires.
 const EXPIRES_AFTER: SignedDuration = SignedDuration::from_mins(15);
+/// The time after its last request for which an instance counts as present. A client polls or reconnects within it.
+const PRESENT_FOR: SignedDuration = SignedDuration::from_mins(1);
 /// The shortest time between two searches for expired instances while the table is full.
 const EXPIRY_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 /// The longest application, profiles and label of an instance, together and in bytes.
@@ -299,6 +301,11 @@ impl Instance {
     /// True while a request of the instance is in progress, such as an event stream.
     pub fn is_connected(&self) -> bool {
         self.disconnected_at.is_none()
+    }
+
+    /// True if the instance is connected, or made a request not long ago, as one that polls or reconnects does.
+    pub fn is_present(&self, now: Timestamp) -> bool {
+        self.disconnected_at.is_none_or(|at| now.duration_since(at) < PRESENT_FOR)
     }
 
     /// The place of the instance in lists: application, profiles, label, name and incarnation, which contain no NUL.

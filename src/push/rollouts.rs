@@ -191,7 +191,7 @@ impl RepositoryRollouts {
     fn connected(&self, labels: &[Label]) -> Vec<Instance> {
         let now = Timestamp::now();
         let mut found = self.instances.snapshot(|_, query| labels.contains(&query.label));
-        found.retain(|instance| conduct::is_connected(instance, now));
+        found.retain(|instance| instance.is_present(now));
         // Those that were there before a restart of this server come back within a minute.
         found.extend(self.instances.former(|query| labels.contains(&query.label)));
         found
@@ -311,7 +311,9 @@ fn settled(ledger: &Ledger, moved: &[MovedReference], source: &GitSource) -> Sta
     }
     for branch in state.branches.keys().chain(state.unsettled()) {
         if tip(branch).is_some() {
-        } else if ledger.is_shared() {
+            continue;
+        }
+        if ledger.is_shared() {
             // The state in etcd decides about its number.
             settled.branches.remove(branch);
         } else {

@@ -293,8 +293,10 @@ fn a_freeze_ends_by_itself_and_an_old_replica_pauses() {
 #[test]
 fn the_progress_names_what_is_missing() {
     let (scene, mut keeper) = auto();
-    let text =
-        |keeper: &Keeper| progress(&scene.running()[0], &keeper.live, &keeper.reports).to_string();
+    let text = |keeper: &Keeper| {
+        let rollout = &scene.running()[0];
+        progress(rollout, &Evidence::collect(rollout, &keeper.live, &keeper.reports)).to_string()
+    };
     assert_eq!(text(&keeper), "stage 1 of 2: 1 of 12 have it");
     observe(&mut keeper, &scene, None);
     assert_eq!(text(&keeper), "stage 1 of 2: 0 of 12 have it, 0 of 1 instance accepted it");

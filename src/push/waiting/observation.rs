@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::BranchChange;
 use crate::fleet::{Acknowledgement, Instance, Instances, Outcome};
@@ -14,8 +14,6 @@ use crate::push::updates;
 use crate::source::git::{Incoming, MovedReference};
 use crate::terminal;
 
-/// The time after its last request at which an instance counts as disconnected. A client reconnects within it.
-const DISCONNECTED_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// The most revisions that one push compares with its own. Instances acknowledge a few.
 const REVISION_COUNT_MAX: usize = 256;
 
@@ -97,13 +95,12 @@ impl Observation {
 
     fn sighting(&self, instance: &Instance, now: Timestamp) -> Option<Sighting> {
         let environment = *self.by_query.get(&instance.query)?;
-        let is_recent = |at: Timestamp| now.duration_since(at) < DISCONNECTED_AFTER;
         Some(Sighting {
             environment,
             name: instance.name.clone(),
             standing: self.standing(environment, instance),
             is_witness: instance.is_witness,
-            is_connected: instance.disconnected_at.is_none_or(is_recent),
+            is_connected: instance.is_present(now),
         })
     }
 

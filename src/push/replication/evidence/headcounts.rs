@@ -155,7 +155,7 @@ pub(in crate::push::replication) async fn run(
             changes.mark_unchanged();
             let now = Timestamp::now();
             let mut instances = rollouts.instances.snapshot(|_, _| true);
-            instances.retain(|instance| conduct::is_connected(instance, now));
+            instances.retain(|instance| instance.is_present(now));
             replication.evidence.publish_headcounts(Headcounts::of(&instances).into_text());
         }
         sleep(PAUSE_MIN).await;
